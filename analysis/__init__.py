@@ -1,0 +1,1 @@
+"""Analysis of saved arrays with NumPy: `from analysis import open_run`."""

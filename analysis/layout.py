@@ -1,0 +1,67 @@
+"""The run directory's contract, shared by the side that writes it and the side that reads it.
+
+RUN/config.json env.json data.json model.json   written once, config.json last
+RUN/records/000000000.npz ...                    one file a chunk, named by its first step
+RUN/ckpt/  RUN/STATUS.json  RUN/log.txt  RUN/lock
+
+A record file holds `step [T]` and `scalar/NAME [S, T]`; `probe_step [T']` and
+`probe/NAME [S, T', ...]`; and, where the test split was evaluated, `eval_step [E]` and
+`eval/NAME [S, E]`. Probes are taken before the step they are named by; the last file also holds
+the final state's. Only NumPy is needed to read or write it, and nothing is pickled.
+"""
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+
+SCHEMA = 1
+MANIFEST = ("env.json", "data.json", "model.json", "config.json")
+STATUSES = ("RUNNING", "DONE", "DIVERGED", "FAILED", "PREEMPTED")
+# Which step axis a group of arrays runs along.
+STEP_AXES = {"scalar": "step", "probe": "probe_step", "eval": "eval_step"}
+
+
+def record_name(first_step: int) -> str:
+    """File name of the chunk that starts at a step."""
+    return f"{first_step:09d}.npz"
+
+
+def record_steps(folder: Path) -> dict[int, Path]:
+    """Record files of a run by their first step, in order."""
+    return {int(path.stem): path for path in sorted(folder.glob("[0-9]*.npz"))}
+
+
+def write_json(path: Path, value) -> None:
+    """Write JSON atomically: readers see the old file or the new one, never a part.
+
+    Args:
+      path: destination.
+      value: JSON-serialisable.
+    """
+    text = json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n"
+    _replace(path, lambda file: file.write(text.encode()))
+
+
+def write_npz(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    """Write an .npz atomically and durably.
+
+    Args:
+      path: destination.
+      arrays: name -> array, none of dtype object.
+    """
+    _replace(path, lambda file: np.savez(file, allow_pickle=False, **arrays))
+
+
+def _replace(path: Path, write) -> None:
+    scratch = path.with_name(f".{path.name}.tmp")
+    try:
+        with open(scratch, "wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(scratch, path)
+    except OSError:
+        scratch.unlink(missing_ok=True)
+        raise

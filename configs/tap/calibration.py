@@ -1,0 +1,23 @@
+"""Dimensionality D(t) of one architecture on one data set, measured every 5 steps.
+
+    python -m launch.run --config=configs/tap/calibration.py:arch=mlp_wide,dataset=fashion_mnist \
+        --workdir=runs/mlp_wide
+
+Arguments: `arch` (a name of the zoo or e.g. `mlp:depth=6,width=96`), `dataset`, `seeds` (how
+many), `steps`, `quick`.
+"""
+
+from configs import common
+
+
+def get_config(arg=""):
+    """The calibration protocol: Adam 1e-3, batch 64, a fixed subset of 10,000 images."""
+    args = common.parse_arg(
+        arg, arch="mlp_medium_5", dataset="digits", seeds=3, steps=2000, quick=False
+    )
+    config = common.base(family="tap", seeds=tuple(range(args.seeds)), steps=args.steps)
+    config.data.name = args.dataset
+    if args.dataset != "digits":
+        config.data.train_size = 10_000
+    config.model.name = args.arch
+    return common.quick(config) if args.quick else config

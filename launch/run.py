@@ -1,0 +1,48 @@
+"""Train and measure one config.
+
+    python -m launch.run --config=configs/tap/calibration.py:quick --workdir=runs/a
+    python -m launch.run --config=configs/tap/calibration.py --config.optimizer.lr=3e-4 ...
+
+The same command resumes an interrupted run. Exit codes: 0 done, 1 failed, 2 bad usage or
+config, 3 diverged, 75 preempted.
+"""
+
+import sys
+
+from absl import flags
+from ml_collections import config_flags
+
+from launch.flags import EXIT, main, prepare_jax
+from tapjax.config import check
+
+CONFIG = config_flags.DEFINE_config_file("config", help_string="Config file, with :arguments.")
+WORKDIR = flags.DEFINE_string("workdir", None, "Run directory.", required=True)
+RESUME = flags.DEFINE_enum("resume", "auto", ["auto", "must", "never"], "Whether to resume.")
+DRIFT = flags.DEFINE_bool(
+    "allow_numeric_drift", False, "Resume under another jaxlib or kind of device."
+)
+
+
+def body() -> int:
+    """Run and report."""
+    if CONFIG.value is None:
+        print("error: --config=FILE is missing", file=sys.stderr)
+        return 2
+    check(CONFIG.value)
+    prepare_jax()
+    from tapjax import checkpoint, loop, rundir
+
+    try:
+        outcome = loop.run(CONFIG.value, WORKDIR.value, RESUME.value, DRIFT.value, progress=True)
+    except rundir.RunDirError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except (checkpoint.CheckpointError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    print(f"{outcome.status} at step {outcome.step} {outcome.reason}".rstrip())
+    return EXIT[outcome.status]
+
+
+if __name__ == "__main__":
+    main(body)

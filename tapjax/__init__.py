@@ -1,0 +1,1 @@
+"""tapjax: measure what happens inside a network while it trains."""

@@ -1,0 +1,130 @@
+"""From one step to the compiled chunk: block = probe + K steps, chunk = many blocks, over seeds.
+
+The cadence of measurements is the nesting of the scans. A `lax.cond` on a step counter inside
+vmap would become a select and measure at every step.
+"""
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from tapjax.config import ConfigError
+from tapjax.types import Record
+
+
+def make_block(step, probe, k: int, scalar_bin: int = 1):
+    """Measure the state, then train for K steps.
+
+    Args:
+      step: `(state, data) -> (state, scalars)`.
+      probe: `(state, data) -> dict of arrays`.
+      k: steps between two measurements.
+      scalar_bin: steps averaged into one recorded scalar; divides k.
+
+    Returns:
+      `block(state, data) -> (state, Record)` with scalars `[k // scalar_bin]`.
+    """
+
+    def block(state, data):
+        measured = probe(state, data)
+        state, scalars = jax.lax.scan(lambda s, _: step(s, data), state, None, k)
+        if scalar_bin > 1:
+            scalars = jax.tree.map(lambda a: a.reshape(-1, scalar_bin).mean(-1), scalars)
+        return state, Record(scalars, measured)
+
+    return block
+
+
+def make_chunk(block, n: int, over_seeds):
+    """Scan n blocks and compile the result once.
+
+    Args:
+      block: `(state, data) -> (state, Record)`.
+      n: blocks a chunk.
+      over_seeds: one of `OVER_SEEDS`: how the seed axis is run.
+
+    Returns:
+      `chunk(states, data) -> (states, Record)`, all leaves with a leading seed axis: scalars
+      `[S, T]` for the n * K steps, probe arrays `[S, n, ...]`. The given states are donated.
+    """
+
+    def chunk(state, data):
+        state, record = jax.lax.scan(lambda s, _: block(s, data), state, None, n)
+        scalars = jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), record.scalars)
+        return state, Record(scalars, record.probe)
+
+    return over_seeds(chunk, donate=True)
+
+
+def vmap_seeds(fn, donate: bool = False):
+    """All seeds in one batched program."""
+
+    def batched(states, *shared):
+        return jax.vmap(lambda state: fn(state, *shared))(states)
+
+    return jax.jit(batched, donate_argnums=0 if donate else ())
+
+
+def map_seeds(fn, donate: bool = False):
+    """All seeds in one program, one after another."""
+
+    def mapped(states, *shared):
+        return jax.lax.map(lambda state: fn(state, *shared), states)
+
+    return jax.jit(mapped, donate_argnums=0 if donate else ())
+
+
+def loop_seeds(fn, donate: bool = False):
+    """One program for a single seed, called once a seed."""
+    compiled = jax.jit(fn, donate_argnums=0 if donate else ())
+
+    def run(states, *shared):
+        seeds = range(jax.tree.leaves(states)[0].shape[0])
+        results = [compiled(jax.tree.map(lambda a, s=s: a[s], states), *shared) for s in seeds]
+        return jax.tree.map(lambda *leaves: jnp.stack(leaves), *results)
+
+    return run
+
+
+def shard_seeds(fn, donate: bool = False):
+    """Seeds spread over all devices, batched on each; S must be a multiple of their number."""
+    mesh = Mesh(jax.devices(), ("seeds",))
+    split, whole = (NamedSharding(mesh, PartitionSpec(*axes)) for axes in (("seeds",), ()))
+    inner = vmap_seeds(fn, donate)
+
+    def sharded(states, *shared):
+        placed = jax.device_put(states, split)
+        return inner(placed, *jax.device_put(shared, whole))
+
+    return sharded
+
+
+OVER_SEEDS = {"vmap": vmap_seeds, "map": map_seeds, "loop": loop_seeds, "shard": shard_seeds}
+
+
+def choose_over_seeds(name: str, seeds: int, structure: dict) -> str:
+    """The fastest way to run the seed axis here, unless the config names one.
+
+    On one CPU core batching seeds pays only where dispatch dominates, in small MLPs, and
+    batched convolutions are several times slower; accelerators batch or shard.
+
+    Args:
+      name: `auto` or a key of `OVER_SEEDS`.
+      seeds: number of seeds S.
+      structure: the architecture's features; empty for a model of the user's own.
+
+    Returns:
+      A key of `OVER_SEEDS`.
+
+    Raises:
+      ConfigError: seeds cannot be spread evenly over the devices.
+    """
+    devices = jax.device_count()
+    if name == "shard" and seeds % devices:
+        raise ConfigError(f"over_seeds=shard: {seeds} seeds do not divide over {devices} devices")
+    if name != "auto":
+        return name
+    if jax.default_backend() == "cpu":
+        small = structure.get("family") == "mlp" and structure["num_params"] < 500_000
+        return "vmap" if small else "loop"
+    return "shard" if devices > 1 and seeds % devices == 0 else "vmap"

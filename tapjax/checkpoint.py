@@ -1,0 +1,153 @@
+"""Checkpoints: the only file that imports Orbax.
+
+Orbax does not notice a flipped bit in its data files, so each leaf's sha256 is saved beside the
+state and checked on restore; a bad checkpoint is reported and the one before it is used. States
+are saved as NumPy arrays: the compiled chunk may reuse its donated buffers at once, and any
+kind of device can read them back.
+"""
+
+import hashlib
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+
+from tapjax.types import Tree
+
+
+class CheckpointError(Exception):
+    """No checkpoint can be used, or one could not be written."""
+
+
+class Restored(NamedTuple):
+    """A state, the step it belongs to, and what was wrong with newer checkpoints."""
+
+    states: Tree
+    step: int
+    skipped: list[str]
+
+
+def open_manager(folder: Path, keep: int) -> ocp.CheckpointManager:
+    """A manager that keeps the latest checkpoints.
+
+    Args:
+      folder: absolute path.
+      keep: how many of the latest to keep.
+
+    Returns:
+      An Orbax CheckpointManager; close it.
+    """
+    policy = ocp.checkpoint_managers.LatestN(keep)
+    options = ocp.CheckpointManagerOptions(
+        preservation_policy=policy, enable_async_checkpointing=False, cleanup_tmp_directories=True
+    )
+    return ocp.CheckpointManager(folder, options=options)
+
+
+def save(manager: ocp.CheckpointManager, step: int, states: Tree) -> None:
+    """Save the states and wait until they are on disk.
+
+    Args:
+      manager: from `open_manager`.
+      step: training steps done.
+      states: TrainState with a leading seed axis.
+
+    Raises:
+      CheckpointError: Orbax refused or failed, for example because the disk is full.
+    """
+    host = _to_host(states)
+    args = ocp.args.Composite(
+        state=ocp.args.StandardSave(host), digests=ocp.args.JsonSave(digests(host))
+    )
+    try:
+        saved = manager.save(step, args=args)
+        manager.wait_until_finished()
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"checkpoint of step {step} could not be written: {error}") from error
+    if not saved:
+        raise CheckpointError(f"checkpoint of step {step} was refused: a later one exists")
+
+
+def restore_latest_good(manager: ocp.CheckpointManager, like: Tree) -> Restored | None:
+    """The newest checkpoint whose every leaf matches its digest.
+
+    Args:
+      manager: from `open_manager`.
+      like: states of the wanted structure, shapes and dtypes.
+
+    Returns:
+      The restored states, or None where nothing was ever saved.
+
+    Raises:
+      CheckpointError: checkpoints exist, and none is usable.
+    """
+    steps = sorted(manager.all_steps(), reverse=True)
+    skipped = []
+    for step in steps:
+        try:
+            states = _restore(manager, step, like)
+        except CheckpointError as error:
+            skipped.append(str(error))
+            continue
+        for later in steps[: len(skipped)]:
+            manager.delete(later)
+        return Restored(states, step, skipped)
+    if steps:
+        raise CheckpointError("no checkpoint is usable: " + "; ".join(skipped))
+    return None
+
+
+def _restore(manager, step, like):
+    host_like = _to_host(like)
+    try:
+        saved = manager.restore(
+            step,
+            args=ocp.args.Composite(
+                state=ocp.args.StandardRestore(host_like), digests=ocp.args.JsonRestore()
+            ),
+        )
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        first = next((line for line in str(error).splitlines() if line.strip()), repr(error))
+        raise CheckpointError(f"checkpoint {step} is unreadable ({first})") from error
+    found, wanted = digests(saved.state), saved.digests
+    if found.keys() != wanted.keys():
+        name = sorted(found.keys() ^ wanted.keys())[0]
+        raise CheckpointError(f"checkpoint {step} and the model differ in {name}")
+    damaged = [name for name in wanted if wanted[name] != found[name]]
+    if damaged:
+        raise CheckpointError(f"checkpoint {step} is damaged in {damaged[0]}")
+    return jax.tree.map(_like_leaf, like, saved.state)
+
+
+def digests(states: Tree) -> dict[str, str]:
+    """The sha256 of every leaf.
+
+    Args:
+      states: tree of arrays.
+
+    Returns:
+      Path of the leaf -> hexadecimal digest over dtype, shape and bytes.
+    """
+    result = {}
+    for path, leaf in jax.tree_util.tree_leaves_with_path(_to_host(states)):
+        hasher = hashlib.sha256(f"{leaf.dtype}{leaf.shape}".encode())
+        hasher.update(np.ascontiguousarray(leaf).data)
+        result[jax.tree_util.keystr(path)] = hasher.hexdigest()
+    return result
+
+
+def _is_key(leaf):
+    return isinstance(leaf, jax.Array) and jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+
+
+def _to_host(tree):
+    def one(leaf):
+        return np.array(jax.random.key_data(leaf) if _is_key(leaf) else leaf)
+
+    return jax.tree.map(one, tree)
+
+
+def _like_leaf(like, value):
+    return jax.random.wrap_key_data(value) if _is_key(like) else jax.numpy.asarray(value)

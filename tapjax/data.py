@@ -1,0 +1,304 @@
+"""Data sets as NumPy arrays: embedded digits, prepared TFDS folders, or an .npz of your own.
+
+Nothing here imports JAX. Images are decoded once and kept as .npy files with a sha256 in the
+cache folder (`TAPJAX_CACHE`, by default `~/.cache/tapjax`).
+"""
+
+import contextlib
+import difflib
+import hashlib
+import io
+import json
+import os
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+# Mean and standard deviation of each channel, for values scaled to [0, 1].
+NORMALISATION = {
+    "digits": ((0.3053,), (0.3761,)),
+    "mnist": ((0.1307,), (0.3081,)),
+    "fashion_mnist": ((0.2860,), (0.3530,)),
+    "cifar10": ((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)),
+    "cifar100": ((0.5071, 0.4865, 0.4409), (0.2673, 0.2564, 0.2762)),
+    "svhn_cropped": ((0.4377, 0.4438, 0.4728), (0.1980, 0.2010, 0.1970)),
+    "tiny_imagenet": ((0.4802, 0.4481, 0.3975), (0.2770, 0.2691, 0.2821)),
+}
+SPLITS = ("x", "y", "x_test", "y_test")
+
+
+class DataError(Exception):
+    """Data that is missing or unusable; the message says what to do."""
+
+
+class Arrays(NamedTuple):
+    """One data set on the host; `mean` and `std` are per channel, in the units of `x`."""
+
+    name: str
+    x: np.ndarray
+    y: np.ndarray
+    x_test: np.ndarray
+    y_test: np.ndarray
+    classes: int
+    mean: np.ndarray
+    std: np.ndarray
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Height, width and channels of one input."""
+        return self.x.shape[1:]
+
+
+def load_arrays(name: str, train_size: int = 0, test_size: int = 0) -> Arrays:
+    """Load a data set by name or path.
+
+    Args:
+      name: `digits`, the name of a prepared TFDS data set, or a path ending in `.npz` with
+        arrays `x`, `y` and optionally `x_test`, `y_test` (otherwise every fifth example of each
+        class is held out).
+      train_size: size of a fixed stratified subset of the training split; 0 for all.
+      test_size: likewise for the test split.
+
+    Returns:
+      Arrays with x as [N, H, W, C], uint8 or float32, and y as int32.
+
+    Raises:
+      DataError: missing or malformed data.
+    """
+    if name.endswith(".npz"):
+        raw = _read_npz(Path(name))
+    elif name == "digits":
+        raw = _read_digits()
+    else:
+        raw = _read_tfds(name)
+    x, y, x_test, y_test = raw
+    classes = int(max(y.max(), y_test.max())) + 1
+    x, y = _subset(x, y, train_size, "train_size", name)
+    x_test, y_test = _subset(x_test, y_test, test_size, "test_size", name)
+    mean, std = _normalisation(name, x)
+    return Arrays(name, x, y, x_test, y_test, classes, mean, std)
+
+
+def digests(arrays: Arrays) -> dict[str, str]:
+    """The sha256 of each split, over shape, dtype and bytes.
+
+    Args:
+      arrays: a data set.
+
+    Returns:
+      Split name -> hexadecimal digest.
+    """
+    result = {}
+    for split in SPLITS:
+        array = np.ascontiguousarray(getattr(arrays, split))
+        hasher = hashlib.sha256(f"{array.shape}{array.dtype}".encode())
+        hasher.update(array.data)
+        result[split] = hasher.hexdigest()
+    return result
+
+
+def stratified_indices(y: np.ndarray, n: int, seed: int = 0) -> np.ndarray:
+    """A random subset in which every class keeps its share.
+
+    Args:
+      y: classes [N].
+      n: examples to choose, at most N.
+      seed: of the choice.
+
+    Returns:
+      Sorted indices [n].
+    """
+    rng = np.random.default_rng(seed)
+    quantile = np.empty(len(y))
+    for label in np.unique(y):
+        members = np.flatnonzero(y == label)
+        ranks = rng.permutation(len(members))
+        quantile[members] = (ranks + rng.uniform()) / len(members)
+    return np.sort(np.argsort(quantile, kind="stable")[:n])
+
+
+def _subset(x, y, size, field, name):
+    if not size:
+        return x, y
+    if size > len(y):
+        raise DataError(f"data.{field}={size}: {name} has only {len(y)} examples")
+    keep = stratified_indices(y, size)
+    return np.asarray(x)[keep], y[keep]
+
+
+def _normalisation(name, x):
+    if name in NORMALISATION:
+        top = 16.0 if name == "digits" else 255.0
+        mean, std = (top * np.asarray(c) for c in NORMALISATION[name])
+    else:
+        mean, std = x.mean((0, 1, 2), dtype=np.float64), x.std((0, 1, 2), dtype=np.float64)
+        std = np.where(std > 0, std, 1.0)
+    return mean.astype(np.float32), std.astype(np.float32)
+
+
+def _hold_out_fifth(x, y):
+    test = np.zeros(len(y), bool)
+    for label in np.unique(y):
+        test[np.flatnonzero(y == label)[4::5]] = True
+    return x[~test], y[~test], x[test], y[test]
+
+
+def _read_digits():
+    from sklearn.datasets import load_digits
+
+    digits = load_digits()
+    x = digits.images.astype(np.uint8)[..., None]
+    return _hold_out_fifth(x, digits.target.astype(np.int32))
+
+
+def _read_npz(path: Path):
+    if not path.is_file():
+        raise DataError(f"data.name: no file {path}")
+    with np.load(path, allow_pickle=False) as file:
+        arrays = {name: file[name] for name in file.files}
+    missing = [name for name in ("x", "y") if name not in arrays]
+    if missing:
+        raise DataError(f"{path}: no array {missing[0]!r}; it holds {', '.join(arrays) or 'none'}")
+    if ("x_test" in arrays) != ("y_test" in arrays):
+        raise DataError(f"{path}: give both x_test and y_test, or neither")
+    parts = [_checked(path, arrays["x"], arrays["y"], "x", "y")]
+    if "x_test" in arrays:
+        parts.append(_checked(path, arrays["x_test"], arrays["y_test"], "x_test", "y_test"))
+        if parts[0][0].shape[1:] != parts[1][0].shape[1:]:
+            raise DataError(f"{path}: x and x_test have different shapes")
+        return (*parts[0], *parts[1])
+    return _hold_out_fifth(*parts[0])
+
+
+def _checked(path, x, y, x_name, y_name):
+    if not len(y) or len(x) != len(y):
+        raise DataError(f"{path}: {x_name} has {len(x)} rows and {y_name} {len(y)}")
+    if not np.issubdtype(y.dtype, np.integer) or y.ndim != 1 or y.min() < 0:
+        raise DataError(f"{path}: {y_name} must be a vector of classes 0, 1, 2, ...")
+    if x.ndim not in (2, 3, 4) or not np.issubdtype(x.dtype, np.number):
+        raise DataError(f"{path}: {x_name} must be [N, F], [N, H, W] or [N, H, W, C] numbers")
+    if x.dtype != np.uint8:
+        x = x.astype(np.float32)
+        if not np.isfinite(x).all():
+            raise DataError(f"{path}: {x_name} has values that are not finite")
+    shape = {2: (len(x), 1, -1, 1), 3: (*x.shape, 1), 4: x.shape}[x.ndim]
+    return x.reshape(shape), y.astype(np.int32)
+
+
+def cache_dir() -> Path:
+    """The user's cache folder."""
+    home = os.environ.get("TAPJAX_CACHE") or Path.home() / ".cache" / "tapjax"
+    return Path(home).expanduser()
+
+
+def tfds_dir() -> Path:
+    """The folder that holds prepared TFDS data sets (`TFDS_DATA_DIR`)."""
+    home = os.environ.get("TFDS_DATA_DIR") or Path.home() / "tensorflow_datasets"
+    return Path(home).expanduser()
+
+
+def _read_tfds(name):
+    root = tfds_dir()
+    versions = sorted((root / name).glob("*/dataset_info.json"))
+    if not versions:
+        near = difflib.get_close_matches(name, [*NORMALISATION, *_prepared(root)], n=1)
+        hint = f" Did you mean {near[0]!r}?" if near and near[0] != name else ""
+        raise DataError(
+            f"data set {name!r} is not in {root}.{hint} Set TFDS_DATA_DIR to the folder that has "
+            f"it; or prepare it: pip install 'tapjax[prepare]' && python -c \"import "
+            f"tensorflow_datasets as tfds; tfds.builder('{name}', file_format='array_record')"
+            f'.download_and_prepare()"; or give an .npz file with arrays x and y'
+        )
+    prepared = versions[-1].parent
+    listing = [(p.name, p.stat().st_size) for p in sorted(prepared.iterdir())]
+    key = hashlib.sha256(repr((listing, versions[-1].read_text())).encode()).hexdigest()[:16]
+    cached = cache_dir() / "data" / f"{name}-{prepared.name}-{key}"
+    if not (cached / "digests.json").exists():
+        _decode_into(cached, prepared, name)
+    return _read_cached(cached)
+
+
+def _prepared(root):
+    return [p.parent.parent.name for p in root.glob("*/*/dataset_info.json")]
+
+
+def _read_cached(folder):
+    wanted = json.loads((folder / "digests.json").read_text())
+    arrays = []
+    for split in SPLITS:
+        array = np.load(folder / f"{split}.npy", allow_pickle=False)
+        if hashlib.sha256(np.ascontiguousarray(array).data).hexdigest() != wanted[split]:
+            raise DataError(f"{folder / split}.npy is damaged: delete {folder} and start again")
+        arrays.append(array)
+    return arrays
+
+
+def _decode_into(folder, prepared, name):
+    """Decode once; the folder appears whole or not at all."""
+    print(f"decoding {name} once into {folder}", file=sys.stderr)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    scratch = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".decoding-"))
+    try:
+        arrays = _decode(prepared, name)
+        for split, array in zip(SPLITS, arrays, strict=True):
+            np.save(scratch / f"{split}.npy", array, allow_pickle=False)
+        sums = {
+            split: hashlib.sha256(np.ascontiguousarray(array).data).hexdigest()
+            for split, array in zip(SPLITS, arrays, strict=True)
+        }
+        (scratch / "digests.json").write_text(json.dumps(sums))
+        with contextlib.suppress(FileExistsError, OSError):  # another process was faster
+            scratch.rename(folder)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _decode(prepared, name):
+    with _quiet_stderr():
+        import tensorflow_datasets as tfds
+        from PIL import Image
+
+        builder = tfds.builder_from_directory(str(prepared))
+        test_split = "test" if "test" in builder.info.splits else "validation"
+        arrays = []
+        for split in ("train", test_split):
+            try:
+                source = builder.as_data_source(
+                    split=split, decoders={"image": tfds.decode.SkipDecoding()}
+                )
+            except NotImplementedError as error:
+                raise DataError(
+                    f"data set {name!r} in {prepared} is stored as TFRECORD: prepare it again "
+                    "with file_format='array_record'"
+                ) from error
+            images, labels = [], []
+            for start in range(0, len(source), 5000):
+                examples = source.__getitems__(list(range(start, min(len(source), start + 5000))))
+                images += [np.asarray(Image.open(io.BytesIO(e["image"]))) for e in examples]
+                labels += [e["label"] for e in examples]
+            images = np.stack(images)
+            arrays += [
+                images if images.ndim == 4 else images[..., None],
+                np.asarray(labels, np.int32),
+            ]
+    return arrays
+
+
+@contextlib.contextmanager
+def _quiet_stderr():
+    """Keep the readers' harmless C++ messages from the user; exceptions pass as always."""
+    sys.stderr.flush()
+    saved = os.dup(2)
+    sink = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(sink, 2)
+    try:
+        yield
+    finally:
+        sys.stderr.flush()
+        os.dup2(saved, 2)
+        os.close(saved)
+        os.close(sink)

@@ -1,0 +1,55 @@
+"""The tap family: train by any rule and measure the dimensionality of every layer."""
+
+from tapjax import config
+from tapjax.data import Arrays
+from tapjax.losses import LOSSES
+from tapjax.models.architectures import parse_architecture, structure
+from tapjax.models.zoo import from_module, make_model
+from tapjax.optimizers import make_optimizer, make_schedule
+from tapjax.probes import make_evaluation, make_probe
+from tapjax.rules import RULES
+from tapjax.sampling import make_sampler
+from tapjax.step import init_state, make_step
+from tapjax.types import Model, Recipe
+
+
+def recipe(cfg, arrays: Arrays) -> Recipe:
+    """Everything that the loop needs for one run.
+
+    Args:
+      cfg: a valid config.
+      arrays: the data set.
+
+    Returns:
+      A Recipe.
+    """
+    model, features = _model(cfg.model, arrays)
+    loss = config.lookup(cfg.loss, LOSSES, "loss")
+    rule = config.lookup(cfg.rule.name, RULES, "rule.name")(model, loss)
+    schedule = make_schedule(cfg.optimizer, cfg.steps)
+    tx = make_optimizer(cfg.optimizer, schedule)
+    sample = make_sampler(cfg.data.batch_size, cfg.data.shuffle, cfg.data.augment)
+    return Recipe(
+        model=model,
+        structure=features,
+        init=lambda key: init_state(key, model, rule, tx),
+        step=make_step(rule, tx, sample, schedule),
+        probe=_probe(cfg.probe, model, loss, arrays.classes),
+        evaluate=make_evaluation(model, loss),
+    )
+
+
+def _model(cfg, arrays) -> tuple[Model, dict]:
+    if not config.is_import_path(cfg.name):
+        model = make_model(cfg.name, arrays.shape, arrays.classes, cfg.init)
+        return model, structure(parse_architecture(cfg.name), arrays.shape, arrays.classes)
+    made = config.lookup(cfg.name, {}, "model.name")(arrays.shape, arrays.classes)
+    return made if isinstance(made, Model) else from_module(made, arrays.shape), {}
+
+
+def _probe(cfg, model, loss, classes):
+    standard = make_probe(model, loss, classes, cfg.tokens, cfg.centred)
+    if not cfg.extra:
+        return standard
+    extra = config.lookup(cfg.extra, {}, "probe.extra")(model, loss, classes)
+    return lambda state, data: standard(state, data) | extra(state, data)

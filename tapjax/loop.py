@@ -1,0 +1,187 @@
+"""The one loop: restore, then chunk by chunk train, write, save and check.
+
+The order inside a chunk is fixed: arrays first, the state last, so that a crash in between only
+repeats work, and a resumed run is bit-identical to one that was never interrupted.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from tqdm import tqdm
+
+from tapjax import blocks, checkpoint, config, rundir
+from tapjax.data import load_arrays
+from tapjax.experiments import RECIPES
+from tapjax.manifest import manifest
+from tapjax.preemption import stop_on_sigterm
+from tapjax.sampling import device_data
+
+
+class Outcome(NamedTuple):
+    """How a run ended: DONE, DIVERGED or PREEMPTED, after how many steps and why."""
+
+    status: str
+    step: int
+    reason: str = ""
+
+
+class Programs(NamedTuple):
+    """The compiled functions of a run, over all its seeds.
+
+    `chunk(blocks) -> ((states, data) -> (states, Record))`, compiled once for each length;
+    `probe(states, data)` and `evaluate(states, data)` return dicts of arrays.
+    """
+
+    init: Callable
+    chunk: Callable
+    probe: Callable
+    evaluate: Callable
+
+
+def run(cfg, workdir, resume="auto", allow_numeric_drift=False, progress=False) -> Outcome:
+    """Train and measure one config for all its seeds, or go on where it was interrupted.
+
+    Args:
+      cfg: a config as `config.defaults` describes it.
+      workdir: the run directory.
+      resume: `auto`, `must` or `never`.
+      allow_numeric_drift: resume under another jaxlib or kind of device.
+      progress: show a bar on stderr if that is a terminal.
+
+    Returns:
+      The Outcome, which also stands in RUN/STATUS.json.
+
+    Raises:
+      ConfigError, DataError, RunDirError, CheckpointError: each with one line that says what
+      to do. The last one leaves the status FAILED.
+    """
+    config.check(cfg)
+    arrays = load_arrays(cfg.data.name, cfg.data.train_size, cfg.data.test_size)
+    config.check_data(cfg, arrays)
+    recipe = RECIPES[cfg.family](cfg, arrays)
+    data, probe_index = device_data(arrays, cfg.probe.size)
+    over_seeds = blocks.choose_over_seeds(cfg.over_seeds, len(cfg.seeds), recipe.structure)
+    programs = _programs(cfg, recipe, over_seeds, arrays)
+    like = jax.eval_shape(programs.init)
+    contents = manifest(cfg, recipe, arrays, probe_index, over_seeds, like.params)
+    with (
+        rundir.open_run_dir(workdir, contents, resume, allow_numeric_drift) as run_dir,
+        stop_on_sigterm() as stop,
+    ):
+        if run_dir.status.get("status") in ("DONE", "DIVERGED"):
+            return Outcome(*(run_dir.status[name] for name in Outcome._fields))
+        try:
+            with checkpoint.open_manager(run_dir.checkpoints, cfg.checkpoint.keep) as manager:
+                states, first = _restore_or_init(run_dir, manager, programs.init, like)
+                return _train(
+                    cfg, run_dir, manager, programs, states, first, data, stop.is_set, progress
+                )
+        except (checkpoint.CheckpointError, OSError) as error:
+            run_dir.set_status("FAILED", run_dir.status.get("step", 0), str(error))
+            raise
+
+
+def _programs(cfg, recipe, over_seeds, arrays) -> Programs:
+    over = blocks.OVER_SEEDS[over_seeds]
+    block = blocks.make_block(recipe.step, recipe.probe, cfg.probe.every, cfg.scalar_bin)
+    seeds = jnp.asarray(cfg.seeds, jnp.uint32)
+    # One jit around the whole initialisation: operation by operation it compiles for seconds.
+    init = jax.jit(lambda: jax.vmap(lambda seed: recipe.init(jax.random.key(seed)))(seeds))
+    compiled = {}
+
+    def chunk(n):
+        if n not in compiled:
+            compiled[n] = blocks.make_chunk(block, n, over)
+        return compiled[n]
+
+    evaluate = over(recipe.evaluate)
+    test = (jnp.asarray(arrays.x_test), jnp.asarray(arrays.y_test))
+    return Programs(
+        init, chunk, over(recipe.probe), lambda states, data: evaluate(states, data, *test)
+    )
+
+
+def _restore_or_init(run_dir, manager, init, like):
+    interruptions = run_dir.status.get("interruptions", -1) + 1
+    restored = checkpoint.restore_latest_good(manager, like)
+    for problem in restored.skipped if restored else ():
+        run_dir.log(f"{problem}; falling back to the one before")
+    states, first = (restored.states, restored.step) if restored else (init(), 0)
+    run_dir.discard_from(first)
+    run_dir.set_status("RUNNING", first, interruptions=interruptions)
+    run_dir.log(f"start at step {first}")
+    return states, first
+
+
+def _train(cfg, run_dir, manager, programs, states, first, data, stop_requested, progress):
+    length = config.chunk_steps(cfg)
+    bar = tqdm(total=cfg.steps, initial=first, unit="step", disable=None if progress else True)
+    with bar:
+        while first < cfg.steps:
+            last = min(first + length, cfg.steps)
+            states, record = programs.chunk((last - first) // cfg.probe.every)(states, data)
+            arrays = _record_arrays(cfg, first, last, record)
+            if last == cfg.steps:
+                arrays = _append_probe(arrays, last, programs.probe(states, data))
+            if last == cfg.steps or _passes(cfg.eval_every, first, last):
+                scores = programs.evaluate(states, data)
+                arrays |= {f"eval/{name}": np.asarray(v)[:, None] for name, v in scores.items()}
+                arrays["eval_step"] = np.array([last])
+            run_dir.write_record(first, arrays)
+            diverged = run_dir.status.get("diverged", {}) | _diverged(cfg.seeds, first, arrays)
+            if len(diverged) == len(cfg.seeds):
+                # The last good checkpoint stays the latest: a diverged state is not saved.
+                return _finish(run_dir, "DIVERGED", last, diverged, "the loss is not finite")
+            preempted = stop_requested() and last < cfg.steps
+            if last == cfg.steps or preempted or _passes(cfg.checkpoint.every, first, last):
+                checkpoint.save(manager, last, states)
+            if preempted:
+                return _finish(run_dir, "PREEMPTED", last, diverged, "SIGTERM")
+            run_dir.set_status("RUNNING", last, diverged=diverged)
+            bar.update(last - first)
+            bar.set_postfix(loss=f"{np.nanmean(arrays['scalar/loss'][:, -1]):.3f}")
+            first = last
+    return _finish(run_dir, "DONE", cfg.steps, diverged)
+
+
+def _passes(every, first, last):
+    """Whether a multiple of a cadence lies in (first, last]."""
+    return bool(every) and last // every > first // every
+
+
+def _record_arrays(cfg, first, last, record):
+    scalars, probe = jax.device_get(record)
+    return {
+        "step": np.arange(first, last, cfg.scalar_bin),
+        "probe_step": np.arange(first, last, cfg.probe.every),
+        **{f"scalar/{name}": value for name, value in scalars.items()},
+        **{f"probe/{name}": value for name, value in probe.items()},
+    }
+
+
+def _append_probe(arrays, step, measured):
+    final = {f"probe/{name}": np.asarray(value)[:, None] for name, value in measured.items()}
+    final["probe_step"] = np.array([step])
+    axis = {name: 0 if name == "probe_step" else 1 for name in final}
+    return arrays | {
+        name: np.concatenate([arrays[name], value], axis[name]) for name, value in final.items()
+    }
+
+
+def _diverged(seeds, first, arrays):
+    """The first step with a loss or gradient that is not finite, for each seed that has one."""
+    finite_SxT = np.isfinite(arrays["scalar/loss"]) & np.isfinite(arrays["scalar/grad_norm"])
+    return {
+        str(seed): int(arrays["step"][np.argmin(row)])
+        for seed, row in zip(seeds, finite_SxT, strict=True)
+        if not row.all()
+    }
+
+
+def _finish(run_dir, status, step, diverged, reason=""):
+    run_dir.set_status(status, step, reason, diverged=diverged)
+    run_dir.log(f"{status} at step {step} {reason}".rstrip())
+    return Outcome(status, step, reason)

@@ -1,0 +1,82 @@
+"""What a run directory says of the run it holds: versions, data, model, config."""
+
+import platform
+import sys
+from importlib import metadata
+
+import jax
+
+from analysis.layout import SCHEMA
+from tapjax import config
+from tapjax.data import digests
+from tapjax.probes import weight_names
+
+PACKAGES = ("tapjax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "scipy")
+
+
+def manifest(cfg, recipe, arrays, probe_index, over_seeds: str, params_like) -> dict[str, dict]:
+    """The four files that describe a run.
+
+    Args:
+      cfg: the run's config.
+      recipe: its Recipe.
+      arrays: its data set.
+      probe_index: indices of the probe examples in the test split.
+      over_seeds: how the seed axis is run.
+      params_like: shapes of the parameters, with a leading seed axis.
+
+    Returns:
+      File name -> JSON data.
+    """
+    return {
+        "config.json": config.to_json(cfg),
+        "env.json": _environment(len(cfg.seeds), over_seeds),
+        "data.json": _describe_data(arrays, probe_index),
+        "model.json": _describe_model(cfg, recipe, params_like),
+    }
+
+
+def _environment(seeds, over_seeds):
+    device = jax.devices()[0]
+    return {
+        "schema": SCHEMA,
+        "versions": {name: metadata.version(name) for name in PACKAGES},
+        "python": platform.python_version(),
+        "jaxlib": metadata.version("jaxlib"),
+        "device_kind": f"{device.platform} {device.device_kind}",
+        "devices": jax.device_count(),
+        "machine": platform.machine(),
+        "seeds": seeds,
+        "over_seeds": over_seeds,
+        "argv": [arg for arg in sys.argv[1:] if not arg.startswith("--workdir")],
+    }
+
+
+def _describe_data(arrays, probe_index):
+    return {
+        "sha256": digests(arrays),
+        "shape": list(arrays.shape),
+        "classes": arrays.classes,
+        "train_examples": len(arrays.y),
+        "test_examples": len(arrays.y_test),
+        "probe_index": probe_index.tolist(),
+    }
+
+
+def _describe_model(cfg, recipe, params_like):
+    single = jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), params_like
+    )
+    return {
+        "architecture": cfg.model.name,
+        "data": cfg.data.name,
+        "config_hash": config.config_hash(cfg),
+        "structure": recipe.structure,
+        "num_params": sum(leaf.size for leaf in jax.tree.leaves(single)),
+        "layer_names": list(recipe.model.layer_names),
+        "head": recipe.model.layer_names[-1],
+        "dimension": cfg.probe.dimension,
+        "dimension_is": f"mean of {cfg.probe.dimension} over all layers but the head",
+        "weight_names": weight_names(single),
+        "synthetic": False,
+    }

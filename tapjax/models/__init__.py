@@ -1,0 +1,1 @@
+"""Models of the zoo; the only folder that imports flax."""

@@ -1,0 +1,209 @@
+"""The architectures by name: sizes and structural features, without importing JAX.
+
+A name is a key of `ZOO` or a family with sizes of your own:
+`mlp:depth=6,width=96`, `mlp:widths=128-64-32`, `cnn:channels=16-32`,
+`transformer:depth=3,width=96,heads=4`.
+"""
+
+from typing import NamedTuple
+
+MIN_TOKENS = 16
+
+
+class Architecture(NamedTuple):
+    """One architecture.
+
+    `widths` holds hidden units a layer (mlp), channels a stage (cnn, resnet) or the model
+    dimension once a block (transformer).
+    """
+
+    name: str
+    family: str
+    widths: tuple[int, ...]
+    heads: int = 0
+
+
+def _zoo():
+    mlps = {
+        "mlp_shallow_2": (128, 64),
+        "mlp_medium_5": (64, 64, 64, 64, 32),
+        "mlp_deep_10": (32,) * 10,
+        "mlp_verydeep_15": (24,) * 15,
+        "mlp_narrow": (32,) * 4,
+        "mlp_medium": (128, 128, 64, 64),
+        "mlp_wide": (256, 256, 128, 128),
+        "mlp_verywide": (512, 512, 256, 256),
+    }
+    cnns = {
+        "cnn_shallow": (32, 64),
+        "cnn_medium": (32, 64, 128),
+        "cnn_deep": (32, 64, 128, 256),
+    }
+    transformers = {
+        "transformer_shallow": (2, 128, 4),
+        "transformer_medium": (4, 128, 4),
+        "transformer_deep": (6, 128, 4),
+        "transformer_narrow": (4, 64, 4),
+        "transformer_wide": (4, 256, 8),
+    }
+    zoo = {name: Architecture(name, "mlp", widths) for name, widths in mlps.items()}
+    zoo |= {name: Architecture(name, "cnn", channels) for name, channels in cnns.items()}
+    zoo["resnet18"] = Architecture("resnet18", "resnet", (64, 128, 256, 512))
+    for name, (depth, width, heads) in transformers.items():
+        zoo[name] = Architecture(name, "transformer", (width,) * depth, heads)
+    return zoo
+
+
+ZOO = _zoo()
+
+
+def parse_architecture(name: str) -> Architecture:
+    """The architecture of a name.
+
+    Args:
+      name: a key of `ZOO` or `family:size=value,...`.
+
+    Returns:
+      Its Architecture.
+
+    Raises:
+      ValueError: unknown name or size; the message names it.
+    """
+    if name in ZOO:
+        return ZOO[name]
+    family, _, sizes = name.partition(":")
+    fields = dict(part.partition("=")[::2] for part in sizes.split(",") if part)
+    allowed = {
+        "mlp": {"depth", "width", "widths"},
+        "cnn": {"channels"},
+        "transformer": {"depth", "width", "heads"},
+    }
+    if family not in allowed or not sizes:
+        raise ValueError(f"unknown architecture {name!r}")
+    unknown = set(fields) - allowed[family]
+    if unknown:
+        raise ValueError(
+            f"{name!r}: {family} has no size {sorted(unknown)[0]!r}; it takes "
+            f"{', '.join(sorted(allowed[family]))}"
+        )
+    try:
+        if "widths" in fields or "channels" in fields:
+            listed = fields.get("widths", fields.get("channels"))
+            widths = tuple(int(w) for w in listed.split("-"))
+        else:
+            widths = (int(fields["width"]),) * int(fields["depth"])
+        heads = int(fields.get("heads", 4)) if family == "transformer" else 0
+    except (KeyError, ValueError) as error:
+        raise ValueError(
+            f"{name!r}: write mlp:depth=4,width=64, mlp:widths=64-32, cnn:channels=16-32 or "
+            "transformer:depth=2,width=64,heads=4"
+        ) from error
+    if not widths or min(widths) < 1:
+        raise ValueError(f"{name!r}: every size must be at least 1")
+    if heads and widths[0] % heads:
+        raise ValueError(f"{name!r}: width {widths[0]} is not a multiple of {heads} heads")
+    return Architecture(name, family, widths, heads)
+
+
+def token_count(input_dim: int) -> int:
+    """Tokens that a flat input is cut into: the divisor of its length nearest 16.
+
+    Args:
+      input_dim: values in one example, e.g. 784.
+
+    Returns:
+      The number of tokens, e.g. 16.
+    """
+    divisors = [d for d in range(1, input_dim + 1) if input_dim % d == 0]
+    return min(divisors, key=lambda d: (abs(d - MIN_TOKENS), d))
+
+
+def pooled_sides(side: int, stages: int) -> list[int]:
+    """Image side after each stage of 2x2 pooling; a side of 1 is left as it is.
+
+    Args:
+      side: pixels along one side of the input.
+      stages: pooling stages.
+
+    Returns:
+      One side a stage, e.g. 28 -> [14, 7, 3, 1].
+    """
+    sides = []
+    for _ in range(stages):
+        side = max(side // 2, 1)
+        sides.append(side)
+    return sides
+
+
+def count_params(arch: Architecture, shape: tuple[int, int, int], classes: int) -> int:
+    """Trainable parameters.
+
+    Args:
+      arch: the architecture.
+      shape: input height, width, channels.
+      classes: outputs.
+
+    Returns:
+      The number of trainable scalars.
+    """
+    height, width, channels = shape
+    input_dim = height * width * channels
+    if arch.family == "mlp":
+        sizes = (input_dim, *arch.widths, classes)
+        return sum((i + 1) * o for i, o in zip(sizes, sizes[1:], strict=False))
+    if arch.family == "cnn":
+        sizes = (channels, *arch.widths)
+        convs = sum((9 * i + 1) * o for i, o in zip(sizes, sizes[1:], strict=False))
+        stages = len(arch.widths)
+        flat = pooled_sides(height, stages)[-1] * pooled_sides(width, stages)[-1] * sizes[-1]
+        return convs + (flat + 1) * classes
+    if arch.family == "resnet":
+        total, inputs = (9 * channels + 2) * arch.widths[0], arch.widths[0]
+        for outputs in arch.widths:
+            shortcut = (inputs + 2) * outputs if inputs != outputs else 0
+            total += (9 * inputs + 2) * outputs + 3 * (9 * outputs + 2) * outputs + shortcut
+            inputs = outputs
+        return total + (inputs + 1) * classes
+    dim, tokens = arch.widths[0], token_count(input_dim)
+    block = 4 * (dim + 1) * dim + (dim + 1) * 4 * dim + (4 * dim + 1) * dim + 4 * dim
+    embed = (input_dim // tokens + 1) * dim + tokens * dim
+    return embed + len(arch.widths) * block + (dim + 1) * classes
+
+
+def structure(arch: Architecture, shape: tuple[int, int, int], classes: int) -> dict:
+    """Structural features that alpha = f(architecture) is fitted on.
+
+    Depth, width and connectivity follow the conventions of each family: an mlp counts hidden
+    layers and its connectivity is parameters per unit (input, hidden and output); a cnn counts
+    its head as a layer and has parameters per channel; a transformer counts blocks and has
+    parameters per d_model and block. Connectivity is therefore comparable within a family only.
+
+    Args:
+      arch: the architecture.
+      shape: input height, width, channels.
+      classes: outputs.
+
+    Returns:
+      family, depth, width, min_width, max_width, num_params, connectivity.
+    """
+    params = count_params(arch, shape, classes)
+    widths, depth = arch.widths, len(arch.widths)
+    mean = sum(widths) / depth
+    low, high = min(widths), max(widths)
+    if arch.family == "mlp":
+        units = shape[0] * shape[1] * shape[2] + sum(widths) + classes
+    elif arch.family == "cnn":
+        depth, units = depth + 1, shape[2] + sum(widths) + classes
+    elif arch.family == "resnet":
+        depth, mean, units = 18, widths[0], shape[2] + classes + high
+    else:
+        high, units = 4 * widths[0], widths[0] * depth
+    return {
+        "family": arch.family,
+        "depth": depth,
+        "width": float(mean),
+        "min_width": low,
+        "max_width": high,
+        "num_params": params,
+        "connectivity": params / units,
+    }

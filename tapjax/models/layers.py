@@ -1,0 +1,179 @@
+"""Layers that the models share: initialisers, 2-D linear, convolution, pooling, dropout.
+
+Convolution and pooling carry the one cure for XLA's CPU back end. Inside a scan it leaves a
+convolution's weight gradient in a layout that only a naive loop handles (61 times slower,
+github.com/jax-ml/jax/issues/12868), and the gradient of max-pooling by reduce_window is 16
+times slower than that of a reshape. GPU and TPU take the plain convolution.
+"""
+
+from functools import partial
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+CANONICAL = ("NHWC", "HWIO", "NHWC")
+
+
+def _uniform_by_fan_in(fan_in: int):
+    def init(key, shape, dtype=jnp.float32):
+        bound = fan_in**-0.5
+        return jax.random.uniform(key, shape, dtype, -bound, bound)
+
+    return init
+
+
+def initializers(kind: str, fan_in: int):
+    """Initialisers of a layer's kernel and bias.
+
+    Args:
+      kind: `lecun` (normal of variance 1/fan_in, zero bias; Flax's default) or `torch`
+        (both uniform in +-1/sqrt(fan_in), what PyTorch's Linear and Conv2d do).
+      fan_in: inputs of one unit.
+
+    Returns:
+      (kernel initialiser, bias initialiser).
+    """
+    if kind == "torch":
+        return _uniform_by_fan_in(fan_in), _uniform_by_fan_in(fan_in)
+    return nn.initializers.lecun_normal(), nn.initializers.zeros_init()
+
+
+class Linear(nn.Module):
+    """Affine map of the last axis, as one 2-D matrix product (a 3-D one is half as fast on CPU)."""
+
+    features: int
+    initializer: str = "lecun"
+
+    @nn.compact
+    def __call__(self, x):
+        kernel_init, bias_init = initializers(self.initializer, x.shape[-1])
+        kernel = self.param("kernel", kernel_init, (x.shape[-1], self.features))
+        bias = self.param("bias", bias_init, (self.features,))
+        y = x.reshape(-1, x.shape[-1]) @ kernel + bias
+        return y.reshape(*x.shape[:-1], self.features)
+
+
+class Conv(nn.Module):
+    """Square convolution with PyTorch's symmetric padding."""
+
+    features: int
+    size: int = 3
+    stride: int = 1
+    bias: bool = True
+    initializer: str = "lecun"
+
+    @nn.compact
+    def __call__(self, x_BxHxWxC):
+        fan_in = self.size**2 * x_BxHxWxC.shape[-1]
+        kernel_init, bias_init = initializers(self.initializer, fan_in)
+        shape = (self.size, self.size, x_BxHxWxC.shape[-1], self.features)
+        y = conv2d(x_BxHxWxC, self.param("kernel", kernel_init, shape), self.stride)
+        if self.bias:
+            y = y + self.param("bias", bias_init, (self.features,))
+        return y
+
+
+def conv2d(x_BxHxWxC, kernel_hxwxCxO, stride: int = 1):
+    """2-D convolution, padded by half the kernel on each side.
+
+    Args:
+      x_BxHxWxC: images.
+      kernel_hxwxCxO: odd square kernel.
+      stride: step of the window in pixels.
+
+    Returns:
+      `[B, ceil(H / stride), ceil(W / stride), O]`. On CPU it has no forward-mode derivative.
+    """
+    if jax.default_backend() == "cpu":
+        return _canonical_conv(x_BxHxWxC, kernel_hxwxCxO, stride)
+    return _conv(x_BxHxWxC, kernel_hxwxCxO, stride)
+
+
+def _conv(x, kernel, stride):
+    pad = kernel.shape[0] // 2
+    return lax.conv_general_dilated(
+        x, kernel, (stride, stride), [(pad, pad)] * 2, dimension_numbers=CANONICAL
+    )
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(2,))
+def _canonical_conv(x, kernel, stride):
+    return _conv(x, kernel, stride)
+
+
+def _conv_forward(x, kernel, stride):
+    return _conv(x, kernel, stride), (x, kernel)
+
+
+def _conv_backward(stride, saved, g):
+    """Both gradients as convolutions whose operands are physically in canonical layout."""
+    x, kernel = saved
+    size, pad = kernel.shape[0], kernel.shape[0] // 2
+    # How far the strided windows stay short of the padded image's far edge.
+    short = [(n + 2 * pad - size) % stride for n in x.shape[1:3]]
+
+    flipped = jnp.flip(kernel, (0, 1)).transpose(0, 1, 3, 2)
+    grad_x = lax.conv_general_dilated(
+        g,
+        flipped,
+        (1, 1),
+        [(size - 1 - pad, size - 1 - pad + s) for s in short],
+        lhs_dilation=(stride, stride),
+        dimension_numbers=CANONICAL,
+    )
+    # Channels play the batch and the batch plays the channels.
+    grad_kernel = lax.conv_general_dilated(
+        x.transpose(3, 1, 2, 0),
+        g.transpose(1, 2, 0, 3),
+        (1, 1),
+        [(pad, pad - s) for s in short],
+        rhs_dilation=(stride, stride),
+        dimension_numbers=CANONICAL,
+    )
+    return grad_x, grad_kernel.transpose(1, 2, 0, 3)
+
+
+_canonical_conv.defvjp(_conv_forward, _conv_backward)
+
+
+def max_pool(x_BxHxWxC):
+    """2x2 max-pooling with stride 2; an odd last row or column is dropped, a side of 1 is kept.
+
+    Args:
+      x_BxHxWxC: images.
+
+    Returns:
+      `[B, max(H // 2, 1), max(W // 2, 1), C]`.
+    """
+    _, height, width, _ = x_BxHxWxC.shape
+    x = x_BxHxWxC
+    if height > 1:
+        x = x[:, : height // 2 * 2]
+        x = jnp.maximum(x[:, 0::2], x[:, 1::2])
+    if width > 1:
+        x = x[:, :, : width // 2 * 2]
+        x = jnp.maximum(x[:, :, 0::2], x[:, :, 1::2])
+    return x
+
+
+def dropout(key, x, rate: float):
+    """Dropout that spends one random byte an element, four from each random word.
+
+    The kept share is rate's complement rounded to 1/256 and the rescaling is exact for it.
+
+    Args:
+      key: random key, or None in evaluation mode.
+      x: activations.
+      rate: share to drop, in [0, 1).
+
+    Returns:
+      x with dropped elements zero and the others rescaled.
+    """
+    if key is None or rate == 0.0:
+        return x
+    kept = round(256 * (1 - rate))
+    words = jax.random.bits(key, (-(-x.size // 4),), jnp.uint32)
+    octets = lax.bitcast_convert_type(words, jnp.uint8).reshape(-1)[: x.size]
+    return jnp.where(octets.reshape(x.shape) < kept, x * jnp.float32(256 / kept), 0.0)

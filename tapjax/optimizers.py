@@ -1,0 +1,54 @@
+"""Optimizers by name; the learning rate is a schedule so that it can be recorded each step."""
+
+import optax
+
+OPTIMIZERS = {
+    "adam": lambda lr, cfg: optax.adam(lr, b1=cfg.b1, b2=cfg.b2),
+    "adamw": lambda lr, cfg: optax.adamw(lr, b1=cfg.b1, b2=cfg.b2, weight_decay=cfg.weight_decay),
+    "sgd": lambda lr, cfg: optax.sgd(lr),
+    "momentum": lambda lr, cfg: optax.sgd(lr, momentum=cfg.momentum),
+    "rmsprop": lambda lr, cfg: optax.rmsprop(lr, decay=0.99, momentum=cfg.momentum),
+}
+
+SCHEDULES = {
+    "constant": lambda cfg, steps: optax.constant_schedule(cfg.lr),
+    "cosine": lambda cfg, steps: optax.cosine_decay_schedule(cfg.lr, steps),
+    "linear": lambda cfg, steps: optax.linear_schedule(cfg.lr, 0.0, steps),
+}
+
+
+def make_schedule(cfg, steps: int):
+    """The learning rate at each step.
+
+    Args:
+      cfg: `config.optimizer` with `lr`, `schedule` and `warmup_steps`.
+      steps: length of the whole run.
+
+    Returns:
+      A function step -> learning rate.
+    """
+    decay = SCHEDULES[cfg.schedule](cfg, steps - cfg.warmup_steps)
+    if not cfg.warmup_steps:
+        return decay
+    warmup = optax.linear_schedule(0.0, cfg.lr, cfg.warmup_steps)
+    return optax.join_schedules([warmup, decay], [cfg.warmup_steps])
+
+
+def make_optimizer(cfg, lr) -> optax.GradientTransformation:
+    """The optax transformation that a config names.
+
+    Args:
+      cfg: `config.optimizer`; `weight_decay` is decoupled for adamw and added to the gradient
+        (L2) for the others; `clip` bounds the global gradient norm, 0 for no bound.
+      lr: schedule from `make_schedule`.
+
+    Returns:
+      An optax transformation.
+    """
+    parts = []
+    if cfg.clip:
+        parts.append(optax.clip_by_global_norm(cfg.clip))
+    if cfg.weight_decay and cfg.name != "adamw":
+        parts.append(optax.add_decayed_weights(cfg.weight_decay))
+    parts.append(OPTIMIZERS[cfg.name](lr, cfg))
+    return optax.chain(*parts)

@@ -1,0 +1,38 @@
+"""Learning rules: (init, update) pairs that turn a batch into pseudo-gradients."""
+
+import jax
+import jax.numpy as jnp
+
+from tapjax.types import Proposal, Rule
+
+
+def backprop(model, loss) -> Rule:
+    """The exact gradient of the mean loss.
+
+    Args:
+      model: a `types.Model`.
+      loss: per-example loss, `(logits [B, C], y [B]) -> [B]`.
+
+    Returns:
+      A Rule without state; scalars are `loss` and `accuracy` of the batch, before the update.
+    """
+
+    def init(key, params):
+        del key, params
+        return ()
+
+    def update(rule, params, stats, batch, key):
+        def objective(params):
+            logits_BxC, _, new_stats = model.apply(params, stats, batch.x, key)
+            return loss(logits_BxC, batch.y).mean(), (logits_BxC, new_stats)
+
+        (value, (logits_BxC, new_stats)), grads = jax.value_and_grad(objective, has_aux=True)(
+            params
+        )
+        accuracy = jnp.mean(logits_BxC.argmax(-1) == batch.y, dtype=jnp.float32)
+        return Proposal(grads, rule, new_stats, {"loss": value, "accuracy": accuracy})
+
+    return Rule(init, update)
+
+
+RULES = {"backprop": backprop}

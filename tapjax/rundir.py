@@ -1,0 +1,137 @@
+"""The run directory while it is being written: identity, lock, records and status."""
+
+import contextlib
+import fcntl
+import json
+import os
+import socket
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from analysis.layout import MANIFEST, record_name, record_steps, write_json, write_npz
+from tapjax.config import diff
+
+# Fields of env.json that the bits of a run depend on.
+IDENTITY = ("seeds", "over_seeds", "jaxlib", "device_kind")
+
+
+class RunDirError(Exception):
+    """The directory cannot take this run; the message says why and what to do."""
+
+
+class RunDir:
+    """An open, locked run directory. Made by `open_run_dir`."""
+
+    def __init__(self, path: Path):
+        self.path = path
+        (path / "records").mkdir(exist_ok=True)
+
+    @property
+    def checkpoints(self) -> Path:
+        """Folder of the checkpoints."""
+        return self.path / "ckpt"
+
+    def write_record(self, first_step: int, arrays: Mapping[str, np.ndarray]) -> None:
+        """Write one chunk's arrays atomically."""
+        write_npz(self.path / "records" / record_name(first_step), dict(arrays))
+
+    def discard_from(self, step: int) -> None:
+        """Move records at or after a step aside: the run goes on from there and rewrites them."""
+        for first, path in record_steps(self.path / "records").items():
+            if first >= step:
+                (self.path / "orphaned").mkdir(exist_ok=True)
+                os.replace(path, self.path / "orphaned" / path.name)
+
+    @property
+    def status(self) -> dict:
+        """The content of STATUS.json; empty before the first one is written."""
+        path = self.path / "STATUS.json"
+        return json.loads(path.read_text()) if path.exists() else {}
+
+    def set_status(self, name: str, step: int, reason: str = "", **fields) -> None:
+        """Replace STATUS.json, keeping fields that are not given anew."""
+        now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        update = {"status": name, "step": step, "reason": reason, "time": now}
+        write_json(self.path / "STATUS.json", self.status | update | fields)
+
+    def log(self, message: str) -> None:
+        """Append a line to log.txt."""
+        now = time.strftime("%Y-%m-%d %H:%M:%S")
+        with open(self.path / "log.txt", "a") as file:
+            file.write(f"{now} {message}\n")
+
+
+@contextlib.contextmanager
+def open_run_dir(
+    path: Path, manifest: Mapping[str, dict], resume: str = "auto", allow_numeric_drift=False
+):
+    """Lock a directory for one run and check that it is this run's.
+
+    Args:
+      path: the run directory; made if it is missing.
+      manifest: contents of env.json, data.json, model.json and config.json.
+      resume: `auto`, `must` (the run has to exist) or `never` (it must not).
+      allow_numeric_drift: go on under another jaxlib or kind of device.
+
+    Yields:
+      A RunDir.
+
+    Raises:
+      RunDirError: locked, of another config, or not resumable as asked.
+    """
+    path = Path(path).resolve()
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        lock = open(path / "lock", "a+")
+    except OSError as error:
+        raise RunDirError(f"cannot write in {path}: {error.strerror}") from error
+    with lock:
+        _take(lock, path)
+        _check_or_create(path, manifest, resume, allow_numeric_drift)
+        yield RunDir(path)
+
+
+def _take(lock, path):
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        lock.seek(0)
+        raise RunDirError(f"{path} is in use by {lock.read().strip()}") from None
+    lock.truncate(0)
+    lock.write(f"process {os.getpid()} on {socket.gethostname()}\n")
+    lock.flush()
+
+
+def _check_or_create(path, manifest, resume, allow_numeric_drift):
+    exists = (path / "config.json").exists()
+    if exists and resume == "never":
+        raise RunDirError(f"{path} already holds a run: choose another --workdir")
+    if not exists and resume == "must":
+        raise RunDirError(f"{path} holds no run to resume")
+    if not exists:
+        strangers = [p.name for p in path.iterdir() if p.name not in ("lock", *MANIFEST)]
+        if strangers:
+            raise RunDirError(f"{path} is neither empty nor a run: it holds {strangers[0]!r}")
+        for name in MANIFEST:
+            write_json(path / name, manifest[name])
+        return
+    old = {name: json.loads((path / name).read_text()) for name in MANIFEST}
+    changed = diff(old["config.json"], manifest["config.json"])
+    if changed:
+        raise RunDirError(
+            f"{path} was started with another config ({'; '.join(changed)}): choose another "
+            "--workdir, or the old values"
+        )
+    changed = diff(old["data.json"], manifest["data.json"])
+    if changed:
+        raise RunDirError(f"the data changed since {path} was started ({changed[0]})")
+    env, new = old["env.json"], manifest["env.json"]
+    drift = [f"{n}: {env[n]!r} -> {new[n]!r}" for n in IDENTITY if env[n] != new[n]]
+    if drift and not allow_numeric_drift:
+        raise RunDirError(
+            f"{path} would not continue bit for bit ({'; '.join(drift)}): go back to the old "
+            "environment or pass --allow_numeric_drift"
+        )

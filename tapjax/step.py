@@ -1,0 +1,59 @@
+"""One training step as a pure function of the state and the data."""
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from tapjax.types import DeviceData, Model, Rule, TrainState
+
+# What a key is for. Folding in a purpose keeps, for example, the batch order of a seed the same
+# whatever the model draws for its dropout.
+INIT, RULE, BATCH, MODEL = range(4)
+
+
+def init_state(key, model: Model, rule: Rule, tx) -> TrainState:
+    """The state before the first update.
+
+    Args:
+      key: the seed's key.
+      model: network.
+      rule: learning rule.
+      tx: optax transformation.
+
+    Returns:
+      A TrainState at step 0.
+    """
+    params, stats = model.init(jax.random.fold_in(key, INIT))
+    rule_state = rule.init(jax.random.fold_in(key, RULE), params)
+    return TrainState(jnp.int32(0), params, stats, tx.init(params), rule_state, key)
+
+
+def make_step(rule: Rule, tx, sample, schedule):
+    """Compose sampling, rule and optimizer into one step.
+
+    Args:
+      rule: learning rule; its pseudo-gradients feed the optimizer.
+      tx: optax transformation.
+      sample: `(key, step, data) -> Batch`, pure and jit-safe.
+      schedule: step -> learning rate; only recorded here.
+
+    Returns:
+      `step(state, data) -> (state, scalars)`; the scalars are those of the rule plus the global
+      L2 norm of the pseudo-gradient and the learning rate, all taken before the update.
+    """
+
+    def step(state: TrainState, data: DeviceData):
+        batch = sample(jax.random.fold_in(state.key, BATCH), state.step, data)
+        model_key = jax.random.fold_in(jax.random.fold_in(state.key, MODEL), state.step)
+        grads, rule_state, stats, scalars = rule.update(
+            state.rule, state.params, state.stats, batch, model_key
+        )
+        updates, opt = tx.update(grads, state.opt, state.params)
+        params = optax.apply_updates(state.params, updates)
+        scalars = scalars | {
+            "grad_norm": optax.global_norm(grads),
+            "lr": jnp.asarray(schedule(state.step), jnp.float32),
+        }
+        return TrainState(state.step + 1, params, stats, opt, rule_state, state.key), scalars
+
+    return step

@@ -1,0 +1,100 @@
+"""The few data types that everything passes around, and the axis letters used in names.
+
+Axis letters: S seeds, T records, L layers, B batch, N examples, P probe examples, D features,
+C classes, M directions, K steps a block, H heads, Q tokens.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+
+Tree = Any  # a pytree of arrays
+
+
+class Batch(NamedTuple):
+    """Examples of one step: inputs `x [B, ...]` and targets `y [B]`."""
+
+    x: jax.Array
+    y: jax.Array
+
+
+class DeviceData(NamedTuple):
+    """The arrays that the compiled chunk reads: uint8 images stay uint8 until they are batched."""
+
+    x: jax.Array
+    y: jax.Array
+    probe: Batch
+    mean: jax.Array
+    std: jax.Array
+
+
+class TrainState(NamedTuple):
+    """All that a run needs to go on; in a run every leaf carries a leading seed axis [S, ...].
+
+    `stats` holds what a model carries besides parameters (batch statistics; empty for most).
+    `key` never changes: every draw folds in a purpose and the step.
+    """
+
+    step: jax.Array
+    params: Tree
+    stats: Tree
+    opt: Tree
+    rule: Tree
+    key: jax.Array
+
+
+class Record(NamedTuple):
+    """What a block leaves behind: per-step scalars `[K]` and one probe measurement."""
+
+    scalars: dict[str, jax.Array]
+    probe: dict[str, jax.Array]
+
+
+class Model(NamedTuple):
+    """A network as pure functions.
+
+    `init(key) -> (params, stats)`;
+    `apply(params, stats, x, key=None) -> (logits [B, C], hidden, stats)`, training mode when a
+    key is given, evaluation mode without. `hidden` has one array a layer, in the order of
+    `layer_names`; the last one is the head (the logits).
+    """
+
+    init: Callable
+    apply: Callable
+    layer_names: tuple[str, ...]
+
+
+class Proposal(NamedTuple):
+    """What a rule proposes for one batch: pseudo-gradients, its next state and scalars."""
+
+    grads: Tree
+    rule: Tree
+    stats: Tree
+    scalars: dict[str, jax.Array]
+
+
+class Rule(NamedTuple):
+    """A learning rule as a pair of pure functions.
+
+    `init(key, params) -> rule state`; `update(rule, params, stats, batch, key) -> Proposal`.
+    """
+
+    init: Callable
+    update: Callable
+
+
+class Recipe(NamedTuple):
+    """An experiment as the loop runs it.
+
+    `init(key) -> TrainState`; `step(state, data) -> (state, scalars)`;
+    `probe(state, data) -> dict of arrays`; `evaluate(state, data, x, y) -> dict of scalars`.
+    `structure` holds the architecture's features, empty for a model of the user's own.
+    """
+
+    model: Model
+    structure: dict
+    init: Callable
+    step: Callable
+    probe: Callable
+    evaluate: Callable
