@@ -146,7 +146,7 @@ def make_probe(model, loss, classes: int, tokens: str = "rows", centred: bool = 
             "loss": loss(logits_PxC, y_P).mean(),
             "accuracy": correct_P.mean(),
             "class_accuracy": correct_P @ member_PxC / member_PxC.sum(0),
-            "weight_norm": jnp.stack([jnp.linalg.norm(w) for w in weights]),
+            "weight_norm": jnp.sqrt(jnp.stack([jnp.vdot(w, w) for w in weights])),
         }
 
     return probe
