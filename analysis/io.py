@@ -1,0 +1,192 @@
+"""Reading runs: `open_run(folder)` checks the records and gives their arrays as they are asked for.
+
+Only NumPy and JSON are used; nothing that a run directory names is imported or unpickled.
+"""
+
+import json
+import zipfile
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from analysis.layout import MANIFEST, SCHEMA, STEP_AXES, record_steps
+
+
+class RunError(Exception):
+    """A run that cannot be analysed; the message names the files or steps."""
+
+
+class Run:
+    """One run directory, read-only. Seeds whose loss became non-finite are left out.
+
+    Attributes:
+      path, name: the directory and its last part.
+      config, env, data, model, status: contents of its JSON files.
+      seeds: seeds that stayed finite, [S]; `diverged` maps the others to their step.
+      layer_names: names of the measured layers [L].
+    """
+
+    def __init__(self, path: Path, partial: bool):
+        self.path, self.name = path, path.name
+        self.env, self.data, self.model, self.config = (_read_json(path / n) for n in MANIFEST)
+        self.status = _read_json(path / "STATUS.json")
+        if self.env["schema"] != SCHEMA:
+            raise RunError(f"{path} has schema {self.env['schema']}; this reader knows {SCHEMA}")
+        self.layer_names = self.model["layer_names"]
+        self.diverged = self.status.get("diverged", {})
+        every_seed = list(self.config["seeds"])
+        self._kept = [i for i, seed in enumerate(every_seed) if str(seed) not in self.diverged]
+        self.seeds = [every_seed[i] for i in self._kept]
+        self._files = self._check_files(partial)
+        if not self.seeds:
+            raise RunError(f"{path}: every seed diverged, nothing is left to analyse")
+
+    def _check_files(self, partial):
+        files = record_steps(self.path / "records")
+        if not files:
+            raise RunError(f"{self.path} holds no records")
+        if self.status["status"] not in ("DONE", "DIVERGED") and not partial:
+            raise RunError(
+                f"{self.path} is {self.status['status']} at step {self.status['step']}: resume it, "
+                "or analyse what is there with --partial"
+            )
+        kept, expected = [], None
+        for first, path in files.items():
+            with _open_npz(path) as arrays:
+                steps = arrays["step"]
+            if expected is not None and first != expected:
+                what = "a gap" if first > expected else "an overlap"
+                problem = f"{path}: {what}, starts at step {first} instead of {expected}"
+                if not partial:
+                    raise RunError(f"{problem}; --partial analyses what comes before")
+                break
+            expected = int(steps[-1]) + self.config.get("scalar_bin", 1)
+            kept.append(path)
+        return kept
+
+    @cached_property
+    def _names(self):
+        with _open_npz(self._files[0]) as arrays:
+            return set(arrays.files)
+
+    def _load(self, name, missing=None):
+        parts = []
+        for path in self._files:
+            with _open_npz(path) as arrays:
+                if name in arrays.files:
+                    parts.append(arrays[name])
+        if not parts:
+            raise RunError(f"{self.path} has no array {name!r}{missing or ''}")
+        axis = 1 if "/" in name else 0
+        whole = np.concatenate(parts, axis)
+        return whole[self._kept] if axis else whole
+
+    def array(self, group: str, name: str) -> np.ndarray:
+        """A recorded quantity over the whole run.
+
+        Args:
+          group: `scalar` (each step), `probe` (each measurement) or `eval` (whole test split).
+          name: its name, e.g. `loss`.
+
+        Returns:
+          float64 array [S, T, ...], finite seeds only.
+
+        Raises:
+          RunError: it was not recorded; the message lists what was.
+        """
+        known = sorted(n.split("/")[1] for n in self._names if n.startswith(f"{group}/"))
+        return self._load(f"{group}/{name}", f"; recorded are {', '.join(known)}").astype(float)
+
+    def has(self, group: str, name: str) -> bool:
+        """Whether a quantity was recorded; evaluations stand in a run's last record at least."""
+        with _open_npz(self._files[-1]) as arrays:
+            return f"{group}/{name}" in arrays.files
+
+    def steps(self, group: str) -> np.ndarray:
+        """The step axis of a group of arrays, [T]."""
+        return self._load(STEP_AXES[group])
+
+    @property
+    def hidden(self) -> list[int]:
+        """Indices of the layers that D averages over: all but the head."""
+        return [i for i, name in enumerate(self.layer_names) if name != self.model["head"]]
+
+    def dimension(self, metric: str | None = None) -> np.ndarray:
+        """D(t), the mean of a metric over hidden layers.
+
+        Args:
+          metric: name of a recorded dimensionality; the run's own choice by default.
+
+        Returns:
+          [S, T].
+        """
+        return self.array("probe", metric or self.model["dimension"])[:, :, self.hidden].mean(-1)
+
+    def gradient_integral(self) -> np.ndarray:
+        """The integral of |grad L| over steps, from the first measurement to each.
+
+        Returns:
+          [S, T], one value a measurement.
+        """
+        step, norm_SxT = self.steps("scalar"), self.array("scalar", "grad_norm")
+        width = np.diff(step, append=2 * step[-1] - step[-2]) if len(step) > 1 else np.ones(1)
+        edges = np.append(step, step[-1] + width[-1])
+        at = self.steps("probe")
+        sums = [np.concatenate([[0.0], np.cumsum(row * width)]) for row in norm_SxT]
+        return np.stack([np.interp(at, edges, total) for total in sums])
+
+
+def open_run(path, partial: bool = False) -> Run:
+    """Open a run directory for analysis.
+
+    Args:
+      path: the run directory.
+      partial: also take an unfinished run, and of a damaged one what precedes the damage.
+
+    Returns:
+      A Run.
+
+    Raises:
+      RunError: not a run, unfinished, or with gaps or overlaps.
+    """
+    path = Path(path)
+    if not (path / "config.json").is_file():
+        raise RunError(f"{path} is not a run directory (no config.json in it)")
+    return Run(path.resolve(), partial)
+
+
+def find_runs(paths) -> list[Path]:
+    """Run directories among the given folders and directly below them, in order.
+
+    Args:
+      paths: folders.
+
+    Returns:
+      Run directories.
+
+    Raises:
+      RunError: a folder holds none.
+    """
+    found = []
+    for path in map(Path, paths):
+        inside = [path, *sorted(p for p in path.glob("*") if p.is_dir())]
+        runs = [p for p in inside if (p / "config.json").is_file()]
+        if not runs:
+            raise RunError(f"{path} is not a run directory and holds none")
+        found += runs
+    return found
+
+
+def _read_json(path):
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise RunError(f"{path} cannot be read: {error}") from error
+
+
+def _open_npz(path):
+    try:
+        return np.load(path, allow_pickle=False)
+    except (OSError, ValueError, zipfile.BadZipFile) as error:
+        raise RunError(f"{path} is damaged: {error}") from error

@@ -30,16 +30,9 @@ def body() -> int:
         return 2
     check(CONFIG.value)
     prepare_jax()
-    from tapjax import checkpoint, loop, rundir
+    from tapjax import loop
 
-    try:
-        outcome = loop.run(CONFIG.value, WORKDIR.value, RESUME.value, DRIFT.value, progress=True)
-    except rundir.RunDirError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except (checkpoint.CheckpointError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    outcome = loop.run(CONFIG.value, WORKDIR.value, RESUME.value, DRIFT.value, progress="training")
     print(f"{outcome.status} at step {outcome.step} {outcome.reason}".rstrip())
     return EXIT[outcome.status]
 

@@ -14,11 +14,8 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
+from tapjax.rundir import CheckpointError
 from tapjax.types import Tree
-
-
-class CheckpointError(Exception):
-    """No checkpoint can be used, or one could not be written."""
 
 
 class Restored(NamedTuple):

@@ -41,7 +41,7 @@ class Programs(NamedTuple):
     evaluate: Callable
 
 
-def run(cfg, workdir, resume="auto", allow_numeric_drift=False, progress=False) -> Outcome:
+def run(cfg, workdir, resume="auto", allow_numeric_drift=False, progress=None) -> Outcome:
     """Train and measure one config for all its seeds, or go on where it was interrupted.
 
     Args:
@@ -49,7 +49,7 @@ def run(cfg, workdir, resume="auto", allow_numeric_drift=False, progress=False) 
       workdir: the run directory.
       resume: `auto`, `must` or `never`.
       allow_numeric_drift: resume under another jaxlib or kind of device.
-      progress: show a bar on stderr if that is a terminal.
+      progress: label of a progress bar on stderr, shown if that is a terminal; None for no bar.
 
     Returns:
       The Outcome, which also stands in RUN/STATUS.json.
@@ -79,7 +79,7 @@ def run(cfg, workdir, resume="auto", allow_numeric_drift=False, progress=False) 
                 return _train(
                     cfg, run_dir, manager, programs, states, first, data, stop.is_set, progress
                 )
-        except (checkpoint.CheckpointError, OSError) as error:
+        except (rundir.CheckpointError, OSError) as error:
             run_dir.set_status("FAILED", run_dir.status.get("step", 0), str(error))
             raise
 
@@ -118,7 +118,8 @@ def _restore_or_init(run_dir, manager, init, like):
 
 def _train(cfg, run_dir, manager, programs, states, first, data, stop_requested, progress):
     length = config.chunk_steps(cfg)
-    bar = tqdm(total=cfg.steps, initial=first, unit="step", disable=None if progress else True)
+    hidden = True if progress is None else None  # None: hidden unless stderr is a terminal
+    bar = tqdm(total=cfg.steps, initial=first, desc=progress, unit="step", disable=hidden)
     with bar:
         while first < cfg.steps:
             last = min(first + length, cfg.steps)

@@ -22,6 +22,10 @@ class RunDirError(Exception):
     """The directory cannot take this run; the message says why and what to do."""
 
 
+class CheckpointError(Exception):
+    """No checkpoint can be used, or one could not be written."""
+
+
 class RunDir:
     """An open, locked run directory. Made by `open_run_dir`."""
 

@@ -1,0 +1,114 @@
+"""One function a figure; each writes a PNG and returns its path."""
+
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+from analysis.io import Run
+
+MODEL_COLOURS = {
+    "tap": "#d55e00",
+    "tap_compression": "#0072b2",
+    "two_phase": "#009e73",
+    "two_phase_saturating": "#cc79a7",
+    "logistic": "#999999",
+}
+DPI = 130
+
+
+def dimension_curves(run: Run, curves: dict, out: Path, metric: str | None = None) -> Path:
+    """D(t) over layers, its mean over hidden layers with a band over seeds, and fits.
+
+    Args:
+      run: an open run.
+      curves: {(seed, model): simulated D [T]}.
+      out: PNG to write.
+      metric: dimensionality; the run's own by default.
+
+    Returns:
+      The path written.
+    """
+    metric = metric or run.model["dimension"]
+    t = run.steps("probe")
+    layers_SxTxL = run.array("probe", metric)
+    d_SxT = run.dimension(metric)
+    figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.2), layout="constrained")
+    colours = plt.get_cmap("viridis")(np.linspace(0, 0.92, max(len(run.hidden), 2)))
+    for colour, i in zip(colours, run.hidden, strict=False):
+        left.plot(t, layers_SxTxL[:, :, i].mean(0), color=colour, lw=1, label=run.layer_names[i])
+    if run.model["head"] is not None:
+        head = run.layer_names.index(run.model["head"])
+        name = f"{run.model['head']} (not in D)"
+        left.plot(t, layers_SxTxL[:, :, head].mean(0), "k:", lw=1, label=name)
+    left.set_title("layers, mean over seeds")
+    left.legend(fontsize=6, ncols=1 + len(run.layer_names) // 9, frameon=False)
+    _band(right, t, d_SxT, run)
+    for name, colour in MODEL_COLOURS.items():
+        fitted = [curve for (_, model), curve in curves.items() if model == name]
+        if fitted:
+            right.plot(t, np.mean(fitted, 0), color=colour, lw=1.2, label=f"{name}, mean of fits")
+    right.set_title("D, mean over hidden layers")
+    right.legend(fontsize=7, frameon=False)
+    for axes in (left, right):
+        axes.set_xscale("symlog", linthresh=max(t[1] - t[0], 1))
+        axes.set_xlim(0, t[-1])
+        axes.set_xlabel("training step")
+        axes.set_ylabel(metric.replace("_", " "))
+        axes.grid(alpha=0.25)
+    figure.suptitle(f"{run.model['architecture']} on {run.model['data']}{_synthetic(run)}")
+    return _save(figure, out)
+
+
+def _band(axes, t, d_SxT, run):
+    n, mean = len(run.seeds), d_SxT.mean(0)
+    axes.plot(t, mean, color="k", lw=1.6, label=f"measured, {n} seed{'s' if n > 1 else ''}")
+    if n > 1:
+        axes.fill_between(
+            t, d_SxT.min(0), d_SxT.max(0), color="k", alpha=0.15, lw=0, label="range over seeds"
+        )
+
+
+def score_heat_map(table, value: str, out: Path) -> Path:
+    """The median score of each fit model over architecture x data set.
+
+    Args:
+      table: from `tap.fit_table`.
+      value: column to show, e.g. `r2`.
+      out: PNG to write.
+
+    Returns:
+      The path written.
+    """
+    table = table.assign(cell=table["architecture"] + " / " + table["data"])
+    grid = table.pivot_table(value, "cell", "model", aggfunc="median", sort=False)
+    shown = np.clip(grid.to_numpy(), 0, 1)
+    size = (2.6 + 1.15 * grid.shape[1], 1.6 + 0.3 * len(grid))
+    figure, axes = plt.subplots(figsize=size, layout="constrained")
+    image = axes.imshow(shown, vmin=0, vmax=1, cmap="cividis", aspect="auto")
+    for (i, j), score in np.ndenumerate(grid.to_numpy()):
+        dark = shown[i, j] < 0.6
+        axes.text(
+            j, i, f"{score:.2f}", ha="center", va="center", fontsize=8, color="w" if dark else "k"
+        )
+    axes.set_xticks(range(grid.shape[1]), grid.columns, rotation=25, ha="right", fontsize=8)
+    axes.set_yticks(range(len(grid)), grid.index, fontsize=8)
+    names = {"r2": "R2, uniform grid", "r2_log": "R2, log-time grid"}
+    figure.colorbar(image, label=f"{names.get(value, value)} (colour clipped to 0-1)")
+    axes.set_title("Fit of D(t), median over seeds", fontsize=10)
+    return _save(figure, out)
+
+
+def _synthetic(run):
+    return " (SYNTHETIC)" if run.model.get("synthetic") else ""
+
+
+def _save(figure, out):
+    out.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(out, dpi=DPI)
+    plt.close(figure)
+    return out

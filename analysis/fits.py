@@ -1,0 +1,294 @@
+"""Curve models of D(t) and their fit by trajectory.
+
+A fit minimises the squared distance between a whole simulated curve and the measured one, from
+many starts at once. Regressing increments instead would fit measurement noise. Every parameter
+is estimated as a logarithm where it must be positive.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+ITERATIONS = 80
+
+
+class Axis(NamedTuple):
+    """Where a curve is evaluated: steps since the first measurement and the integral of |grad L|.
+
+    Both are [T] and start at 0. `span` is the number of steps that a fit is allowed to see.
+    """
+
+    t: np.ndarray
+    g: np.ndarray
+    span: float
+
+
+class CurveModel(NamedTuple):
+    """A family of curves.
+
+    `log_curve(theta [..., P], axis) -> ln D [..., T]`; `starts(axis, d [T]) -> theta [N, P]`;
+    `names` are the parameters' names, `positive` says which are held as logarithms;
+    `key` are the ones that have to be determined for the fit to count as identified.
+    """
+
+    names: tuple[str, ...]
+    positive: tuple[bool, ...]
+    log_curve: Callable
+    starts: Callable
+    key: tuple[str, ...]
+
+
+class Fit(NamedTuple):
+    """A fitted curve: parameters in the model's internal form, errors and the simulated D [T]."""
+
+    theta: np.ndarray
+    standard_error: np.ndarray
+    curve: np.ndarray
+
+
+# --- The models ---
+
+
+def tap_curve(theta, axis):
+    """TAP, D' = alpha |grad L| D (1 - D / D_max), in closed form.
+
+    The difference equation D(t+1) = D(t) + alpha |grad L| D (1 - D / D_max) is the unit-step Euler
+    scheme of this equation; they differ by the order of alpha |grad L| per step.
+    """
+    log_d0, log_alpha, log_max = (theta[..., i, None] for i in range(3))
+    # ln D = ln D_max - ln(1 + (D_max / D0 - 1) e^(-alpha g)), kept exact near D0 = D_max.
+    decay = np.exp(-np.exp(log_alpha) * axis.g)
+    return log_max - np.log(decay * np.exp(log_max - log_d0) + (1 - decay))
+
+
+def tap_compression_curve(theta, axis):
+    """TAP with transient compression, D' = D (alpha |grad L| (1 - D / D_max) - beta e^(-t / tau)).
+
+    A Bernoulli equation: 1/D solves a linear one, whose integral is taken over each interval by
+    the trapezoid rule in logarithms.
+    """
+    log_d0, log_alpha, log_max, log_beta, log_tau = (theta[..., i, None] for i in range(5))
+    tau = np.exp(log_tau)
+    growth = np.exp(log_alpha) * axis.g - np.exp(log_beta) * tau * -np.expm1(-axis.t / tau)
+    width = np.maximum(np.diff(axis.g), 1e-30)
+    cells = np.log(0.5 * width) + np.logaddexp(growth[..., :-1], growth[..., 1:])
+    integral = np.logaddexp.accumulate(cells, -1)
+    inverse = np.logaddexp(-log_d0, log_alpha - log_max + integral)
+    inverse = np.concatenate([np.broadcast_to(-log_d0, (*inverse.shape[:-1], 1)), inverse], -1)
+    return growth - inverse
+
+
+def two_phase_curve(theta, axis):
+    """Two exponentials in ln D: l_end + (l_0 - l_end - c) e^(-t / tau1) + c e^(-t / tau2)."""
+    start, end, slow, log_tau1, log_tau2 = (theta[..., i, None] for i in range(5))
+    fast_part = np.exp(-axis.t * np.exp(-log_tau1))
+    slow_part = np.exp(-axis.t * np.exp(-log_tau2))
+    return end + (start - end - slow) * fast_part + slow * slow_part
+
+
+def two_phase_saturating_curve(theta, axis):
+    """Fast collapse and power-law recovery: l_0 - A (1 - e^(-t/tau1)) + B (1 - (1 + t/tau2)^-q)."""
+    start, fall, rise, log_tau1, log_tau2, log_q = (theta[..., i, None] for i in range(6))
+    collapse = -np.expm1(-axis.t * np.exp(-log_tau1))
+    recovery = -np.expm1(-np.exp(log_q) * np.log1p(axis.t * np.exp(-log_tau2)))
+    return start - fall * collapse + rise * recovery
+
+
+def logistic_curve(theta, axis):
+    """The earlier system's logistic in time, D_max / (1 + e^(-a (u - u0))) with u = t / span.
+
+    Its bounds (D_max in [1, 2] times the largest D, a in [.1, 50], u0 in [0, 1]) are built in:
+    theta holds the logits of the positions between them and ln max D.
+    """
+    top, rate, middle, log_peak = (theta[..., i, None] for i in range(4))
+    u = axis.t / axis.span
+    rate = 0.1 + 49.9 * _sigmoid(rate)
+    return log_peak + np.log1p(_sigmoid(top)) - np.logaddexp(0, -rate * (u - _sigmoid(middle)))
+
+
+def _sigmoid(x):
+    return 0.5 * (1 + np.tanh(0.5 * x))
+
+
+def _grid(*axes):
+    return np.stack([a.ravel() for a in np.meshgrid(*axes, indexing="ij")], -1)
+
+
+def _tap_starts(axis, d):
+    rates = np.log(np.array([0.3, 3.0, 30.0, 300.0]) / max(axis.g[-1], 1e-12))
+    low, high = np.log(max(d.min(), 1e-6)), np.log(d.max())
+    return _grid([np.log(d[0]), low], rates, [high, np.log(d[-len(d) // 5 :].mean())])
+
+
+def _tap_compression_starts(axis, d):
+    rates = np.log(np.array([1.0, 5.0, 30.0]) / max(axis.g[-1], 1e-12))
+    taus = np.array([0.005, 0.02, 0.1]) * axis.span
+    depth = np.log(max(d[0] / d.min(), 1.05))
+    grid = _grid([np.log(d[0])], rates, np.log(d.max()) + np.array([0.0, 0.7]), [0.0], np.log(taus))
+    grid[:, 3] = np.log(depth) - grid[:, 4]
+    return grid
+
+
+def _linear_starts(axis, d, columns, grid):
+    """For nonlinear parameters on a grid, the linear ones that fit ln D best."""
+    rows = []
+    for shape in grid:
+        design = columns(shape)
+        linear, *_ = np.linalg.lstsq(design, np.log(d), rcond=None)
+        rows.append(np.concatenate([linear, shape]))
+    return np.array(rows)
+
+
+def _two_phase_starts(axis, d):
+    def columns(logs):
+        fast, slow = (np.exp(-axis.t * np.exp(-tau)) for tau in logs)
+        return np.stack([fast, 1 - fast, slow - fast], -1)
+
+    taus = np.log(axis.span * np.array([0.003, 0.01, 0.03, 0.1, 0.3, 1.0]))
+    grid = np.array([(a, b) for i, a in enumerate(taus) for b in taus[i + 1 :]])
+    return _linear_starts(axis, d, columns, grid)
+
+
+def _saturating_starts(axis, d):
+    def columns(logs):
+        fast = -np.expm1(-axis.t * np.exp(-logs[0]))
+        slow = -np.expm1(-np.exp(logs[2]) * np.log1p(axis.t * np.exp(-logs[1])))
+        return np.stack([np.ones_like(fast), -fast, slow], -1)
+
+    taus = np.log(axis.span * np.array([0.003, 0.01, 0.03, 0.1]))
+    grid = _grid(taus, np.log(axis.span * np.array([0.01, 0.1, 0.5])), np.log([0.3, 1.0, 3.0]))
+    return _linear_starts(axis, d, columns, grid)
+
+
+def _logistic_starts(axis, d):
+    # The earlier system's one start: D_max = 1.2 max D, a = 5, u0 = .5.
+    return np.array([[np.log(0.2 / 0.8), np.log(4.9 / 45), 0.0, np.log(d.max())]])
+
+
+MODELS = {
+    "tap": CurveModel(
+        ("D0", "alpha", "D_max"), (True,) * 3, tap_curve, _tap_starts, ("alpha", "D_max")
+    ),
+    "tap_compression": CurveModel(
+        ("D0", "alpha", "D_max", "beta", "tau"),
+        (True,) * 5,
+        tap_compression_curve,
+        _tap_compression_starts,
+        ("alpha", "D_max"),
+    ),
+    "two_phase": CurveModel(
+        ("ln_D0", "ln_D_end", "c", "tau1", "tau2"),
+        (False, False, False, True, True),
+        two_phase_curve,
+        _two_phase_starts,
+        ("tau1", "tau2"),
+    ),
+    "two_phase_saturating": CurveModel(
+        ("ln_D0", "A", "B", "tau1", "tau2", "q"),
+        (False, False, False, True, True, True),
+        two_phase_saturating_curve,
+        _saturating_starts,
+        ("tau1", "tau2"),
+    ),
+    "logistic": CurveModel(
+        ("logit_D_max", "logit_rate", "logit_u0", "ln_peak"),
+        (False,) * 4,
+        logistic_curve,
+        _logistic_starts,
+        ("logit_rate", "logit_u0"),
+    ),
+}
+FIXED = {"logistic": ("ln_peak",)}  # parameters that are given, not fitted
+
+
+# --- The fit ---
+
+
+def fit_curve(model: CurveModel, axis: Axis, d: np.ndarray, fixed=()) -> Fit:
+    """Least squares over whole trajectories, from every start of the model at once.
+
+    Levenberg-Marquardt with numerical derivatives, batched over starts.
+
+    Args:
+      model: the family of curves.
+      axis: where D was measured.
+      d: measured D [T], positive.
+      fixed: names of parameters kept at their start.
+
+    Returns:
+      The best Fit. Standard errors are widened for the residuals' autocorrelation; infinite
+      where the data do not determine a parameter.
+    """
+    free = np.array([name not in fixed for name in model.names])
+    theta = model.starts(axis, d)
+    with np.errstate(all="ignore"):
+        for count, iterations in ((6, 12), (2, ITERATIONS)):
+            theta, cost = _levenberg_marquardt(model, axis, d, theta, free, iterations)
+            theta = theta[np.argsort(cost)[:count]]
+        best = theta[0]
+        jacobian, curve = _jacobian(model, axis, best[None], free)
+        errors = np.zeros(len(best))
+        errors[free] = _standard_errors(jacobian[0], d - curve[0])
+    return Fit(best, errors, curve[0])
+
+
+def _levenberg_marquardt(model, axis, d, theta, free, iterations):
+    theta = theta.copy()
+    damping = np.full(len(theta), 1e-2)
+    jacobian, curve = _jacobian(model, axis, theta, free)
+    cost = _cost(curve, d)
+    eye = np.eye(free.sum())
+    for _ in range(iterations):
+        normal = np.einsum("nit,njt->nij", jacobian, jacobian)
+        slope = np.einsum("nit,nt->ni", jacobian, d - curve)
+        scale = np.einsum("nii->ni", normal)[:, :, None] * eye + 1e-12 * eye
+        broken = ~np.isfinite(normal).all((1, 2)) | ~np.isfinite(slope).all(1)
+        normal[broken], slope[broken], scale[broken] = eye, 0.0, eye
+        move = np.linalg.solve(normal + damping[:, None, None] * scale, slope[..., None])[..., 0]
+        trial = theta.copy()
+        trial[:, free] += np.clip(move, -2, 2)
+        trial_jacobian, trial_curve = _jacobian(model, axis, trial, free)
+        trial_cost = _cost(trial_curve, d)
+        better = trial_cost < cost
+        gain = np.where(better, (cost - trial_cost) / np.maximum(cost, 1e-300), 0.0)
+        theta[better], cost[better] = trial[better], trial_cost[better]
+        jacobian[better], curve[better] = trial_jacobian[better], trial_curve[better]
+        damping = np.clip(np.where(better, damping * 0.3, damping * 4), 1e-9, 1e9)
+        if (gain < 1e-7).all() and ((damping > 1e3) | better).all():
+            break
+    return theta, cost
+
+
+def _cost(curve, d):
+    cost = np.square(curve - d).sum(-1)
+    return np.where(np.isfinite(cost), cost, np.inf)
+
+
+def _jacobian(model, axis, theta, free):
+    """Derivatives [N, P', T] and curves [N, T] of D, by one-sided differences."""
+    step = 1e-6
+    shifts = np.concatenate([np.zeros((1, len(free))), step * np.eye(len(free))[free]])
+    logs = model.log_curve(theta[:, None] + shifts, axis)
+    curves = np.exp(np.clip(logs, -50, 50))
+    return (curves[:, 1:] - curves[:, :1]) / step, curves[:, 0]
+
+
+def _standard_errors(jacobian, residual):
+    t = len(residual)
+    variance = np.square(residual).sum() / max(t - len(jacobian), 1)
+    correlation = np.clip(_lag_one(residual), 0.0, 0.99)
+    variance *= (1 + correlation) / (1 - correlation)
+    u, s, _ = np.linalg.svd(jacobian, full_matrices=False)
+    determined = s > 1e-9 * s[0] if s[0] > 0 else np.zeros(len(s), bool)
+    if not determined.all():
+        lost = np.square(u[:, ~determined]).sum(1) > 1e-6
+        inverse = np.square(u[:, determined] / s[determined]).sum(1)
+        return np.where(lost, np.inf, np.sqrt(variance * inverse))
+    return np.sqrt(variance * np.square(u / s).sum(1))
+
+
+def _lag_one(x):
+    x = x - x.mean()
+    power = np.square(x).sum()
+    return float((x[1:] * x[:-1]).sum() / power) if power > 0 else 0.0

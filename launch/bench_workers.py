@@ -1,0 +1,237 @@
+"""The two sides of `launch.bench`, each a process that waits for a line and runs once.
+
+    python -m launch.bench_workers '{"side": "ours", "arch": "mlp_medium_5", ...}'
+
+A worker prints a JSON line when it is ready; then, for every line on stdin, it runs its steps
+and prints the CPU and wall seconds they took. One thread, pinned to one core.
+"""
+
+import json
+import os
+import sys
+import time
+
+BATCH, PROBE, TRAIN = 64, 320, 10_000
+SHAPES = {"cnn": (32, 32, 3), "resnet": (32, 32, 3)}
+
+
+def one_thread() -> None:
+    """Pin this process to one core before any library starts its threads."""
+    os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        os.environ[name] = "1"
+    os.environ["XLA_FLAGS"] = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
+
+
+def synthetic(arch: str):
+    """Random images and labels: a step's cost does not depend on what they show."""
+    import numpy as np
+
+    shape = SHAPES.get(arch.partition("_")[0], SHAPES.get(arch[:6], (28, 28, 1)))
+    rng = np.random.default_rng(0)
+    x = rng.integers(0, 256, (TRAIN + PROBE, *shape)).astype(np.uint8)
+    return x, rng.integers(0, 10, TRAIN + PROBE).astype(np.int32)
+
+
+def ours(arch, steps, every=5, seeds=1, over_seeds="auto", size=PROBE, **probe):
+    """Our compiled chunk: the very programs that `loop.run` builds."""
+    import jax
+    import numpy as np
+
+    from tapjax import blocks, config
+    from tapjax.data import Arrays
+    from tapjax.experiments.tap import recipe
+    from tapjax.sampling import device_data
+
+    cfg = config.defaults()
+    cfg.model.name, cfg.steps = arch, steps
+    cfg.probe.update({"tokens": "legacy", "centred": False, **probe})
+    x, y = synthetic(arch)
+    stats = np.full(x.shape[-1], 128, np.float32), np.full(x.shape[-1], 70, np.float32)
+    arrays = Arrays("synthetic", x[PROBE:], y[PROBE:], x[:PROBE], y[:PROBE], 10, *stats)
+    made = recipe(cfg, arrays)
+    data, _ = device_data(arrays, size)
+    over = blocks.OVER_SEEDS[blocks.choose_over_seeds(over_seeds, seeds, made.structure)]
+    probe = made.probe if every else (lambda state, data: {})
+    every = every or 5
+    chunk = blocks.make_chunk(blocks.make_block(made.step, probe, every), steps // every, over)
+    init = jax.jit(jax.vmap(lambda s: made.init(jax.random.key(s))))
+    states = init(np.arange(seeds, dtype=np.uint32))
+
+    def run():
+        nonlocal states
+        states, record = chunk(states, data)
+        jax.device_get(record)
+
+    return run
+
+
+def unrolled(arch, steps):
+    """Five steps without a scan around them, called from Python: what XLA handles best."""
+    import jax
+    import numpy as np
+
+    from tapjax import config
+    from tapjax.data import Arrays
+    from tapjax.experiments.tap import recipe
+    from tapjax.sampling import device_data
+
+    cfg = config.defaults()
+    cfg.model.name, cfg.steps = arch, steps
+    x, y = synthetic(arch)
+    stats = np.full(x.shape[-1], 128, np.float32), np.full(x.shape[-1], 70, np.float32)
+    arrays = Arrays("synthetic", x[PROBE:], y[PROBE:], x[:PROBE], y[:PROBE], 10, *stats)
+    made = recipe(cfg, arrays)
+    data, _ = device_data(arrays, PROBE)
+
+    @jax.jit
+    def five(state, data):
+        for _ in range(5):
+            state, scalars = made.step(state, data)
+        return state, scalars
+
+    state = jax.jit(made.init)(jax.random.key(0))
+
+    def run():
+        nonlocal state
+        for _ in range(steps // 5):
+            state, _ = five(state, data)
+        jax.block_until_ready(state)
+
+    return run
+
+
+def torch_network(arch_name):
+    """The architecture in PyTorch, written as the earlier system's users would."""
+    import math
+
+    import torch
+    from torch import nn
+
+    from tapjax.models.architectures import parse_architecture, pooled_sides
+
+    arch = parse_architecture(arch_name)
+    if arch.family == "mlp":
+        sizes = (784, *arch.widths)
+        layers = [nn.Flatten()]
+        for i, o in zip(sizes, sizes[1:], strict=False):
+            layers += [nn.Linear(i, o), nn.ReLU()]
+        return nn.Sequential(*layers, nn.Linear(sizes[-1], 10))
+    if arch.family == "cnn":
+        sizes, layers = (3, *arch.widths), []
+        for i, o in zip(sizes, sizes[1:], strict=False):
+            layers += [nn.Conv2d(i, o, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)]
+        side = pooled_sides(32, len(arch.widths))[-1]
+        return nn.Sequential(*layers, nn.Flatten(), nn.Linear(side**2 * sizes[-1], 10))
+
+    class Transformer(nn.Module):
+        def __init__(self):
+            super().__init__()
+            width = arch.widths[0]
+            self.embed = nn.Linear(49, width)
+            self.position = nn.Parameter(torch.randn(16, width))
+            block = nn.TransformerEncoderLayer(
+                width, arch.heads, 4 * width, dropout=0.1, batch_first=True
+            )
+            self.blocks = nn.TransformerEncoder(block, len(arch.widths), enable_nested_tensor=False)
+            self.head = nn.Linear(width, 10)
+
+        def forward(self, x):
+            h = self.embed(x.reshape(len(x), 16, 49)) + self.position
+            return self.head(self.blocks(h).mean(1))
+
+    assert math.prod((16, 49)) == 784
+    return Transformer()
+
+
+def torch_metrics(a, fast):
+    """The four metrics; plainly with three full decompositions, or with one, values only."""
+    import torch
+
+    if fast:
+        s = torch.linalg.svdvals(a)
+        spectral = {"pr": s, "rank": s, "nuclear": s}
+    else:
+        spectral = {
+            name: torch.linalg.svd(a, full_matrices=False)[1] for name in ("pr", "rank", "nuclear")
+        }
+    energy = torch.cumsum(spectral["rank"] ** 2, 0)
+    return (
+        (torch.norm(a) ** 2 / spectral["pr"][0] ** 2).item(),
+        (spectral["pr"].sum() ** 2 / (spectral["pr"] ** 2).sum()).item(),
+        int((energy / energy[-1] < 0.9).sum()) + 1,
+        (spectral["nuclear"].sum() / spectral["nuclear"][0]).item(),
+    )
+
+
+def torch_loop(arch, steps, every=5, fast=False):
+    """A plain PyTorch loop with hooks on every Linear and Conv2d, as the earlier system has it."""
+    import torch
+    from torch import nn
+
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    net = torch_network(arch)
+    optimizer = torch.optim.Adam(net.parameters(), lr=1e-3)
+    x, y = synthetic(arch)
+    x = torch.tensor(x).permute(0, 3, 1, 2).float().sub(128).div(70).contiguous()
+    y = torch.tensor(y, dtype=torch.long)
+    probe = x[:PROBE].split(PROBE if fast else 64)
+    seen = {}
+
+    def capture(name):
+        return lambda module, inputs, output: seen.setdefault(name, []).append(output.detach())
+
+    def measure():
+        net.eval()
+        seen.clear()
+        hooked = [m for m in net.modules() if isinstance(m, (nn.Linear, nn.Conv2d))]
+        handles = [m.register_forward_hook(capture(i)) for i, m in enumerate(hooked)]
+        with torch.no_grad():
+            for part in probe:
+                net(part)
+        for handle in handles:
+            handle.remove()
+        rows = []
+        for parts in seen.values():
+            a = torch.cat(parts)
+            rows.append(torch_metrics(a.reshape(*a.shape[:2], -1).mean(2), fast))
+        net.train()
+        return rows
+
+    def run():
+        order = torch.randperm(TRAIN)
+        for step in range(steps):
+            at = (step * BATCH) % (TRAIN - BATCH)
+            index = order[at : at + BATCH] + PROBE
+            loss = nn.functional.cross_entropy(net(x[index]), y[index])
+            optimizer.zero_grad()
+            loss.backward()
+            norm = sum(p.grad.norm() ** 2 for p in net.parameters() if p.grad is not None) ** 0.5
+            optimizer.step()
+            loss.item(), norm.item()
+            if every and step % every == 0:
+                measure()
+
+    return run
+
+
+SIDES = {"ours": ours, "unrolled": unrolled, "torch": torch_loop}
+
+
+def main() -> None:
+    """Build the side that the JSON argument describes and serve it."""
+    one_thread()
+    task = json.loads(sys.argv[1])
+    run = SIDES[task.pop("side")](**task)
+    run()  # compiles, and warms every cache
+    print(json.dumps({"ready": True}), flush=True)
+    for _ in sys.stdin:
+        wall, cpu = time.perf_counter(), time.process_time()
+        run()
+        result = {"cpu": time.process_time() - cpu, "wall": time.perf_counter() - wall}
+        print(json.dumps(result), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,96 @@
+"""The tap experiment: calibrate D(t) over architectures and data sets, then analyse it.
+
+    python -m launch.tap --quick --workdir=runs/quick
+
+Runs that are done are skipped, so the same command resumes; one that fails is reported and the
+rest go on. Results stand in WORKDIR/analysis, first of all report.html.
+"""
+
+import sys
+from pathlib import Path
+
+from absl import flags
+
+from launch.flags import main, prepare_jax
+from tapjax.models.architectures import ZOO
+
+QUICK_ARCHS = (
+    "mlp_shallow_2",
+    "mlp_medium_5",
+    "mlp_deep_10",
+    "mlp_wide",
+    "cnn_shallow",
+    "transformer_narrow",
+)
+WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the runs.", required=True)
+QUICK = flags.DEFINE_bool("quick", False, "Six architectures on digits, 500 steps.")
+ARCHS = flags.DEFINE_list("archs", None, "Architectures; all of the zoo by default.")
+DATASETS = flags.DEFINE_list("datasets", ["digits"], "Data sets.")
+SEEDS = flags.DEFINE_integer("seeds", 3, "Seeds a run.")
+STEPS = flags.DEFINE_integer("steps", None, "Steps a run; 2000, or 500 with --quick.")
+
+
+def body() -> int:
+    """Train what is missing, then analyse everything."""
+    from configs.tap import calibration
+    from tapjax.config import ConfigError, check
+
+    archs = ARCHS.value or (QUICK_ARCHS if QUICK.value else tuple(ZOO))
+    steps = STEPS.value or (500 if QUICK.value else 2000)
+    grid = [(arch, name) for name in DATASETS.value for arch in archs]
+    configs = {}
+    for arch, name in grid:
+        arg = f"arch={arch},dataset={name},seeds={SEEDS.value},steps={steps}"
+        try:
+            configs[arch, name] = calibration.get_config(arg)
+        except ValueError as error:
+            raise ConfigError(str(error)) from error
+        check(configs[arch, name])
+    prepare_jax()
+    failed, preempted = _train(configs)
+    if preempted:
+        return 75
+    _analyse([cell for cell in configs if cell not in failed])
+    for (arch, name), problem in failed.items():
+        print(f"failed: {arch} on {name}: {problem}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def _folder(arch, name) -> Path:
+    return Path(WORKDIR.value) / "runs" / f"{arch.replace(':', '-')}__{Path(name).stem}"
+
+
+def _train(configs) -> tuple[dict, bool]:
+    from tapjax import loop
+    from tapjax.data import DataError
+    from tapjax.rundir import CheckpointError, RunDirError
+
+    failed = {}
+    for i, ((arch, name), cfg) in enumerate(configs.items(), 1):
+        label = f"[{i}/{len(configs)}] {arch} on {name}"
+        try:
+            outcome = loop.run(cfg, _folder(arch, name), progress=label)
+        except (CheckpointError, DataError, RunDirError, OSError) as error:
+            failed[arch, name] = str(error)
+            continue
+        print(f"{label}: {outcome.status} at step {outcome.step}", flush=True)
+        if outcome.status == "PREEMPTED":
+            return failed, True
+        if outcome.status == "DIVERGED":
+            failed[arch, name] = outcome.reason
+    return failed, False
+
+
+def _analyse(cells) -> None:
+    from analysis import commands
+
+    if not cells:
+        return
+    out = Path(WORKDIR.value) / "analysis"
+    _, scores = commands.tap([_folder(*cell) for cell in cells], out, partial=False)
+    print(scores.to_string(float_format=lambda v: f"{v:.3g}"))
+    print(f"report: {out / 'report.html'}")
+
+
+if __name__ == "__main__":
+    main(body)
