@@ -55,7 +55,8 @@ def dimension_curves(run: Run, curves: dict, out: Path, metric: str | None = Non
     right.set_title("D, mean over hidden layers")
     right.legend(fontsize=7, frameon=False)
     for axes in (left, right):
-        axes.set_xscale("symlog", linthresh=max(t[1] - t[0], 1))
+        axes.set_xscale("symlog", linthresh=10)
+        axes.set_xticks([0, *10.0 ** np.arange(1, np.floor(np.log10(t[-1])) + 1)])
         axes.set_xlim(0, t[-1])
         axes.set_xlabel("training step")
         axes.set_ylabel(metric.replace("_", " "))

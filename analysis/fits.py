@@ -127,7 +127,10 @@ def _tap_compression_starts(axis, d):
     depth = np.log(max(d[0] / d.min(), 1.05))
     grid = _grid([np.log(d[0])], rates, np.log(d.max()) + np.array([0.0, 0.7]), [0.0], np.log(taus))
     grid[:, 3] = np.log(depth) - grid[:, 4]
-    return grid
+    # Plain TAP is the same curve with hardly any compression: start from there, too.
+    plain = _tap_starts(axis, d)
+    faint = np.tile([np.log(0.01 / taus[1]), np.log(taus[1])], (len(plain), 1))
+    return np.concatenate([grid, np.concatenate([plain, faint], -1)])
 
 
 def _linear_starts(axis, d, columns, grid):

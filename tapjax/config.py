@@ -31,7 +31,7 @@ CHOICES = {
     ),
 }
 OPEN = ("loss", "rule.name", "model.name", "data.name", "probe.extra")
-AT_LEAST_ONE = ("steps", "scalar_bin", "data.batch_size", "probe.every", "probe.size")
+AT_LEAST_ONE = ("steps", "scalar_bin", "data.batch_size", "probe.every", "probe.size", "probe.rows")
 AT_LEAST_ONE += ("checkpoint.every", "checkpoint.keep")
 NOT_NEGATIVE = ("eval_every", "chunk_steps", "data.train_size", "data.test_size")
 NOT_NEGATIVE += ("optimizer.weight_decay", "optimizer.clip", "optimizer.warmup_steps")
@@ -84,7 +84,8 @@ def defaults() -> ConfigDict:
             "probe": {
                 "every": 5,
                 "size": 512,  # at most so many test examples
-                "tokens": "rows",
+                "tokens": "rows",  # tokens as samples (rows), averaged (mean) or legacy
+                "rows": 2048,  # at most so many of them
                 "centred": True,
                 "dimension": "participation_ratio",  # what D averages over hidden layers
                 "extra": "",  # package.module:function of a further probe

@@ -7,7 +7,9 @@ matrix would lose up to 1e-3 of the participation ratio on real activations. Val
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
+from tapjax.sampling import normalise
 from tapjax.types import DeviceData, TrainState
 
 ENERGY = 0.9
@@ -21,17 +23,36 @@ SPECTRAL_METRICS = (
 
 
 def spectrum(a_NxD):
-    """Singular values, without vectors; not-a-number where the matrix is not finite.
+    """Singular values, without vectors.
 
     Args:
-      a_NxD: any real matrix.
+      a_NxD: any finite real matrix.
 
     Returns:
       The min(N, D) singular values, largest first.
     """
-    finite = jnp.all(jnp.isfinite(a_NxD))
-    s = jnp.linalg.svd(jnp.where(finite, a_NxD, 0.0), compute_uv=False)
-    return jnp.where(finite, s, jnp.nan)
+    return jnp.linalg.svd(a_NxD, compute_uv=False)
+
+
+def both_spectra(a_NxD):
+    """Singular values of a matrix and of the same matrix with its column means removed.
+
+    A tall matrix is reduced once: with R the triangular factor of the centred matrix and m its
+    column means, the matrix itself has the singular values of R with the row sqrt(N) m below.
+
+    Args:
+      a_NxD: any finite real matrix.
+
+    Returns:
+      (spectrum, centred spectrum).
+    """
+    n, d = a_NxD.shape
+    mean_1xD = a_NxD.mean(0, keepdims=True)
+    centred_NxD = a_NxD - mean_1xD
+    if n < 2 * d:
+        return spectrum(a_NxD), spectrum(centred_NxD)
+    r_DxD = jnp.linalg.qr(centred_NxD, mode="r")
+    return spectrum(jnp.concatenate([r_DxD, n**0.5 * mean_1xD])), spectrum(r_DxD)
 
 
 def spectral_metrics(s_R):
@@ -54,7 +75,7 @@ def spectral_metrics(s_R):
     safe_energy = jnp.where(energy == 0, 1.0, energy)
     cumulative = jnp.cumsum(jnp.square(s)) / safe_energy
     needed = jnp.minimum(jnp.sum(cumulative < ENERGY) + 1, len(s)).astype(jnp.float32)
-    needed = jnp.where(top == 0, 0.0, jnp.where(jnp.isnan(top), jnp.nan, needed))
+    needed = jnp.where(top == 0, 0.0, needed)
     values = (
         energy,
         nuclear**2 / safe_energy,
@@ -65,7 +86,7 @@ def spectral_metrics(s_R):
     return dict(zip(SPECTRAL_METRICS, values, strict=True))
 
 
-def as_matrix(h, tokens: str):
+def as_matrix(h, tokens: str, rows: int):
     """The matrix of a layer whose rows are samples and whose columns are features.
 
     Args:
@@ -73,36 +94,40 @@ def as_matrix(h, tokens: str):
       tokens: what becomes of tokens: `rows` makes each a sample, [P * Q, D]; `mean` averages
         over them, [P, D]; `legacy` averages over features instead and keeps tokens as columns,
         [P, Q], as the system of the recorded runs did.
+      rows: with tokens as rows, at most so many: a fixed random choice among all.
 
     Returns:
       A matrix.
     """
     if h.ndim == 4:
         return h.mean((1, 2))
+    if h.ndim == 3 and tokens == "rows":
+        flat = h.reshape(-1, h.shape[-1])
+        chosen = np.random.default_rng(0).permutation(len(flat))[:rows]
+        return flat[np.sort(chosen)] if rows < len(flat) else flat
     if h.ndim == 3:
-        if tokens == "rows":
-            return h.reshape(-1, h.shape[-1])
         return h.mean(1 if tokens == "mean" else 2)
     return h
 
 
-def layer_dimensions(h, tokens: str, centred: bool):
-    """Dimensionalities of one layer's activations.
+def layer_dimensions(a_NxD, centred: bool):
+    """Dimensionalities of one layer; not-a-number where its activations are not finite.
 
     Args:
-      h: activations, as `as_matrix` takes them.
-      tokens: see `as_matrix`.
+      a_NxD: activations as a matrix.
       centred: also measure the matrix with its column means removed, under `centred_...`.
 
     Returns:
       Metric name -> scalar.
     """
-    a_NxD = as_matrix(h, tokens)
-    measured = spectral_metrics(spectrum(a_NxD))
+    finite = jnp.all(jnp.isfinite(a_NxD))
+    a_NxD = jnp.where(finite, a_NxD, 0.0)
     if centred:
-        shifted = spectral_metrics(spectrum(a_NxD - a_NxD.mean(0, keepdims=True)))
-        measured |= {f"centred_{name}": value for name, value in shifted.items()}
-    return measured
+        plain, shifted = map(spectral_metrics, both_spectra(a_NxD))
+        measured = plain | {f"centred_{name}": value for name, value in shifted.items()}
+    else:
+        measured = spectral_metrics(spectrum(a_NxD))
+    return {name: jnp.where(finite, value, jnp.nan) for name, value in measured.items()}
 
 
 def weight_names(params) -> list[str]:
@@ -118,14 +143,14 @@ def weight_names(params) -> list[str]:
     return [jax.tree_util.keystr(p, simple=True, separator="/") for p, w in leaves if w.ndim > 1]
 
 
-def make_probe(model, loss, classes: int, tokens: str = "rows", centred: bool = True):
+def make_probe(model, loss, classes: int, tokens="rows", rows=2048, centred=True):
     """The standard measurement of a training network.
 
     Args:
       model: a `types.Model`.
       loss: per-example loss.
       classes: number of classes C.
-      tokens: see `as_matrix`.
+      tokens, rows: see `as_matrix`.
       centred: see `layer_dimensions`.
 
     Returns:
@@ -137,7 +162,7 @@ def make_probe(model, loss, classes: int, tokens: str = "rows", centred: bool = 
     def probe(state: TrainState, data: DeviceData):
         x, y_P = data.probe
         logits_PxC, hidden, _ = model.apply(state.params, state.stats, x)
-        layers = [layer_dimensions(h, tokens, centred) for h in hidden]
+        layers = [layer_dimensions(as_matrix(h, tokens, rows), centred) for h in hidden]
         correct_P = (logits_PxC.argmax(-1) == y_P).astype(jnp.float32)
         member_PxC = (y_P[:, None] == jnp.arange(classes)).astype(jnp.float32)
         weights = [w for w in jax.tree.leaves(state.params) if w.ndim > 1]
@@ -164,7 +189,6 @@ def make_evaluation(model, loss, batch_size: int = 1000):
       `evaluate(state, data, x_test, y_test) -> {"loss", "accuracy"}`; the inputs are raw, their
       number a multiple of the batch or padded by the caller with y = -1.
     """
-    from tapjax.sampling import normalise
 
     def evaluate(state: TrainState, data: DeviceData, x_test, y_test):
         def one(batch):

@@ -48,7 +48,7 @@ def _model(cfg, arrays) -> tuple[Model, dict]:
 
 
 def _probe(cfg, model, loss, classes):
-    standard = make_probe(model, loss, classes, cfg.tokens, cfg.centred)
+    standard = make_probe(model, loss, classes, cfg.tokens, cfg.rows, cfg.centred)
     if not cfg.extra:
         return standard
     extra = config.lookup(cfg.extra, {}, "probe.extra")(model, loss, classes)
