@@ -34,27 +34,6 @@ def spectrum(a_NxD):
     return jnp.linalg.svd(a_NxD, compute_uv=False)
 
 
-def both_spectra(a_NxD):
-    """Singular values of a matrix and of the same matrix with its column means removed.
-
-    A tall matrix is reduced once: with R the triangular factor of the centred matrix and m its
-    column means, the matrix itself has the singular values of R with the row sqrt(N) m below.
-
-    Args:
-      a_NxD: any finite real matrix.
-
-    Returns:
-      (spectrum, centred spectrum).
-    """
-    n, d = a_NxD.shape
-    mean_1xD = a_NxD.mean(0, keepdims=True)
-    centred_NxD = a_NxD - mean_1xD
-    if n < 2 * d:
-        return spectrum(a_NxD), spectrum(centred_NxD)
-    r_DxD = jnp.linalg.qr(centred_NxD, mode="r")
-    return spectrum(jnp.concatenate([r_DxD, n**0.5 * mean_1xD])), spectrum(r_DxD)
-
-
 def spectral_metrics(s_R):
     """Dimensionalities of one spectrum; all zero for the zero matrix.
 
@@ -122,11 +101,10 @@ def layer_dimensions(a_NxD, centred: bool):
     """
     finite = jnp.all(jnp.isfinite(a_NxD))
     a_NxD = jnp.where(finite, a_NxD, 0.0)
+    measured = spectral_metrics(spectrum(a_NxD))
     if centred:
-        plain, shifted = map(spectral_metrics, both_spectra(a_NxD))
-        measured = plain | {f"centred_{name}": value for name, value in shifted.items()}
-    else:
-        measured = spectral_metrics(spectrum(a_NxD))
+        shifted = spectral_metrics(spectrum(a_NxD - a_NxD.mean(0, keepdims=True)))
+        measured |= {f"centred_{name}": value for name, value in shifted.items()}
     return {name: jnp.where(finite, value, jnp.nan) for name, value in measured.items()}
 
 
