@@ -27,7 +27,7 @@ def squared_error(outputs_BxC, y_B):
     Returns:
       The loss of each example, `[B]`.
     """
-    target_BxC = (y_B[:, None] == jnp.arange(outputs_BxC.shape[-1])).astype(outputs_BxC.dtype)
+    target_BxC = (y_B[:, None] == jnp.arange(outputs_BxC.shape[-1])[None]).astype(outputs_BxC.dtype)
     return 0.5 * jnp.square(outputs_BxC - target_BxC).sum(-1)
 
 

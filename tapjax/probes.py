@@ -142,7 +142,7 @@ def make_probe(model, loss, classes: int, tokens="rows", rows=2048, centred=True
         logits_PxC, hidden, _ = model.apply(state.params, state.stats, x)
         layers = [layer_dimensions(as_matrix(h, tokens, rows), centred) for h in hidden]
         correct_P = (logits_PxC.argmax(-1) == y_P).astype(jnp.float32)
-        member_PxC = (y_P[:, None] == jnp.arange(classes)).astype(jnp.float32)
+        member_PxC = (y_P[:, None] == jnp.arange(classes)[None]).astype(jnp.float32)
         weights = [w for w in jax.tree.leaves(state.params) if w.ndim > 1]
         return {
             **jax.tree.map(lambda *values: jnp.stack(values), *layers),

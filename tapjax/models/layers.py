@@ -51,7 +51,7 @@ class Linear(nn.Module):
         kernel_init, bias_init = initializers(self.initializer, x.shape[-1])
         kernel = self.param("kernel", kernel_init, (x.shape[-1], self.features))
         bias = self.param("bias", bias_init, (self.features,))
-        y = x.reshape(-1, x.shape[-1]) @ kernel + bias
+        y = x.reshape(-1, x.shape[-1]) @ kernel + bias[None]
         return y.reshape(*x.shape[:-1], self.features)
 
 
@@ -71,7 +71,7 @@ class Conv(nn.Module):
         shape = (self.size, self.size, x_BxHxWxC.shape[-1], self.features)
         y = conv2d(x_BxHxWxC, self.param("kernel", kernel_init, shape), self.stride)
         if self.bias:
-            y = y + self.param("bias", bias_init, (self.features,))
+            y = y + self.param("bias", bias_init, (self.features,))[None, None, None]
         return y
 
 

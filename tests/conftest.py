@@ -1,0 +1,35 @@
+import os
+import tempfile
+
+# One compilation cache for this session and every subprocess it starts.
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", tempfile.mkdtemp(prefix="tapjax-xla-"))
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+
+import jax
+import pytest
+
+from tapjax import config
+
+jax.config.update("jax_numpy_rank_promotion", "raise")
+
+
+@pytest.fixture
+def getkey():
+    """A function that returns a new random key at each call."""
+    count = iter(range(1_000_000))
+    return lambda: jax.random.fold_in(jax.random.key(5678), next(count))
+
+
+@pytest.fixture
+def tiny():
+    """A config that trains in about a second: two seeds of a small MLP on digits."""
+    cfg = config.defaults()
+    cfg.seeds = (0, 1)
+    cfg.steps, cfg.chunk_steps, cfg.eval_every = 40, 10, 20
+    cfg.data.batch_size = 16
+    cfg.model.name = "mlp:depth=2,width=8"
+    cfg.probe.size = 64
+    cfg.checkpoint.every = 10
+    return cfg

@@ -1,0 +1,107 @@
+import pytest
+
+from configs import common
+from configs.tap import calibration
+from tapjax import config
+from tapjax.blocks import OVER_SEEDS
+from tapjax.experiments import RECIPES
+from tapjax.losses import LOSSES
+from tapjax.optimizers import OPTIMIZERS, SCHEDULES
+from tapjax.probes import SPECTRAL_METRICS
+from tapjax.rules import RULES
+
+TABLES = {
+    "family": RECIPES,
+    "over_seeds": {"auto": None, **OVER_SEEDS},
+    "loss": LOSSES,
+    "rule.name": RULES,
+    "optimizer.name": OPTIMIZERS,
+    "optimizer.schedule": SCHEDULES,
+    "probe.dimension": dict.fromkeys(SPECTRAL_METRICS),
+}
+
+
+@pytest.mark.parametrize("field", TABLES)
+def test_choices_are_the_tables_keys(field):
+    assert tuple(config.CHOICES[field]) == tuple(TABLES[field])
+
+
+def test_defaults_are_valid():
+    assert config.problems(config.defaults()) == []
+
+
+@pytest.mark.parametrize(
+    "field,value,message",
+    [
+        ("steps", True, "must be an integer"),
+        ("steps", 0, "at least 1"),
+        ("steps", 2001, "multiple of probe.every=5, for example 2000"),
+        ("seeds", (), "different integers"),
+        ("seeds", (1, 1), "different integers"),
+        ("optimizer.lr", 0.0, "above 0"),
+        ("optimizer.lr", float("nan"), "must be a number"),
+        ("optimizer.name", "adma", "did you mean 'adam'"),
+        ("model.name", "mlp_wid", "did you mean 'mlp_wide'"),
+        ("probe.extra", "nothing", "package.module:function"),
+        ("scalar_bin", 3, "must divide"),
+        ("optimizer.b1", 1.0, r"\[0, 1\)"),
+        ("loss", None, "must be a name"),
+    ],
+)
+def test_problems_name_the_field(field, value, message):
+    cfg = config.defaults().unlock()
+    section, _, name = field.rpartition(".")
+    holder = cfg[section] if section else cfg
+    with holder.ignore_type():
+        holder[name] = value
+    with pytest.raises(config.ConfigError, match=message) as caught:
+        config.check(cfg)
+    assert field in str(caught.value)
+
+
+def test_unknown_and_missing_fields_are_problems():
+    cfg = config.defaults().unlock()
+    cfg.optimizer.learning_rate = 1.0
+    del cfg.probe["every"]
+    text = "; ".join(config.problems(cfg))
+    assert "unknown field 'optimizer.learning_rate'" in text
+    assert "missing field 'probe.every'" in text
+
+
+def test_json_round_trip_keeps_tuples_and_the_hash():
+    cfg = config.defaults()
+    again = config.from_json(config.to_json(cfg))
+    assert again == cfg and again.seeds == (0, 1, 2)
+    assert config.config_hash(again) == config.config_hash(cfg)
+    cfg.optimizer.lr = 2e-3
+    assert config.config_hash(again) != config.config_hash(cfg)
+    assert config.diff(config.to_json(again), config.to_json(cfg)) == [
+        "optimizer.lr: 0.001 -> 0.002"
+    ]
+
+
+@pytest.mark.parametrize("steps,every,target", [(2000, 5, 500), (1230, 5, 410), (5, 5, 5)])
+def test_chunks_are_equal_parts(steps, every, target):
+    cfg = config.defaults()
+    cfg.steps, cfg.probe.every = steps, every
+    assert config.chunk_steps(cfg) == target
+
+
+def test_typed_arguments():
+    args = common.parse_arg("quick,seeds=4,arch=mlp:depth=2,width=8", arch="a", seeds=1, quick=False)
+    assert (args.quick, args.seeds, args.arch) == (True, 4, "mlp:depth=2,width=8")
+    for bad, message in [("quik", "did you mean 'quick'"), ("seeds=x", "int"), ("seeds", "value")]:
+        with pytest.raises(ValueError, match=message):
+            common.parse_arg(bad, arch="a", seeds=1, quick=False)
+
+
+@pytest.mark.parametrize("arg", ["", "quick", "arch=cnn_deep,dataset=cifar10,seeds=5,steps=100"])
+def test_calibration_configs_are_valid(arg):
+    assert config.problems(calibration.get_config(arg)) == []
+
+
+def test_lookup_finds_tables_and_import_paths():
+    assert config.lookup("cross_entropy", LOSSES, "loss") is LOSSES["cross_entropy"]
+    assert config.lookup("tapjax.losses:cross_entropy", {}, "loss") is LOSSES["cross_entropy"]
+    with pytest.raises(config.ConfigError, match="loss"):
+        config.lookup("tapjax.losses:nothing", {}, "loss")

@@ -1,0 +1,164 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import lax
+
+from tapjax.models import architectures, layers
+from tapjax.models.zoo import make_model
+
+MNIST, CIFAR, DIGITS = (28, 28, 1), (32, 32, 3), (8, 8, 1)
+# Parameters on MNIST of the recorded runs of the earlier system.
+RECORDED_PARAMS = {
+    "mlp_shallow_2": 109_386,
+    "mlp_medium_5": 65_130,
+    "mlp_deep_10": 34_954,
+    "mlp_verydeep_15": 27_490,
+    "mlp_narrow": 28_618,
+    "mlp_medium": 130_058,
+    "mlp_wide": 317_450,
+    "mlp_verywide": 864_266,
+    "cnn_shallow": 50_186,
+    "cnn_medium": 104_202,
+    "cnn_deep": 390_410,
+    "transformer_shallow": 406_282,
+    "transformer_medium": 802_826,
+    "transformer_deep": 1_199_370,
+    "transformer_narrow": 204_810,
+}
+
+
+def shapes(model, shape, batch=2):
+    """Shapes of parameters, logits and hidden layers, without computing anything."""
+    params, stats = jax.eval_shape(model.init, jax.random.key(0))
+    x = jax.ShapeDtypeStruct((batch, *shape), jnp.float32)
+    logits, hidden, _ = jax.eval_shape(model.apply, params, stats, x)
+    return params, logits, hidden
+
+
+def test_the_zoo_has_the_seventeen_architectures():
+    assert len(architectures.ZOO) == 17
+
+
+@pytest.mark.parametrize("name", RECORDED_PARAMS)
+def test_parameters_on_mnist(name):
+    arch = architectures.parse_architecture(name)
+    assert architectures.count_params(arch, MNIST, 10) == RECORDED_PARAMS[name]
+
+
+@pytest.mark.parametrize("shape", [MNIST, CIFAR, DIGITS, (1, 20, 1)])
+@pytest.mark.parametrize("name", [*architectures.ZOO, "mlp:widths=5-3", "cnn:channels=2-3-4-5-6"])
+def test_every_architecture_takes_every_input(name, shape):
+    model = make_model(name, shape, 7)
+    params, logits, hidden = shapes(model, shape)
+    assert logits.shape == (2, 7)
+    assert len(hidden) == len(model.layer_names) == len(set(model.layer_names))
+    assert model.layer_names[-1] == "head" and hidden[-1].shape == logits.shape
+    counted = sum(leaf.size for leaf in jax.tree.leaves(params))
+    arch = architectures.parse_architecture(name)
+    assert architectures.count_params(arch, shape, 7) == counted
+
+
+def test_structure_follows_each_familys_convention():
+    wide = architectures.structure(architectures.ZOO["mlp_wide"], MNIST, 10)
+    assert (wide["depth"], wide["width"], wide["min_width"]) == (4, 192.0, 128)
+    assert wide["connectivity"] == pytest.approx(317_450 / (784 + 768 + 10))
+    cnn = architectures.structure(architectures.ZOO["cnn_medium"], MNIST, 10)
+    assert (cnn["depth"], round(cnn["width"], 1)) == (4, 74.7)
+    transformer = architectures.structure(architectures.ZOO["transformer_deep"], MNIST, 10)
+    assert (transformer["depth"], transformer["max_width"]) == (6, 512)
+    assert architectures.structure(architectures.ZOO["resnet18"], CIFAR, 10)["depth"] == 18
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["mlp_wid", "mlp:depth=2", "mlp:height=2,width=3", "transformer:depth=1,width=6,heads=4",
+     "mlp:depth=0,width=3", "cnn:channels=a-b"],
+)
+def test_bad_architectures_are_refused(name):
+    with pytest.raises(ValueError, match=name.split(":")[0]):
+        architectures.parse_architecture(name)
+
+
+@pytest.mark.parametrize(
+    "size,stride,shape",
+    [(3, 1, (7, 8, 3)), (3, 2, (8, 8, 4)), (3, 2, (7, 5, 1)), (1, 2, (8, 8, 3)), (3, 2, (1, 1, 2))],
+)
+def test_convolution_gradients_equal_those_of_the_plain_convolution(getkey, size, stride, shape):
+    x = jax.random.normal(getkey(), (2, *shape))
+    kernel = jax.random.normal(getkey(), (size, size, shape[-1], 5))
+
+    def gradients(conv):
+        return jax.grad(lambda x, k: jnp.sin(conv(x, k, stride)).sum(), (0, 1))(x, kernel)
+
+    np.testing.assert_allclose(
+        layers._cpu_conv(x, kernel, stride), layers._conv(x, kernel, stride), atol=1e-5
+    )
+    for ours, plain in zip(gradients(layers._cpu_conv), gradients(layers._conv), strict=True):
+        np.testing.assert_allclose(ours, plain, atol=2e-5)
+
+
+@pytest.mark.parametrize("shape", [(8, 8), (7, 5), (2, 1), (1, 1)])
+def test_pooling_equals_reduce_window(getkey, shape):
+    x = jax.random.normal(getkey(), (2, *shape, 3))
+    window = (1, *(min(n, 2) for n in shape), 1)
+
+    def reference(x):
+        return lax.reduce_window(x, -jnp.inf, lax.max, window, window, "VALID")
+
+    np.testing.assert_array_equal(layers.max_pool(x), reference(x))
+    ours, theirs = (
+        jax.grad(lambda x, f=f: (f(x) ** 2).sum())(x) for f in (layers.max_pool, reference)
+    )
+    np.testing.assert_allclose(ours, theirs)
+
+
+def test_dropout_keeps_the_mean_and_drops_its_share(getkey):
+    x = jnp.ones((301, 333))
+    y = layers.dropout(getkey(), x, 0.1)
+    assert abs(float((y == 0).mean()) - 26 / 256) < 0.003
+    assert abs(float(y.mean()) - 1) < 0.003
+    assert layers.dropout(None, x, 0.1) is x
+
+
+def test_torch_initialisation_is_uniform_within_its_bound():
+    params, _ = make_model("mlp_wide", MNIST, 10, "torch").init(jax.random.key(0))
+    for name, fan_in in (("hidden_0", 784), ("hidden_1", 256)):
+        for leaf in jax.tree.leaves(params[name]):
+            bound = fan_in**-0.5
+            assert float(jnp.abs(leaf).max()) <= bound
+            np.testing.assert_allclose(leaf.std(), bound / 3**0.5, rtol=0.1)
+
+
+def test_batch_statistics_move_in_training_only(getkey):
+    model = make_model("resnet18", DIGITS, 10)
+    params, stats = jax.jit(model.init)(getkey())
+    x = 3 + jax.random.normal(getkey(), (4, *DIGITS))
+    _, _, trained = jax.jit(model.apply)(params, stats, x, getkey())
+    _, _, evaluated = jax.jit(model.apply)(params, stats, x)
+    same = jax.tree.map(lambda a, b: bool((a == b).all()), stats, evaluated)
+    moved = jax.tree.map(lambda a, b: bool((a != b).any()), stats, trained)
+    assert jax.tree.all(same) and jax.tree.all(moved)
+    assert jax.tree.structure(trained) == jax.tree.structure(stats)
+
+
+def test_dropout_acts_in_training_only(getkey):
+    model = make_model("transformer:depth=1,width=16", DIGITS, 10)
+    params, stats = model.init(getkey())
+    x = jax.random.normal(getkey(), (3, *DIGITS))
+    quiet = [model.apply(params, stats, x)[0] for _ in range(2)]
+    noisy = [model.apply(params, stats, x, getkey())[0] for _ in range(2)]
+    np.testing.assert_array_equal(*quiet)
+    assert not np.allclose(*noisy)
+
+
+def test_attention_probabilities_sum_to_one(getkey):
+    from tapjax.models.transformer import Attention
+
+    module = Attention(4, "lecun")
+    x = jax.random.normal(getkey(), (2, 6, 8))
+    variables = module.init(getkey(), x)
+    _, sown = module.apply({"params": variables["params"]}, x, mutable="intermediates")
+    (probabilities,) = sown["intermediates"]["probabilities"]
+    assert probabilities.shape == (2, 4, 6, 6)
+    np.testing.assert_allclose(probabilities.sum(-1), 1, rtol=1e-5)
