@@ -53,9 +53,9 @@ class Run:
             )
         kept, expected = [], None
         for first, path in files.items():
-            with _open_npz(path) as arrays:
-                steps = arrays["step"]
-            if expected is not None and first != expected:
+            steps = _read_npz(path, ["step"])["step"]
+            expected = int(steps[0]) if expected is None else expected
+            if first != expected:
                 what = "a gap" if first > expected else "an overlap"
                 problem = f"{path}: {what}, starts at step {first} instead of {expected}"
                 if not partial:
@@ -67,19 +67,16 @@ class Run:
 
     @cached_property
     def _names(self):
-        with _open_npz(self._files[0]) as arrays:
-            return set(arrays.files)
+        return {name for path in self._files for name in _names_in(path)}
 
-    def _load(self, name, missing=None):
-        parts = []
-        for path in self._files:
-            with _open_npz(path) as arrays:
-                if name in arrays.files:
-                    parts.append(arrays[name])
-        if not parts:
-            raise RunError(f"{self.path} has no array {name!r}{missing or ''}")
+    def _load(self, name):
+        if name not in self._names:
+            group, _, short = name.rpartition("/")
+            known = sorted(n.removeprefix(f"{group}/") for n in self._names if n.startswith(group))
+            raise RunError(f"{self.path} has no {short!r}; recorded are {', '.join(known)}")
+        found = [_read_npz(path, [name]).get(name) for path in self._files]
         axis = 1 if "/" in name else 0
-        whole = np.concatenate(parts, axis)
+        whole = np.concatenate([part for part in found if part is not None], axis)
         return whole[self._kept] if axis else whole
 
     def array(self, group: str, name: str) -> np.ndarray:
@@ -95,13 +92,11 @@ class Run:
         Raises:
           RunError: it was not recorded; the message lists what was.
         """
-        known = sorted(n.split("/")[1] for n in self._names if n.startswith(f"{group}/"))
-        return self._load(f"{group}/{name}", f"; recorded are {', '.join(known)}").astype(float)
+        return self._load(f"{group}/{name}").astype(float)
 
     def has(self, group: str, name: str) -> bool:
-        """Whether a quantity was recorded; evaluations stand in a run's last record at least."""
-        with _open_npz(self._files[-1]) as arrays:
-            return f"{group}/{name}" in arrays.files
+        """Whether a quantity was recorded."""
+        return f"{group}/{name}" in self._names
 
     def steps(self, group: str) -> np.ndarray:
         """The step axis of a group of arrays, [T]."""
@@ -185,8 +180,18 @@ def _read_json(path):
         raise RunError(f"{path} cannot be read: {error}") from error
 
 
-def _open_npz(path):
+def _read_npz(path, names):
+    """Those of the named arrays that a file holds."""
     try:
-        return np.load(path, allow_pickle=False)
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
+            return {name: arrays[name] for name in names if name in arrays.files}
     except (OSError, ValueError, zipfile.BadZipFile) as error:
+        raise RunError(f"{path} is damaged: {error}") from error
+
+
+def _names_in(path):
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return [name.removesuffix(".npy") for name in archive.namelist()]
+    except (OSError, zipfile.BadZipFile) as error:
         raise RunError(f"{path} is damaged: {error}") from error

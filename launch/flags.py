@@ -20,9 +20,9 @@ def main(body) -> None:
 def _parse(argv):
     try:
         remaining = flags.FLAGS(argv)
-        # Reading a config flag executes its file.
-        if "config" in flags.FLAGS:
-            _ = flags.FLAGS.config
+        # A config file that could not be read raises only when its fields are asked for.
+        if "config" in flags.FLAGS and flags.FLAGS.config is not None:
+            _ = flags.FLAGS.config.family
     except (flags.Error, AttributeError, KeyError, ValueError, TypeError, OSError) as error:
         sys.exit(_usage(str(error)))
     if remaining[1:]:
@@ -31,20 +31,27 @@ def _parse(argv):
 
 
 def _usage(message) -> int:
+    if "Traceback" in message:
+        # An error inside a config file: its last line says what it is.
+        message = message.strip().splitlines()[-1].strip("> '").partition(": ")[2]
     print(f"error: {' '.join(message.split())}", file=sys.stderr)
     return 2
 
 
 def _explain(body) -> int:
+    from analysis.io import RunError
     from tapjax.config import ConfigError
     from tapjax.data import DataError
+    from tapjax.rundir import CheckpointError, RunDirError
 
     logging.set_verbosity(logging.WARNING)
-
     try:
         return body()
-    except (ConfigError, DataError) as error:
+    except (ConfigError, DataError, RunDirError, RunError) as error:
         return _usage(str(error))
+    except (CheckpointError, OSError) as error:
+        _usage(str(error))
+        return 1
 
 
 def prepare_jax() -> None:

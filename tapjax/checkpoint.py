@@ -72,7 +72,7 @@ def restore_latest_good(manager: ocp.CheckpointManager, like: Tree) -> Restored 
 
     Args:
       manager: from `open_manager`.
-      like: states of the wanted structure, shapes and dtypes.
+      like: the wanted structure, shapes and dtypes, as arrays or `jax.ShapeDtypeStruct`.
 
     Returns:
       The restored states, or None where nothing was ever saved.
@@ -97,7 +97,7 @@ def restore_latest_good(manager: ocp.CheckpointManager, like: Tree) -> Restored 
 
 
 def _restore(manager, step, like):
-    host_like = _to_host(like)
+    host_like = jax.tree.map(_host_template, like)
     try:
         saved = manager.restore(
             step,
@@ -136,7 +136,7 @@ def digests(states: Tree) -> dict[str, str]:
 
 
 def _is_key(leaf):
-    return isinstance(leaf, jax.Array) and jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+    return jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
 
 
 def _to_host(tree):
@@ -144,6 +144,11 @@ def _to_host(tree):
         return np.array(jax.random.key_data(leaf) if _is_key(leaf) else leaf)
 
     return jax.tree.map(one, tree)
+
+
+def _host_template(leaf):
+    data = jax.eval_shape(jax.random.key_data, leaf) if _is_key(leaf) else leaf
+    return np.empty(data.shape, data.dtype)
 
 
 def _like_leaf(like, value):

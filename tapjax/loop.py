@@ -132,7 +132,7 @@ def _train(cfg, run_dir, manager, programs, states, first, data, stop_requested,
                 arrays |= {f"eval/{name}": np.asarray(v)[:, None] for name, v in scores.items()}
                 arrays["eval_step"] = np.array([last])
             run_dir.write_record(first, arrays)
-            diverged = run_dir.status.get("diverged", {}) | _diverged(cfg.seeds, first, arrays)
+            diverged = _diverged(cfg.seeds, arrays) | run_dir.status.get("diverged", {})
             if len(diverged) == len(cfg.seeds):
                 # The last good checkpoint stays the latest: a diverged state is not saved.
                 return _finish(run_dir, "DIVERGED", last, diverged, "the loss is not finite")
@@ -172,7 +172,7 @@ def _append_probe(arrays, step, measured):
     }
 
 
-def _diverged(seeds, first, arrays):
+def _diverged(seeds, arrays):
     """The first step with a loss or gradient that is not finite, for each seed that has one."""
     finite_SxT = np.isfinite(arrays["scalar/loss"]) & np.isfinite(arrays["scalar/grad_norm"])
     return {

@@ -88,7 +88,9 @@ def test_chunks_are_equal_parts(steps, every, target):
 
 
 def test_typed_arguments():
-    args = common.parse_arg("quick,seeds=4,arch=mlp:depth=2,width=8", arch="a", seeds=1, quick=False)
+    args = common.parse_arg(
+        "quick,seeds=4,arch=mlp:depth=2,width=8", arch="a", seeds=1, quick=False
+    )
     assert (args.quick, args.seeds, args.arch) == (True, 4, "mlp:depth=2,width=8")
     for bad, message in [("quik", "did you mean 'quick'"), ("seeds=x", "int"), ("seeds", "value")]:
         with pytest.raises(ValueError, match=message):

@@ -72,8 +72,14 @@ def test_structure_follows_each_familys_convention():
 
 @pytest.mark.parametrize(
     "name",
-    ["mlp_wid", "mlp:depth=2", "mlp:height=2,width=3", "transformer:depth=1,width=6,heads=4",
-     "mlp:depth=0,width=3", "cnn:channels=a-b"],
+    [
+        "mlp_wid",
+        "mlp:depth=2",
+        "mlp:height=2,width=3",
+        "transformer:depth=1,width=6,heads=4",
+        "mlp:depth=0,width=3",
+        "cnn:channels=a-b",
+    ],
 )
 def test_bad_architectures_are_refused(name):
     with pytest.raises(ValueError, match=name.split(":")[0]):

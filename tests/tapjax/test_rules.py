@@ -52,7 +52,7 @@ def test_exact_rules_agree_with_jvp(rule, loss, getkey):
         return LOSSES[loss](model.apply(params, stats, batch.x, key)[0], batch.y).mean()
 
     _, along = jax.jvp(mean_loss, (params,), (v,))
-    inner = sum(jnp.vdot(g, d) for g, d in zip(jax.tree.leaves(grads), jax.tree.leaves(v)))
+    inner = sum(jax.tree.leaves(jax.tree.map(jnp.vdot, grads, v)))
     np.testing.assert_allclose(inner, along, rtol=1e-4)
 
 

@@ -1,0 +1,124 @@
+"""The analysis commands as a user runs them."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from analysis import open_run
+from analysis.importer import import_arrays
+from analysis.io import RunError
+from tests.analysis.runs import collapse_and_recovery, write_run
+
+T = np.arange(0, 601, 5.0)
+
+
+def analysis(*args):
+    return subprocess.run(
+        [sys.executable, "-m", "analysis", *map(str, args)], capture_output=True, text=True
+    )
+
+
+def foreign(path, **changes):
+    d = collapse_and_recovery(T)
+    s = np.stack([d, d + 1, d + 2], -1)
+    arrays = {
+        "step": T.astype(int),
+        "loss": np.exp(-T / 100),
+        "grad_norm": np.ones(len(T)),
+        "layer_names": np.array(["a", "b", "logits"]),
+        "participation_ratio": s,
+        "nuclear_norm_ratio": 2 * s,
+        "stable_rank": np.ones_like(s),
+    }
+    np.savez(path, **{k: v for k, v in (arrays | changes).items() if v is not None})
+    return path
+
+
+def test_tap_leaves_tables_figures_and_a_report(tmp_path):
+    runs = tmp_path / "runs"
+    for name, scale in (("one", 1.0), ("two", 1.2)):
+        write_run(runs / name, scale * np.stack([collapse_and_recovery(T)] * 2))
+    result = analysis("tap", runs, "--out", tmp_path / "out", "--json")
+    assert result.returncode == 0, result.stderr
+    printed = json.loads(result.stdout)
+    assert {row["model"] for row in printed["fits"]} >= {"tap", "two_phase", "logistic"}
+    assert {"run", "seed", "r2", "r2_log", "tail_nrmse", "skill_persistence"} <= set(
+        printed["fits"][0]
+    )
+    assert printed == json.loads((tmp_path / "out" / "tap.json").read_text())
+    for name in ("tap.csv", "tap_models.csv", "one_dimension.png", "fit_r2.png", "report.html"):
+        assert (tmp_path / "out" / name).stat().st_size > 100
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "SYNTHETIC" in page and page.count("data:image/png") == 4
+    assert "http" not in page  # self-contained
+
+
+def test_summary_prints_a_table_and_writes_only_when_asked(tmp_path):
+    path = write_run(tmp_path / "one", collapse_and_recovery(T)[None])
+    result = analysis("summary", path)
+    assert result.returncode == 0 and "participation_ratio" not in result.stderr
+    assert "toy" in result.stdout
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["one"]
+    result = analysis("summary", path, "--out", tmp_path / "out")
+    assert (tmp_path / "out" / "summary.csv").exists()
+
+
+@pytest.mark.parametrize(
+    "args,message",
+    [
+        (["tap", "nowhere"], "not a run directory"),
+        (["tap"], "required: runs"),
+        (["tpa", "x"], "invalid choice"),
+        (["import", "nothing.npz", "--out", "o"], "cannot be read"),
+    ],
+)
+def test_bad_usage_exits_with_2_and_one_line(args, message):
+    result = analysis(*args)
+    assert result.returncode == 2
+    assert message in result.stderr and "Traceback" not in result.stderr
+    assert result.stdout == ""
+
+
+def test_import_recomputes_a_constant_stable_rank(tmp_path):
+    remarks = import_arrays(foreign(tmp_path / "a.npz"), tmp_path / "run", head="last")
+    assert "recomputed" in remarks[0]
+    run = open_run(tmp_path / "run")
+    assert run.hidden == [0, 1] and run.model["head"] == "logits"
+    d = collapse_and_recovery(T)
+    np.testing.assert_allclose(run.dimension()[0], d + 0.5, rtol=1e-6)
+    expected = (2 * run.array("probe", "participation_ratio")) ** 2
+    expected /= run.array("probe", "participation_ratio")
+    np.testing.assert_allclose(run.array("probe", "stable_rank"), expected, rtol=1e-5)
+
+
+def test_without_a_head_every_layer_counts(tmp_path):
+    import_arrays(foreign(tmp_path / "a.npz"), tmp_path / "run")
+    assert open_run(tmp_path / "run").hidden == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    "changes,message",
+    [
+        ({"loss": None}, "lacks the array 'loss'"),
+        ({"loss": np.ones(3)}, "loss has shape"),
+        ({"grad_norm": np.full(len(T), np.nan)}, "not finite"),
+        ({"step": np.zeros(len(T), int)}, "increasing"),
+        (dict.fromkeys(["participation_ratio", "nuclear_norm_ratio", "stable_rank"]), "no metric"),
+    ],
+)
+def test_malformed_imports_are_refused(tmp_path, changes, message):
+    source = foreign(tmp_path / "a.npz", **changes)
+    with pytest.raises(RunError, match=message):
+        import_arrays(source, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_import_refuses_an_unknown_head_and_pickles(tmp_path):
+    with pytest.raises(RunError, match="--head=z"):
+        import_arrays(foreign(tmp_path / "a.npz"), tmp_path / "run", head="z")
+    np.savez(tmp_path / "b.npz", step=np.array([{}], dtype=object))
+    with pytest.raises(RunError, match="without pickles"):
+        import_arrays(tmp_path / "b.npz", tmp_path / "run")

@@ -1,0 +1,159 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from analysis.fits import FIXED, MODELS, Axis, fit_curve
+from analysis.tap import fit_run, forecast_tail, on_log_grid, r2, tail_baselines, tail_start
+
+from analysis import open_run  # isort: skip
+from analysis.io import RunError  # isort: skip
+from tests.analysis.runs import collapse_and_recovery, write_run  # isort: skip
+
+T = np.arange(0, 2000, 5.0)
+
+
+def axis_of(gradient):
+    """An axis whose gradient integral is the left Riemann sum over single steps."""
+    g = np.concatenate([[0], np.cumsum(gradient)])[:: int(T[1])][: len(T)]
+    return Axis(T, g, T[-1])
+
+
+GRADIENT = 0.5 + 2 * np.exp(-np.arange(2000) / 300)
+AXIS = axis_of(GRADIENT)
+PLANTED = {
+    "tap": np.log([2.0, 3e-3, 9.0]),
+    "tap_compression": np.log([9.0, 2e-3, 8.0, 0.03, 25.0]),
+    "two_phase": np.array([2.3, 2.0, -1.0, np.log(20.0), np.log(400.0)]),
+    "two_phase_saturating": np.array([2.3, 1.5, 1.2, np.log(20.0), np.log(300.0), 0.0]),
+}
+
+
+@pytest.mark.parametrize("name", PLANTED)
+def test_planted_parameters_are_recovered(name):
+    model = MODELS[name]
+    clean = np.exp(model.log_curve(PLANTED[name], AXIS))
+    noisy = clean + 0.02 * np.ptp(clean) * np.random.default_rng(0).standard_normal(len(T))
+    fit = fit_curve(model, AXIS, noisy)
+    assert r2(clean, fit.curve) > 0.995
+    for parameter in model.key:
+        i = model.names.index(parameter)
+        assert abs(fit.theta[i] - PLANTED[name][i]) < 4 * fit.standard_error[i] + 1e-3
+
+
+def test_intervals_cover_as_often_as_they_say():
+    model, truth = MODELS["tap"], PLANTED["tap"]
+    clean = np.exp(model.log_curve(truth, AXIS))
+    rng, covered = np.random.default_rng(1), []
+    for _ in range(60):
+        fit = fit_curve(model, AXIS, clean + 0.2 * rng.standard_normal(len(T)))
+        covered.append(np.abs(fit.theta - truth) < 1.96 * fit.standard_error)
+    assert (np.abs(np.mean(covered, 0) - 0.95) < 0.08).all()
+
+
+def test_the_closed_form_is_the_difference_equation():
+    """D(t+1) = D(t) + alpha |grad L| D (1 - D / D_max), stepped as it is written."""
+    d0, alpha, d_max = np.exp(PLANTED["tap"])
+    d, stepped = d0, []
+    for norm in GRADIENT:
+        stepped.append(d)
+        d += alpha * norm * d * (1 - d / d_max)
+    closed = np.exp(MODELS["tap"].log_curve(PLANTED["tap"], AXIS))
+    np.testing.assert_allclose(closed, stepped[:: int(T[1])], rtol=3e-3)
+
+
+def test_transient_compression_is_its_difference_equation():
+    d0, alpha, d_max, beta, tau = np.exp(PLANTED["tap_compression"])
+    d, stepped = d0, []
+    for t, norm in enumerate(GRADIENT):
+        stepped.append(d)
+        d += d * (alpha * norm * (1 - d / d_max) - beta * np.exp(-t / tau))
+    closed = np.exp(MODELS["tap_compression"].log_curve(PLANTED["tap_compression"], AXIS))
+    np.testing.assert_allclose(closed, stepped[:: int(T[1])], rtol=3e-2)
+
+
+@settings(max_examples=50, deadline=None, derandomize=True)
+@given(
+    st.floats(0.5, 50),
+    st.floats(1e-5, 1.0),
+    st.floats(0.5, 50),
+    st.floats(1e-6, 1),
+    st.floats(1, 500),
+)
+def test_without_compression_both_tap_curves_agree_and_stay_between_their_ends(d0, a, m, b, tau):
+    plain = np.exp(MODELS["tap"].log_curve(np.log([d0, a, m]), AXIS))
+    assert np.isfinite(plain).all()
+    assert plain.min() >= min(d0, m) * 0.999 and plain.max() <= max(d0, m) * 1.001
+    faint = MODELS["tap_compression"].log_curve(np.log([d0, a, m, 1e-12, tau]), AXIS)
+    assert np.isfinite(faint).all()
+    if a < 0.01:  # otherwise the curve moves within one interval of the trapezoid rule
+        np.testing.assert_allclose(np.exp(faint), plain, rtol=2e-2)
+
+
+def test_more_parameters_never_fit_worse():
+    d = collapse_and_recovery(T) + 0.05 * np.random.default_rng(2).standard_normal(len(T))
+    plain, more = (fit_curve(MODELS[m], AXIS, d) for m in ("tap", "tap_compression"))
+    assert r2(d, more.curve) >= r2(d, plain.curve) - 1e-4
+    assert r2(d, fit_curve(MODELS["two_phase"], AXIS, d).curve) > 0.97
+
+
+def test_the_logistic_keeps_its_bounds():
+    d = collapse_and_recovery(T)
+    fit = fit_curve(MODELS["logistic"], AXIS, d, FIXED["logistic"])
+    assert fit.curve.max() <= 2 * d.max()
+    assert fit.standard_error[-1] == 0  # ln max D is given
+
+
+def test_a_flat_curve_is_not_identified(tmp_path):
+    rng = np.random.default_rng(3)
+    path = write_run(tmp_path / "r", 5 + 0.01 * rng.standard_normal((1, 200)))
+    rows, _ = fit_run(open_run(path))
+    tap = next(row for row in rows if row["model"] == "tap")
+    assert not tap["identified"] and tap["r2"] < 0.2
+
+
+def test_a_planted_collapse_is_identified_and_scored(tmp_path):
+    t = np.arange(0, 601, 5.0)
+    noise = 0.02 * np.random.default_rng(0).standard_normal((2, len(t)))
+    d = collapse_and_recovery(t) + noise
+    rows, curves = fit_run(open_run(write_run(tmp_path / "r", d)))
+    assert len(rows) == 2 * len(MODELS) == len(curves)
+    best = next(r for r in rows if r["model"] == "two_phase")
+    assert best["r2"] > 0.99 and best["identified"] and best["skill_persistence"] > 0.5
+    assert best["parameters"]["tau1"]["low"] < 20.5 < best["parameters"]["tau1"]["high"] + 1
+
+
+@pytest.mark.parametrize("d", [np.ones((1, 121)), np.zeros((1, 121)), np.linspace(1, 2, 10)[None]])
+def test_degenerate_series_are_refused(tmp_path, d):
+    with pytest.raises(RunError, match="constant|too few"):
+        fit_run(open_run(write_run(tmp_path / "r", d + 1)))
+
+
+def test_forecasts_see_only_the_past():
+    d = collapse_and_recovery(T)
+    start = tail_start(T)
+    changed = np.concatenate([d[:start], np.full(len(d) - start, 1e3)])
+    for name in MODELS:
+        np.testing.assert_array_equal(
+            forecast_tail(name, AXIS, d)[start:], forecast_tail(name, AXIS, changed)[start:]
+        )
+    for a, b in zip(*(tail_baselines(T, x).values() for x in (d, changed)), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_persistence_wins_on_a_random_walk():
+    """No model may claim skill where there is none."""
+    rng, skills = np.random.default_rng(4), []
+    for _ in range(20):
+        d = np.exp(2 + 0.02 * np.cumsum(rng.standard_normal(len(T))))
+        start, naive = tail_start(T), tail_baselines(T, d)["persistence"]
+        error = [
+            np.square(c[start:] - d[start:]).sum() for c in (forecast_tail("tap", AXIS, d), naive)
+        ]
+        skills.append(1 - error[0] / error[1])
+    assert np.median(skills) < 0.05
+
+
+def test_log_grid_keeps_ends():
+    (x,) = on_log_grid(T, T)
+    assert len(x) == 46 and x[0] == 0 and x[1] == T[1] and x[-1] == pytest.approx(T[-1])

@@ -1,0 +1,80 @@
+import numpy as np
+import pytest
+
+from analysis import open_run
+from analysis.io import RunError, find_runs
+from tests.analysis.runs import set_status, write_run
+
+D = np.linspace(5, 9, 121)[None] + np.arange(2)[:, None]
+
+
+def test_chunks_are_joined_and_the_head_stays_out_of_d(tmp_path):
+    run = open_run(write_run(tmp_path / "r", D, chunk=100))
+    np.testing.assert_array_equal(run.steps("scalar"), np.arange(600))
+    np.testing.assert_array_equal(run.steps("probe"), np.arange(0, 601, 5))
+    np.testing.assert_allclose(run.dimension(), D)
+    np.testing.assert_allclose(run.gradient_integral()[0], np.arange(0, 601, 5))
+
+
+def test_a_missing_record_is_a_gap(tmp_path):
+    path = write_run(tmp_path / "r", D, chunk=100)
+    (path / "records" / "000000200.npz").unlink()
+    with pytest.raises(RunError, match="000000300.npz: a gap, starts at step 300 instead of 200"):
+        open_run(path)
+    assert open_run(path, partial=True).steps("scalar")[-1] == 199
+
+
+def test_a_repeated_record_is_an_overlap(tmp_path):
+    path = write_run(tmp_path / "r", D, chunk=100)
+    (path / "records" / "000000150.npz").write_bytes(
+        (path / "records" / "000000100.npz").read_bytes()
+    )
+    with pytest.raises(RunError, match="an overlap"):
+        open_run(path)
+
+
+def test_a_record_named_wrongly_is_refused(tmp_path):
+    path = write_run(tmp_path / "r", D, chunk=100)
+    (path / "records" / "000000000.npz").rename(path / "records" / "000000050.npz")
+    with pytest.raises(RunError, match="000000050.npz"):
+        open_run(path)
+
+
+def test_a_truncated_record_names_the_file(tmp_path):
+    path = write_run(tmp_path / "r", D, chunk=100)
+    record = path / "records" / "000000300.npz"
+    record.write_bytes(record.read_bytes()[:200])
+    with pytest.raises(RunError, match="000000300.npz is damaged"):
+        open_run(path)
+
+
+def test_unfinished_runs_need_partial(tmp_path):
+    path = write_run(tmp_path / "r", D, status="RUNNING")
+    with pytest.raises(RunError, match="RUNNING at step 600.*--partial"):
+        open_run(path)
+    assert open_run(path, partial=True).dimension().shape == D.shape
+
+
+def test_diverged_seeds_are_left_out(tmp_path):
+    path = write_run(tmp_path / "r", D)
+    set_status(path, diverged={"0": 7})
+    run = open_run(path)
+    assert run.seeds == [1] and run.diverged == {"0": 7}
+    np.testing.assert_allclose(run.dimension(), D[1:])
+
+
+def test_copied_runs_are_read_elsewhere_and_folders_are_searched(tmp_path):
+    write_run(tmp_path / "all" / "one", D)
+    write_run(tmp_path / "all" / "two", D)
+    (tmp_path / "all").rename(tmp_path / "moved")
+    found = find_runs([tmp_path / "moved"])
+    assert [p.name for p in found] == ["one", "two"]
+    assert open_run(found[0]).name == "one"
+    with pytest.raises(RunError, match="holds none"):
+        find_runs([tmp_path / "moved" / "one" / "records"])
+
+
+def test_an_unknown_array_lists_what_there_is(tmp_path):
+    run = open_run(write_run(tmp_path / "r", D))
+    with pytest.raises(RunError, match="recorded are grad_norm, loss"):
+        run.array("scalar", "accuracy")

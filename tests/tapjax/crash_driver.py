@@ -1,0 +1,54 @@
+"""Train the tiny config in a process of its own and die where the test says.
+
+    python -m tests.tapjax.crash_driver WORKDIR PLACE
+
+PLACE: `none`; `record:N` (after the Nth record is written, before its checkpoint);
+`before:N` (before the Nth record); `checkpoint:N` (10 ms into the Nth checkpoint);
+`term:N` (SIGTERM to itself while the Nth chunk runs); `time:SECONDS` after the first record.
+"""
+
+import os
+import signal
+import sys
+import threading
+
+from tapjax import checkpoint, loop, rundir
+from tests.conftest import tiny
+
+
+def die():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def install(place, count):
+    write, save = rundir.RunDir.write_record, checkpoint.save
+    seen = {"record": 0, "checkpoint": 0}
+
+    def write_record(self, first, arrays):
+        seen["record"] += 1
+        if place == "before" and seen["record"] == count:
+            die()
+        if place == "term" and seen["record"] == count:
+            os.kill(os.getpid(), signal.SIGTERM)
+        if place == "time" and seen["record"] == 1:
+            threading.Timer(count, die).start()
+        write(self, first, arrays)
+        if place == "record" and seen["record"] == count:
+            die()
+
+    def save_checkpoint(*args):
+        seen["checkpoint"] += 1
+        if place == "checkpoint" and seen["checkpoint"] == count:
+            threading.Timer(0.01, die).start()
+        save(*args)
+
+    rundir.RunDir.write_record, checkpoint.save = write_record, save_checkpoint
+
+
+if __name__ == "__main__":
+    workdir, where = sys.argv[1:]
+    place, _, count = where.partition(":")
+    install(place, float(count or 0))
+    outcome = loop.run(tiny.__wrapped__(), workdir)
+    print(outcome)
+    sys.exit(75 if outcome.status == "PREEMPTED" else 0)
