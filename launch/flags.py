@@ -24,7 +24,7 @@ def _parse(argv):
         if "config" in flags.FLAGS and flags.FLAGS.config is not None:
             _ = flags.FLAGS.config.family
     except (flags.Error, AttributeError, KeyError, ValueError, TypeError, OSError) as error:
-        sys.exit(_usage(str(error)))
+        sys.exit(_usage(str(error.args[0]) if isinstance(error, KeyError) else str(error)))
     if remaining[1:]:
         sys.exit(_usage(f"unexpected argument {remaining[1]!r}"))
     return remaining

@@ -24,7 +24,9 @@ QUICK_ARCHS = (
 )
 WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the runs.", required=True)
 QUICK = flags.DEFINE_bool("quick", False, "Six architectures on digits, 500 steps.")
-ARCHS = flags.DEFINE_list("archs", None, "Architectures; all of the zoo by default.")
+ARCHS = flags.DEFINE_list(
+    "archs", None, "Architectures, e.g. mlp_wide,mlp:depth=2,width=8; all by default."
+)
 DATASETS = flags.DEFINE_list("datasets", ["digits"], "Data sets.")
 SEEDS = flags.DEFINE_integer("seeds", 3, "Seeds a run.")
 STEPS = flags.DEFINE_integer("steps", None, "Steps a run; 2000, or 500 with --quick.")
@@ -35,7 +37,7 @@ def body() -> int:
     from configs.tap import calibration
     from tapjax.config import ConfigError, check
 
-    archs = ARCHS.value or (QUICK_ARCHS if QUICK.value else tuple(ZOO))
+    archs = _names(ARCHS.value) or (QUICK_ARCHS if QUICK.value else tuple(ZOO))
     steps = STEPS.value or (500 if QUICK.value else 2000)
     grid = [(arch, name) for name in DATASETS.value for arch in archs]
     configs = {}
@@ -54,6 +56,17 @@ def body() -> int:
     for (arch, name), problem in failed.items():
         print(f"failed: {arch} on {name}: {problem}", file=sys.stderr)
     return 1 if failed else 0
+
+
+def _names(parts) -> list[str]:
+    """Architectures from a comma-separated list: a size such as width=8 belongs to its family."""
+    names = []
+    for part in parts or ():
+        if "=" in part and ":" not in part and names:
+            names[-1] += f",{part}"
+        else:
+            names.append(part)
+    return names
 
 
 def _folder(arch, name) -> Path:

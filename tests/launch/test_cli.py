@@ -42,20 +42,17 @@ def test_a_failing_run_is_reported_and_the_rest_go_on(tmp_path):
     blocked = tmp_path / "runs" / "mlp_narrow__digits"
     blocked.mkdir(parents=True)
     (blocked / "stranger").touch()
-    args = ["--archs=mlp_narrow,mlp:depth=1;width=4".replace(";", "-")]
-    result = launch("tap", "--quick", *args, f"--workdir={tmp_path}")
-    assert result.returncode == 2  # mlp:depth=1-width=4 is no architecture: nothing is started
-    result = launch(
-        "tap",
-        "--quick",
-        "--archs=mlp_narrow,mlp_shallow_2",
-        "--steps=100",
-        "--seeds=1",
-        f"--workdir={tmp_path}",
-    )
+    args = ["--archs=mlp_narrow,mlp:depth=1,width=8", "--steps=100", "--seeds=1"]
+    result = launch("tap", *args, f"--workdir={tmp_path}")
     assert result.returncode == 1
     assert "failed: mlp_narrow on digits" in result.stderr and "stranger" in result.stderr
     assert (tmp_path / "analysis" / "report.html").exists()
+
+
+def test_an_unknown_architecture_starts_nothing(tmp_path):
+    result = launch("tap", "--archs=mlp_narrow,mlp_wid", f"--workdir={tmp_path / 'a'}")
+    assert result.returncode == 2 and "did you mean 'mlp_wide'" in result.stderr
+    assert not (tmp_path / "a").exists()
 
 
 @pytest.mark.parametrize(
