@@ -27,18 +27,19 @@ def synthetic(arch: str):
     """Random images and labels: a step's cost does not depend on what they show."""
     import numpy as np
 
-    shape = SHAPES.get(arch.partition("_")[0], SHAPES.get(arch[:6], (28, 28, 1)))
+    from tapjax.models.architectures import parse_architecture
+
+    shape = SHAPES.get(parse_architecture(arch).family, (28, 28, 1))
     rng = np.random.default_rng(0)
     x = rng.integers(0, 256, (TRAIN + PROBE, *shape)).astype(np.uint8)
     return x, rng.integers(0, 10, TRAIN + PROBE).astype(np.int32)
 
 
-def ours(arch, steps, every=5, seeds=1, over_seeds="auto", size=PROBE, **probe):
-    """Our compiled chunk: the very programs that `loop.run` builds."""
-    import jax
+def build(arch, steps, size=PROBE, **probe):
+    """The recipe and data of a benchmark run, as `loop.run` would build them."""
     import numpy as np
 
-    from tapjax import blocks, config
+    from tapjax import config
     from tapjax.data import Arrays
     from tapjax.experiments.tap import recipe
     from tapjax.sampling import device_data
@@ -47,15 +48,24 @@ def ours(arch, steps, every=5, seeds=1, over_seeds="auto", size=PROBE, **probe):
     cfg.model.name, cfg.steps = arch, steps
     cfg.probe.update({"tokens": "legacy", "centred": False, **probe})
     x, y = synthetic(arch)
-    stats = np.full(x.shape[-1], 128, np.float32), np.full(x.shape[-1], 70, np.float32)
-    arrays = Arrays("synthetic", x[PROBE:], y[PROBE:], x[:PROBE], y[:PROBE], 10, *stats)
-    made = recipe(cfg, arrays)
-    data, _ = device_data(arrays, size)
+    mean, std = (np.full(x.shape[-1], value, np.float32) for value in (128, 70))
+    arrays = Arrays("synthetic", x[PROBE:], y[PROBE:], x[:size], y[:size], 10, mean, std)
+    return recipe(cfg, arrays), device_data(arrays, size)[0]
+
+
+def ours(arch, steps, every=5, seeds=1, over_seeds="auto", **probe):
+    """Our compiled chunk, measuring every so many steps; never with every=0."""
+    import jax
+    import numpy as np
+
+    from tapjax import blocks
+
+    made, data = build(arch, steps, **probe)
     over = blocks.OVER_SEEDS[blocks.choose_over_seeds(over_seeds, seeds, made.structure)]
-    probe = made.probe if every else (lambda state, data: {})
+    measure = made.probe if every else (lambda state, data: {})
     every = every or 5
-    chunk = blocks.make_chunk(blocks.make_block(made.step, probe, every), steps // every, over)
-    init = jax.jit(jax.vmap(lambda s: made.init(jax.random.key(s))))
+    chunk = blocks.make_chunk(blocks.make_block(made.step, measure, every), steps // every, over)
+    init = jax.jit(jax.vmap(lambda seed: made.init(jax.random.key(seed))))
     states = init(np.arange(seeds, dtype=np.uint32))
 
     def run():
@@ -69,20 +79,8 @@ def ours(arch, steps, every=5, seeds=1, over_seeds="auto", size=PROBE, **probe):
 def unrolled(arch, steps):
     """Five steps without a scan around them, called from Python: what XLA handles best."""
     import jax
-    import numpy as np
 
-    from tapjax import config
-    from tapjax.data import Arrays
-    from tapjax.experiments.tap import recipe
-    from tapjax.sampling import device_data
-
-    cfg = config.defaults()
-    cfg.model.name, cfg.steps = arch, steps
-    x, y = synthetic(arch)
-    stats = np.full(x.shape[-1], 128, np.float32), np.full(x.shape[-1], 70, np.float32)
-    arrays = Arrays("synthetic", x[PROBE:], y[PROBE:], x[:PROBE], y[:PROBE], 10, *stats)
-    made = recipe(cfg, arrays)
-    data, _ = device_data(arrays, PROBE)
+    made, data = build(arch, steps)
 
     @jax.jit
     def five(state, data):
@@ -101,10 +99,64 @@ def unrolled(arch, steps):
     return run
 
 
+def peak_xla(steps, m, k, n):
+    """100 matrix products a step by XLA."""
+    import jax
+    import jax.numpy as jnp
+
+    a, b = jnp.ones((m, k)), jnp.ones((k, n))
+
+    @jax.jit
+    def products(a, b):
+        def one(c, _):
+            return (a + 1e-9 * c[0, 0]) @ b, None
+
+        return jax.lax.scan(one, jnp.zeros((m, n)), None, 100 * steps)[0]
+
+    return lambda: jax.block_until_ready(products(a, b))
+
+
+def peak_torch(steps, m, k, n):
+    """100 matrix products a step by PyTorch."""
+    import torch
+
+    torch.set_num_threads(1)
+    a, b = torch.ones(m, k), torch.ones(k, n)
+
+    def run():
+        for _ in range(100 * steps):
+            torch.mm(a, b)
+
+    return run
+
+
+def probe_matrices():
+    """Real activations, before and after training, and matrices that are hard to measure."""
+    import jax
+    import numpy as np
+
+    from tapjax.probes import as_matrix
+
+    for arch in ("mlp_medium_5", "mlp_verywide", "cnn_medium", "transformer_shallow"):
+        made, data = build(arch, 100, size=320)
+        state = jax.jit(made.init)(jax.random.key(0))
+        step = jax.jit(made.step)
+        for steps in (0, 100):
+            for _ in range(steps):
+                state, _ = step(state, data)
+            _, hidden, _ = jax.jit(made.model.apply)(state.params, state.stats, data.probe.x)
+            yield from (np.asarray(as_matrix(h, "rows", 2048)) for h in hidden)
+    rng = np.random.default_rng(0)
+    rank_8 = rng.standard_normal((320, 8)) @ rng.standard_normal((8, 512))
+    u, _ = np.linalg.qr(rng.standard_normal((320, 64)))
+    steep = (u * np.logspace(0, -7, 64)) @ np.linalg.qr(rng.standard_normal((64, 64)))[0]
+    shifted = rng.standard_normal((320, 64)) + 300
+    for a in (rank_8, steep, shifted, 1e-22 * shifted, 1e18 * steep):
+        yield a.astype(np.float32)
+
+
 def torch_network(arch_name):
     """The architecture in PyTorch, written as the earlier system's users would."""
-    import math
-
     import torch
     from torch import nn
 
@@ -140,7 +192,6 @@ def torch_network(arch_name):
             h = self.embed(x.reshape(len(x), 16, 49)) + self.position
             return self.head(self.blocks(h).mean(1))
 
-    assert math.prod((16, 49)) == 784
     return Transformer()
 
 
@@ -216,7 +267,13 @@ def torch_loop(arch, steps, every=5, fast=False):
     return run
 
 
-SIDES = {"ours": ours, "unrolled": unrolled, "torch": torch_loop}
+SIDES = {
+    "ours": ours,
+    "unrolled": unrolled,
+    "torch": torch_loop,
+    "peak_xla": peak_xla,
+    "peak_torch": peak_torch,
+}
 
 
 def main() -> None:

@@ -1,0 +1,306 @@
+"""Speed as ratios, measured in one sitting: our loop against plain PyTorch, and against itself.
+
+    python -m launch.bench --suite=all --out=docs/results/bench
+
+Each side is a process of its own, pinned to one core with one thread; the sides take turns, and
+a ratio is the median over turns of CPU times taken right after one another. The measure suite
+needs the extra [bench] (PyTorch).
+"""
+
+import json
+import os
+import platform
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from absl import flags
+
+from launch.flags import main
+
+SUITES = ("measure", "overhead", "seeds", "start", "metrics")
+SUITE = flags.DEFINE_enum("suite", "all", ["all", *SUITES], "What to measure.")
+OUT = flags.DEFINE_string("out", "out/bench", "Folder for bench.json and bench.md.")
+TURNS = flags.DEFINE_integer("turns", 5, "Alternating turns a comparison.")
+
+# Steps a turn: about a second of work.
+STEPS = {"mlp_medium_5": 400, "mlp_verywide": 60, "transformer_shallow": 20, "cnn_medium": 20}
+GOALS = {"mlp_medium_5": 9, "mlp_verywide": 5, "transformer_shallow": 2.5, "cnn_medium": 1.3}
+DEFAULT_PROBE = {"size": 512, "tokens": "rows", "centred": True}
+
+
+class Worker:
+    """A side of a comparison, in a process that waits for its turn."""
+
+    def __init__(self, **task):
+        self.steps = task["steps"] * task.get("seeds", 1)
+        command = [sys.executable, "-m", "launch.bench_workers", json.dumps(task)]
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        self._answer()
+
+    def _answer(self):
+        line = self.process.stdout.readline()
+        if not line:
+            raise OSError(f"benchmark side failed with exit code {self.process.wait()}")
+        return json.loads(line)
+
+    def turn(self) -> dict:
+        """Run once: CPU and wall milliseconds a step and seed."""
+        self.process.stdin.write("go\n")
+        self.process.stdin.flush()
+        return {name: 1e3 * value / self.steps for name, value in self._answer().items()}
+
+    def close(self) -> None:
+        self.process.stdin.close()
+        self.process.wait()
+
+
+def take_turns(turns: int, **sides: dict) -> dict[str, list[dict]]:
+    """Let several workers alternate.
+
+    Args:
+      turns: of each side.
+      **sides: name -> task of `bench_workers`.
+
+    Returns:
+      Name -> one {"cpu", "wall"} a turn, in ms a step and seed.
+    """
+    workers = {name: Worker(**task) for name, task in sides.items()}
+    taken = {name: [] for name in workers}
+    for _ in range(turns):
+        for name, worker in workers.items():
+            taken[name].append(worker.turn())
+    for worker in workers.values():
+        worker.close()
+    return taken
+
+
+def compare(taken, slow: str, fast: str) -> dict:
+    """The ratio slow / fast turn by turn, and both sides' medians."""
+    ratios = [a["cpu"] / b["cpu"] for a, b in zip(taken[slow], taken[fast], strict=True)]
+    row = {"ratio": statistics.median(ratios), "min": min(ratios), "max": max(ratios)}
+    for side, name in (("a", slow), ("b", fast)):
+        for clock in ("cpu", "wall"):
+            row[f"{side}_{clock}_ms"] = statistics.median(t[clock] for t in taken[name])
+    return row
+
+
+def measure(turns: int) -> list[dict]:
+    """Our loop against PyTorch's, measuring the same matrices every 5 steps."""
+    rows = []
+    for arch, steps in STEPS.items():
+        taken = take_turns(
+            turns,
+            plain={"side": "torch", "arch": arch, "steps": steps},
+            fast={"side": "torch", "arch": arch, "steps": steps, "fast": True},
+            unmeasured={"side": "torch", "arch": arch, "steps": steps, "every": 0},
+            ours={"side": "ours", "arch": arch, "steps": steps},
+            ours_unmeasured={"side": "ours", "arch": arch, "steps": steps, "every": 0},
+        )
+        for slow, fast, goal in (
+            ("plain", "ours", GOALS[arch]),
+            ("fast", "ours", None),
+            ("unmeasured", "ours_unmeasured", None),
+        ):
+            name = f"{arch}: PyTorch {slow} / ours"
+            rows.append({"what": name, "goal": goal, **compare(taken, slow, fast)})
+    taken = take_turns(
+        turns,
+        scan={"side": "ours", "arch": "cnn_medium", "steps": 20, "every": 0},
+        unrolled={"side": "unrolled", "arch": "cnn_medium", "steps": 20},
+    )
+    name = "cnn_medium: step in scan / unrolled step"
+    return [*rows, {"what": name, "goal": "<= 1.3", **compare(taken, "scan", "unrolled")}]
+
+
+def overhead(turns: int) -> list[dict]:
+    """What the default probe costs: 512 examples, centred spectra too."""
+    rows = []
+    for arch, steps in STEPS.items():
+        task = {"side": "ours", "arch": arch, "steps": max(steps, 100)}
+        sides = {f"every_{k}": task | DEFAULT_PROBE | {"every": k} for k in (5, 20, 100)}
+        taken = take_turns(turns, none=task | {"every": 0}, **sides)
+        rows += [
+            {
+                "what": f"{arch}: measured {side.replace('_', ' ')} / unmeasured",
+                **compare(taken, side, "none"),
+            }
+            for side in sides
+        ]
+    return rows
+
+
+def seeds(turns: int) -> list[dict]:
+    """Seeds together against the same seeds one after another; above 1, together is faster."""
+    rows = []
+    for arch in ("mlp_medium_5", "mlp_verywide", "transformer_shallow"):
+        task = {"side": "ours", "arch": arch, "steps": STEPS[arch]}
+        for count in (1, 3, 8):
+            together = task | {"seeds": count, "over_seeds": "vmap"}
+            taken = take_turns(turns, alone=task, together=together)
+            what = f"{arch}: {count} alone / {count} by vmap, a seed"
+            rows.append({"what": what, **compare(taken, "alone", "together")})
+    return rows
+
+
+def start(turns: int) -> list[dict]:
+    """A quick run from a cold compilation cache against a warm one, whole process."""
+    rows = []
+    for arch in ("mlp_medium_5", "transformer_shallow"):
+        taken = {"warm": [], "cold": []}
+        for _ in range(turns):
+            with tempfile.TemporaryDirectory() as scratch:
+                for side in ("cold", "warm"):
+                    taken[side].append(_quick_run(arch, Path(scratch), side))
+        row = compare(taken, "warm", "cold")
+        rows.append({"what": f"{arch}: warm start / cold start", "goal": "<= 0.3", **row})
+    return rows
+
+
+def _quick_run(arch, scratch, name):
+    """CPU and wall ms of a run of 5 steps: little more than start and compilation."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    clock = os.times().elapsed
+    subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "launch.run",
+            "--config.steps=5",
+            "--config.chunk_steps=5",
+            f"--config=configs/tap/calibration.py:quick,arch={arch},seeds=1",
+            f"--workdir={scratch / name}",
+        ],
+        env=os.environ | {"JAX_COMPILATION_CACHE_DIR": str(scratch / "cache")},
+        check=True,
+        capture_output=True,
+    )
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return {"cpu": 1e3 * cpu, "wall": 1e3 * (os.times().elapsed - clock)}
+
+
+def metrics(turns: int) -> list[dict]:
+    """Largest relative error of each dimensionality against a float64 SVD."""
+    del turns
+    import jax
+    import numpy as np
+
+    from launch.bench_workers import probe_matrices
+    from tapjax.probes import SPECTRAL_METRICS, layer_dimensions
+
+    measured = jax.jit(lambda a: layer_dimensions(a, centred=False))
+    worst = dict.fromkeys(SPECTRAL_METRICS, 0.0)
+    count = 0
+    for a in probe_matrices():
+        count += 1
+        s = np.linalg.svd(a.astype(np.float64), compute_uv=False)
+        energy = np.square(s).sum()
+        exact = (
+            energy / s[0] ** 2,
+            s.sum() ** 2 / energy,
+            np.sum(np.cumsum(s**2) / energy < 0.9) + 1,
+            s.sum() / s[0],
+            energy**2 / np.sum(s**4),
+        )
+        for name, value in zip(SPECTRAL_METRICS, exact, strict=True):
+            error = abs(float(measured(a)[name]) - value) / value
+            worst[name] = max(worst[name], error)
+    return [
+        {
+            "what": f"{name}: largest relative error over {count} matrices",
+            "goal": "<= 2e-6",
+            "error": error,
+        }
+        for name, error in worst.items()
+    ]
+
+
+def machine() -> dict:
+    """Facts that the numbers depend on."""
+    from importlib import metadata
+
+    model = platform.processor()
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        lines = [line for line in info.read_text().splitlines() if line.startswith("model name")]
+        model = lines[0].partition(": ")[2] if lines else model
+    versions = {}
+    for name in ("jax", "jaxlib", "torch", "numpy"):
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            versions[name] = "not installed"
+    return {"processor": model, "cores": os.cpu_count(), "load": os.getloadavg()[0], **versions}
+
+
+def peaks() -> list[dict]:
+    """Matrix products of both libraries, in 10^9 operations a second, one thread."""
+    rows = []
+    for side in ("peak_xla", "peak_torch"):
+        for m, k, n in ((1024, 1024, 1024), (64, 784, 512)):
+            worker = Worker(side=side, steps=1, m=m, k=k, n=n)
+            speed = max(2e-6 * m * k * n * 100 / worker.turn()["cpu"] for _ in range(3))
+            worker.close()
+            rows.append({"library": side[5:], "shape": f"{m}x{k}x{n}", "gflops": speed})
+    return rows
+
+
+def markdown(result: dict) -> str:
+    """The result as tables."""
+    facts = ", ".join(f"{name} {value}" for name, value in result["machine"].items())
+    lines = ["# Benchmarks", "", f"`{result['command']}`", "", facts, ""]
+    for row in result["peaks"]:
+        lines.append(f"- {row['library']} matmul {row['shape']}: {row['gflops']:.0f} GF/s")
+    for name, rows in result["suites"].items():
+        lines += ["", f"## {name}", ""]
+        if "error" in rows[0]:
+            lines += ["| what | error | goal |", "|---|---|---|"]
+            lines += [f"| {r['what']} | {r['error']:.1e} | {r['goal']} |" for r in rows]
+            continue
+        lines += [
+            "| A / B | ratio | min-max | A cpu ms | B cpu ms | A wall ms | B wall ms | goal |",
+            "|---|---|---|---|---|---|---|---|",
+        ]
+        for r in rows:
+            times = " | ".join(
+                f"{r[key]:.3g}" for key in ("a_cpu_ms", "b_cpu_ms", "a_wall_ms", "b_wall_ms")
+            )
+            goal = r.get("goal") or ""
+            lines.append(
+                f"| {r['what']} | {r['ratio']:.2f} | {r['min']:.2f}-{r['max']:.2f} | {times} "
+                f"| {goal} |"
+            )
+    return "\n".join(lines) + "\n"
+
+
+def body() -> int:
+    """Run the suites and write what they found, after each one."""
+    names = SUITES if SUITE.value == "all" else (SUITE.value,)
+    out = Path(OUT.value)
+    out.mkdir(parents=True, exist_ok=True)
+    needs_torch = "measure" in names
+    if needs_torch and machine()["torch"] == "not installed":
+        print("error: the measure suite needs PyTorch: pip install '.[bench]'", file=sys.stderr)
+        return 2
+    result = {
+        "command": f"python -m launch.bench --suite={SUITE.value} --turns={TURNS.value}",
+        "machine": machine(),
+        "peaks": peaks() if needs_torch else [],
+        "suites": {},
+    }
+    for name in names:
+        result["suites"][name] = globals()[name](TURNS.value)
+        (out / "bench.json").write_text(json.dumps(result, indent=1) + "\n")
+        (out / "bench.md").write_text(markdown(result))
+        print(markdown({**result, "suites": {name: result["suites"][name]}}), flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    main(body)
