@@ -10,6 +10,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+import scipy.linalg  # noqa: F401  loads the LAPACK that jaxlib calls, for threadpool_limits
+from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 from tapjax import blocks, checkpoint, config, rundir
@@ -70,6 +72,9 @@ def run(cfg, workdir, resume="auto", allow_numeric_drift=False, progress=None) -
     with (
         rundir.open_run_dir(workdir, contents, resume, allow_numeric_drift) as run_dir,
         stop_on_sigterm() as stop,
+        # XLA's threads call LAPACK. Threads of LAPACK's own would wait for each other in busy
+        # loops: ten times slower as soon as anything else runs on the machine.
+        threadpool_limits(1, user_api="blas"),
     ):
         if run_dir.status.get("status") in ("DONE", "DIVERGED"):
             return Outcome(*(run_dir.status[name] for name in Outcome._fields))
