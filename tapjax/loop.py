@@ -4,6 +4,7 @@ The order inside a chunk is fixed: arrays first, the state last, so that a crash
 repeats work, and a resumed run is bit-identical to one that was never interrupted.
 """
 
+import contextlib
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -14,10 +15,10 @@ import scipy.linalg  # noqa: F401  loads the LAPACK that jaxlib calls, for threa
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
-from tapjax import blocks, checkpoint, config, rundir
+from tapjax import blocks, checkpoint, config, records, rundir
 from tapjax.data import load_arrays
 from tapjax.experiments import RECIPES
-from tapjax.manifest import manifest
+from tapjax.manifest import describe, manifest
 from tapjax.preemption import stop_on_sigterm
 from tapjax.sampling import device_data
 
@@ -78,6 +79,7 @@ def run(cfg, workdir, resume="auto", allow_numeric_drift=False, progress=None) -
     ):
         if run_dir.status.get("status") in ("DONE", "DIVERGED"):
             return Outcome(*(run_dir.status[name] for name in Outcome._fields))
+        run_dir.log(describe(cfg, contents["model.json"], over_seeds, len(probe_index)))
         try:
             with checkpoint.open_manager(run_dir.checkpoints, cfg.checkpoint.keep) as manager:
                 states, first = _restore_or_init(run_dir, manager, programs.init, like)
@@ -85,7 +87,8 @@ def run(cfg, workdir, resume="auto", allow_numeric_drift=False, progress=None) -
                     cfg, run_dir, manager, programs, states, first, data, stop.is_set, progress
                 )
         except (rundir.CheckpointError, OSError) as error:
-            run_dir.set_status("FAILED", run_dir.status.get("step", 0), str(error))
+            with contextlib.suppress(OSError):  # a full disk may refuse even this
+                run_dir.set_status("FAILED", run_dir.status.get("step", 0), str(error))
             raise
 
 
@@ -123,21 +126,20 @@ def _restore_or_init(run_dir, manager, init, like):
 
 def _train(cfg, run_dir, manager, programs, states, first, data, stop_requested, progress):
     length = config.chunk_steps(cfg)
+    diverged = run_dir.status.get("diverged", {})
     hidden = True if progress is None else None  # None: hidden unless stderr is a terminal
     bar = tqdm(total=cfg.steps, initial=first, desc=progress, unit="step", disable=hidden)
     with bar:
         while first < cfg.steps:
             last = min(first + length, cfg.steps)
             states, record = programs.chunk((last - first) // cfg.probe.every)(states, data)
-            arrays = _record_arrays(cfg, first, last, record)
+            arrays = records.chunk_arrays(cfg, first, last, record)
             if last == cfg.steps:
-                arrays = _append_probe(arrays, last, programs.probe(states, data))
+                arrays = records.with_last_probe(arrays, last, programs.probe(states, data))
             if last == cfg.steps or _passes(cfg.eval_every, first, last):
-                scores = programs.evaluate(states, data)
-                arrays |= {f"eval/{name}": np.asarray(v)[:, None] for name, v in scores.items()}
-                arrays["eval_step"] = np.array([last])
+                arrays |= records.evaluation_arrays(last, programs.evaluate(states, data))
             run_dir.write_record(first, arrays)
-            diverged = _diverged(cfg.seeds, arrays) | run_dir.status.get("diverged", {})
+            diverged = records.diverged_seeds(cfg.seeds, arrays) | diverged
             if len(diverged) == len(cfg.seeds):
                 # The last good checkpoint stays the latest: a diverged state is not saved.
                 return _finish(run_dir, "DIVERGED", last, diverged, "the loss is not finite")
@@ -156,35 +158,6 @@ def _train(cfg, run_dir, manager, programs, states, first, data, stop_requested,
 def _passes(every, first, last):
     """Whether a multiple of a cadence lies in (first, last]."""
     return bool(every) and last // every > first // every
-
-
-def _record_arrays(cfg, first, last, record):
-    scalars, probe = jax.device_get(record)
-    return {
-        "step": np.arange(first, last, cfg.scalar_bin),
-        "probe_step": np.arange(first, last, cfg.probe.every),
-        **{f"scalar/{name}": value for name, value in scalars.items()},
-        **{f"probe/{name}": value for name, value in probe.items()},
-    }
-
-
-def _append_probe(arrays, step, measured):
-    final = {f"probe/{name}": np.asarray(value)[:, None] for name, value in measured.items()}
-    final["probe_step"] = np.array([step])
-    axis = {name: 0 if name == "probe_step" else 1 for name in final}
-    return arrays | {
-        name: np.concatenate([arrays[name], value], axis[name]) for name, value in final.items()
-    }
-
-
-def _diverged(seeds, arrays):
-    """The first step with a loss or gradient that is not finite, for each seed that has one."""
-    finite_SxT = np.isfinite(arrays["scalar/loss"]) & np.isfinite(arrays["scalar/grad_norm"])
-    return {
-        str(seed): int(arrays["step"][np.argmin(row)])
-        for seed, row in zip(seeds, finite_SxT, strict=True)
-        if not row.all()
-    }
 
 
 def _finish(run_dir, status, step, diverged, reason=""):

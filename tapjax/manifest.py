@@ -36,6 +36,27 @@ def manifest(cfg, recipe, arrays, probe_index, over_seeds: str, params_like) -> 
     }
 
 
+def describe(cfg, model: dict, over_seeds: str, probe_size: int) -> str:
+    """One line on the size of a run and the expected cost of measuring it.
+
+    Args:
+      cfg: the run's config.
+      model: contents of model.json.
+      over_seeds: how the seed axis is run.
+      probe_size: probe examples.
+
+    Returns:
+      A line of text. A training step counts as three forward passes over its batch.
+    """
+    share = probe_size / (3 * cfg.data.batch_size * cfg.probe.every)
+    return (
+        f"{model['architecture']} on {model['data']}: {model['num_params']:,} parameters, "
+        f"{len(cfg.seeds)} seeds by {over_seeds}, {cfg.steps} steps in chunks of "
+        f"{config.chunk_steps(cfg)}; probe of {probe_size} examples every {cfg.probe.every} steps: "
+        f"about {share:.0%} of the training's work in forward passes, plus the spectra"
+    )
+
+
 def _environment(seeds, over_seeds):
     device = jax.devices()[0]
     return {

@@ -33,6 +33,7 @@ ORDER = [
     "tapjax.experiments.tap",
     "tapjax.experiments",
     "tapjax.manifest",
+    "tapjax.records",
     "tapjax.loop",
 ]
 # What training may take from the analysis: the run directory's contract.

@@ -156,6 +156,15 @@ def unfinished_run(cfg, path):
             loop.run(cfg, path)
 
 
+def test_a_run_killed_after_its_last_checkpoint_only_has_to_be_declared_done(
+    tiny, finished, tmp_path
+):
+    path = tmp_path / "run"
+    unfinished_run(tiny, path)
+    assert loop.run(tiny, path) == loop.Outcome("DONE", 40, "")
+    assert_same_run(finished[1], path)
+
+
 def test_a_damaged_checkpoint_falls_back_to_the_one_before(tiny, finished, tmp_path):
     path = tmp_path / "run"
     unfinished_run(tiny, path)
