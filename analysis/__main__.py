@@ -55,6 +55,8 @@ def main() -> int:
         return 2
     except BrokenPipeError:
         return 1
+    for line in result.get("refused", ()):
+        print(f"not fitted: {line}", file=sys.stderr)
     if args.json:
         print(json.dumps(result, allow_nan=False))
     else:

@@ -37,7 +37,7 @@ def dimension_curves(run: Run, curves: dict, out: Path, metric: str | None = Non
     t = run.steps("probe")
     layers_SxTxL = run.array("probe", metric)
     d_SxT = run.dimension(metric)
-    figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.2), layout="constrained")
+    figure, (left, right) = plt.subplots(1, 2, figsize=(11, 5.4), layout="constrained")
     colours = plt.get_cmap("viridis")(np.linspace(0, 0.92, max(len(run.hidden), 2)))
     for colour, i in zip(colours, run.hidden, strict=False):
         left.plot(t, layers_SxTxL[:, :, i].mean(0), color=colour, lw=1, label=run.layer_names[i])
@@ -46,14 +46,12 @@ def dimension_curves(run: Run, curves: dict, out: Path, metric: str | None = Non
         name = f"{run.model['head']} (not in D)"
         left.plot(t, layers_SxTxL[:, :, head].mean(0), "k:", lw=1, label=name)
     left.set_title("layers, mean over seeds")
-    left.legend(fontsize=6, ncols=1 + len(run.layer_names) // 9, frameon=False)
     _band(right, t, d_SxT, run)
     for name, colour in MODEL_COLOURS.items():
         fitted = [curve for (_, model), curve in curves.items() if model == name]
         if fitted:
             right.plot(t, np.mean(fitted, 0), color=colour, lw=1.2, label=f"{name}, mean of fits")
     right.set_title("D, mean over hidden layers")
-    right.legend(fontsize=7, frameon=False)
     for axes in (left, right):
         axes.set_xscale("symlog", linthresh=10)
         axes.set_xticks([0, *10.0 ** np.arange(1, np.floor(np.log10(t[-1])) + 1)])
@@ -61,6 +59,10 @@ def dimension_curves(run: Run, curves: dict, out: Path, metric: str | None = Non
         axes.set_xlabel("training step")
         axes.set_ylabel(metric.replace("_", " "))
         axes.grid(alpha=0.25)
+        # Below the axes: inside, a legend of many layers always covers some curve.
+        axes.legend(
+            fontsize=7, frameon=False, ncols=3, loc="upper center", bbox_to_anchor=(0.5, -0.14)
+        )
     figure.suptitle(f"{run.model['architecture']} on {run.model['data']}{_synthetic(run)}")
     return _save(figure, out)
 
