@@ -251,8 +251,11 @@ def _decode_into(folder, prepared, name):
             for split, array in zip(SPLITS, arrays, strict=True)
         }
         (scratch / "digests.json").write_text(json.dumps(sums))
-        with contextlib.suppress(FileExistsError, OSError):  # another process was faster
+        try:
             scratch.rename(folder)
+        except OSError:
+            if not folder.exists():  # otherwise another process was faster
+                raise
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 
@@ -260,10 +263,10 @@ def _decode_into(folder, prepared, name):
 def _decode(prepared, name):
     with _quiet_stderr():
         import tensorflow_datasets as tfds
-        from PIL import Image
 
         builder = tfds.builder_from_directory(str(prepared))
         test_split = "test" if "test" in builder.info.splits else "validation"
+        mode = {1: "L", 3: "RGB"}[builder.info.features["image"].shape[-1]]
         arrays = []
         for split in ("train", test_split):
             try:
@@ -278,14 +281,21 @@ def _decode(prepared, name):
             images, labels = [], []
             for start in range(0, len(source), 5000):
                 examples = source.__getitems__(list(range(start, min(len(source), start + 5000))))
-                images += [np.asarray(Image.open(io.BytesIO(e["image"]))) for e in examples]
+                images += [_pixels(e["image"], mode) for e in examples]
                 labels += [e["label"] for e in examples]
-            images = np.stack(images)
-            arrays += [
-                images if images.ndim == 4 else images[..., None],
-                np.asarray(labels, np.int32),
-            ]
+            sizes = {image.shape for image in images}
+            if len(sizes) > 1:
+                raise DataError(f"data set {name!r} has images of {len(sizes)} different sizes")
+            arrays += [np.stack(images), np.asarray(labels, np.int32)]
     return arrays
+
+
+def _pixels(encoded, mode):
+    """uint8 [H, W, C] of one encoded image; a grey file of a colour data set becomes RGB."""
+    from PIL import Image
+
+    pixels = np.asarray(Image.open(io.BytesIO(encoded)).convert(mode))
+    return pixels if pixels.ndim == 3 else pixels[..., None]
 
 
 @contextlib.contextmanager
