@@ -21,8 +21,6 @@ from absl import flags
 
 from launch.flags import main
 
-SUITES = ("measure", "overhead", "seeds", "start", "metrics")
-SUITE = flags.DEFINE_enum("suite", "all", ["all", *SUITES], "What to measure.")
 OUT = flags.DEFINE_string("out", "out/bench", "Folder for bench.json and bench.md.")
 TURNS = flags.DEFINE_integer("turns", 5, "Alternating turns a comparison.")
 
@@ -221,6 +219,16 @@ def metrics(turns: int) -> list[dict]:
     ]
 
 
+SUITES = {
+    "measure": measure,
+    "overhead": overhead,
+    "seeds": seeds,
+    "start": start,
+    "metrics": metrics,
+}
+SUITE = flags.DEFINE_enum("suite", "all", ["all", *SUITES], "What to measure.")
+
+
 def machine() -> dict:
     """Facts that the numbers depend on."""
     from importlib import metadata
@@ -281,7 +289,7 @@ def markdown(result: dict) -> str:
 
 def body() -> int:
     """Run the suites and write what they found, after each one."""
-    names = SUITES if SUITE.value == "all" else (SUITE.value,)
+    names = tuple(SUITES) if SUITE.value == "all" else (SUITE.value,)
     out = Path(OUT.value)
     out.mkdir(parents=True, exist_ok=True)
     needs_torch = "measure" in names
@@ -295,7 +303,7 @@ def body() -> int:
         "suites": {},
     }
     for name in names:
-        result["suites"][name] = globals()[name](TURNS.value)
+        result["suites"][name] = SUITES[name](TURNS.value)
         (out / "bench.json").write_text(json.dumps(result, indent=1) + "\n")
         (out / "bench.md").write_text(markdown(result))
         print(markdown({**result, "suites": {name: result["suites"][name]}}), flush=True)

@@ -135,7 +135,7 @@ def probe_matrices():
     import jax
     import numpy as np
 
-    from tapjax.probes import as_matrix
+    from tapjax.probes import as_matrix, pooled
 
     for arch in ("mlp_medium_5", "mlp_verywide", "cnn_medium", "transformer_shallow"):
         made, data = build(arch, 100, size=320)
@@ -145,7 +145,7 @@ def probe_matrices():
             for _ in range(steps):
                 state, _ = step(state, data)
             _, hidden, _ = jax.jit(made.model.apply)(state.params, state.stats, data.probe.x)
-            yield from (np.asarray(as_matrix(h, "rows", 2048)) for h in hidden)
+            yield from (np.asarray(as_matrix(pooled(h, "rows"), 2048)) for h in hidden)
     rng = np.random.default_rng(0)
     rank_8 = rng.standard_normal((320, 8)) @ rng.standard_normal((8, 512))
     u, _ = np.linalg.qr(rng.standard_normal((320, 64)))

@@ -1,15 +1,15 @@
 """Measurements of a network on a fixed probe batch: pure and jit-safe.
 
-Every dimensionality comes from one values-only spectrum a matrix, in float32: a float32 Gram
-matrix would lose up to 1e-3 of the participation ratio on real activations. The error against a
-float64 SVD is about 1e-6, and a few times that where the matrix is of far lower rank than size.
+Every dimensionality of a layer comes from one values-only spectrum (see spectra.py).
 """
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from tapjax.forward import examples_at_once, in_parts
 from tapjax.sampling import normalise
+from tapjax.spectra import spectra
 from tapjax.types import DeviceData, TrainState
 
 ENERGY = 0.9
@@ -20,18 +20,6 @@ SPECTRAL_METRICS = (
     "nuclear_norm_ratio",
     "covariance_participation_ratio",
 )
-
-
-def spectrum(a_NxD):
-    """Singular values, without vectors.
-
-    Args:
-      a_NxD: any finite real matrix.
-
-    Returns:
-      The min(N, D) singular values, largest first.
-    """
-    return jnp.linalg.svd(a_NxD, compute_uv=False)
 
 
 def spectral_metrics(s_R):
@@ -65,28 +53,39 @@ def spectral_metrics(s_R):
     return dict(zip(SPECTRAL_METRICS, values, strict=True))
 
 
-def as_matrix(h, tokens: str, rows: int):
-    """The matrix of a layer whose rows are samples and whose columns are features.
+def pooled(h, tokens: str):
+    """Activations of each example with space, and where wanted tokens, averaged away.
 
     Args:
       h: activations [P, D], [P, H, W, C] (averaged over space) or [P, Q, D] (tokens).
-      tokens: what becomes of tokens: `rows` makes each a sample, [P * Q, D]; `mean` averages
-        over them, [P, D]; `legacy` averages over features instead and keeps tokens as columns,
-        [P, Q], as the system of the recorded runs did.
-      rows: with tokens as rows, at most so many: a fixed random choice among all.
+      tokens: what becomes of tokens: `rows` keeps them, `mean` averages over them, [P, D];
+        `legacy` averages over features instead, [P, Q], as the system of the recorded runs did.
+
+    Returns:
+      [P, D], or [P, Q, D] where tokens are kept.
+    """
+    if h.ndim == 4:
+        return h.mean((1, 2))
+    if h.ndim == 3 and tokens != "rows":
+        return h.mean(1 if tokens == "mean" else 2)
+    return h
+
+
+def as_matrix(h, rows: int):
+    """The matrix of a layer whose rows are samples and whose columns are features.
+
+    Args:
+      h: from `pooled`.
+      rows: with tokens as rows, [P * Q, D], at most so many: a fixed random choice among all.
 
     Returns:
       A matrix.
     """
-    if h.ndim == 4:
-        return h.mean((1, 2))
-    if h.ndim == 3 and tokens == "rows":
-        flat = h.reshape(-1, h.shape[-1])
-        chosen = np.random.default_rng(0).permutation(len(flat))[:rows]
-        return flat[np.sort(chosen)] if rows < len(flat) else flat
-    if h.ndim == 3:
-        return h.mean(1 if tokens == "mean" else 2)
-    return h
+    if h.ndim == 2:
+        return h
+    flat = h.reshape(-1, h.shape[-1])
+    chosen = np.random.default_rng(0).permutation(len(flat))[:rows]
+    return flat[np.sort(chosen)] if rows < len(flat) else flat
 
 
 def layer_dimensions(a_NxD, centred: bool):
@@ -100,11 +99,10 @@ def layer_dimensions(a_NxD, centred: bool):
       Metric name -> scalar.
     """
     finite = jnp.all(jnp.isfinite(a_NxD))
-    a_NxD = jnp.where(finite, a_NxD, 0.0)
-    measured = spectral_metrics(spectrum(a_NxD))
-    if centred:
-        shifted = spectral_metrics(spectrum(a_NxD - a_NxD.mean(0, keepdims=True)))
-        measured |= {f"centred_{name}": value for name, value in shifted.items()}
+    values = spectra(jnp.where(finite, a_NxD, 0.0), centred)
+    measured = {}
+    for prefix, s_R in zip(("", "centred_"), values, strict=False):
+        measured |= {prefix + name: value for name, value in spectral_metrics(s_R).items()}
     return {name: jnp.where(finite, value, jnp.nan) for name, value in measured.items()}
 
 
@@ -128,7 +126,8 @@ def make_probe(model, loss, classes: int, tokens="rows", rows=2048, centred=True
       model: a `types.Model`.
       loss: per-example loss.
       classes: number of classes C.
-      tokens, rows: see `as_matrix`.
+      tokens: see `pooled`.
+      rows: see `as_matrix`.
       centred: see `layer_dimensions`.
 
     Returns:
@@ -138,9 +137,16 @@ def make_probe(model, loss, classes: int, tokens="rows", rows=2048, centred=True
     """
 
     def probe(state: TrainState, data: DeviceData):
+        def apply(x):
+            return model.apply(state.params, state.stats, x)[:2]
+
+        def measured(x):
+            logits, hidden = apply(x)
+            return logits, [pooled(h, tokens) for h in hidden]
+
         x, y_P = data.probe
-        logits_PxC, hidden, _ = model.apply(state.params, state.stats, x)
-        layers = [layer_dimensions(as_matrix(h, tokens, rows), centred) for h in hidden]
+        logits_PxC, hidden = in_parts(measured, x, examples_at_once(apply, x))
+        layers = [layer_dimensions(as_matrix(h, rows), centred) for h in hidden]
         correct_P = (logits_PxC.argmax(-1) == y_P).astype(jnp.float32)
         member_PxC = (y_P[:, None] == jnp.arange(classes)[None]).astype(jnp.float32)
         weights = [w for w in jax.tree.leaves(state.params) if w.ndim > 1]
@@ -155,33 +161,28 @@ def make_probe(model, loss, classes: int, tokens="rows", rows=2048, centred=True
     return probe
 
 
-def make_evaluation(model, loss, batch_size: int = 1000):
-    """Loss and accuracy over a whole split, batch by batch.
+def make_evaluation(model, loss):
+    """Loss and accuracy over a whole split, part by part.
 
     Args:
       model: a `types.Model`.
       loss: per-example loss.
-      batch_size: examples at a time.
 
     Returns:
-      `evaluate(state, data, x_test, y_test) -> {"loss", "accuracy"}`; the inputs are raw, their
-      number a multiple of the batch or padded by the caller with y = -1.
+      `evaluate(state, data, x_test, y_test) -> {"loss", "accuracy"}` of raw inputs.
     """
 
     def evaluate(state: TrainState, data: DeviceData, x_test, y_test):
-        def one(batch):
-            x, y = batch
-            logits, _, _ = model.apply(state.params, state.stats, normalise(x, data.mean, data.std))
-            real = y >= 0
-            losses = jnp.where(real, loss(logits, jnp.maximum(y, 0)), 0.0)
-            return losses.sum(), jnp.sum((logits.argmax(-1) == y) & real)
+        def apply(x):
+            return model.apply(state.params, state.stats, normalise(x, data.mean, data.std))[:2]
 
-        count = -(-len(y_test) // batch_size) * batch_size - len(y_test)
-        x = jnp.concatenate([x_test, jnp.zeros((count, *x_test.shape[1:]), x_test.dtype)])
-        y = jnp.concatenate([y_test, jnp.full((count,), -1, y_test.dtype)])
-        batches = (x.reshape(-1, batch_size, *x.shape[1:]), y.reshape(-1, batch_size))
-        losses, hits = jax.lax.map(one, batches)
-        n = len(y_test)
-        return {"loss": losses.sum() / n, "accuracy": hits.sum() / jnp.float32(n)}
+        def score(examples):
+            x, y = examples
+            logits, _ = apply(x)
+            return loss(logits, y), (logits.argmax(-1) == y).astype(jnp.float32)
+
+        at_once = examples_at_once(apply, x_test)
+        losses, hits = in_parts(score, (x_test, y_test), at_once)
+        return {"loss": losses.mean(), "accuracy": hits.mean()}
 
     return evaluate

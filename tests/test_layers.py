@@ -25,6 +25,8 @@ ORDER = [
     "tapjax.rules",
     "tapjax.optimizers",
     "tapjax.step",
+    "tapjax.spectra",
+    "tapjax.forward",
     "tapjax.probes",
     "tapjax.blocks",
     "tapjax.rundir",
