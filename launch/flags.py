@@ -58,7 +58,7 @@ def prepare_jax() -> None:
     """Keep compiled programs in the user's cache folder; `JAX_COMPILATION_CACHE_DIR` overrides."""
     import jax
 
-    from tapjax.data import cache_dir
+    from tapjax.cache import cache_dir
 
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
         jax.config.update("jax_compilation_cache_dir", str(cache_dir() / "xla"))

@@ -1,22 +1,22 @@
 """Data sets as NumPy arrays: embedded digits, prepared TFDS folders, or an .npz of your own.
 
 Nothing here imports JAX. Images are decoded once and kept as .npy files with a sha256 in the
-cache folder (`TAPJAX_CACHE`, by default `~/.cache/tapjax`).
+cache folder (see cache.py).
 """
 
 import contextlib
 import difflib
 import hashlib
 import io
-import json
 import os
-import shutil
 import sys
-import tempfile
+from importlib import metadata
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+
+from tapjax.cache import CacheError, decoded_once
 
 # Mean and standard deviation of each channel, for values scaled to [0, 1].
 NORMALISATION = {
@@ -148,11 +148,15 @@ def _hold_out_fifth(x, y):
 
 
 def _read_digits():
-    from sklearn.datasets import load_digits
+    def decode():
+        from sklearn.datasets import load_digits
 
-    digits = load_digits()
-    x = digits.images.astype(np.uint8)[..., None]
-    return _hold_out_fifth(x, digits.target.astype(np.int32))
+        digits = load_digits()
+        x = digits.images.astype(np.uint8)[..., None]
+        return _hold_out_fifth(x, digits.target.astype(np.int32))
+
+    # Importing scikit-learn takes a second, longer than everything else about a small run.
+    return _cached(f"digits-{metadata.version('scikit-learn')}", decode)
 
 
 def _read_npz(path: Path):
@@ -189,12 +193,6 @@ def _checked(path, x, y, x_name, y_name):
     return x.reshape(shape), y.astype(np.int32)
 
 
-def cache_dir() -> Path:
-    """The user's cache folder."""
-    home = os.environ.get("TAPJAX_CACHE") or Path.home() / ".cache" / "tapjax"
-    return Path(home).expanduser()
-
-
 def tfds_dir() -> Path:
     """The folder that holds prepared TFDS data sets (`TFDS_DATA_DIR`)."""
     home = os.environ.get("TFDS_DATA_DIR") or Path.home() / "tensorflow_datasets"
@@ -216,48 +214,19 @@ def _read_tfds(name):
     prepared = versions[-1].parent
     listing = [(p.name, p.stat().st_size) for p in sorted(prepared.iterdir())]
     key = hashlib.sha256(repr((listing, versions[-1].read_text())).encode()).hexdigest()[:16]
-    cached = cache_dir() / "data" / f"{name}-{prepared.name}-{key}"
-    if not (cached / "digests.json").exists():
-        _decode_into(cached, prepared, name)
-    return _read_cached(cached)
+    return _cached(f"{name}-{prepared.name}-{key}", lambda: _decode(prepared, name))
+
+
+def _cached(name, decode):
+    try:
+        arrays = decoded_once(name, lambda: dict(zip(SPLITS, decode(), strict=True)))
+    except CacheError as error:
+        raise DataError(str(error)) from error
+    return [arrays[split] for split in SPLITS]
 
 
 def _prepared(root):
     return [p.parent.parent.name for p in root.glob("*/*/dataset_info.json")]
-
-
-def _read_cached(folder):
-    wanted = json.loads((folder / "digests.json").read_text())
-    arrays = []
-    for split in SPLITS:
-        array = np.load(folder / f"{split}.npy", allow_pickle=False)
-        if hashlib.sha256(np.ascontiguousarray(array).data).hexdigest() != wanted[split]:
-            raise DataError(f"{folder / split}.npy is damaged: delete {folder} and start again")
-        arrays.append(array)
-    return arrays
-
-
-def _decode_into(folder, prepared, name):
-    """Decode once; the folder appears whole or not at all."""
-    print(f"decoding {name} once into {folder}", file=sys.stderr)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".decoding-"))
-    try:
-        arrays = _decode(prepared, name)
-        for split, array in zip(SPLITS, arrays, strict=True):
-            np.save(scratch / f"{split}.npy", array, allow_pickle=False)
-        sums = {
-            split: hashlib.sha256(np.ascontiguousarray(array).data).hexdigest()
-            for split, array in zip(SPLITS, arrays, strict=True)
-        }
-        (scratch / "digests.json").write_text(json.dumps(sums))
-        try:
-            scratch.rename(folder)
-        except OSError:
-            if not folder.exists():  # otherwise another process was faster
-                raise
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def _decode(prepared, name):

@@ -12,6 +12,7 @@ ROOT = Path(__file__).parent.parent
 ORDER = [
     "tapjax.models.architectures",
     "tapjax.config",
+    "tapjax.cache",
     "tapjax.data",
     "tapjax.types",
     "tapjax.sampling",
