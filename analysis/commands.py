@@ -13,6 +13,10 @@ from analysis.io import Run, RunError, find_runs, open_run
 from analysis.layout import write_json
 from analysis.tap import fit_run, fit_table, model_scores
 
+# What a printed table of runs shows of `summarise`.
+SHOWN = ("status", "seeds", "last_step", "D_first", "D_min", "D_min_step", "D_last", "loss_last")
+SHOWN += ("test_accuracy",)
+
 
 def plain(value):
     """A result as JSON data: NumPy scalars unwrapped, what is not finite as null."""
@@ -77,7 +81,7 @@ def summary(paths, out: Path | None, partial: bool) -> tuple[dict, pd.DataFrame]
     table = pd.DataFrame(rows).set_index("run")
     result = {"command": "summary", "runs": plain(rows)}
     _write(out, "summary", result, table)
-    return result, table
+    return result, table[[name for name in SHOWN if name in table]]
 
 
 def tap(paths, out: Path, partial: bool, metric: str | None = None) -> tuple[dict, pd.DataFrame]:
@@ -110,6 +114,7 @@ def tap(paths, out: Path, partial: bool, metric: str | None = None) -> tuple[dic
     scores = model_scores(table)
     maps = [figures.score_heat_map(table, v, out / f"fit_{v}.png") for v in ("r2", "r2_log")]
     summaries = pd.DataFrame([summarise(run) for run in runs]).set_index("run")
+    summaries = summaries[[name for name in SHOWN if name in summaries]]
     result = {
         "command": "tap",
         "definition_of_D": sorted({run.model["dimension"] for run in runs}),

@@ -77,7 +77,7 @@ def _band(axes, t, d_SxT, run):
 
 
 def score_heat_map(table, value: str, out: Path) -> Path:
-    """The median score of each fit model over architecture x data set.
+    """The median score over seeds, architecture x data set, one panel a fit model.
 
     Args:
       table: from `tap.fit_table`.
@@ -87,23 +87,41 @@ def score_heat_map(table, value: str, out: Path) -> Path:
     Returns:
       The path written.
     """
-    table = table.assign(cell=table["architecture"] + " / " + table["data"])
-    grid = table.pivot_table(value, "cell", "model", aggfunc="median", sort=False)
+    names = {"r2": "R2, uniform grid", "r2_log": "R2, log-time grid"}
+    models = list(dict.fromkeys(table["model"]))
+    grids = {
+        model: rows.pivot_table(value, "architecture", "data", aggfunc="median", sort=False)
+        for model, rows in table.groupby("model")
+    }
+    height, width = grids[models[0]].shape
+    figure, panels = plt.subplots(
+        1,
+        len(models),
+        figsize=(3 + len(models) * (0.45 + 0.55 * width), 1.9 + 0.28 * height),
+        sharey=True,
+        squeeze=False,
+        layout="constrained",
+    )
+    for axes, model in zip(panels[0], models, strict=True):
+        image = _score_grid(axes, grids[model])
+        axes.set_title(model.replace("_", "\n"), fontsize=9)
+    figure.colorbar(
+        image, ax=panels, label=f"{names.get(value, value)}\n(colour clipped to 0-1)", aspect=30
+    )
+    figure.suptitle("Fit of D(t), median over seeds", fontsize=10)
+    return _save(figure, out)
+
+
+def _score_grid(axes, grid):
     shown = np.clip(grid.to_numpy(), 0, 1)
-    size = (2.6 + 1.15 * grid.shape[1], 1.6 + 0.3 * len(grid))
-    figure, axes = plt.subplots(figsize=size, layout="constrained")
     image = axes.imshow(shown, vmin=0, vmax=1, cmap="cividis", aspect="auto")
     for (i, j), score in np.ndenumerate(grid.to_numpy()):
-        dark = shown[i, j] < 0.6
-        axes.text(
-            j, i, f"{score:.2f}", ha="center", va="center", fontsize=8, color="w" if dark else "k"
-        )
-    axes.set_xticks(range(grid.shape[1]), grid.columns, rotation=25, ha="right", fontsize=8)
+        if np.isfinite(score):
+            colour = "w" if shown[i, j] < 0.6 else "k"
+            axes.text(j, i, f"{score:.2f}", ha="center", va="center", fontsize=8, color=colour)
+    axes.set_xticks(range(grid.shape[1]), grid.columns, rotation=35, ha="right", fontsize=8)
     axes.set_yticks(range(len(grid)), grid.index, fontsize=8)
-    names = {"r2": "R2, uniform grid", "r2_log": "R2, log-time grid"}
-    figure.colorbar(image, label=f"{names.get(value, value)} (colour clipped to 0-1)")
-    axes.set_title("Fit of D(t), median over seeds", fontsize=10)
-    return _save(figure, out)
+    return image
 
 
 def _synthetic(run):

@@ -1,0 +1,28 @@
+"""The benchmark's protocol; its numbers are for `docs/results/bench/`, not for a test."""
+
+import pytest
+
+from launch import bench
+from launch.bench_workers import torch_metrics
+
+TASK = {"arch": "mlp:depth=1,width=8", "steps": 5}
+
+
+def test_sides_take_turns_and_their_ratio_is_reported():
+    taken = bench.take_turns(2, ours=TASK | {"side": "ours"}, unrolled=TASK | {"side": "unrolled"})
+    row = {"what": "ours / unrolled", **bench.compare(taken, "ours", "unrolled")}
+    assert row["min"] <= row["ratio"] <= row["max"]
+    result = {"command": "c", "machine": {}, "peaks": [], "suites": {"measure": [row]}}
+    assert f"| ours / unrolled | {row['ratio']:.2f} |" in bench.markdown(result)
+
+
+def test_a_side_that_fails_is_an_error():
+    with pytest.raises(OSError, match="exit code 1"):
+        bench.Worker(side="ours", arch="no_such", steps=5)
+
+
+@pytest.mark.parametrize("fast", [False, True])
+def test_the_pytorch_side_measures_the_same_quantities(fast):
+    torch = pytest.importorskip("torch", reason="the extra [bench] is not installed")
+    measured = torch_metrics(torch.eye(10), fast)
+    assert measured == pytest.approx((10, 10, 9, 10), rel=1e-5)
