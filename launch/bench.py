@@ -44,7 +44,8 @@ class Worker:
     def _answer(self):
         line = self.process.stdout.readline()
         if not line:
-            raise OSError(f"benchmark side failed with exit code {self.process.wait()}")
+            self.close()
+            raise OSError(f"benchmark side failed with exit code {self.process.returncode}")
         return json.loads(line)
 
     def turn(self) -> dict:
@@ -54,8 +55,7 @@ class Worker:
         return {name: 1e3 * value / self.steps for name, value in self._answer().items()}
 
     def close(self) -> None:
-        self.process.stdin.close()
-        self.process.wait()
+        self.process.communicate()
 
 
 def take_turns(turns: int, **sides: dict) -> dict[str, list[dict]]:
