@@ -5,11 +5,9 @@ repeats work, and a resumed run is bit-identical to one that was never interrupt
 """
 
 import contextlib
-from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import scipy.linalg  # noqa: F401  loads the LAPACK that jaxlib calls, for threadpool_limits
 from threadpoolctl import threadpool_limits
@@ -20,6 +18,7 @@ from tapjax.data import load_arrays
 from tapjax.experiments import RECIPES
 from tapjax.manifest import describe, manifest
 from tapjax.preemption import stop_on_sigterm
+from tapjax.programs import make_programs
 from tapjax.sampling import device_data
 
 
@@ -29,19 +28,6 @@ class Outcome(NamedTuple):
     status: str
     step: int
     reason: str = ""
-
-
-class Programs(NamedTuple):
-    """The compiled functions of a run, over all its seeds.
-
-    `chunk(blocks) -> ((states, data) -> (states, Record))`, compiled once for each length;
-    `probe(states, data)` and `evaluate(states, data)` return dicts of arrays.
-    """
-
-    init: Callable
-    chunk: Callable
-    probe: Callable
-    evaluate: Callable
 
 
 def run(cfg, workdir, resume="auto", allow_numeric_drift=False, progress=None) -> Outcome:
@@ -67,7 +53,7 @@ def run(cfg, workdir, resume="auto", allow_numeric_drift=False, progress=None) -
     recipe = RECIPES[cfg.family](cfg, arrays)
     data, probe_index = device_data(arrays, cfg.probe.size)
     over_seeds = blocks.choose_over_seeds(cfg.over_seeds, len(cfg.seeds), recipe.structure)
-    programs = _programs(cfg, recipe, over_seeds, arrays)
+    programs = make_programs(cfg, recipe, over_seeds, arrays)
     like = jax.eval_shape(programs.init)
     contents = manifest(cfg, recipe, arrays, probe_index, over_seeds, like.params)
     with (
@@ -90,26 +76,6 @@ def run(cfg, workdir, resume="auto", allow_numeric_drift=False, progress=None) -
             with contextlib.suppress(OSError):  # a full disk may refuse even this
                 run_dir.set_status("FAILED", run_dir.status.get("step", 0), str(error))
             raise
-
-
-def _programs(cfg, recipe, over_seeds, arrays) -> Programs:
-    over = blocks.OVER_SEEDS[over_seeds]
-    block = blocks.make_block(recipe.step, recipe.probe, cfg.probe.every, cfg.scalar_bin)
-    seeds = jnp.asarray(cfg.seeds, jnp.uint32)
-    # One jit around the whole initialisation: operation by operation it compiles for seconds.
-    init = jax.jit(lambda: jax.vmap(lambda seed: recipe.init(jax.random.key(seed)))(seeds))
-    compiled = {}
-
-    def chunk(n):
-        if n not in compiled:
-            compiled[n] = blocks.make_chunk(block, n, over)
-        return compiled[n]
-
-    evaluate = over(recipe.evaluate)
-    test = (jnp.asarray(arrays.x_test), jnp.asarray(arrays.y_test))
-    return Programs(
-        init, chunk, over(recipe.probe), lambda states, data: evaluate(states, data, *test)
-    )
 
 
 def _restore_or_init(run_dir, manager, init, like):

@@ -30,6 +30,7 @@ ORDER = [
     "tapjax.forward",
     "tapjax.probes",
     "tapjax.blocks",
+    "tapjax.programs",
     "tapjax.rundir",
     "tapjax.checkpoint",
     "tapjax.preemption",

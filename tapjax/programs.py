@@ -1,0 +1,51 @@
+"""The compiled functions of a run, over all its seeds."""
+
+import functools
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from tapjax.blocks import OVER_SEEDS, make_block, make_chunk
+from tapjax.data import Arrays
+from tapjax.types import Recipe
+
+
+class Programs(NamedTuple):
+    """What a run executes; every state leaf and result has a leading seed axis.
+
+    `init() -> states`; `chunk(blocks) -> ((states, data) -> (states, Record))`, compiled once
+    for each length; `probe(states, data)` and `evaluate(states, data)` return dicts of arrays.
+    """
+
+    init: Callable
+    chunk: Callable
+    probe: Callable
+    evaluate: Callable
+
+
+def make_programs(cfg, recipe: Recipe, over_seeds: str, arrays: Arrays) -> Programs:
+    """Compile what a recipe puts together; nothing runs before it is called.
+
+    Args:
+      cfg: the run's config.
+      recipe: its Recipe.
+      over_seeds: a key of `blocks.OVER_SEEDS`.
+      arrays: its data set, for the test split.
+
+    Returns:
+      Programs.
+    """
+    over = OVER_SEEDS[over_seeds]
+    block = make_block(recipe.step, recipe.probe, cfg.probe.every, cfg.scalar_bin)
+    seeds = jnp.asarray(cfg.seeds, jnp.uint32)
+    test = (jnp.asarray(arrays.x_test), jnp.asarray(arrays.y_test))
+    evaluate = over(recipe.evaluate)
+    return Programs(
+        # One jit around the whole initialisation: operation by operation it compiles for seconds.
+        init=jax.jit(lambda: jax.vmap(lambda seed: recipe.init(jax.random.key(seed)))(seeds)),
+        chunk=functools.cache(lambda blocks: make_chunk(block, blocks, over)),
+        probe=over(recipe.probe),
+        evaluate=lambda states, data: evaluate(states, data, *test),
+    )
