@@ -3,12 +3,22 @@
 import argparse
 import json
 import sys
-from pathlib import Path
 
 import pandas as pd
 
-from analysis import commands
+from analysis.commands import detector, importing, jumps, summary, tap
 from analysis.io import RunError
+
+# Name -> (module, help); those in the first table read runs.
+READERS = {
+    "summary": (summary, "table of runs"),
+    "tap": (tap, "fit models of D(t)"),
+    "jumps": (jumps, "list the jumps of D and of every layer"),
+}
+OTHERS = {
+    "import": (importing, "foreign arrays into runs"),
+    "validate-detector": (detector, "recall and false positives of jump detectors"),
+}
 
 
 def parser() -> argparse.ArgumentParser:
@@ -16,40 +26,21 @@ def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(prog="python -m analysis", description=__doc__)
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--json", action="store_true", help="print one JSON object, nothing else")
-    subparsers = top.add_subparsers(dest="command", required=True)
-
     reads = argparse.ArgumentParser(add_help=False, parents=[common])
     reads.add_argument("runs", nargs="+", help="run directories, or folders that hold them")
     reads.add_argument("--partial", action="store_true", help="read unfinished or damaged runs")
-
-    one = subparsers.add_parser("summary", parents=[reads], help="table of runs")
-    one.add_argument("--out", type=Path, help="folder for summary.json and summary.csv")
-
-    two = subparsers.add_parser("tap", parents=[reads], help="fit models of D(t)")
-    two.add_argument("--out", type=Path, default=Path("out/tap"), help="folder for the results")
-    two.add_argument("--metric", help="dimensionality to average over hidden layers")
-
-    three = subparsers.add_parser("import", parents=[common], help="foreign arrays into runs")
-    three.add_argument("arrays", nargs="+", help=".npz files")
-    three.add_argument("--out", type=Path, required=True, help="run directory to make")
-    three.add_argument("--head", default="none", help="last, none or a layer's name")
+    subparsers = top.add_subparsers(dest="command", required=True)
+    for parent, table in ((reads, READERS), (common, OTHERS)):
+        for name, (module, text) in table.items():
+            module.add_arguments(subparsers.add_parser(name, parents=[parent], help=text))
     return top
-
-
-def run(args) -> tuple[dict, pd.DataFrame]:
-    """Carry out the parsed command."""
-    if args.command == "summary":
-        return commands.summary(args.runs, args.out, args.partial)
-    if args.command == "tap":
-        return commands.tap(args.runs, args.out, args.partial, args.metric)
-    return commands.import_runs(args.arrays, args.out, args.head)
 
 
 def main() -> int:
     """Parse, run, print."""
     args = parser().parse_args()
     try:
-        result, table = run(args)
+        result, table = (READERS | OTHERS)[args.command][0].run(args)
     except RunError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -61,8 +52,8 @@ def main() -> int:
         print(json.dumps(result, allow_nan=False))
     else:
         with pd.option_context("display.width", 160, "display.max_columns", 30):
-            print(table.to_string(float_format=lambda v: f"{v:.3g}"))
-        if getattr(args, "out", None):
+            print(table.to_string(float_format=lambda v: f"{v:.3g}", na_rep="-"))
+        if args.out:
             print(f"written to {args.out}")
     return 0
 

@@ -95,12 +95,12 @@ def _train(configs) -> tuple[dict, bool]:
 
 
 def _analyse(cells) -> None:
-    from analysis import commands
+    from analysis.commands.tap import tap
 
     if not cells:
         return
     out = Path(WORKDIR.value) / "analysis"
-    _, scores = commands.tap([_folder(*cell) for cell in cells], out, partial=False)
+    _, scores = tap([_folder(*cell) for cell in cells], out, partial=False)
     print(scores.to_string(float_format=lambda v: f"{v:.3g}"))
     print(f"report: {out / 'report.html'}")
 

@@ -95,7 +95,7 @@ def test_nothing_is_pickled():
 
 
 @pytest.mark.parametrize(
-    "module", ["analysis", "analysis.commands", "tapjax.config", "tapjax.data"]
+    "module", ["analysis", "analysis.__main__", "tapjax.config", "tapjax.data"]
 )
 def test_importing_does_not_import_jax(module):
     code = f"import {module}, sys; assert not {{'jax', 'flax', 'tensorflow'}} & set(sys.modules)"

@@ -60,7 +60,7 @@ def test_summary_prints_a_table_and_writes_only_when_asked(tmp_path):
     path = write_run(tmp_path / "one", collapse_and_recovery(T)[None])
     result = analysis("summary", path)
     assert result.returncode == 0 and "participation_ratio" not in result.stderr
-    assert "toy" in result.stdout
+    assert "one" in result.stdout and "D_min" in result.stdout
     assert sorted(p.name for p in tmp_path.iterdir()) == ["one"]
     result = analysis("summary", path, "--out", tmp_path / "out")
     assert (tmp_path / "out" / "summary.csv").exists()
@@ -122,3 +122,23 @@ def test_import_refuses_an_unknown_head_and_pickles(tmp_path):
     np.savez(tmp_path / "b.npz", step=np.array([{}], dtype=object))
     with pytest.raises(RunError, match="without pickles"):
         import_arrays(tmp_path / "b.npz", tmp_path / "run")
+
+
+def test_jumps_lists_planted_ones_and_nothing_else(tmp_path):
+    rng = np.random.default_rng(0)
+    d_SxT = 5 + 0.02 * rng.standard_normal((2, 201))
+    d_SxT[1, 120:] += 1
+    write_run(tmp_path / "a", d_SxT)
+    result = analysis("jumps", tmp_path / "a", f"--out={tmp_path / 'out'}", "--json")
+    found = json.loads(result.stdout)["jumps"]
+    assert {(jump["seed"], jump["layer"]) for jump in found} == {(1, "mean"), (1, "a"), (1, "b")}
+    assert all(abs(jump["step"] - 600) <= 10 for jump in found)
+    assert all(jump["size"] == pytest.approx(1, abs=0.05) for jump in found)
+    assert (tmp_path / "out" / "jumps.csv").exists()
+
+
+def test_the_detector_is_compared_with_others(tmp_path):
+    result = analysis("validate-detector", "--seeds=1", f"--out={tmp_path}", "--json")
+    scores = json.loads(result.stdout)["scores"]
+    assert {row["detector"] for row in scores} >= {"tapjax", "upward z-score"}
+    assert analysis("validate-detector", "--seeds=0").returncode == 2

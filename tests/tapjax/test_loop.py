@@ -165,6 +165,14 @@ def test_a_run_killed_after_its_last_checkpoint_only_has_to_be_declared_done(
     assert_same_run(finished[1], path)
 
 
+# Where Orbax itself refuses a damaged file, reads of other leaves may still be under way when it
+# closes its event loop; their complaint is no concern of the run.
+ignore_orphaned_reads = pytest.mark.filterwarnings(
+    "ignore::pytest.PytestUnraisableExceptionWarning"
+)
+
+
+@ignore_orphaned_reads
 def test_a_damaged_checkpoint_falls_back_to_the_one_before(tiny, finished, tmp_path):
     path = tmp_path / "run"
     unfinished_run(tiny, path)
@@ -174,6 +182,7 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(tiny, finished, tmp_p
     assert_same_run(finished[1], path)
 
 
+@ignore_orphaned_reads
 def test_without_any_good_checkpoint_nothing_restarts_silently(tiny, tmp_path):
     unfinished_run(tiny, tmp_path / "run")
     for step in ("30", "40"):

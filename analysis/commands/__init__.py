@@ -1,0 +1,1 @@
+"""The analysis commands: each module adds its arguments, reads runs and returns what it found."""

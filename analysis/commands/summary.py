@@ -1,0 +1,75 @@
+"""`summary`: table of runs."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from analysis.commands.output import plain, write_results
+from analysis.io import Run, find_runs, open_run
+
+# What a printed table of runs shows of `summarise`.
+SHOWN = ("status", "seeds", "last_step", "D_first", "D_min", "D_min_step", "D_last", "loss_last")
+SHOWN += ("test_accuracy",)
+
+
+def add_arguments(parser) -> None:
+    """The command's own flags."""
+    parser.add_argument("--out", type=Path, help="folder for summary.json and summary.csv")
+
+
+def run(args):
+    """Carry out the parsed command."""
+    return summary(args.runs, args.out, args.partial)
+
+
+def summarise(run: Run) -> dict:
+    """The facts of one run, means over its finite seeds.
+
+    Args:
+      run: an open run.
+
+    Returns:
+      Name, model, data, seeds, steps, D at the first, lowest and last measurement, accuracy.
+    """
+    t, d_SxT = run.steps("probe"), run.dimension()
+    d = d_SxT.mean(0)
+    row = {
+        "run": run.name,
+        "architecture": run.model["architecture"],
+        "data": run.model["data"],
+        "status": run.status["status"],
+        "seeds": len(run.seeds),
+        "diverged": len(run.diverged),
+        "first_step": int(t[0]),
+        "last_step": int(t[-1]),
+        "D_is": run.model["dimension"],
+        "D_first": d[0],
+        "D_min": d.min(),
+        "D_min_step": int(t[d.argmin()]),
+        "D_last": d[-1],
+        "D_last_sd": d_SxT[:, -1].std(ddof=1) if len(run.seeds) > 1 else None,
+        "loss_last": run.array("scalar", "loss")[:, -50:].mean(),
+    }
+    if run.has("eval", "accuracy"):
+        accuracy = run.array("eval", "accuracy")[:, -1]
+        row["test_accuracy"] = accuracy.mean()
+        row["test_accuracy_sd"] = accuracy.std(ddof=1) if len(accuracy) > 1 else None
+    return row
+
+
+def summary(paths, out: Path | None, partial: bool) -> tuple[dict, pd.DataFrame]:
+    """Table of runs.
+
+    Args:
+      paths: run directories or folders of them.
+      out: folder for summary.json and summary.csv, or None.
+      partial: read unfinished runs too.
+
+    Returns:
+      (JSON result, table to print).
+    """
+    rows = [summarise(open_run(path, partial)) for path in find_runs(paths)]
+    table = pd.DataFrame(rows).set_index("run")
+    result = {"command": "summary", "runs": plain(rows)}
+    write_results(out, "summary", result, table)
+    return result, table[[name for name in SHOWN if name in table]]

@@ -1,0 +1,131 @@
+"""Jumps in a measured series: abrupt changes of level, told from drift, noise and wandering.
+
+The statistic at a boundary is the mean of the next `WINDOW` measurements minus that of the last
+`WINDOW`. It is judged against its own past: centred by the median, so that drift and slow
+curvature cancel, and scaled by the larger of its robust spread and what white noise of the size
+of the increments would give. How much larger the first is than the second says how much the
+series wanders (1 for white noise, about 16 for a random walk), and raises the thresholds. A jump
+has to stand out twice: over the window, and over `NEAR` measurements at its boundary, where a
+smooth change is small.
+
+Everything looks back only, and a jump is final `DELAY` measurements after it: a run that is
+watched while it trains and the same run analysed afterwards give the same list.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+WINDOW = 20
+NEAR = 5
+HISTORY = 100  # boundaries of the past that a score is judged against
+LEAST_HISTORY = 30
+THRESHOLD, NEAR_THRESHOLD = 5.2, 2.6
+WHITE = 1.7  # up to this ratio of the two scales a series counts as white noise
+WANDERING = 0.6  # power of the ratio beyond that in the thresholds
+SHARPNESS = 0.5  # share of the change that has to happen at the boundary
+REFRACTORY = 2 * WINDOW
+LEAST_LENGTH = 3 * WINDOW + LEAST_HISTORY
+DELAY = 2 * WINDOW
+PRECISION = 2e-6  # relative error of a measurement: no smaller change is one
+MAD_TO_SD = 1.4826
+
+
+class Jump(NamedTuple):
+    """One abrupt change.
+
+    `index` of the first measurement after it and its training `step`; `size`, the change of
+    level in units of the series; `score`, how many times it exceeds its threshold, at least 1.
+    """
+
+    index: int
+    step: int
+    size: float
+    score: float
+
+
+def detect(series_T, steps_T) -> list[Jump]:
+    """The jumps of one series.
+
+    Args:
+      series_T: measurements, finite.
+      steps_T: training step of each.
+
+    Returns:
+      Jumps in order; those of a longer series start with those of its beginning.
+
+    Raises:
+      ValueError: the series has values that are not finite, or another length than the steps.
+    """
+    return detect_each(np.asarray(series_T)[None], steps_T)[0]
+
+
+def detect_each(series_NxT, steps_T) -> list[list[Jump]]:
+    """`detect` for many series at once.
+
+    Args:
+      series_NxT: measurements, finite.
+      steps_T: training step of each.
+
+    Returns:
+      One list of jumps a series.
+
+    Raises:
+      ValueError: see `detect`.
+    """
+    x_NxT = np.asarray(series_NxT, float)
+    if x_NxT.shape[1] != len(steps_T):
+        raise ValueError(f"{x_NxT.shape[1]} measurements and {len(steps_T)} steps")
+    if not np.isfinite(x_NxT).all():
+        raise ValueError("the series has values that are not finite")
+    if x_NxT.shape[1] < LEAST_LENGTH:
+        return [[] for _ in x_NxT]
+    wide, near = _judge(x_NxT, WINDOW), _judge(x_NxT, NEAR)
+    return [_scan(*(part[i] for part in (*wide, *near)), steps_T) for i in range(len(x_NxT))]
+
+
+def _judge(x_NxT, width):
+    """Change of level over a width at each boundary, its robust score, and the wandering."""
+    n, t = x_NxT.shape
+    total = np.concatenate([np.zeros((n, 1)), np.cumsum(x_NxT, 1)], 1)
+    change = np.zeros((n, t + 1))
+    inner = np.arange(width, t - width + 1)
+    change[:, inner] = (
+        total[:, inner + width] - 2 * total[:, inner] + total[:, inner - width]
+    ) / width
+    score, wandering = np.zeros((n, t + 1)), np.ones((n, t + 1))
+    increments = np.abs(np.diff(x_NxT))
+    least = PRECISION * np.abs(x_NxT).max(1)
+    for boundary in inner[inner >= width + WINDOW + LEAST_HISTORY]:
+        end = boundary - WINDOW  # so that a jump is not judged against itself
+        start = max(end - HISTORY, 0)
+        past = change[:, max(start, width) : end]
+        centre = np.median(past, 1)
+        spread = MAD_TO_SD * np.median(np.abs(past - centre[:, None]), 1)
+        white = MAD_TO_SD * np.median(increments[:, start : end - 1], 1) / np.sqrt(width)
+        scale = np.maximum.reduce([spread, white, least])
+        score[:, boundary] = (change[:, boundary] - centre) / scale
+        wandering[:, boundary] = scale / np.maximum(white, least)
+    return change, score, wandering
+
+
+def _scan(change, score, wandering, near_change, near_score, _, steps):
+    raised = np.maximum(wandering / WHITE, 1) ** WANDERING
+    excess = np.abs(score) / (THRESHOLD * raised)
+    last = len(steps) - DELAY
+    found, boundary = [], 0
+    while True:
+        above = np.flatnonzero(excess[boundary : last + 1] >= 1)
+        if not len(above):
+            return found
+        first = boundary + above[0]
+        peak = first + int(np.argmax(excess[first : first + WINDOW]))
+        sign = np.sign(score[peak])
+        around = slice(peak - WINDOW // 2, peak + WINDOW // 2 + 1)
+        at = around.start + int(np.argmax(sign * near_score[around]))
+        near_excess = sign * near_score[at] / (NEAR_THRESHOLD * raised[peak])
+        sharp = sign * near_change[at] >= SHARPNESS * abs(change[peak])
+        if near_excess >= 1 and sharp:
+            value = float(min(excess[peak], near_excess))
+            found.append(Jump(at, int(steps[at]), float(change[peak]), value))
+        boundary = peak + REFRACTORY

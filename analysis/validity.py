@@ -1,0 +1,109 @@
+"""How well a jump detector works: planted jumps it has to find, nulls it has to leave alone."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+LENGTH = 400
+TOLERANCE = 5  # measurements between a planted jump and a found one
+
+
+class Fixture(NamedTuple):
+    """A synthetic series [T] and the indices at which it jumps; none for a null."""
+
+    name: str
+    series: np.ndarray
+    jumps: tuple[int, ...]
+
+
+def fixtures(seed: int) -> list[Fixture]:
+    """The battery for one seed.
+
+    Args:
+      seed: of noise, places and directions.
+
+    Returns:
+      Planted steps of 3 to 33 noise standard deviations, three in a row, and one during a
+      recovery; and nulls, among them the real shape of D(t): collapse and recovery.
+    """
+    rng = np.random.default_rng(seed)
+    noise, t = rng.standard_normal(LENGTH), np.arange(LENGTH)
+    place, sign = int(rng.integers(LENGTH // 4, 3 * LENGTH // 4)), rng.choice([-1, 1])
+    step = sign * (t >= place)
+    long_noise, long_t = rng.standard_normal(600), np.arange(600)
+    levels = np.array([10, 16, 13, 22])[np.digitize(long_t, (150, 350, 450))]
+    wandering = {phi: _autoregressive(noise, phi) for phi in (0.5, 0.9)}
+    planted = [
+        *(Fixture(f"step of {k} sd", noise + k * step, (place,)) for k in (3, 4, 6)),
+        Fixture("step of 33 sd", 15 + 5 * step + 0.3 * noise, (place,)),
+        Fixture("three steps", levels + 0.7 * long_noise, (150, 350, 450)),
+        Fixture("step in a recovery", _recovery(t, 5, 60, 0.02 * noise + 0.1 * step), (place,)),
+    ]
+    nulls = {
+        "noise": noise,
+        "drift": 10 + 10 * t / LENGTH + 0.3 * noise,
+        "random walk": np.cumsum(noise),
+        "AR(1) 0.5": wandering[0.5],
+        "AR(1) 0.9": wandering[0.9],
+        "fast collapse, recovery": _recovery(t, 4, 50, 0.01 * noise),
+        "slow collapse, recovery": _recovery(t, 12, 80, 0.02 * noise),
+        "quiet collapse, recovery": _recovery(t, 5, 60, 0.001 * noise),
+        "collapse, recovery, AR(1)": _recovery(t, 5, 60, 0.005 * wandering[0.9]),
+        "heavy-tailed noise": rng.standard_t(3, LENGTH),
+        "shrinking noise": noise * np.exp(-t / 150) + 5 * np.exp(-t / 50),
+    }
+    return planted + [Fixture(name, series, ()) for name, series in nulls.items()]
+
+
+def _autoregressive(noise, phi):
+    series = np.zeros(len(noise))
+    for i in range(1, len(noise)):
+        series[i] = phi * series[i - 1] + noise[i]
+    return series
+
+
+def _recovery(t, collapse, recovery, log_noise):
+    log_d = np.log(10) - 0.9 * (1 - np.exp(-t / collapse)) + 0.6 * (1 - np.exp(-t / recovery))
+    return np.exp(log_d + log_noise)
+
+
+def validate(find: Callable, seeds: int, first_seed: int = 0) -> list[dict]:
+    """Recall and false positives of a detector over the battery.
+
+    Args:
+      find: series [T] -> indices.
+      seeds: how many batteries.
+      first_seed: of the first.
+
+    Returns:
+      One row a fixture: `recall` (None for a null), the share of planted jumps with a detection
+      within 5 measurements, each detection matching one jump; `false_per_1000` measurements.
+    """
+    counts = {}
+    for seed in range(first_seed, first_seed + seeds):
+        for name, series, jumps in fixtures(seed):
+            found = list(find(series))
+            hits = _matches(found, jumps)
+            row = counts.setdefault(name, np.zeros(4, int))
+            row += (len(jumps), hits, len(found) - hits, len(series))
+    return [
+        {
+            "fixture": name,
+            "seeds": seeds,
+            "recall": hits / planted if planted else None,
+            "false_per_1000": 1000 * false / points,
+        }
+        for name, (planted, hits, false, points) in counts.items()
+    ]
+
+
+def _matches(found, jumps):
+    """Greedy one-to-one matching, nearest pairs first."""
+    pairs = sorted((abs(f - j), i, k) for i, f in enumerate(found) for k, j in enumerate(jumps))
+    used_found, used_jumps = set(), set()
+    for distance, i, k in pairs:
+        if distance <= TOLERANCE and i not in used_found and k not in used_jumps:
+            used_found.add(i)
+            used_jumps.add(k)
+    return len(used_found)

@@ -1,0 +1,89 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from analysis import jumps, validity
+
+SEEDS = 20
+FRESH = 1000  # the thresholds were chosen on batteries below 100
+
+
+def indices(series):
+    return [jump.index for jump in jumps.detect(series, np.arange(len(series)))]
+
+
+@pytest.fixture(scope="module")
+def scores():
+    rows = validity.validate(indices, SEEDS, FRESH)
+    return {row["fixture"]: row for row in rows}
+
+
+@pytest.mark.parametrize(
+    "name", ["step of 3 sd", "step of 4 sd", "step of 6 sd", "step of 33 sd", "three steps"]
+)
+def test_planted_steps_are_found(scores, name):
+    assert scores[name]["recall"] >= 0.95
+
+
+def test_no_null_is_mistaken_for_jumps(scores):
+    for name, row in scores.items():
+        if row["recall"] is None:
+            assert row["false_per_1000"] <= 0.5, name
+    assert scores["drift"]["false_per_1000"] == 0
+
+
+def test_a_jump_is_where_and_how_large_it_was_planted():
+    rng = np.random.default_rng(0)
+    series = 5 + 0.1 * rng.standard_normal(300) - 2.0 * (np.arange(300) >= 170)
+    (jump,) = jumps.detect(series, 5 * np.arange(300))
+    assert abs(jump.index - 170) <= 1 and jump.step == 5 * jump.index
+    assert jump.size == pytest.approx(-2, abs=0.15) and jump.score > 1
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    seed=st.integers(0, 10**6),
+    end=st.integers(60, 399),
+    scale=st.sampled_from([1e-3, 1.0, 1e3]),
+)
+def test_what_is_seen_while_training_is_what_is_found_afterwards(seed, end, scale):
+    for _, series, _ in validity.fixtures(seed)[:3]:
+        whole, part = indices(series), indices(series[:end])
+        assert part == whole[: len(part)]
+        # A jump is final DELAY measurements after the boundary it was noticed at.
+        late = [i for i in whole[len(part) :] if i < end - jumps.DELAY - jumps.WINDOW]
+        assert not late
+        assert indices(scale * series) == whole
+        assert indices(-series) == whole
+
+
+def test_rounding_noise_is_not_a_jump():
+    step = 1e-7 * (np.arange(400) >= 200)
+    assert indices(1.0 + step) == []
+    assert indices(np.ones(400)) == []
+    assert len(indices(1.0 + 1e4 * step)) == 1
+
+
+def test_many_series_at_once_are_each_alone():
+    series = np.stack([f.series for f in validity.fixtures(3)[:3]])
+    steps = 5 * np.arange(series.shape[1])
+    assert jumps.detect_each(series, steps) == [jumps.detect(s, steps) for s in series]
+
+
+def test_degenerate_series():
+    assert jumps.detect(np.arange(30.0), np.arange(30)) == []
+    with pytest.raises(ValueError, match="not finite"):
+        jumps.detect(np.full(200, np.nan), np.arange(200))
+    with pytest.raises(ValueError, match="measurements and 3 steps"):
+        jumps.detect(np.ones(200), np.arange(3))
+
+
+def test_the_battery_notices_bad_detectors():
+    always = validity.validate(lambda series: range(0, len(series), 5), 2)
+    assert all(row["recall"] in (None, 1.0) for row in always)
+    assert all(row["false_per_1000"] > 100 for row in always)
+    never = validity.validate(lambda series: [], 2)
+    assert all(row["recall"] in (None, 0.0) and row["false_per_1000"] == 0 for row in never)
+    twice = validity.validate(lambda series: [200, 200], 2)
+    assert all(row["false_per_1000"] > 0 for row in twice)
