@@ -6,7 +6,7 @@ import sys
 
 import pandas as pd
 
-from analysis.commands import detector, importing, jumps, summary, tap
+from analysis.commands import detector, forecast, importing, jumps, predictor, summary, tap
 from analysis.io import RunError
 
 # Name -> (module, help); those in the first table read runs.
@@ -14,8 +14,10 @@ READERS = {
     "summary": (summary, "table of runs"),
     "tap": (tap, "fit models of D(t)"),
     "jumps": (jumps, "list the jumps of D and of every layer"),
+    "predictor": (predictor, "how well D(t) can be predicted before training"),
 }
 OTHERS = {
+    "predict": (forecast, "forecast D(t) of a network that was never trained"),
     "import": (importing, "foreign arrays into runs"),
     "validate-detector": (detector, "recall and false positives of jump detectors"),
 }

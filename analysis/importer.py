@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from analysis.architectures import ZOO
 from analysis.io import RunError
 from analysis.layout import SCHEMA, record_name, write_json, write_npz
 
@@ -33,13 +34,14 @@ def import_arrays(source: Path, out: Path, head: str = "none") -> list[str]:
     arrays = _read(source)
     layers = [str(name) for name in arrays["layer_names"]]
     metrics, remarks = _metrics(arrays, source, len(layers))
+    architecture = _text(arrays, "arch_name", source.stem)
     model = {
-        "architecture": _text(arrays, "arch_name", source.stem),
+        "architecture": architecture,
         "data": _text(arrays, "dataset_name", "unknown"),
         "layer_names": layers,
         "head": _head(head, layers),
         "dimension": "participation_ratio" if "participation_ratio" in metrics else min(metrics),
-        "structure": _structure(arrays),
+        "structure": _structure(arrays, architecture),
         "imported_from": source.name,
         "remarks": remarks,
         "synthetic": False,
@@ -120,6 +122,12 @@ def _text(arrays, name, default):
     return str(arrays[name]) if name in arrays else default
 
 
-def _structure(arrays):
-    names = [name for name in arrays if name.startswith("arch_") and name != "arch_name"]
-    return {name.removeprefix("arch_"): float(arrays[name]) for name in names}
+def _structure(arrays, architecture):
+    """Numbers `arch_NAME` by name, and the family: `arch_family`, or that of a known name."""
+    names = [name for name in arrays if name.startswith("arch_")]
+    numbers = [name for name in names if np.issubdtype(arrays[name].dtype, np.number)]
+    structure = {name.removeprefix("arch_"): float(arrays[name]) for name in numbers}
+    if "arch_family" in arrays or architecture in ZOO:
+        known = ZOO[architecture].family if architecture in ZOO else ""
+        structure["family"] = _text(arrays, "arch_family", known)
+    return structure

@@ -27,7 +27,7 @@ def synthetic(arch: str):
     """Random images and labels: a step's cost does not depend on what they show."""
     import numpy as np
 
-    from tapjax.models.architectures import parse_architecture
+    from analysis.architectures import parse_architecture
 
     shape = SHAPES.get(parse_architecture(arch).family, (28, 28, 1))
     rng = np.random.default_rng(0)
@@ -160,7 +160,7 @@ def torch_network(arch_name):
     import torch
     from torch import nn
 
-    from tapjax.models.architectures import parse_architecture, pooled_sides
+    from analysis.architectures import parse_architecture, pooled_sides
 
     arch = parse_architecture(arch_name)
     if arch.family == "mlp":

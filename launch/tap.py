@@ -11,8 +11,8 @@ from pathlib import Path
 
 from absl import flags
 
+from analysis.architectures import ZOO
 from launch.flags import main, prepare_jax
-from tapjax.models.architectures import ZOO
 
 QUICK_ARCHS = (
     "mlp_shallow_2",

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 from ml_collections import ConfigDict
 
-from tapjax.models.architectures import ZOO, parse_architecture
+from analysis.architectures import ZOO, parse_architecture
 
 FAMILIES = ("tap",)
 # What a field may hold. Names open to the user's own code also take `package.module:function`.

@@ -10,7 +10,6 @@ import pytest
 ROOT = Path(__file__).parent.parent
 # From the top of the tree down; a module imports only from those before it.
 ORDER = [
-    "tapjax.models.architectures",
     "tapjax.config",
     "tapjax.cache",
     "tapjax.data",
@@ -40,8 +39,8 @@ ORDER = [
     "tapjax.records",
     "tapjax.loop",
 ]
-# What training may take from the analysis: the run directory's contract.
-FROM_ANALYSIS = {"analysis.layout"}
+# What both sides share: the run directory's contract, the description of architectures.
+FROM_ANALYSIS = {"analysis.architectures", "analysis.layout"}
 PLACES = {"flax": "tapjax/models/", "orbax": "tapjax/checkpoint.py"}
 
 

@@ -1,9 +1,9 @@
 """The tap family: train by any rule and measure the dimensionality of every layer."""
 
+from analysis.architectures import parse_architecture, structure
 from tapjax import config
 from tapjax.data import Arrays
 from tapjax.losses import LOSSES
-from tapjax.models.architectures import parse_architecture, structure
 from tapjax.models.zoo import from_module, make_model
 from tapjax.optimizers import make_optimizer, make_schedule
 from tapjax.probes import make_evaluation, make_probe

@@ -3,7 +3,7 @@
 import flax.linen as nn
 import jax.numpy as jnp
 
-from tapjax.models.architectures import token_count
+from analysis.architectures import token_count
 from tapjax.models.layers import Linear, dropout
 
 DROPOUT = 0.1

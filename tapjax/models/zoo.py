@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from tapjax.models.architectures import parse_architecture
+from analysis.architectures import parse_architecture
 from tapjax.models.cnn import CNN
 from tapjax.models.mlp import MLP
 from tapjax.models.resnet import ResNet18

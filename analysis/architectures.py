@@ -1,4 +1,4 @@
-"""The architectures by name: sizes and structural features, without importing JAX.
+"""The architectures by name: sizes and structural features, shared with the training side.
 
 A name is a key of `ZOO` or a family with sizes of your own:
 `mlp:depth=6,width=96`, `mlp:widths=128-64-32`, `cnn:channels=16-32`,

@@ -1,0 +1,96 @@
+"""`predictor`: how well D(t) can be predicted before training, and the table to do it with."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from tqdm import tqdm
+
+from analysis import figures, predict
+from analysis.commands.output import plain, write_results
+from analysis.io import find_runs, open_run
+from analysis.layout import write_json
+
+BY_FAMILY = ["predictor", "use_init", "family"]
+
+
+def add_arguments(parser) -> None:
+    """The command's own flags."""
+    parser.add_argument("--out", type=Path, default=Path("out/predictor"), help="for the results")
+    parser.add_argument("--metric", help="dimensionality; each run's own by default")
+
+
+def run(args):
+    """Carry out the parsed command."""
+    return evaluate(args.runs, args.out, args.partial, args.metric)
+
+
+def evaluate(paths, out: Path, partial: bool, metric: str | None = None):
+    """Score every predictor, leaving out one architecture at a time.
+
+    Args:
+      paths: run directories or folders of them, all of one protocol.
+      out: folder for predictor.json (the calibration), loao.csv, loao.json and the figure.
+      partial: read unfinished runs too.
+      metric: dimensionality; each run's own by default.
+
+    Returns:
+      (JSON result, table to print: medians and shares a predictor).
+
+    Raises:
+      RunError: too few architectures, or runs that do not belong together.
+    """
+    runs = [open_run(path, partial) for path in find_runs(paths)]
+    examples = [predict.example(run, metric) for run in runs]
+    predict.check_examples(examples)
+    cases = [(name, init) for name in predict.PREDICTORS for init in (False, True)]
+    rows = []
+    for name, init in tqdm(cases, desc="predictors", disable=None):
+        rows += predict.leave_one_out(examples, name, init)
+    table = pd.DataFrame(rows)
+    scores = _summary(table, BY_FAMILY[:2])
+    families = _summary(table, BY_FAMILY).reset_index()
+    inside = _summary(table[table["bracketed"]], BY_FAMILY).reset_index()
+    result = {
+        "command": "predictor",
+        "architectures": len({e.architecture for e in examples}),
+        "seeds": sorted({len(e.log_d_SxG) for e in examples}),
+        "scores": plain(scores.reset_index().to_dict("records")),
+        "by_family": plain(families.to_dict("records")),
+        "bracketed_by_family": plain(inside.to_dict("records")),
+        "examples": plain(rows),
+    }
+    write_results(out, "loao", result, table.set_index("architecture"))
+    write_json(
+        out / "predictor.json",
+        {
+            "metric": metric or runs[0].model["dimension"],
+            "shapes": {
+                run.model["data"]: [run.data["shape"], run.data["classes"]]
+                for run in runs
+                if "shape" in run.data  # imported runs do not say
+            },
+            "examples": predict.to_table(examples),
+        },
+    )
+    figures.prediction_scores(table, out / "predictor.png")
+    return result, scores
+
+
+def _summary(table, by):
+    """Medians and shares over examples; the ceiling is that of seeds."""
+    grouped = table.groupby(by, sort=False)
+    columns = {
+        "n": grouped.size(),
+        "r2": grouped["r2"].median(),
+        "r2_above_.8": grouped["r2"].agg(lambda v: np.mean(v > 0.8)),
+        "r2_above_.5": grouped["r2"].agg(lambda v: np.mean(v > 0.5)),
+        "r2_log": grouped["r2_log"].median(),
+        "log_above_.8": grouped["r2_log"].agg(lambda v: np.mean(v > 0.8)),
+        "mape": grouped["mape"].median(),
+        "shape": grouped["shape"].median(),
+        "skill": grouped["skill"].median(),
+        "coverage": grouped["coverage"].agg(lambda v: v.astype(float).mean()),
+        "seed_r2": grouped["seed_r2"].agg(lambda v: v.astype(float).median()),
+    }
+    return pd.DataFrame(columns)
