@@ -6,13 +6,14 @@ import sys
 
 import pandas as pd
 
-from analysis.commands import detector, forecast, importing, jumps, predictor, summary, tap
+from analysis.commands import alpha, detector, forecast, importing, jumps, predictor, summary, tap
 from analysis.io import RunError
 
 # Name -> (module, help); those in the first table read runs.
 READERS = {
     "summary": (summary, "table of runs"),
     "tap": (tap, "fit models of D(t)"),
+    "alpha": (alpha, "is alpha a function of the architecture?"),
     "jumps": (jumps, "list the jumps of D and of every layer"),
     "predictor": (predictor, "how well D(t) can be predicted before training"),
 }

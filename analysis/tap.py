@@ -1,5 +1,7 @@
 """TAP calibration: fit every curve model to every D(t) and score it as a forecast would be."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 
@@ -16,12 +18,15 @@ IDENTIFIED_ERROR = 1.0
 FLAT = 1e-6
 
 
-def fit_run(run: Run, metric: str | None = None) -> tuple[list[dict], dict]:
-    """Fit all models to D(t) of each seed.
+def fit_run(
+    run: Run, metric: str | None = None, models: Sequence[str] = tuple(MODELS)
+) -> tuple[list[dict], dict]:
+    """Fit curve models to D(t) of each seed.
 
     Args:
       run: an open run.
       metric: dimensionality to average over hidden layers; the run's own by default.
+      models: keys of `fits.MODELS`.
 
     Returns:
       (one row a seed and model, {(seed, model): fitted curve [T]}).
@@ -38,7 +43,7 @@ def fit_run(run: Run, metric: str | None = None) -> tuple[list[dict], dict]:
             raise RunError(f"{run.path}: D of seed {seed} is constant, zero or not finite")
         axis = Axis(t - t[0], g - g[0], float(t[-1] - t[0]))
         baselines = tail_baselines(axis.t, d)
-        for name in MODELS:
+        for name in models:
             row, fit = _fit_one(name, axis, d, baselines)
             curves[seed, name] = fit.curve
             rows.append(_identity(run, metric, seed) | row)

@@ -142,3 +142,36 @@ def test_the_detector_is_compared_with_others(tmp_path):
     scores = json.loads(result.stdout)["scores"]
     assert {row["detector"] for row in scores} >= {"tapjax", "upward z-score"}
     assert analysis("validate-detector", "--seeds=0").returncode == 2
+
+
+def test_alpha_needs_architectures(tmp_path):
+    source = foreign(tmp_path / "a.npz", stable_rank=None)
+    import_arrays(source, tmp_path / "run")
+    result = analysis("alpha", tmp_path / "run", f"--out={tmp_path / 'out'}")
+    assert result.returncode == 2 and "0 architectures" in result.stderr
+    result = analysis("predictor", tmp_path / "run", f"--out={tmp_path / 'out'}")
+    assert result.returncode == 2 and "structure's 'depth'" in result.stderr
+
+
+def test_alpha_and_predictor_of_a_small_calibration(tmp_path):
+    for i, name in enumerate(("mlp_wide", "mlp_narrow", "mlp_medium", "cnn_deep", "cnn_shallow")):
+        d = collapse_and_recovery(T) * (1 + 0.1 * i)
+        sizes = {"depth": i + 1.0, "width": 8.0 * (5 - i), "num_params": 100.0 + i}
+        sizes |= {"connectivity": 3.0 + i, "min_width": 8.0, "max_width": 64.0}
+        source = foreign(
+            tmp_path / f"{name}.npz",
+            stable_rank=None,
+            participation_ratio=np.stack([d, d, d], -1),
+            arch_name=name,
+            **{f"arch_{key}": value for key, value in sizes.items()},
+        )
+        import_arrays(source, tmp_path / "runs" / name)
+    result = analysis("alpha", tmp_path / "runs", f"--out={tmp_path / 'alpha'}", "--json")
+    assert result.returncode == 0, result.stderr
+    assert json.loads(result.stdout)["architectures"] == 5
+    names = {p.name for p in (tmp_path / "alpha").iterdir()}
+    assert {"alpha_summary.csv", "alpha_models.json", "phase1_report.md"} <= names
+    result = analysis("predictor", tmp_path / "runs", f"--out={tmp_path / 'out'}", "--json")
+    assert result.returncode == 0, result.stderr
+    assert len(json.loads(result.stdout)["examples"]) == 5 * 10
+    assert (tmp_path / "out" / "predictor.png").exists()

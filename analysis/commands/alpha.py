@@ -1,0 +1,123 @@
+"""`alpha`: is the rate of the TAP equation a function of the architecture?"""
+
+from pathlib import Path
+
+import pandas as pd
+from tqdm import tqdm
+
+from analysis import alpha, figures
+from analysis.commands.jumps import MEAN, jumps_of_run
+from analysis.commands.output import plain, write_results
+from analysis.io import RunError, find_runs, open_run
+from analysis.layout import write_json
+from analysis.tap import fit_run, fit_table
+
+CURVES = ("tap_compression", "tap")
+
+
+def add_arguments(parser) -> None:
+    """The command's own flags."""
+    parser.add_argument("--out", type=Path, default=Path("out/alpha"), help="for the results")
+    parser.add_argument("--metric", help="dimensionality; each run's own by default")
+    parser.add_argument("--model", choices=CURVES, default=CURVES[0], help="curve that alpha is of")
+
+
+def run(args):
+    """Carry out the parsed command."""
+    return fit_alpha(args.runs, args.out, args.partial, args.metric, args.model)
+
+
+def fit_alpha(paths, out: Path, partial: bool, metric: str | None, model: str):
+    """Fit alpha to every curve and regress it on the architecture.
+
+    Args:
+      paths: run directories or folders of them.
+      out: folder for alpha_summary.csv, alpha_models.json, figures and phase1_report.md.
+      partial: read unfinished runs too.
+      metric: dimensionality; each run's own by default.
+      model: `tap_compression` or `tap`.
+
+    Returns:
+      (JSON result, table to print).
+
+    Raises:
+      RunError: fewer than 5 architectures with an identified alpha.
+    """
+    runs = [open_run(path, partial) for path in find_runs(paths)]
+    rows, refused = [], []
+    for run in tqdm(runs, desc="fitting", unit="run", disable=None):
+        try:
+            rows += [_facts(run, metric) | row for row in fit_run(run, metric, (model,))[0]]
+        except RunError as error:
+            refused.append(str(error))
+    fits = fit_table(rows) if rows else pd.DataFrame({"identified": [], "alpha": []})
+    known = fits["identified"].sum()
+    table = alpha.by_architecture(fits) if known else fits
+    if len(table) < 5:
+        raise RunError(
+            f"alpha is identified in {known} of {len(fits)} curves, of {len(table)} architectures; "
+            "a regression needs at least 5"
+        )
+    forms, shares = alpha.regress(table), alpha.variance_shares(fits)
+    result = {
+        "command": "alpha",
+        "model": model,
+        "curves": len(fits),
+        "identified": int(known),
+        "architectures": len(table),
+        "forms": plain(forms),
+        "variance_shares_of_ln_alpha": shares,
+        "refused": refused,
+    }
+    out.mkdir(parents=True, exist_ok=True)
+    write_results(out, "alpha_summary", result, fits.set_index("architecture"))
+    write_json(
+        out / "alpha_models.json", result | {"table": plain(table.reset_index().to_dict("records"))}
+    )
+    figures.alpha_relationships(fits, table, out / "alpha_relationships.png")
+    if fits["data"].nunique() > 1:
+        figures.alpha_consistency(fits, out / "alpha_consistency.png")
+    shown = pd.DataFrame(forms).drop(columns="coefficients").set_index("form")
+    (out / "phase1_report.md").write_text(_report(result, fits, shown))
+    return result, shown
+
+
+def _facts(run, metric):
+    structure = run.model["structure"]
+    missing = [name for name in ("family", *alpha.SIZES, "num_params") if name not in structure]
+    if missing:
+        raise RunError(f"{run.path}: model.json does not hold the structure's {missing[0]!r}")
+    jumps = [row for row in jumps_of_run(run, metric) if row["layer"] == MEAN]
+    accuracy = run.array("eval", "accuracy")[:, -1].mean() if run.has("eval", "accuracy") else None
+    return structure | {"jumps_a_seed": len(jumps) / len(run.seeds), "test_accuracy": accuracy}
+
+
+def _report(result, fits, forms):
+    shares = result["variance_shares_of_ln_alpha"]
+    variance = "One curve an architecture: its variance cannot be told from that of seeds."
+    if shares:
+        variance = (
+            f"Variance of ln alpha: {shares['architecture']:.0%} between architectures, "
+            f"{shares['data']:.0%} between data sets of one architecture, {shares['seed']:.0%} "
+            "between seeds of one cell."
+        )
+    lines = [
+        "# Phase 1: alpha",
+        "",
+        f"{result['curves']} curves of {fits['architecture'].nunique()} architectures on "
+        f"{', '.join(sorted(set(fits['data'])))}, fitted by {result['model']}: median R2 "
+        f"{fits['r2'].median():.3f}, above .8 in {(fits['r2'] > 0.8).mean():.0%}. Alpha is "
+        f"identified in {result['identified']} curves, of {result['architectures']} "
+        "architectures; only these enter below.",
+        "",
+        "alpha = f(architecture), R2 of ln alpha; only the held-out score counts:",
+        "",
+        "| form | n | in sample | held out |",
+        "|---|---|---|---|",
+    ]
+    lines += [
+        f"| {row.Index} | {row.n} | {row.r2_in_sample:.2f} | {row.r2_loao:.2f} |"
+        for row in forms.itertuples()
+    ]
+    jumps = fits.groupby("run")["jumps_a_seed"].first().mean()
+    return "\n".join([*lines, "", variance, "", f"Jumps of D: {jumps:.2f} a run and seed.", ""])
