@@ -27,7 +27,9 @@ def run(args):
     return fit_alpha(args.runs, args.out, args.partial, args.metric, args.model)
 
 
-def fit_alpha(paths, out: Path, partial: bool, metric: str | None, model: str):
+def fit_alpha(
+    paths, out: Path, partial: bool = False, metric: str | None = None, model: str = CURVES[0]
+):
     """Fit alpha to every curve and regress it on the architecture.
 
     Args:

@@ -25,7 +25,7 @@ def run(args):
     return evaluate(args.runs, args.out, args.partial, args.metric)
 
 
-def evaluate(paths, out: Path, partial: bool, metric: str | None = None):
+def evaluate(paths, out: Path, partial: bool = False, metric: str | None = None):
     """Score every predictor, leaving out one architecture at a time.
 
     Args:
