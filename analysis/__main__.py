@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import sys
 
 import pandas as pd
@@ -44,21 +45,27 @@ def main() -> int:
     args = parser().parse_args()
     try:
         result, table = (READERS | OTHERS)[args.command][0].run(args)
+        _print(args, result, table)
     except RunError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except BrokenPipeError:
+        # The reader, such as `head`, has seen enough: nothing may be printed at exit either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    return 0
+
+
+def _print(args, result, table):
     for line in result.get("refused", ()):
         print(f"not fitted: {line}", file=sys.stderr)
     if args.json:
-        print(json.dumps(result, allow_nan=False))
-    else:
-        with pd.option_context("display.width", 160, "display.max_columns", 30):
-            print(table.to_string(float_format=lambda v: f"{v:.3g}", na_rep="-"))
-        if args.out:
-            print(f"written to {args.out}")
-    return 0
+        print(json.dumps(result, allow_nan=False), flush=True)
+        return
+    with pd.option_context("display.width", 160, "display.max_columns", 30):
+        print(table.to_string(float_format=lambda v: f"{v:.3g}", na_rep="-"))
+    if args.out:
+        print(f"written to {args.out}", flush=True)
 
 
 if __name__ == "__main__":

@@ -71,6 +71,7 @@ def regress(table: pd.DataFrame) -> list[dict]:
 
     Returns:
       One row a form: n, R2 of ln alpha in sample and held out (`r2_loao`), and coefficients.
+      The linear forms are fitted to alpha itself, so even in sample theirs may be negative.
     """
     families = sorted(set(table["family"]))
     observed = table["ln_alpha"].to_numpy()

@@ -8,6 +8,7 @@ matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.ticker import NullFormatter, StrMethodFormatter
 
 from analysis.io import Run
 
@@ -142,7 +143,11 @@ def alpha_relationships(fits, table, out: Path) -> Path:
         strict=False,
     ):
         for i, (family, rows) in enumerate(table.groupby("family")):
-            axes.loglog(rows[name], rows["alpha"], "o", ms=4, color=f"C{i}", label=family)
+            axes.loglog(
+                rows[name], rows["alpha"], "o", ms=4, color=f"C{i}", label=family, alpha=0.8
+            )
+        axes.xaxis.set_minor_formatter(NullFormatter())
+        axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
         axes.set_xlabel(label)
         axes.set_ylabel("alpha (per integrated gradient norm)")
         axes.grid(alpha=0.25, which="both")
@@ -221,7 +226,13 @@ def prediction_scores(table, out: Path) -> Path:
         axes.set_ylim(-1.05, 1.05)
         axes.grid(axis="y", alpha=0.25)
     panels[0, 0].set_ylabel("R2 of D(t), held-out architecture (clipped at -1)")
-    panels[0, -1].legend(fontsize=7, loc="lower left")
+    figure.legend(
+        *panels[0, 0].get_legend_handles_labels(),
+        fontsize=8,
+        ncols=4,
+        frameon=False,
+        loc="outside lower center",
+    )
     return _save(figure, out)
 
 
