@@ -7,7 +7,17 @@ import sys
 
 import pandas as pd
 
-from analysis.commands import alpha, detector, forecast, importing, jumps, predictor, summary, tap
+from analysis.commands import (
+    alpha,
+    detector,
+    forecast,
+    importing,
+    jumps,
+    monitor,
+    predictor,
+    summary,
+    tap,
+)
 from analysis.io import RunError
 
 # Name -> (module, help); those in the first table read runs.
@@ -16,6 +26,7 @@ READERS = {
     "tap": (tap, "fit models of D(t)"),
     "alpha": (alpha, "is alpha a function of the architecture?"),
     "jumps": (jumps, "list the jumps of D and of every layer"),
+    "monitor": (monitor, "what the live monitor would have said of runs"),
     "predictor": (predictor, "how well D(t) can be predicted before training"),
 }
 OTHERS = {

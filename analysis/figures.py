@@ -266,6 +266,39 @@ def forecast(table, title: str, metric: str, extrapolating: bool, out: Path) -> 
     return _save(figure, out)
 
 
+def monitored(state: dict, title: str, out: Path) -> Path:
+    """What a monitor saw: D with jumps and warnings, loss and gradient norm.
+
+    Args:
+      state: from `monitor.Monitor.state`.
+      title: of the figure.
+      out: PNG to write.
+
+    Returns:
+      The path written.
+    """
+    history = state["history"]
+    figure, panels = plt.subplots(3, 1, figsize=(7, 7), sharex=True, layout="constrained")
+    labels = {"d": "D (mean over hidden layers)", "loss": "loss", "grad_norm": "gradient norm"}
+    for axes, (name, label) in zip(panels, labels.items(), strict=True):
+        axes.plot(history["step"], history[name], color="k", lw=0.9)
+        axes.set_ylabel(label)
+        axes.grid(alpha=0.25)
+    for axes in panels[1:]:
+        axes.set_yscale("log")
+    for i, jump in enumerate(state["jumps"]):
+        label = "jump" if i == 0 else None
+        panels[0].axvline(jump["step"], color="C3", ls="--", lw=1, label=label)
+    for i, warning in enumerate(state["warnings"]):
+        colour = f"C{i % 10}"
+        panels[0].axvline(warning["step"], color=colour, lw=1.5, label=warning["kind"])
+    if state["jumps"] or state["warnings"]:
+        panels[0].legend(fontsize=8)
+    panels[0].set_title(title, fontsize=10)
+    panels[-1].set_xlabel("training step")
+    return _save(figure, out)
+
+
 def _synthetic(run):
     return " (SYNTHETIC)" if run.model.get("synthetic") else ""
 

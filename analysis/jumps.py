@@ -127,5 +127,5 @@ def _scan(change, score, wandering, near_change, near_score, _, steps):
         sharp = sign * near_change[at] >= SHARPNESS * abs(change[peak])
         if near_excess >= 1 and sharp:
             value = float(min(excess[peak], near_excess))
-            found.append(Jump(at, int(steps[at]), float(change[peak]), value))
+            found.append(Jump(int(at), int(steps[at]), float(change[peak]), value))
         boundary = peak + REFRACTORY

@@ -175,3 +175,16 @@ def test_alpha_and_predictor_of_a_small_calibration(tmp_path):
     assert result.returncode == 0, result.stderr
     assert len(json.loads(result.stdout)["examples"]) == 5 * 10
     assert (tmp_path / "out" / "predictor.png").exists()
+
+
+def test_monitor_replays_runs(tmp_path):
+    t = np.arange(0, 1501, 5.0)
+    d = 5 * collapse_and_recovery(t)
+    write_run(tmp_path / "a", np.stack([d, np.where(t > 1000, 0.3 * d, d)]))
+    result = analysis("monitor", tmp_path / "a", f"--out={tmp_path / 'out'}", "--json")
+    assert result.returncode == 0, result.stderr
+    found = json.loads(result.stdout)
+    assert found["curves"] == 2 and found["warnings_by_kind"] == {"collapse": 1}
+    assert [warning["seed"] for warning in found["warnings"]] == [1]
+    folder = tmp_path / "out" / "a" / "seed_1"
+    assert {p.name for p in folder.iterdir()} == {"monitor_state.json", "monitor_visualization.png"}
