@@ -184,7 +184,8 @@ def test_monitor_replays_runs(tmp_path):
     result = analysis("monitor", tmp_path / "a", f"--out={tmp_path / 'out'}", "--json")
     assert result.returncode == 0, result.stderr
     found = json.loads(result.stdout)
-    assert found["curves"] == 2 and found["warnings_by_kind"] == {"collapse": 1}
-    assert [warning["seed"] for warning in found["warnings"]] == [1]
+    assert found["curves"] == 2 and found["curves_with_a_warning"] == 1
+    assert found["warnings_by_kind"]["collapse"] == 1
+    assert {warning["seed"] for warning in found["warnings"]} == {1}
     folder = tmp_path / "out" / "a" / "seed_1"
     assert {p.name for p in folder.iterdir()} == {"monitor_state.json", "monitor_visualization.png"}
