@@ -17,21 +17,18 @@ SIZES = ("depth", "width", "connectivity")
 
 
 class Form(NamedTuple):
-    """A form of alpha = f(architecture): inputs of a least-squares fit, and whether of ln alpha."""
+    """A form of alpha = f(architecture): scaling of the sizes, whether of ln alpha, by family."""
 
-    inputs: Callable
+    scale: Callable
     logarithm: bool
-
-
-def _sizes(table):
-    return table[list(SIZES)].to_numpy(float)
+    by_family: bool = False
 
 
 FORMS = {
-    "linear": Form(_sizes, False),
-    "log_linear": Form(lambda table: np.log1p(_sizes(table)), False),
-    "power_law": Form(lambda table: np.log(_sizes(table)), True),
-    "power_law_by_family": Form(lambda table: np.log(_sizes(table)), True),
+    "linear": Form(lambda sizes: sizes, False),
+    "log_linear": Form(np.log1p, False),
+    "power_law": Form(np.log, True),
+    "power_law_by_family": Form(np.log, True, by_family=True),
 }
 
 
@@ -56,13 +53,6 @@ def by_architecture(fits: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def _design(name, table, families):
-    columns = [np.ones(len(table)), *FORMS[name].inputs(table).T]
-    if name.endswith("by_family"):
-        columns += [(table["family"] == f).to_numpy(float) for f in families[1:]]
-    return np.stack(columns, 1)
-
-
 def regress(table: pd.DataFrame) -> list[dict]:
     """Every form of alpha = f(architecture), in sample and leaving out one architecture at a time.
 
@@ -73,39 +63,52 @@ def regress(table: pd.DataFrame) -> list[dict]:
       One row a form: n, R2 of ln alpha in sample and held out (`r2_loao`), and coefficients.
       The linear forms are fitted to alpha itself, so even in sample theirs may be negative.
     """
-    families = sorted(set(table["family"]))
     observed = table["ln_alpha"].to_numpy()
-    least = np.exp(observed).min() / 2  # where a linear form predicts a negative rate
+    everything = np.arange(len(table))
     rows = []
     for name, form in FORMS.items():
-        if name.endswith("by_family") and len(families) < 2:
+        if form.by_family and table["family"].nunique() < 2:
             continue
-        x = _design(name, table, families)
-        target = observed if form.logarithm else np.exp(observed)
-
-        def predict(train, test, x=x, target=target, form=form):
-            coefficients = np.linalg.lstsq(x[train], target[train], rcond=None)[0]
-            made = x[test] @ coefficients
-            return made if form.logarithm else np.log(np.maximum(made, least))
-
-        everything = np.arange(len(x))
-        held_out = np.array([predict(everything != i, [i])[0] for i in everything])
-        coefficients = np.linalg.lstsq(x, target, rcond=None)[0]
-        names = ["intercept", *SIZES, *(f"family_{f}" for f in families[1:])]
+        inputs = _inputs(form, table)
+        x = inputs.to_numpy()
+        coefficients, in_sample = _fit(form, x, observed, everything)
+        held_out = [_fit(form, x, observed, everything != i)[1][i] for i in everything]
         rows.append(
             {
                 "form": name,
                 "n": len(x),
-                "r2_in_sample": r2(observed, predict(everything, everything)),
-                "r2_loao": r2(observed, held_out),
-                "coefficients": dict(zip(names, coefficients.tolist(), strict=False)),
+                "r2_in_sample": r2(observed, in_sample),
+                "r2_loao": r2(observed, np.array(held_out)),
+                "coefficients": dict(zip(inputs.columns, coefficients.tolist(), strict=True)),
             }
         )
     return rows
 
 
+def _inputs(form, table):
+    inputs = form.scale(table[list(SIZES)].astype(float))
+    inputs.insert(0, "intercept", 1.0)
+    if form.by_family:
+        for family in sorted(set(table["family"]))[1:]:
+            inputs[f"family_{family}"] = (table["family"] == family).astype(float)
+    return inputs
+
+
+def _fit(form, x, ln_alpha, train):
+    """Least-squares coefficients from the rows `train`, and ln alpha predicted for every row."""
+    target = ln_alpha if form.logarithm else np.exp(ln_alpha)
+    coefficients = np.linalg.lstsq(x[train], target[train], rcond=None)[0]
+    made = x @ coefficients
+    # Where a linear form predicts a negative rate: half the least that it has seen.
+    least = np.exp(ln_alpha[train]).min() / 2
+    return coefficients, made if form.logarithm else np.log(np.maximum(made, least))
+
+
 def variance_shares(fits: pd.DataFrame) -> dict[str, float] | None:
     """Nested shares of the variance of ln alpha over identified curves.
+
+    Not corrected for the number of seeds: with few of them part of their share counts as the
+    architecture's.
 
     Args:
       fits: as for `by_architecture`.

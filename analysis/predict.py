@@ -174,6 +174,7 @@ def fit(examples: Sequence[Example], predictor: str, use_init: bool):
         at = ((inputs(structure, data, log_d0) - centre) / spread)[None]
         predicted = [model(at) for model in models]
         curve_G = mean_G + np.mean([score for score, _ in predicted], 0) @ basis
+        # Of the predictors only the Gaussian process, first in the ensemble, has a deviation.
         variance = np.square(predicted[0][1]) @ np.square(basis) + np.square(left_over_G)
         return Forecast(curve_G + (log_d0 if use_init else 0.0), np.sqrt(variance))
 

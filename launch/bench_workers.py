@@ -151,7 +151,8 @@ def probe_matrices():
     u, _ = np.linalg.qr(rng.standard_normal((320, 64)))
     steep = (u * np.logspace(0, -7, 64)) @ np.linalg.qr(rng.standard_normal((64, 64)))[0]
     shifted = rng.standard_normal((320, 64)) + 300
-    for a in (rank_8, steep, shifted, 1e-22 * shifted, 1e18 * steep):
+    constant = np.ones((512, 512))
+    for a in (rank_8, constant, steep, shifted, 1e-22 * shifted, 1e18 * steep):
         yield a.astype(np.float32)
 
 

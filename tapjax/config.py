@@ -11,6 +11,14 @@ from ml_collections import ConfigDict
 from analysis.architectures import ZOO, parse_architecture
 
 FAMILIES = ("tap",)
+# What the probe measures of a spectrum, in the order of `probes.spectral_metrics`.
+DIMENSIONS = (
+    "stable_rank",
+    "participation_ratio",
+    "effective_rank_90",
+    "nuclear_norm_ratio",
+    "covariance_participation_ratio",
+)
 # What a field may hold. Names open to the user's own code also take `package.module:function`.
 CHOICES = {
     "family": FAMILIES,
@@ -22,13 +30,7 @@ CHOICES = {
     "optimizer.name": ("adam", "adamw", "sgd", "momentum", "rmsprop"),
     "optimizer.schedule": ("constant", "cosine", "linear"),
     "probe.tokens": ("rows", "mean", "legacy"),
-    "probe.dimension": (
-        "stable_rank",
-        "participation_ratio",
-        "effective_rank_90",
-        "nuclear_norm_ratio",
-        "covariance_participation_ratio",
-    ),
+    "probe.dimension": DIMENSIONS,
 }
 OPEN = ("loss", "rule.name", "model.name", "data.name", "probe.extra")
 AT_LEAST_ONE = ("steps", "scalar_bin", "data.batch_size", "probe.every", "probe.size", "probe.rows")

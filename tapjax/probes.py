@@ -7,19 +7,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from tapjax.config import DIMENSIONS
 from tapjax.forward import examples_at_once, in_parts
 from tapjax.sampling import normalise
 from tapjax.spectra import spectra
 from tapjax.types import DeviceData, TrainState
 
 ENERGY = 0.9
-SPECTRAL_METRICS = (
-    "stable_rank",
-    "participation_ratio",
-    "effective_rank_90",
-    "nuclear_norm_ratio",
-    "covariance_participation_ratio",
-)
 
 
 def spectral_metrics(s_R):
@@ -34,7 +28,7 @@ def spectral_metrics(s_R):
       s_R: singular values, largest first.
 
     Returns:
-      One scalar for each of `SPECTRAL_METRICS`.
+      One scalar for each of `DIMENSIONS`.
     """
     top = s_R[0]
     s = s_R / jnp.where(top == 0, 1.0, top)  # so that neither squares nor sums over- or underflow
@@ -50,7 +44,7 @@ def spectral_metrics(s_R):
         nuclear,
         energy**2 / jnp.where(energy == 0, 1.0, (s**4).sum()),
     )
-    return dict(zip(SPECTRAL_METRICS, values, strict=True))
+    return dict(zip(DIMENSIONS, values, strict=True))
 
 
 def pooled(h, tokens: str):

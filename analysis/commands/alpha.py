@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
@@ -9,6 +10,7 @@ from analysis import alpha, figures
 from analysis.commands.jumps import MEAN, jumps_of_run
 from analysis.commands.output import plain, write_results
 from analysis.io import RunError, find_runs, open_run
+from analysis.jumps import LEAST_LENGTH
 from analysis.layout import write_json
 from analysis.tap import fit_run, fit_table
 
@@ -52,9 +54,10 @@ def fit_alpha(
             rows += [_facts(run, metric) | row for row in fit_run(run, metric, (model,))[0]]
         except RunError as error:
             refused.append(str(error))
-    fits = fit_table(rows) if rows else pd.DataFrame({"identified": [], "alpha": []})
-    known = fits["identified"].sum()
-    table = alpha.by_architecture(fits) if known else fits
+    if not rows:
+        raise RunError("no run could be fitted: " + "; ".join(refused))
+    fits = fit_table(rows)
+    known, table = fits["identified"].sum(), alpha.by_architecture(fits)
     if len(table) < 5:
         raise RunError(
             f"alpha is identified in {known} of {len(fits)} curves, of {len(table)} architectures; "
@@ -89,9 +92,12 @@ def _facts(run, metric):
     missing = [name for name in ("family", *alpha.SIZES, "num_params") if name not in structure]
     if missing:
         raise RunError(f"{run.path}: model.json does not hold the structure's {missing[0]!r}")
-    jumps = [row for row in jumps_of_run(run, metric) if row["layer"] == MEAN]
+    jumps = None
+    if len(run.steps("probe")) >= LEAST_LENGTH:
+        found = [row for row in jumps_of_run(run, metric) if row["layer"] == MEAN]
+        jumps = len(found) / len(run.seeds)
     accuracy = run.array("eval", "accuracy")[:, -1].mean() if run.has("eval", "accuracy") else None
-    return structure | {"jumps_a_seed": len(jumps) / len(run.seeds), "test_accuracy": accuracy}
+    return structure | {"jumps_a_seed": jumps, "test_accuracy": accuracy}
 
 
 def _report(result, fits, forms):
@@ -121,5 +127,8 @@ def _report(result, fits, forms):
         f"| {row.Index} | {row.n} | {row.r2_in_sample:.2f} | {row.r2_loao:.2f} |"
         for row in forms.itertuples()
     ]
-    jumps = fits.groupby("run")["jumps_a_seed"].first().mean()
-    return "\n".join([*lines, "", variance, "", f"Jumps of D: {jumps:.2f} a run and seed.", ""])
+    lines += ["", variance, ""]
+    jumps = fits.groupby("run")["jumps_a_seed"].first().astype(float).mean()
+    if np.isfinite(jumps):
+        lines += [f"Jumps of D: {jumps:.2f} a run and seed.", ""]
+    return "\n".join(lines)

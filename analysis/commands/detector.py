@@ -1,5 +1,6 @@
 """`validate-detector`: how far to trust a jump detector."""
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -54,6 +55,7 @@ def detectors() -> dict[str, Callable]:
     try:
         import ruptures
     except ImportError:
+        print("PELT is left out: pip install 'tapjax[jumps]'", file=sys.stderr)
         return table
     return table | {"PELT": lambda series: _pelt(ruptures, series)}
 

@@ -148,7 +148,7 @@ def test_alpha_needs_architectures(tmp_path):
     source = foreign(tmp_path / "a.npz", stable_rank=None)
     import_arrays(source, tmp_path / "run")
     result = analysis("alpha", tmp_path / "run", f"--out={tmp_path / 'out'}")
-    assert result.returncode == 2 and "0 architectures" in result.stderr
+    assert result.returncode == 2 and "no run could be fitted" in result.stderr
     result = analysis("predictor", tmp_path / "run", f"--out={tmp_path / 'out'}")
     assert result.returncode == 2 and "structure's 'depth'" in result.stderr
 

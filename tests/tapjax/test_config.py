@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 
 from configs import common
@@ -7,7 +8,7 @@ from tapjax.blocks import OVER_SEEDS
 from tapjax.experiments import RECIPES
 from tapjax.losses import LOSSES
 from tapjax.optimizers import OPTIMIZERS, SCHEDULES
-from tapjax.probes import SPECTRAL_METRICS
+from tapjax.probes import spectral_metrics
 from tapjax.rules import RULES
 
 TABLES = {
@@ -17,7 +18,7 @@ TABLES = {
     "rule.name": RULES,
     "optimizer.name": OPTIMIZERS,
     "optimizer.schedule": SCHEDULES,
-    "probe.dimension": dict.fromkeys(SPECTRAL_METRICS),
+    "probe.dimension": spectral_metrics(np.ones(3, np.float32)),
 }
 
 

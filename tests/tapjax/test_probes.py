@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from tapjax import probes
+from tapjax.config import DIMENSIONS
 
 STANDARD = 2e-6  # accepted relative error against float64
 
@@ -60,7 +61,7 @@ def test_centred_metrics_are_those_of_the_centred_matrix():
 @pytest.mark.parametrize("n", [1, 2, 7, 64])
 def test_identity_of_size_n_has_dimension_n(n):
     measured = probes.layer_dimensions(jnp.eye(n), centred=False)
-    for metric in set(probes.SPECTRAL_METRICS) - {"effective_rank_90"}:
+    for metric in set(DIMENSIONS) - {"effective_rank_90"}:
         np.testing.assert_allclose(measured[metric], n, rtol=1e-6)
     assert measured["effective_rank_90"] == np.ceil(0.9 * n)
 
