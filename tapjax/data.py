@@ -1,4 +1,5 @@
-"""Data sets as NumPy arrays: embedded digits, prepared TFDS folders, or an .npz of your own.
+"""Data sets as NumPy arrays: embedded digits, synthetic tasks, prepared TFDS folders, or an .npz
+of your own.
 
 Nothing here imports JAX. Images are decoded once and kept as .npy files with a sha256 in the
 cache folder (see cache.py).
@@ -17,6 +18,7 @@ from typing import NamedTuple
 import numpy as np
 
 from tapjax.cache import CacheError, decoded_once
+from tapjax.tasks import is_task, modular_addition
 
 # Mean and standard deviation of each channel, for values scaled to [0, 1].
 NORMALISATION = {
@@ -57,9 +59,9 @@ def load_arrays(name: str, train_size: int = 0, test_size: int = 0) -> Arrays:
     """Load a data set by name or path.
 
     Args:
-      name: `digits`, the name of a prepared TFDS data set, or a path ending in `.npz` with
-        arrays `x`, `y` and optionally `x_test`, `y_test` (otherwise every fifth example of each
-        class is held out).
+      name: `digits`; `modular:p=59,train=50` (see tasks.py); the name of a prepared TFDS data set;
+        or a path ending in `.npz` with arrays `x`, `y` and optionally `x_test`, `y_test`
+        (otherwise every fifth example of each class is held out).
       train_size: size of a fixed stratified subset of the training split; 0 for all.
       test_size: likewise for the test split.
 
@@ -73,6 +75,8 @@ def load_arrays(name: str, train_size: int = 0, test_size: int = 0) -> Arrays:
         raw = _read_npz(Path(name))
     elif name == "digits":
         raw = _read_digits()
+    elif is_task(name):
+        raw = _read_task(name)
     else:
         raw = _read_tfds(name)
     x, y, x_test, y_test = raw
@@ -131,6 +135,8 @@ def _subset(x, y, size, field, name):
 
 
 def _normalisation(name, x):
+    if is_task(name):  # one-hot operands go in as they are
+        return np.zeros(1, np.float32), np.ones(1, np.float32)
     if name in NORMALISATION:
         top = 16.0 if name == "digits" else 255.0
         mean, std = (top * np.asarray(c) for c in NORMALISATION[name])
@@ -157,6 +163,13 @@ def _read_digits():
 
     # Importing scikit-learn takes a second, longer than everything else about a small run.
     return _cached(f"digits-{metadata.version('scikit-learn')}", decode)
+
+
+def _read_task(name):
+    try:
+        return modular_addition(name)
+    except ValueError as error:
+        raise DataError(f"data.name: {error}") from error
 
 
 def _read_npz(path: Path):

@@ -10,6 +10,7 @@ from analysis.layout import SCHEMA
 from tapjax import config
 from tapjax.data import digests
 from tapjax.probes import weight_names
+from tapjax.tasks import is_task
 
 PACKAGES = ("tapjax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "scipy")
 
@@ -99,5 +100,5 @@ def _describe_model(cfg, recipe, params_like):
         "dimension": cfg.probe.dimension,
         "dimension_is": f"mean of {cfg.probe.dimension} over all layers but the head",
         "weight_names": weight_names(single),
-        "synthetic": False,
+        "synthetic": is_task(cfg.data.name),
     }

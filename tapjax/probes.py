@@ -14,6 +14,7 @@ from tapjax.spectra import spectra
 from tapjax.types import DeviceData, TrainState
 
 ENERGY = 0.9
+BINS = 10
 
 
 def spectral_metrics(s_R):
@@ -113,6 +114,23 @@ def weight_names(params) -> list[str]:
     return [jax.tree_util.keystr(p, simple=True, separator="/") for p, w in leaves if w.ndim > 1]
 
 
+def calibration(logits_PxC, correct_P):
+    """How sure a classifier is, and how far that is from how often it is right.
+
+    Args:
+      logits_PxC: of each example and class.
+      correct_P: 1 where the most probable class is the right one, else 0.
+
+    Returns:
+      `confidence`, the mean largest probability, and `ece`, the expected calibration error over
+      ten equal bins of it, the last one closed (Guo et al. 2017, eq. 3).
+    """
+    confidence_P = jax.nn.softmax(logits_PxC).max(-1)
+    bin_P = jnp.clip((confidence_P * BINS).astype(jnp.int32), 0, BINS - 1)
+    gap_B = jnp.zeros(BINS).at[bin_P].add(correct_P - confidence_P)
+    return {"confidence": confidence_P.mean(), "ece": jnp.abs(gap_B).sum() / len(correct_P)}
+
+
 def make_probe(model, loss, classes: int, tokens="rows", rows=2048, centred=True):
     """The standard measurement of a training network.
 
@@ -126,8 +144,9 @@ def make_probe(model, loss, classes: int, tokens="rows", rows=2048, centred=True
 
     Returns:
       `probe(state, data) -> dict`: every dimensionality `[L]` (head last), `loss`, `accuracy`,
-      `class_accuracy [C]` (not-a-number for a class without probe examples) and
-      `weight_norm [W]`, the Frobenius norms of the matrices that `weight_names` lists.
+      `confidence` and `ece` (see `calibration`), `class_accuracy [C]` (not-a-number for a class
+      without probe examples) and `weight_norm [W]`, the Frobenius norms of the matrices that
+      `weight_names` lists.
     """
 
     def probe(state: TrainState, data: DeviceData):
@@ -148,6 +167,7 @@ def make_probe(model, loss, classes: int, tokens="rows", rows=2048, centred=True
             **jax.tree.map(lambda *values: jnp.stack(values), *layers),
             "loss": loss(logits_PxC, y_P).mean(),
             "accuracy": correct_P.mean(),
+            **calibration(logits_PxC, correct_P),
             "class_accuracy": correct_P @ member_PxC / member_PxC.sum(0),
             "weight_norm": jnp.sqrt(jnp.stack([jnp.vdot(w, w) for w in weights])),
         }

@@ -1,0 +1,37 @@
+"""Addition modulo 59, learned by heart long before it is learned: a capability that emerges late.
+
+    python -m launch.run --config=configs/tap/grokking.py --workdir=runs/grokking_mlp
+    python -m launch.run --config=configs/tap/grokking.py:arch=transformer:depth=1,width=64,heads=4 \
+        --workdir=runs/grokking_transformer
+
+Two CPU cores, 10 seeds: MINUTES.
+
+Arguments: `arch` (one of `PROTOCOLS`), `seeds` (how many), `easy` (half of the pairs, a higher
+rate and 1000 steps, in which the transformer learns the task), `quick`.
+"""
+
+from configs import common
+
+MLP, TRANSFORMER = "mlp:depth=1,width=256", "transformer:depth=1,width=64,heads=4"
+# Per cent of all pairs to train on, learning rate, steps.
+PROTOCOLS = {
+    MLP: (40, 2e-3, 10_000),
+    TRANSFORMER: (25, 1e-3, 5_000),
+}
+EASY = (50, 2e-3, 1000)
+
+
+def get_config(arg=""):
+    """AdamW with weight decay 1, batch 512, measured every 10 steps."""
+    args = common.parse_arg(arg, arch=MLP, seeds=10, easy=False, quick=False)
+    if args.arch not in PROTOCOLS:
+        raise ValueError(f"config argument arch={args.arch!r} is not one of {list(PROTOCOLS)}")
+    train, lr, steps = EASY if args.easy else PROTOCOLS[args.arch]
+    config = common.base(family="tap", seeds=tuple(range(args.seeds)), steps=steps)
+    config.data.name = f"modular:p=59,train={train}"
+    config.data.batch_size = 512
+    config.model.name = args.arch
+    config.optimizer.update({"name": "adamw", "lr": lr, "b2": 0.98, "weight_decay": 1.0})
+    config.probe.update({"every": 10, "centred": False})
+    config.eval_every = 0
+    return common.quick(config) if args.quick else config
