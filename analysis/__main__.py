@@ -10,6 +10,7 @@ import pandas as pd
 from analysis.commands import (
     alpha,
     detector,
+    emergence,
     forecast,
     importing,
     jumps,
@@ -27,6 +28,7 @@ READERS = {
     "alpha": (alpha, "is alpha a function of the architecture?"),
     "jumps": (jumps, "list the jumps of D and of every layer"),
     "monitor": (monitor, "what the live monitor would have said of runs"),
+    "emergence": (emergence, "does D move before capabilities do?"),
     "predictor": (predictor, "how well D(t) can be predicted before training"),
 }
 OTHERS = {

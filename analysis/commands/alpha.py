@@ -6,9 +6,10 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from analysis import alpha, figures
+from analysis import alpha
 from analysis.commands.jumps import MEAN, jumps_of_run
 from analysis.commands.output import plain, write_results
+from analysis.figures.alpha import alpha_consistency, alpha_relationships
 from analysis.io import RunError, find_runs, open_run
 from analysis.jumps import LEAST_LENGTH
 from analysis.layout import write_json
@@ -79,9 +80,9 @@ def fit_alpha(
     write_json(
         out / "alpha_models.json", result | {"table": plain(table.reset_index().to_dict("records"))}
     )
-    figures.alpha_relationships(fits, table, out / "alpha_relationships.png")
+    alpha_relationships(fits, table, out / "alpha_relationships.png")
     if fits["data"].nunique() > 1:
-        figures.alpha_consistency(fits, out / "alpha_consistency.png")
+        alpha_consistency(fits, out / "alpha_consistency.png")
     shown = pd.DataFrame(forms).drop(columns="coefficients").set_index("form")
     (out / "phase1_report.md").write_text(_report(result, fits, shown))
     return result, shown

@@ -6,9 +6,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from analysis import figures, predict
+from analysis import predict
 from analysis.architectures import parse_architecture, structure
 from analysis.commands.output import plain, write_results
+from analysis.figures.prediction import forecast as draw_forecast
 from analysis.io import RunError
 
 
@@ -89,5 +90,5 @@ def forecast(calibration: Path, arch: str, dataset: str, predictor: str, d0, out
     }
     write_results(out, "forecast", result, table)
     title = f"{arch} on {dataset}, not trained"
-    figures.forecast(table, title, stored["metric"], not inside, out / "forecast.png")
+    draw_forecast(table, title, stored["metric"], not inside, out / "forecast.png")
     return result, table.iloc[:: max(len(table) // 12, 1)]

@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from analysis import figures
 from analysis.commands.output import plain, write_results
+from analysis.figures.prediction import monitored
 from analysis.io import Run, find_runs, open_run
 from analysis.monitor import HORIZONS, METHODS, Monitor
 
@@ -47,7 +47,7 @@ def replay(paths, out: Path, partial: bool = False, method=METHODS[0], metric=No
             folder = out / run.name / f"seed_{seed}"
             monitor.save(folder)
             title = f"{run.model['architecture']} on {run.model['data']}, seed {seed}"
-            figures.monitored(monitor.state(), title, folder / "monitor_visualization.png")
+            monitored(monitor.state(), title, folder / "monitor_visualization.png")
             rows += [{"run": run.name, "seed": seed, **score} for score in scores]
             names = {"run": run.name, "seed": seed}
             warned += [names | warning._asdict() for warning in monitor.warnings]

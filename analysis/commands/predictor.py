@@ -6,8 +6,9 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from analysis import figures, predict
+from analysis import predict
 from analysis.commands.output import plain, write_results
+from analysis.figures.prediction import prediction_scores
 from analysis.io import find_runs, open_run
 from analysis.layout import write_json
 
@@ -73,7 +74,7 @@ def evaluate(paths, out: Path, partial: bool = False, metric: str | None = None)
             "examples": predict.to_table(examples),
         },
     )
-    figures.prediction_scores(table, out / "predictor.png")
+    prediction_scores(table, out / "predictor.png")
     return result, scores
 
 

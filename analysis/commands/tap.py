@@ -5,9 +5,10 @@ from pathlib import Path
 import pandas as pd
 from tqdm import tqdm
 
-from analysis import figures, report
+from analysis import report
 from analysis.commands.output import plain, write_results
 from analysis.commands.summary import SHOWN, summarise
+from analysis.figures.curves import dimension_curves, score_heat_map
 from analysis.io import RunError, find_runs, open_run
 from analysis.tap import fit_run, fit_table, model_scores
 
@@ -44,14 +45,12 @@ def tap(paths, out: Path, partial: bool, metric: str | None = None) -> tuple[dic
             refused.append(str(error))
             continue
         rows += fitted
-        pictures.append(
-            figures.dimension_curves(run, curves, out / f"{run.name}_dimension.png", metric)
-        )
+        pictures.append(dimension_curves(run, curves, out / f"{run.name}_dimension.png", metric))
     if not rows:
         raise RunError("no run could be fitted: " + "; ".join(refused))
     table = fit_table(rows)
     scores = model_scores(table)
-    maps = [figures.score_heat_map(table, v, out / f"fit_{v}.png") for v in ("r2", "r2_log")]
+    maps = [score_heat_map(table, v, out / f"fit_{v}.png") for v in ("r2", "r2_log")]
     summaries = pd.DataFrame([summarise(run) for run in runs]).set_index("run")
     summaries = summaries[[name for name in SHOWN if name in summaries]]
     result = {

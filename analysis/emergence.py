@@ -1,0 +1,233 @@
+"""Does dimensionality move before a capability does? What is measured of one run.
+
+Two time scales are looked at. Fast: lag correlations of increments (see lags.py). Slow: the order
+of landmarks over seeds, for a capability that emerges once and late, such as test accuracy long
+after the training set is known by heart.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from scipy.ndimage import gaussian_filter1d
+from scipy.stats import spearmanr
+
+from analysis import lags
+from analysis.io import Run, RunError
+
+SMOOTH_D, SMOOTH_CAPABILITY = 1.0, 2.0
+STRENGTHS = (0.0, 0.05, 0.1, 0.2, 0.3)  # of planted leads; 0 gives the false positive rate
+PLANTED_STEPS = 20
+BATCHES = 50  # training steps over which batch accuracy is averaged
+LATE = 2.0  # a capability emerges late if it takes so many times as long as fitting the data
+EDGE = 0.02  # share of a run at its ends in which an extreme is no landmark
+LANDMARKS = ("D_trough_step", "D_peak_step")
+WEAKEST = 3
+
+
+class Coupling(NamedTuple):
+    """What the increments of D and of one capability have to do with one another."""
+
+    capability: str
+    test: lags.LagTest
+    granger: dict  # from D to the capability
+    granger_back: dict
+    events: dict
+
+
+def capabilities(run: Run) -> dict[str, np.ndarray]:
+    """What a run can do, measured whenever D is; larger is better, except for confidence.
+
+    Args:
+      run: an open run.
+
+    Returns:
+      Name -> [S, T]: `accuracy`, `-ln loss`, `confidence` and `-ece`, as far as recorded. Without
+      a loss on the probe it is that of training batches.
+    """
+    found = {}
+    if run.has("probe", "accuracy"):
+        found["accuracy"] = run.array("probe", "accuracy")
+    found["-ln loss"] = -np.log(np.maximum(_loss(run), 1e-12))
+    if run.has("probe", "confidence"):
+        found["confidence"] = run.array("probe", "confidence")
+        found["-ece"] = -run.array("probe", "ece")
+    return found
+
+
+def _loss(run):
+    if run.has("probe", "loss"):
+        return run.array("probe", "loss")
+    at, steps = run.steps("probe"), run.steps("scalar")
+    return np.stack([np.interp(at, steps, row) for row in run.array("scalar", "loss")])
+
+
+def couplings(run: Run, metric: str | None, rng: np.random.Generator) -> list[Coupling]:
+    """Test D against every capability of a run.
+
+    Args:
+      run: an open run.
+      metric: dimensionality; the run's own by default.
+      rng: random generator.
+
+    Returns:
+      One Coupling a capability that changes at all.
+
+    Raises:
+      RunError: too few measurements, or D never changes.
+    """
+    try:
+        x = lags.increments(np.log(run.dimension(metric)), SMOOTH_D)
+    except ValueError as error:
+        raise RunError(f"{run.path}: D: {error}") from error
+    surrogates, found = lags.same_spectrum(x, rng), []
+    for name, level_SxT in capabilities(run).items():
+        try:
+            y = lags.increments(level_SxT, SMOOTH_CAPABILITY)
+        except ValueError:
+            continue
+        found.append(
+            Coupling(
+                name,
+                lags.lag_test(x, y, surrogates, rng),
+                lags.granger(x, y, rng),
+                lags.granger(y, x, rng),
+                lags.event_average(x, y, rng),
+            )
+        )
+    return found
+
+
+def power(run: Run, metric: str | None, rng: np.random.Generator) -> dict[float, float]:
+    """How often a lead of 20 steps of each strength would be found in a run.
+
+    Args:
+      run: an open run.
+      metric: dimensionality; the run's own by default.
+      rng: random generator.
+
+    Returns:
+      Strength -> share of 40 trials with p <= .05; at strength 0 the false positive rate.
+    """
+    x = lags.increments(np.log(run.dimension(metric)), SMOOTH_D)
+    level = next(iter(capabilities(run).values()))
+    y = lags.increments(level, SMOOTH_CAPABILITY)
+    lag = max(round(PLANTED_STEPS / every(run)), 1)
+    return {rho: lags.planted_power(x, y, rho, lag, rng) for rho in STRENGTHS}
+
+
+def every(run: Run) -> int:
+    """Steps from one measurement to the next."""
+    return int(np.median(np.diff(run.steps("probe"))))
+
+
+def landmarks(run: Run, metric: str | None = None) -> list[dict]:
+    """When each seed knew its training set, when it became able, and when D turned.
+
+    Args:
+      run: an open run with training accuracy and probe accuracy.
+      metric: dimensionality; the run's own by default.
+
+    Returns:
+      One row a seed: `fit_step` and `capability_step`, halfway from the first to the best
+      accuracy on training batches and on the probe; `D_trough_step`, its minimum, and
+      `D_peak_step`, its later maximum, None at the run's ends.
+    """
+    if not (run.has("probe", "accuracy") and run.has("scalar", "accuracy")):
+        return []
+    t, steps = run.steps("probe"), run.steps("scalar")
+    rows = []
+    for i, seed in enumerate(run.seeds):
+        able = gaussian_filter1d(run.array("probe", "accuracy")[i], SMOOTH_CAPABILITY)
+        batches = run.array("scalar", "accuracy")[i]
+        fitted = np.convolve(batches, np.ones(BATCHES) / BATCHES, "valid")
+        d = gaussian_filter1d(run.dimension(metric)[i], SMOOTH_CAPABILITY)
+        trough = int(d.argmin())
+        rows.append(
+            {
+                "seed": seed,
+                "fit_step": int(steps[_halfway(fitted)]),
+                "capability_step": int(t[_halfway(able)]),
+                "D_trough_step": _inside(t, trough),
+                "D_peak_step": _inside(t, trough + int(d[trough:].argmax())),
+            }
+        )
+    return rows
+
+
+def _halfway(series):
+    return int(np.argmax(series >= (series[0] + series.max()) / 2))
+
+
+def _inside(t, index):
+    margin = EDGE * len(t)
+    return int(t[index]) if 0 < index and index < len(t) - margin else None
+
+
+def order(rows: list[dict]) -> dict | None:
+    """What the landmarks of all seeds say together.
+
+    Args:
+      rows: from `landmarks`.
+
+    Returns:
+      `late`: whether the capability took at least twice as long as fitting the data, and the
+      medians; for each landmark of D seen in at least half of the seeds: `lead`, the median number
+      of steps by which it precedes the capability (negative: follows), `low` and `high` over
+      seeds, `precedes` of `seeds`, and `rho` with `p`: whether seeds that turn sooner become able
+      sooner (Spearman; from 5 seeds on). None without rows.
+    """
+    if not rows:
+        return None
+    able = np.array([row["capability_step"] for row in rows], float)
+    fit = np.array([row["fit_step"] for row in rows], float)
+    result = {
+        "fit_step": float(np.median(fit)),
+        "capability_step": float(np.median(able)),
+        "late": bool(np.median(able) >= LATE * max(np.median(fit), 1)),
+    }
+    for name in LANDMARKS:
+        at = np.array([np.nan if row[name] is None else row[name] for row in rows])
+        seen = np.isfinite(at)
+        if seen.mean() < 0.5:
+            continue
+        lead = (able - at)[seen]
+        result[name] = {
+            "lead": float(np.median(lead)),
+            "low": float(lead.min()),
+            "high": float(lead.max()),
+            "precedes": int((lead > 0).sum()),
+            "seeds": int(seen.sum()),
+        } | _rank_correlation(at[seen], able[seen])
+    return result
+
+
+def _rank_correlation(a, b):
+    if len(a) < 5 or len(set(a)) < 2 or len(set(b)) < 2:
+        return {"rho": None, "p": None}
+    rho, p = spearmanr(a, b)
+    return {"rho": float(rho), "p": float(p)}
+
+
+def class_table(run: Run) -> list[dict]:
+    """Accuracy of each class at the end, and when it passed half of it, means over seeds.
+
+    Args:
+      run: an open run.
+
+    Returns:
+      One row a class with probe examples, weakest first; empty if it was not recorded.
+    """
+    if not run.has("probe", "class_accuracy"):
+        return []
+    t, a_SxTxC = run.steps("probe"), run.array("probe", "class_accuracy")
+    rows = []
+    for c in range(a_SxTxC.shape[2]):
+        a_SxT = a_SxTxC[:, :, c]
+        if not np.isfinite(a_SxT).all():
+            continue
+        smooth = gaussian_filter1d(a_SxT, SMOOTH_CAPABILITY, axis=1)
+        half = [int(t[np.argmax(row >= row[-1] / 2)]) for row in smooth]
+        rows.append(
+            {"class": c, "accuracy": float(a_SxT[:, -1].mean()), "half_step": float(np.mean(half))}
+        )
+    return sorted(rows, key=lambda row: row["accuracy"])

@@ -1,0 +1,68 @@
+"""Alpha against the architecture and across data sets."""
+
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.ticker import NullFormatter, StrMethodFormatter
+
+from analysis.figures.style import save
+
+
+def alpha_relationships(fits, table, out: Path) -> Path:
+    """Alpha against depth, width and parameters, and how well the curves are fitted.
+
+    Args:
+      fits: one row a curve, with `r2`.
+      table: from `alpha.by_architecture`.
+      out: PNG to write.
+
+    Returns:
+      The path written.
+    """
+    figure, panels = plt.subplots(2, 2, figsize=(9, 7), layout="constrained")
+    for axes, (name, label) in zip(
+        panels.flat,
+        (("depth", "depth"), ("width", "width"), ("num_params", "parameters")),
+        strict=False,
+    ):
+        for i, (family, rows) in enumerate(table.groupby("family")):
+            axes.loglog(
+                rows[name], rows["alpha"], "o", ms=4, color=f"C{i}", label=family, alpha=0.8
+            )
+        axes.xaxis.set_minor_formatter(NullFormatter())
+        axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        axes.set_xlabel(label)
+        axes.set_ylabel("alpha (per integrated gradient norm)")
+        axes.grid(alpha=0.25, which="both")
+    panels[0, 0].legend(fontsize=8)
+    axes = panels[1, 1]
+    axes.hist(np.clip(fits["r2"], -1, 1), bins=np.linspace(-1, 1, 41), color="C7")
+    axes.axvline(0.8, color="k", lw=0.8, ls=":")
+    axes.set_xlabel("R2 of the fitted curve (clipped at -1)")
+    axes.set_ylabel("curves")
+    figure.suptitle("Alpha, geometric mean over the identified curves of each architecture")
+    return save(figure, out)
+
+
+def alpha_consistency(fits, out: Path) -> Path:
+    """Alpha of each architecture on each data set, identified curves only.
+
+    Args:
+      fits: one row a curve.
+      out: PNG to write.
+
+    Returns:
+      The path written.
+    """
+    kept = fits[fits["identified"]]
+    names = list(dict.fromkeys(kept["architecture"]))
+    figure, axes = plt.subplots(figsize=(7, 1.5 + 0.22 * len(names)), layout="constrained")
+    for i, (data, rows) in enumerate(kept.groupby("data")):
+        y = [names.index(name) + 0.15 * i for name in rows["architecture"]]
+        axes.semilogx(rows["alpha"], y, "o", ms=3.5, color=f"C{i}", label=data)
+    axes.set_yticks(range(len(names)), names, fontsize=8)
+    axes.set_xlabel("alpha (per integrated gradient norm), one point a seed")
+    axes.grid(alpha=0.25)
+    axes.legend(fontsize=8)
+    return save(figure, out)

@@ -1,0 +1,120 @@
+"""D(t) and the models fitted to it."""
+
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+from analysis.figures.style import save, synthetic
+from analysis.io import Run
+
+MODEL_COLOURS = {
+    "tap": "#d55e00",
+    "tap_compression": "#0072b2",
+    "two_phase": "#009e73",
+    "two_phase_saturating": "#cc79a7",
+    "logistic": "#999999",
+}
+
+
+def dimension_curves(run: Run, curves: dict, out: Path, metric: str | None = None) -> Path:
+    """D(t) over layers, its mean over hidden layers with a band over seeds, and fits.
+
+    Args:
+      run: an open run.
+      curves: {(seed, model): simulated D [T]}.
+      out: PNG to write.
+      metric: dimensionality; the run's own by default.
+
+    Returns:
+      The path written.
+    """
+    metric = metric or run.model["dimension"]
+    t = run.steps("probe")
+    layers_SxTxL = run.array("probe", metric)
+    d_SxT = run.dimension(metric)
+    figure, (left, right) = plt.subplots(1, 2, figsize=(11, 5.4), layout="constrained")
+    colours = plt.get_cmap("viridis")(np.linspace(0, 0.92, max(len(run.hidden), 2)))
+    for colour, i in zip(colours, run.hidden, strict=False):
+        left.plot(t, layers_SxTxL[:, :, i].mean(0), color=colour, lw=1, label=run.layer_names[i])
+    if run.model["head"] is not None:
+        head = run.layer_names.index(run.model["head"])
+        name = f"{run.model['head']} (not in D)"
+        left.plot(t, layers_SxTxL[:, :, head].mean(0), "k:", lw=1, label=name)
+    left.set_title("layers, mean over seeds")
+    _band(right, t, d_SxT, run)
+    for name, colour in MODEL_COLOURS.items():
+        fitted = [curve for (_, model), curve in curves.items() if model == name]
+        if fitted:
+            right.plot(t, np.mean(fitted, 0), color=colour, lw=1.2, label=f"{name}, mean of fits")
+    right.set_title("D, mean over hidden layers")
+    for axes in (left, right):
+        axes.set_xscale("symlog", linthresh=10)
+        axes.set_xticks([0, *10.0 ** np.arange(1, np.floor(np.log10(t[-1])) + 1)])
+        axes.set_xlim(0, t[-1])
+        axes.set_xlabel("training step")
+        axes.set_ylabel(metric.replace("_", " "))
+        axes.grid(alpha=0.25)
+        # Below the axes: inside, a legend of many layers always covers some curve.
+        axes.legend(
+            fontsize=7, frameon=False, ncols=3, loc="upper center", bbox_to_anchor=(0.5, -0.14)
+        )
+    figure.suptitle(f"{run.model['architecture']} on {run.model['data']}{synthetic(run)}")
+    return save(figure, out)
+
+
+def _band(axes, t, d_SxT, run):
+    n, mean = len(run.seeds), d_SxT.mean(0)
+    axes.plot(t, mean, color="k", lw=1.6, label=f"measured, {n} seed{'s' if n > 1 else ''}")
+    if n > 1:
+        axes.fill_between(
+            t, d_SxT.min(0), d_SxT.max(0), color="k", alpha=0.15, lw=0, label="range over seeds"
+        )
+
+
+def score_heat_map(table, value: str, out: Path) -> Path:
+    """The median score over seeds, architecture x data set, one panel a fit model.
+
+    Args:
+      table: from `tap.fit_table`.
+      value: column to show, e.g. `r2`.
+      out: PNG to write.
+
+    Returns:
+      The path written.
+    """
+    names = {"r2": "R2, uniform grid", "r2_log": "R2, log-time grid"}
+    models = list(dict.fromkeys(table["model"]))
+    grids = {
+        model: rows.pivot_table(value, "architecture", "data", aggfunc="median", sort=False)
+        for model, rows in table.groupby("model")
+    }
+    height, width = grids[models[0]].shape
+    figure, panels = plt.subplots(
+        1,
+        len(models),
+        figsize=(3 + len(models) * (0.45 + 0.55 * width), 1.9 + 0.28 * height),
+        sharey=True,
+        squeeze=False,
+        layout="constrained",
+    )
+    for axes, model in zip(panels[0], models, strict=True):
+        image = _score_grid(axes, grids[model])
+        axes.set_title(model.replace("_", "\n"), fontsize=9)
+    figure.colorbar(
+        image, ax=panels, label=f"{names.get(value, value)}\n(colour clipped to 0-1)", aspect=30
+    )
+    figure.suptitle("Fit of D(t), median over seeds", fontsize=10)
+    return save(figure, out)
+
+
+def _score_grid(axes, grid):
+    shown = np.clip(grid.to_numpy(), 0, 1)
+    image = axes.imshow(shown, vmin=0, vmax=1, cmap="cividis", aspect="auto")
+    for (i, j), score in np.ndenumerate(grid.to_numpy()):
+        if np.isfinite(score):
+            colour = "w" if shown[i, j] < 0.6 else "k"
+            axes.text(j, i, f"{score:.2f}", ha="center", va="center", fontsize=8, color=colour)
+    axes.set_xticks(range(grid.shape[1]), grid.columns, rotation=35, ha="right", fontsize=8)
+    axes.set_yticks(range(len(grid)), grid.index, fontsize=8)
+    return image

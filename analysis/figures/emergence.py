@@ -1,0 +1,164 @@
+"""D(t) beside capabilities, and what their lag correlations say."""
+
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+from analysis import lags
+from analysis.figures.style import save, synthetic
+from analysis.io import Run
+
+COLOURS = {"accuracy": "C0", "-ln loss": "C1", "confidence": "C2", "-ece": "C4"}
+
+
+def emergence(run: Run, found, rows, every: int, out: Path, metric: str | None = None) -> Path:
+    """One run: D, accuracy and confidence over steps; correlations over lags, events.
+
+    Args:
+      run: an open run.
+      found: from `emergence.couplings`.
+      rows: from `emergence.landmarks`.
+      every: steps from one measurement to the next.
+      out: PNG to write.
+      metric: dimensionality; the run's own by default.
+
+    Returns:
+      The path written.
+    """
+    figure, panels = plt.subplots(
+        3, 2, figsize=(11, 8.5), layout="constrained", width_ratios=(1.25, 1)
+    )
+    _courses(panels[:, 0], run, rows, metric)
+    _correlations(panels[0, 1], found, every)
+    _granger(panels[1, 1], found)
+    _events(panels[2, 1], found[0], every)
+    figure.suptitle(f"{run.model['architecture']} on {run.model['data']}{synthetic(run)}")
+    return save(figure, out)
+
+
+def _courses(panels, run, rows, metric):
+    t = run.steps("probe")
+    name = (metric or run.model["dimension"]).replace("_", " ")
+    _with_range(panels[0], t, run.dimension(metric), "k", f"D ({name})")
+    if run.has("scalar", "accuracy"):
+        steps = run.steps("scalar")
+        batches = run.array("scalar", "accuracy")
+        width = max(len(steps) // 100, 1)
+        kept = batches[:, : len(steps) // width * width].reshape(len(batches), -1, width).mean(2)
+        _with_range(panels[1], steps[width - 1 :: width], kept, "C3", "training batches")
+    if run.has("probe", "accuracy"):
+        _with_range(panels[1], t, run.array("probe", "accuracy"), "C0", "probe (test examples)")
+    if run.has("probe", "confidence"):
+        _with_range(panels[2], t, run.array("probe", "confidence"), "C2", "confidence")
+        _with_range(panels[2], t, run.array("probe", "ece"), "C4", "ECE")
+    marks = (("capability_step", "C0", "capability halfway"), ("D_peak_step", "k", "peak of D"))
+    for key, colour, label in marks:
+        at = [row[key] for row in rows if row[key] is not None]
+        if 2 * len(at) >= len(rows) > 0:
+            label = f"{label}, median over seeds"
+            panels[0].axvline(np.median(at), color=colour, ls="--", lw=1, label=label)
+    for axes, label in zip(panels, ("D", "accuracy", "confidence, ECE"), strict=True):
+        axes.set_ylabel(label)
+        axes.set_xlim(t[0], t[-1])
+        axes.set_xlabel("training step")
+        axes.grid(alpha=0.25)
+        if axes.lines:
+            axes.legend(fontsize=8, frameon=False)
+
+
+def _with_range(axes, t, series_SxT, colour, label):
+    axes.plot(t, series_SxT.mean(0), color=colour, lw=1.3, label=label)
+    if len(series_SxT) > 1:
+        axes.fill_between(t, series_SxT.min(0), series_SxT.max(0), color=colour, alpha=0.15, lw=0)
+
+
+def _correlations(axes, found, every):
+    x = lags.LAGS * every
+    for coupling in found:
+        colour = COLOURS[coupling.capability]
+        axes.plot(x, coupling.test.r_K, "-", lw=1.4, color=colour, label=coupling.capability)
+    bound = max(coupling.test.null_95 for coupling in found)
+    axes.axhspan(-bound, bound, color="k", alpha=0.08, lw=0, label="95 % of surrogates (all lags)")
+    axes.axvline(0, color="k", lw=0.6)
+    top = 1.9 * max(bound, *(np.abs(c.test.r_K).max() for c in found))
+    axes.set_ylim(-0.6 * top, top)
+    axes.set_xlabel("lag in steps (right: D first)")
+    axes.set_ylabel("correlation of increments")
+    axes.legend(fontsize=7, frameon=False, ncols=2, loc="upper left")
+    axes.grid(alpha=0.25)
+
+
+def _granger(axes, found):
+    names = [coupling.capability for coupling in found]
+    y = np.arange(len(names))
+    sides = (("granger", 0.2, "k", "D to capability"), ("granger_back", -0.2, "0.6", "back"))
+    for key, shift, colour, label in sides:
+        tests = [getattr(coupling, key) for coupling in found]
+        gains = [100 * test["gain"] for test in tests]
+        axes.barh(y + shift, gains, 0.36, color=colour, label=label)
+        for i, (gain, test) in enumerate(zip(gains, tests, strict=True)):
+            axes.annotate(
+                f"p {test['p']:.3f}", (gain, i + shift), (3, 0), textcoords="offset points",
+                va="center", fontsize=7,
+            )  # fmt: skip
+    axes.set_yticks(y, names)
+    axes.margins(x=0.25, y=0.12)
+    axes.set_xlabel("unexplained variance that the other's past explains (%)")
+    axes.legend(fontsize=8, frameon=False, loc="upper center", bbox_to_anchor=(0.5, 1.16), ncols=2)
+
+
+def _events(axes, coupling, every):
+    average, x = coupling.events, lags.LAGS * every
+    title = f"{average['events']} large changes of D"
+    if average["mean"] is None:
+        title += ": too few to average over"
+    else:
+        axes.fill_between(x, average["low"], average["high"], color="k", alpha=0.1, lw=0)
+        axes.plot(x, average["mean"], color=COLOURS[coupling.capability], lw=1.3)
+        title += f" (grey: 95 % at other times; p {average['p']:.3f})"
+    axes.set_title(title, fontsize=9)
+    axes.axvline(0, color="k", lw=0.6)
+    axes.set_xlabel("steps after the change")
+    axes.set_ylabel(f"increments of {coupling.capability}")
+    axes.grid(alpha=0.25)
+
+
+def verdicts(table, powers: dict, out: Path) -> Path:
+    """All runs: lag and strength of each coupling, and how strong a lead would have been found.
+
+    Args:
+      table: one row a run and capability, with `verdict`, `best_lag_steps`, `r`, `null_95`.
+      powers: run -> {strength: share found}.
+      out: PNG to write.
+
+    Returns:
+      The path written.
+    """
+    figure, (left, right) = plt.subplots(1, 2, figsize=(10.5, 4.2), layout="constrained")
+    shown = {"leads": "C3", "lags": "C0", "simultaneous": "C2", "no evidence": "0.6"}
+    for name, colour in shown.items():
+        rows = table[table["verdict"] == name]
+        marker = "x" if name == "no evidence" else "o"
+        label = f"{name} ({len(rows)})"
+        left.plot(
+            rows["best_lag_steps"], rows["r"].abs() / rows["null_95"], marker, ms=4, color=colour,
+            label=label, alpha=0.8,
+        )  # fmt: skip
+    left.axhline(1, color="k", lw=0.8, ls=":")
+    left.axvline(0, color="k", lw=0.6)
+    left.set_xlabel("best lag in steps (right: D first)")
+    left.set_ylabel("|r| there / 95 % of surrogates")
+    left.legend(fontsize=8, title="verdict (tests)", title_fontsize=8)
+    left.grid(alpha=0.25)
+    for power in powers.values():
+        right.plot(list(power), list(power.values()), color="0.75", lw=0.8)
+    mean = np.mean([list(power.values()) for power in powers.values()], 0)
+    right.plot(list(next(iter(powers.values()))), mean, "k.-", label=f"mean of {len(powers)} runs")
+    right.axhline(lags.LEVEL, color="k", lw=0.8, ls=":", label="nominal rate without any lead")
+    right.set_xlabel("strength of a planted lead (correlation)")
+    right.set_ylabel("share found at p <= .05")
+    right.set_ylim(-0.02, 1.02)
+    right.legend(fontsize=8, loc="lower right")
+    right.grid(alpha=0.25)
+    return save(figure, out)

@@ -1,0 +1,123 @@
+"""Forecasts of D(t): before training and while it goes on."""
+
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+from analysis.figures.style import save
+
+
+def prediction_scores(table, out: Path) -> Path:
+    """R2 of each held-out architecture by predictor, beside the ceiling that seeds set.
+
+    Args:
+      table: rows of `predict.leave_one_out`.
+      out: PNG to write.
+
+    Returns:
+      The path written.
+    """
+    figure, panels = plt.subplots(
+        1, 2, figsize=(10, 4.4), sharey=True, layout="constrained", squeeze=False
+    )
+    families = sorted(set(table["family"]))
+    for axes, (init, rows) in zip(panels[0], table.groupby("use_init"), strict=False):
+        names = list(dict.fromkeys(rows["predictor"]))
+        for offset, family in enumerate(families):
+            for i, name in enumerate(names):
+                shown = rows[(rows["predictor"] == name) & (rows["family"] == family)]
+                x = i + 0.22 * (offset - (len(families) - 1) / 2)
+                jitter = np.linspace(-0.07, 0.07, len(shown))
+                for inside, marker in ((True, "o"), (False, "x")):
+                    keep = (shown["bracketed"] == inside).to_numpy()
+                    axes.plot(
+                        x + jitter[keep],
+                        np.clip(shown["r2"].to_numpy()[keep], -1, 1),
+                        marker,
+                        color=f"C{offset}",
+                        ms=3.5,
+                        label=f"{family}, {'bracketed' if inside else 'extrapolating'}"
+                        if i == 0 and keep.any()
+                        else None,
+                    )
+        axes.axhline(0.8, color="k", lw=0.8, ls=":")
+        ceiling = table["seed_r2"].astype(float).median()
+        if np.isfinite(ceiling):
+            axes.axhline(ceiling, color="k", lw=0.8, label="seed ceiling (median)")
+        axes.set_xticks(range(len(names)), names)
+        axes.set_title("with D at initialisation" if init else "architecture only", fontsize=10)
+        axes.set_ylim(-1.05, 1.05)
+        axes.grid(axis="y", alpha=0.25)
+    panels[0, 0].set_ylabel("R2 of D(t), held-out architecture (clipped at -1)")
+    figure.legend(
+        *panels[0, 0].get_legend_handles_labels(),
+        fontsize=8,
+        ncols=4,
+        frameon=False,
+        loc="outside lower center",
+    )
+    return save(figure, out)
+
+
+def forecast(table, title: str, metric: str, extrapolating: bool, out: Path) -> Path:
+    """A predicted curve with its 90 % band.
+
+    Args:
+      table: `D`, `low`, `high` by step.
+      title: of the figure.
+      metric: name of the dimensionality.
+      extrapolating: no calibrated architecture surrounds this one.
+      out: PNG to write.
+
+    Returns:
+      The path written.
+    """
+    figure, axes = plt.subplots(figsize=(6, 4), layout="constrained")
+    axes.plot(table.index, table["D"], color="C0", label="forecast")
+    if np.isfinite(table["low"]).all():
+        axes.fill_between(
+            table.index, table["low"], table["high"], color="C0", alpha=0.2, lw=0, label="90 % band"
+        )
+    axes.set_xscale("symlog", linthresh=10)
+    axes.set_xlim(0, table.index[-1])
+    axes.set_ylim(bottom=0)
+    axes.set_xlabel("training step")
+    axes.set_ylabel(f"D ({metric.replace('_', ' ')}, mean over hidden layers)")
+    axes.set_title(title + ("\nEXTRAPOLATING" if extrapolating else ""), fontsize=10)
+    axes.grid(alpha=0.25)
+    axes.legend(frameon=False)
+    return save(figure, out)
+
+
+def monitored(state: dict, title: str, out: Path) -> Path:
+    """What a monitor saw: D with jumps and warnings, loss and gradient norm.
+
+    Args:
+      state: from `monitor.Monitor.state`.
+      title: of the figure.
+      out: PNG to write.
+
+    Returns:
+      The path written.
+    """
+    history = state["history"]
+    figure, panels = plt.subplots(3, 1, figsize=(7, 7), sharex=True, layout="constrained")
+    labels = {"d": "D (mean over hidden layers)", "loss": "loss", "grad_norm": "gradient norm"}
+    for axes, (name, label) in zip(panels, labels.items(), strict=True):
+        axes.plot(history["step"], history[name], color="k", lw=0.9)
+        axes.set_ylabel(label)
+        axes.grid(alpha=0.25)
+    for axes in panels[1:]:
+        axes.set_yscale("log")
+    for i, jump in enumerate(state["jumps"]):
+        label = "jump" if i == 0 else None
+        panels[0].axvline(jump["step"], color="C3", ls="--", lw=1, label=label)
+    for i, warning in enumerate(state["warnings"]):
+        colour = f"C{i % 10}"
+        panels[0].axvline(warning["step"], color=colour, lw=1.5, label=warning["kind"])
+    if state["jumps"] or state["warnings"]:
+        panels[0].legend(fontsize=8)
+    panels[0].set_title(title, fontsize=10)
+    panels[-1].set_xlabel("training step")
+    return save(figure, out)

@@ -1,0 +1,330 @@
+"""Does one series move before another? Lag correlations of increments against surrogates.
+
+Two quantities of a training run share its trends, so their levels correlate at every lag. What is
+compared here are differences between seeds (so that the course that all seeds share cancels), in
+increments without trend and without changing variance. Significance is against three nulls: the
+same series shifted in time, series of the same spectrum, and blocks of time with random signs,
+which alone keep a variance that changes in both series at once. Lags are in measurements;
+positive ones mean that the first series leads.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from scipy.linalg import helmert
+from scipy.ndimage import gaussian_filter1d
+
+from analysis.surrogates import circular_shifts, iaaft, p_value
+
+REACH = 20  # largest lag
+TREND = 20.0  # standard deviation of the Gaussian that takes out trend and variance
+CLIP = 5.0
+LEAST_SHIFT = 20  # beyond the largest lag
+LEAST_LENGTH = 90
+BLOCK = 20  # measurements that are resampled, or change their sign, together
+SURROGATES, SAME_SPECTRUM = 499, 199
+LEVEL = 0.05
+RESOLUTION = 5  # an interval of the best lag this close around 0 is called simultaneous
+DIRECTIONS = ("leads", "simultaneous", "lags")
+LAGS = np.arange(-REACH, REACH + 1)
+SIDES = {"leads": LAGS > 0, "simultaneous": LAGS == 0, "lags": LAGS < 0}
+GRANGER_LAGS = 4
+EVENT_SIZE, EVENT_GAP, EVENT_WINDOW, LEAST_EVENTS = 3.0, 10, 10, 5
+MAD_TO_SD = 1.4826
+
+
+class LagTest(NamedTuple):
+    """How two series correlate at each lag.
+
+    `r_K`, the mean over rows at each of `LAGS`; for each of `DIRECTIONS` the `peak` |r| and `p`,
+    the largest of the p-values against each null, which `p_by_null` holds; `best_lag` and its
+    90 % interval; `null_95`, the |r| that 95 % of surrogates stay below at all lags, in the null
+    where it is largest.
+    """
+
+    r_K: np.ndarray
+    peak: dict[str, float]
+    p: dict[str, float]
+    p_by_null: dict[str, dict[str, float]]
+    best_lag: int
+    interval: tuple[int, int]
+    null_95: float
+
+
+def increments(level_SxT, smooth: float) -> np.ndarray:
+    """How seeds differ in their changes, without trend and with an even variance.
+
+    Args:
+      level_SxT: measured levels.
+      smooth: standard deviation of a Gaussian over measurements, against measurement noise.
+
+    Returns:
+      [S - 1, T - 1], orthonormal (Helmert) contrasts between seeds, which are as independent of
+      one another as the seeds; of one seed its own series. Clipped at 5 times their local mean
+      size; zero where a series stands still.
+
+    Raises:
+      ValueError: too few measurements, or a series that never changes.
+    """
+    level_SxT = np.asarray(level_SxT, float)
+    seeds, length = level_SxT.shape
+    if length < LEAST_LENGTH:
+        raise ValueError(f"{length} measurements are too few for lags, at least {LEAST_LENGTH}")
+    rows = level_SxT if seeds == 1 else helmert(seeds) @ level_SxT
+    x = gaussian_filter1d(np.diff(rows), smooth, axis=1)
+    x = x - gaussian_filter1d(x, TREND, axis=1)
+    typical = np.abs(x).mean(1, keepdims=True)
+    if not (typical > 0).all():
+        raise ValueError("a series never changes")
+    # The floor keeps a stretch where a series stands still from being blown up.
+    scale = np.maximum(gaussian_filter1d(np.abs(x), TREND, axis=1), 0.05 * typical)
+    return np.clip(x / scale, -CLIP, CLIP)
+
+
+def correlate(x_SxT, y_SxT) -> np.ndarray:
+    """Circular correlation of two series at every displacement j: of x(t) with y(t + j).
+
+    Args:
+      x_SxT, y_SxT: series; leading axes broadcast.
+
+    Returns:
+      [S, T].
+    """
+    length = x_SxT.shape[-1]
+    fx, fy = (np.fft.rfft(_standard(v)) for v in (x_SxT, y_SxT))
+    return np.fft.irfft(fx.conj() * fy, length) / length
+
+
+def same_spectrum(x_SxT, rng: np.random.Generator) -> np.ndarray:
+    """Surrogates of each row with its values and spectrum, [N, S, T], for any number of tests."""
+    return np.stack([iaaft(x, SAME_SPECTRUM, rng) for x in x_SxT], 1)
+
+
+def lag_test(x_SxT, y_SxT, spectral_NxSxT, rng: np.random.Generator) -> LagTest:
+    """Correlation over lags, averaged over rows, against surrogates.
+
+    Args:
+      x_SxT, y_SxT: from `increments`.
+      spectral_NxSxT: surrogates of x from `same_spectrum`.
+      rng: random generator.
+
+    Returns:
+      A LagTest.
+    """
+    whole_SxT = correlate(x_SxT, y_SxT)
+    blocks_KxN = _block_products(x_SxT, y_SxT)
+    nulls = {
+        "shifted": _shifted(whole_SxT, rng),
+        "same spectrum": _at_lags(correlate(spectral_NxSxT, y_SxT)),
+        "signs of blocks": _flipped(blocks_KxN, rng),
+    }
+    r_K = _at_lags(whole_SxT)
+    peak = {side: float(value) for side, value in _peaks(r_K).items()}
+    p_by_null = {
+        name: {side: p_value(peak[side], null) for side, null in _peaks(null_NxK).items()}
+        for name, null_NxK in nulls.items()
+    }
+    return LagTest(
+        r_K,
+        peak,
+        {side: max(p[side] for p in p_by_null.values()) for side in DIRECTIONS},
+        p_by_null,
+        int(LAGS[np.abs(r_K).argmax()]),
+        _best_lag_interval(blocks_KxN, rng),
+        float(max(np.quantile(np.abs(null).max(1), 0.95) for null in nulls.values())),
+    )
+
+
+def verdict(q: dict[str, float], interval: tuple[int, int]) -> str:
+    """What a test says in one phrase.
+
+    Args:
+      q: false discovery rate of each direction.
+      interval: of the best lag.
+
+    Returns:
+      `leads`, `lags`, `simultaneous`, or `no evidence`: either there is no correlation beyond
+      what surrogates have, or its lag is not determined.
+    """
+    if min(q.values()) > LEVEL:
+        return "no evidence"
+    low, high = interval
+    if low > 0 and q["leads"] <= LEVEL:
+        return "leads"
+    if high < 0 and q["lags"] <= LEVEL:
+        return "lags"
+    return "simultaneous" if -RESOLUTION <= low <= 0 <= high <= RESOLUTION else "no evidence"
+
+
+def planted_power(x_SxT, y_SxT, rho: float, lag: int, rng, trials: int = 40) -> float:
+    """How often a planted lead is found: y(t) = rho x(t - lag) + sqrt(1 - rho^2) y'(t).
+
+    y' is the run's own second series, moved so far in time that nothing links it to the first.
+
+    Args:
+      x_SxT, y_SxT: increments.
+      rho: strength; 0 gives the false positive rate.
+      lag: of the plant.
+      rng: random generator.
+      trials: how many.
+
+    Returns:
+      Share of trials with p <= .05 for `leads`.
+    """
+    x, found = _standard(x_SxT), 0
+    for _ in range(trials):
+        moved = circular_shifts(x.shape[1], LEAST_SHIFT, len(x), rng)
+        unlinked = np.stack([np.roll(y, m) for y, m in zip(_standard(y_SxT), moved, strict=True)])
+        planted = rho * np.roll(x, lag, 1) + np.sqrt(1 - rho**2) * unlinked
+        whole = correlate(x, planted)
+        null = _peaks(_shifted(whole, rng))["leads"]
+        found += p_value(_peaks(_at_lags(whole))["leads"], null) <= LEVEL
+    return found / trials
+
+
+def granger(x_SxT, y_SxT, rng: np.random.Generator, shifts: int = SAME_SPECTRUM) -> dict:
+    """Whether the past of x helps to predict y beyond y's own past (Granger 1969).
+
+    The F statistic's own distribution assumes white residuals; this is judged by shifting x.
+
+    Args:
+      x_SxT, y_SxT: increments.
+      rng: random generator.
+      shifts: surrogates.
+
+    Returns:
+      `gain`, the mean over seeds of the share of y's unexplained variance that x's past
+      explains, and `p`.
+    """
+    moves = circular_shifts(x_SxT.shape[1], LEAST_SHIFT, (shifts, len(x_SxT)), rng)
+    own = [_Explained(y) for y in y_SxT]
+    gain = np.mean([o.by(x) for o, x in zip(own, x_SxT, strict=True)])
+    null = [
+        np.mean([o.by(np.roll(x, m)) for o, x, m in zip(own, x_SxT, move, strict=True)])
+        for move in moves
+    ]
+    return {"gain": float(gain), "p": p_value(gain, null)}
+
+
+class _Explained:
+    """What the past of another series adds to an autoregression of y."""
+
+    def __init__(self, y):
+        self.basis = np.linalg.qr(np.column_stack([np.ones(len(y) - GRANGER_LAGS), _past(y)]))[0]
+        self.left = self._without(y[GRANGER_LAGS:])
+
+    def _without(self, v):
+        return v - self.basis @ (self.basis.T @ v)
+
+    def by(self, x) -> float:
+        added = np.linalg.qr(self._without(_past(x)))[0]
+        return float(np.square(added.T @ self.left).sum() / np.square(self.left).sum())
+
+
+def events(x_SxT) -> list[np.ndarray]:
+    """Indices of unusually large changes of each series, at least 10 measurements apart."""
+    found = []
+    for x in x_SxT:
+        limit = EVENT_SIZE * MAD_TO_SD * np.median(np.abs(x - np.median(x)))
+        large = np.flatnonzero(np.abs(x) > limit)
+        kept: list[int] = []
+        for i in large:
+            if not kept or i - kept[-1] >= EVENT_GAP:
+                kept.append(int(i))
+        found.append(np.array(kept, int))
+    return found
+
+
+def event_average(x_SxT, y_SxT, rng: np.random.Generator, shifts: int = SURROGATES) -> dict:
+    """Mean of y around large changes of x, each with the sign of the change.
+
+    Args:
+      x_SxT, y_SxT: increments.
+      rng: random generator.
+      shifts: surrogates, the same events at shifted times.
+
+    Returns:
+      `events`, how many; `mean` of y at each of `LAGS`; `low`, `high`, 95 % of the surrogates;
+      `change`, the mean of y over the next 10 measurements minus that over the last 10, and `p`
+      of its size. All None with fewer than 5 events.
+    """
+    at = events(x_SxT)
+    count = sum(map(len, at))
+    if count < LEAST_EVENTS:
+        return {"events": count} | dict.fromkeys(("mean", "low", "high", "change", "p"))
+    signs = [np.sign(x[i]) for x, i in zip(x_SxT, at, strict=True)]
+    length = x_SxT.shape[1]
+
+    def average(moves):
+        parts = [
+            s[:, None] * y[(i[:, None] + m + LAGS) % length]
+            for s, y, i, m in zip(signs, y_SxT, at, moves, strict=True)
+        ]
+        return np.concatenate(parts).mean(0)
+
+    def change(mean_K):
+        near = np.abs(LAGS) <= EVENT_WINDOW
+        return mean_K[near & (LAGS > 0)].mean() - mean_K[near & (LAGS < 0)].mean()
+
+    moves = circular_shifts(length, LEAST_SHIFT, (shifts, len(at)), rng)
+    null_NxK = np.stack([average(move) for move in moves])
+    mean_K = average(np.zeros(len(at), int))
+    low, high = np.quantile(null_NxK, (0.025, 0.975), axis=0)
+    changes = np.abs([change(row) for row in null_NxK])
+    return {
+        "events": count,
+        "mean": mean_K.tolist(),
+        "low": low.tolist(),
+        "high": high.tolist(),
+        "change": float(change(mean_K)),
+        "p": p_value(abs(change(mean_K)), changes),
+    }
+
+
+def _standard(v):
+    v = v - v.mean(-1, keepdims=True)
+    return v / v.std(-1, keepdims=True)
+
+
+def _at_lags(whole_xSxT):
+    """Mean over rows of circular correlations at `LAGS`, [..., K]."""
+    return whole_xSxT[..., LAGS].mean(-2)  # negative lags count from the end
+
+
+def _shifted(whole_SxT, rng):
+    """[N, K] correlations at `LAGS` after shifting each row's first series by its own amount."""
+    rows, length = whole_SxT.shape
+    moves_NxS = circular_shifts(length, LEAST_SHIFT + REACH, (SURROGATES, rows), rng)
+    index_NxSxK = (moves_NxS[..., None] + LAGS) % length
+    return whole_SxT[np.arange(rows)[:, None], index_NxSxK].mean(1)
+
+
+def _peaks(r_xK):
+    return {side: np.abs(r_xK[..., chosen]).max(-1) for side, chosen in SIDES.items()}
+
+
+def _past(x):
+    return np.stack([x[GRANGER_LAGS - i : len(x) - i] for i in range(1, GRANGER_LAGS + 1)], 1)
+
+
+def _block_products(x_SxT, y_SxT):
+    """[K, N] what each block of time adds to the mean correlation at each lag."""
+    x, y = _standard(x_SxT), _standard(y_SxT)
+    count = x.shape[1] // BLOCK
+    products_KxSxT = np.stack([x * np.roll(y, -k, 1) for k in LAGS])[:, :, : count * BLOCK]
+    blocks = products_KxSxT.reshape(len(LAGS), -1, BLOCK).sum(2)
+    return blocks / (blocks.shape[1] * BLOCK)
+
+
+def _flipped(blocks_KxN, rng):
+    signs_NxM = rng.choice((-1.0, 1.0), (blocks_KxN.shape[1], SURROGATES))
+    return (blocks_KxN @ signs_NxM).T
+
+
+def _best_lag_interval(blocks_KxN, rng):
+    """Where the largest |r| lies in 90 % of resamples of blocks of time."""
+    count = blocks_KxN.shape[1]
+    drawn = rng.multinomial(count, np.full(count, 1 / count), SURROGATES)
+    best = LAGS[np.abs(blocks_KxN @ drawn.T).argmax(0)]
+    low, high = np.quantile(best, (0.05, 0.95), method="nearest")
+    return int(low), int(high)

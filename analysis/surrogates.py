@@ -1,0 +1,79 @@
+"""Surrogate series: what a statistic looks like when nothing is going on.
+
+A circular shift keeps everything of a series but when it happens. An IAAFT surrogate keeps its
+values and its spectrum but no other order (Schreiber and Schmitz 1996).
+"""
+
+import numpy as np
+
+ITERATIONS = 100
+
+
+def circular_shifts(length: int, least: int, shape, rng: np.random.Generator) -> np.ndarray:
+    """Random shifts of a circular series that move it by at least some points either way.
+
+    Args:
+      length: points of the series.
+      least: smallest shift.
+      shape: of the result.
+      rng: random generator.
+
+    Returns:
+      Integers.
+
+    Raises:
+      ValueError: the series is too short to be shifted so far.
+    """
+    if length < 2 * least + 1:
+        raise ValueError(f"{length} points cannot be shifted by at least {least} either way")
+    return rng.integers(least, length - least + 1, shape)
+
+
+def iaaft(x_T, count: int, rng: np.random.Generator) -> np.ndarray:
+    """Surrogates with the values of a series and, nearly, its power spectrum.
+
+    Args:
+      x_T: the series.
+      count: how many to make.
+      rng: random generator.
+
+    Returns:
+      [count, T].
+    """
+    x_T = np.asarray(x_T, float)
+    ordered, amplitude = np.sort(x_T), np.abs(np.fft.rfft(x_T))
+    made = rng.permuted(np.tile(x_T, (count, 1)), axis=1)
+    for _ in range(ITERATIONS):
+        spectrum = np.fft.rfft(made)
+        phase = spectrum / np.maximum(np.abs(spectrum), 1e-300)
+        shaped = np.fft.irfft(amplitude * phase, len(x_T))
+        ranks = shaped.argsort(1, kind="stable").argsort(1, kind="stable")
+        fresh = ordered[ranks]
+        if (fresh == made).all():
+            break
+        made = fresh
+    return made
+
+
+def p_value(statistic: float, null) -> float:
+    """Share of surrogates that reach a statistic, counting the series itself among them."""
+    null = np.asarray(null)
+    return float((1 + np.sum(null >= statistic)) / (1 + len(null)))
+
+
+def benjamini_hochberg(p) -> np.ndarray:
+    """False discovery rates at which each of several tests is significant (1995).
+
+    Args:
+      p: p-values [N].
+
+    Returns:
+      q-values [N], in the same order.
+    """
+    p = np.asarray(p, float)
+    order = np.argsort(p)
+    scaled = p[order] * len(p) / np.arange(1, len(p) + 1)
+    q = np.minimum.accumulate(scaled[::-1])[::-1]
+    result = np.empty(len(p))
+    result[order] = np.minimum(q, 1.0)
+    return result
