@@ -29,8 +29,8 @@ class Run:
 
     def __init__(self, path: Path, partial: bool):
         self.path, self.name = path, path.name
-        self.env, self.data, self.model, self.config = (_read_json(path / n) for n in MANIFEST)
-        self.status = _read_json(path / "STATUS.json")
+        self.env, self.data, self.model, self.config = (read_json(path / n) for n in MANIFEST)
+        self.status = read_json(path / "STATUS.json")
         if self.env["schema"] != SCHEMA:
             raise RunError(f"{path} has schema {self.env['schema']}; this reader knows {SCHEMA}")
         self.layer_names = self.model["layer_names"]
@@ -173,11 +173,25 @@ def find_runs(paths) -> list[Path]:
     return found
 
 
-def _read_json(path):
+def read_json(path: Path):
+    """The content of a JSON file.
+
+    Raises:
+      RunError: missing or damaged.
+    """
     try:
         return json.loads(path.read_text())
     except (OSError, ValueError) as error:
         raise RunError(f"{path} cannot be read: {error}") from error
+
+
+def read_record(path: Path) -> dict[str, np.ndarray]:
+    """All arrays of one record file.
+
+    Raises:
+      RunError: missing or damaged.
+    """
+    return _read_npz(path, _names_in(path))
 
 
 def _read_npz(path, names):

@@ -22,8 +22,9 @@ LEVEL_POINTS, TREND_POINTS = 5, 80
 # Share of the trend in ln t that each member of the stack follows; 0 is persistence.
 MEMBERS = {"persistence": 0.0, "damped_trend": 0.5, "full_trend": 1.0}
 METHODS = ("damped_trend", "stacked")
-MEMORY = 100  # past forecasts that weights, skill and intervals come from
+MEMORY = 50  # past forecasts that weights, skill and intervals come from
 LEAST_PAST = 20
+NEGLIGIBLE = 1e-3  # error of ln D
 INTERVAL = 0.9
 RECENT = 20
 EARLY = 100  # measurements in which D collapses and turns in healthy runs
@@ -170,18 +171,15 @@ class Monitor:
         skill = half = np.nan
         if len(errors) >= LEAST_PAST:
             half = np.quantile(np.abs(errors), INTERVAL)
-            skill = 1 - np.square(errors).sum() / np.square(self._of_persistence(horizon)).sum()
+            skill = 1 - _power(errors) / _power(self._errors[horizon]["persistence"])
         low, high = value * np.exp(-half), value * np.exp(half)
         return Prediction(self.step[-1] + horizon, value, float(low), float(high), float(skill))
-
-    def _of_persistence(self, horizon):
-        return np.maximum(np.abs(self._errors[horizon]["persistence"]), 1e-12)
 
     def _weights(self, horizon):
         past = [self._errors[horizon][name] for name in MEMBERS]
         if len(past[0]) < LEAST_PAST:
             return np.full(len(past), 1 / len(past))
-        inverse = 1 / np.maximum(np.square(past).mean(1), 1e-12)
+        inverse = 1 / np.array([_power(errors) for errors in past])
         return inverse / inverse.sum()
 
     def _settle(self, step, d):
@@ -239,6 +237,11 @@ class Monitor:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_json(path, self.state())
         return path
+
+
+def _power(errors) -> float:
+    """Sum of squares, where errors too small to matter all count the same."""
+    return float(np.square(np.maximum(np.abs(errors), NEGLIGIBLE)).sum())
 
 
 def _dimension(measured) -> float:

@@ -2,9 +2,10 @@
 
 A curve is ln D(t) on a log-time grid, relative to ln D at initialisation where that is given: one
 forward pass, no training. Its leading principal components over the calibrated runs are regressed
-on features of the architecture; everything, the components included, is fitted without the
-architecture that is predicted. A calibration is a table of plain numbers, saved as JSON and
-fitted again in under a second when it is used.
+on features of the architecture; or, by the route of the TAP equation, that curve's parameters are.
+Everything, the components included, is fitted without the architecture that is predicted. A
+calibration is a table of plain numbers, saved as JSON and fitted again in under a second when it
+is used.
 """
 
 import warnings
@@ -13,20 +14,26 @@ from typing import NamedTuple
 
 import numpy as np
 
+from analysis.fits import MODELS, Axis, fit_curve
 from analysis.io import Run, RunError
 from analysis.tap import r2
 
+ARRAYS = ("step_G", "log_d_SxG", "gradient_G", "tap_P")  # of an Example
 GRID_POINTS = 46
 COMPONENTS = 4
 Z_90 = 1.644854
 FEATURES = ("depth", "width", "num_params", "connectivity", "min_width", "max_width")
-PREDICTORS = ("gp", "ridge", "knn", "trees", "ensemble")
+MEMBERS = ("gp", "ridge", "knn", "trees")  # of the ensemble
+PREDICTORS = (*MEMBERS, "ensemble", "tap")
+TAP = MODELS["tap_compression"]
 
 
 class Example(NamedTuple):
     """One calibrated architecture on one data set.
 
-    `log_d_SxG` holds ln D of each seed on the log-time grid `step_G`.
+    `log_d_SxG` holds ln D of each seed on the log-time grid `step_G`; `gradient_G` the integral of
+    the gradient norm up to there, and `tap_P` the parameters (as logarithms) of TAP with transient
+    compression, both of the seed mean.
     """
 
     architecture: str
@@ -34,6 +41,8 @@ class Example(NamedTuple):
     structure: dict
     step_G: np.ndarray
     log_d_SxG: np.ndarray
+    gradient_G: np.ndarray
+    tap_P: np.ndarray
 
     @property
     def mean_G(self) -> np.ndarray:
@@ -81,23 +90,25 @@ def example(run: Run, metric: str | None = None) -> Example:
         raise RunError(f"{run.path}: D has values that are zero or not finite")
     grid = log_grid(int(t[-1]))
     # Between two measurements early in training D follows the logarithm of the step.
-    log_d = [np.interp(np.log1p(grid), np.log1p(t), np.log(d)) for d in d_SxT]
-    model = run.model
-    return Example(model["architecture"], model["data"], model["structure"], grid, np.stack(log_d))
+    log_d_SxG = np.stack([np.interp(np.log1p(grid), np.log1p(t), np.log(d)) for d in d_SxT])
+    gradient_G = np.interp(grid, t, run.gradient_integral().mean(0))
+    tap_P = fit_curve(TAP, _axis(grid, gradient_G), np.exp(log_d_SxG).mean(0)).theta
+    names = [run.model[name] for name in ("architecture", "data", "structure")]
+    return Example(*names, grid, log_d_SxG, gradient_G, tap_P)
+
+
+def _axis(grid, gradient_G):
+    return Axis(grid.astype(float), gradient_G - gradient_G[0], float(grid[-1]))
 
 
 def to_table(examples: Sequence[Example]) -> list[dict]:
     """A calibration as JSON data."""
-    return [
-        e._asdict() | {"step_G": e.step_G.tolist(), "log_d_SxG": e.log_d_SxG.tolist()}
-        for e in examples
-    ]
+    return [e._asdict() | {name: getattr(e, name).tolist() for name in ARRAYS} for e in examples]
 
 
 def from_table(rows: Sequence[dict]) -> list[Example]:
     """The calibration that `to_table` wrote."""
-    arrays = ("step_G", "log_d_SxG")
-    return [Example(**row | {name: np.asarray(row[name]) for name in arrays}) for row in rows]
+    return [Example(**row | {name: np.asarray(row[name]) for name in ARRAYS}) for row in rows]
 
 
 def check_examples(examples: Sequence[Example]) -> None:
@@ -159,26 +170,54 @@ def fit(examples: Sequence[Example], predictor: str, use_init: bool):
         return features(structure, data, vocabulary, log_d0 if use_init else None)
 
     x = np.stack([inputs(e.structure, e.data, e.mean_G[0]) for e in examples])
-    y = np.stack([e.mean_G - use_init * e.mean_G[0] for e in examples])
     centre, spread = x.mean(0), x.std(0)
     spread[spread == 0] = 1.0
+    make = _tap_route if predictor == "tap" else _component_route
+    predict = make(examples, predictor, use_init, (x - centre) / spread)
+
+    def forecast(structure, data, log_d0=None):
+        at = ((inputs(structure, data, log_d0) - centre) / spread)[None]
+        return predict(at, structure, data, log_d0)
+
+    return forecast
+
+
+def _component_route(examples, predictor, use_init, x):
+    """Principal components of the curves, relative to D at initialisation where that is known."""
+    y = np.stack([e.mean_G - use_init * e.mean_G[0] for e in examples])
     mean_G = y.mean(0)
     _, _, basis = np.linalg.svd(y - mean_G, full_matrices=False)
     basis = basis[:COMPONENTS]
     scores = (y - mean_G) @ basis.T
     left_over_G = (y - mean_G - scores @ basis).std(0)
-    members = PREDICTORS[:-1] if predictor == "ensemble" else (predictor,)
-    models = [_regress(name, (x - centre) / spread, scores) for name in members]
+    members = MEMBERS if predictor == "ensemble" else (predictor,)
+    models = [_regress(name, x, scores) for name in members]
 
-    def forecast(structure, data, log_d0=None):
-        at = ((inputs(structure, data, log_d0) - centre) / spread)[None]
+    def predict(at, structure, data, log_d0):
         predicted = [model(at) for model in models]
         curve_G = mean_G + np.mean([score for score, _ in predicted], 0) @ basis
         # Of the predictors only the Gaussian process, first in the ensemble, has a deviation.
         variance = np.square(predicted[0][1]) @ np.square(basis) + np.square(left_over_G)
         return Forecast(curve_G + (log_d0 if use_init else 0.0), np.sqrt(variance))
 
-    return forecast
+    return predict
+
+
+def _tap_route(examples, _, use_init, x):
+    """Parameters of TAP with transient compression, and the gradient that networks alike had."""
+    low, high = np.quantile([e.tap_P for e in examples], (0.05, 0.95), axis=0)
+    theta = np.stack([np.clip(e.tap_P, low, high) for e in examples])  # some are not identified
+    model = _regress("gp", x, theta)
+    step_G = examples[0].step_G
+
+    def predict(at, structure, data, log_d0):
+        theta_P = np.clip(model(at)[0], low, high)
+        theta_P[0] = log_d0 if use_init else theta_P[0]
+        gradient_G = np.mean([e.gradient_G for e in _alike(structure, data, examples)], 0)
+        curve_G = TAP.log_curve(theta_P, _axis(step_G, gradient_G))
+        return Forecast(curve_G, np.full(len(step_G), np.nan))
+
+    return predict
 
 
 def _regress(name, x, scores):
@@ -242,7 +281,7 @@ def bracketed(structure: dict, others: Sequence[dict]) -> bool:
     )
 
 
-def leave_one_out(examples: Sequence[Example], predictor: str, use_init: bool) -> list[dict]:
+def leave_one_out(examples: Sequence[Example], predictor: str, use_init: bool):
     """Predict every architecture from the others, on all its data sets at once.
 
     Args:
@@ -251,14 +290,16 @@ def leave_one_out(examples: Sequence[Example], predictor: str, use_init: bool) -
       use_init: see `fit`.
 
     Returns:
-      One row an example: names, scores of `score`, whether it is `bracketed`.
+      (one row an example: names, scores of `score`, whether it is `bracketed`; the Forecast of
+      each, in the order of the rows).
     """
-    rows = []
+    rows, forecasts = [], []
     for name in dict.fromkeys(e.architecture for e in examples):
         others = [e for e in examples if e.architecture != name]
         forecast = fit(others, predictor, use_init)
         for e in (e for e in examples if e.architecture == name):
             made = forecast(e.structure, e.data, e.mean_G[0])
+            forecasts.append(made)
             rows.append(
                 {
                     "architecture": e.architecture,
@@ -270,7 +311,7 @@ def leave_one_out(examples: Sequence[Example], predictor: str, use_init: bool) -
                     **score(e, made, relative_mean(e, others)),
                 }
             )
-    return rows
+    return rows, forecasts
 
 
 def relative_mean(e: Example, others: Sequence[Example]) -> np.ndarray:
@@ -283,9 +324,14 @@ def relative_mean(e: Example, others: Sequence[Example]) -> np.ndarray:
     Returns:
       ln D [G].
     """
-    alike = [o for o in others if o.structure["family"] == e.structure["family"]] or list(others)
-    alike = [o for o in alike if o.data == e.data] or alike
+    alike = _alike(e.structure, e.data, others)
     return e.mean_G[0] + np.mean([o.mean_G - o.mean_G[0] for o in alike], 0)
+
+
+def _alike(structure, data, examples):
+    """Examples of the same family and data set, as far as there are any."""
+    alike = [e for e in examples if e.structure["family"] == structure["family"]] or list(examples)
+    return [e for e in alike if e.data == data] or alike
 
 
 def score(e: Example, made: Forecast, baseline_G: np.ndarray) -> dict:

@@ -3,11 +3,15 @@
     python -m launch.run --config=configs/tap/calibration.py:quick --workdir=runs/a
     python -m launch.run --config=configs/tap/calibration.py --config.optimizer.lr=3e-4 ...
 
-The same command resumes an interrupted run. Exit codes: 0 done, 1 failed, 2 bad usage or
+The same command resumes an interrupted run. With --monitor, forecasts, jumps and warnings are
+printed while it trains and kept in WORKDIR/monitor. Exit codes: 0 done, 1 failed, 2 bad usage or
 config, 3 diverged, 75 preempted.
 """
 
+import contextlib
 import sys
+import threading
+from pathlib import Path
 
 from absl import flags
 from ml_collections import config_flags
@@ -18,6 +22,7 @@ from tapjax.config import check
 CONFIG = config_flags.DEFINE_config_file("config", help_string="Config file, with :arguments.")
 WORKDIR = flags.DEFINE_string("workdir", None, "Run directory.", required=True)
 RESUME = flags.DEFINE_enum("resume", "auto", ["auto", "must", "never"], "Whether to resume.")
+MONITOR = flags.DEFINE_bool("monitor", False, "Print forecasts, jumps and warnings live.")
 DRIFT = flags.DEFINE_bool(
     "allow_numeric_drift", False, "Resume under another jaxlib or kind of device."
 )
@@ -32,9 +37,38 @@ def body() -> int:
     prepare_jax()
     from tapjax import loop
 
-    outcome = loop.run(CONFIG.value, WORKDIR.value, RESUME.value, DRIFT.value, progress="training")
+    with _monitor() if MONITOR.value else contextlib.nullcontext():
+        outcome = loop.run(
+            CONFIG.value, WORKDIR.value, RESUME.value, DRIFT.value, progress="training"
+        )
     print(f"{outcome.status} at step {outcome.step} {outcome.reason}".rstrip())
     return EXIT[outcome.status]
+
+
+@contextlib.contextmanager
+def _monitor():
+    """Watch the run directory from a thread of its own, as launch.monitor does from outside."""
+    from tqdm import tqdm
+
+    from analysis.watch import POLL, Watch, follow
+
+    ended, workdir = threading.Event(), Path(WORKDIR.value)
+
+    def watch():
+        while not (workdir / "STATUS.json").exists():
+            if ended.wait(POLL):
+                return
+        watched = Watch(workdir)
+        follow(watched, tqdm.write, ended.is_set)
+        watched.save(workdir / "monitor")
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from tqdm import tqdm
 
 from analysis import predict
 from analysis.commands.output import plain, write_results
-from analysis.figures.prediction import prediction_scores
+from analysis.figures.prediction import held_out_curves, prediction_scores
 from analysis.io import find_runs, open_run
 from analysis.layout import write_json
 
@@ -31,7 +31,7 @@ def evaluate(paths, out: Path, partial: bool = False, metric: str | None = None)
 
     Args:
       paths: run directories or folders of them, all of one protocol.
-      out: folder for predictor.json (the calibration), loao.csv, loao.json and the figure.
+      out: folder for predictor.json (the calibration), loao.csv, loao.json and figures.
       partial: read unfinished runs too.
       metric: dimensionality; each run's own by default.
 
@@ -47,7 +47,10 @@ def evaluate(paths, out: Path, partial: bool = False, metric: str | None = None)
     cases = [(name, init) for name in predict.PREDICTORS for init in (False, True)]
     rows = []
     for name, init in tqdm(cases, desc="predictors", disable=None):
-        rows += predict.leave_one_out(examples, name, init)
+        scored, forecasts = predict.leave_one_out(examples, name, init)
+        rows += scored
+        if (name, init) == cases[0]:
+            held_out_curves(examples, scored, forecasts, out / "held_out.png")
     table = pd.DataFrame(rows)
     scores = _summary(table, BY_FAMILY[:2])
     families = _summary(table, BY_FAMILY).reset_index()

@@ -64,7 +64,7 @@ def _courses(panels, run, rows, metric):
         axes.set_xlabel("training step")
         axes.grid(alpha=0.25)
         if axes.lines:
-            axes.legend(fontsize=8, frameon=False)
+            axes.legend(fontsize=8)
 
 
 def _with_range(axes, t, series_SxT, colour, label):

@@ -6,6 +6,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from analysis.figures.style import save
+from analysis.predict import Z_90
 
 
 def prediction_scores(table, out: Path) -> Path:
@@ -57,6 +58,56 @@ def prediction_scores(table, out: Path) -> Path:
         frameon=False,
         loc="outside lower center",
     )
+    return save(figure, out)
+
+
+def held_out_curves(examples, rows, forecasts, out: Path) -> Path:
+    """Measured and predicted D(t), each network predicted without its architecture.
+
+    Args:
+      examples: the calibration.
+      rows, forecasts: from `predict.leave_one_out`.
+      out: PNG to write.
+
+    Returns:
+      The path written. Of more than 24 networks 24 are shown.
+    """
+    measured = {(e.architecture, e.data): e for e in examples}
+    cells = list(zip(rows, forecasts, strict=True))
+    cells = [cells[i] for i in np.linspace(0, len(cells) - 1, min(len(cells), 24)).astype(int)]
+    columns = min(len(cells), 4)
+    height = -(-len(cells) // columns)
+    figure, panels = plt.subplots(
+        height, columns, figsize=(2.9 * columns, 1 + 2.1 * height), squeeze=False,
+        layout="constrained",
+    )  # fmt: skip
+    for axes in panels.flat[len(cells) :]:
+        axes.set_visible(False)
+    for axes, (row, made) in zip(panels.flat, cells, strict=False):
+        e = measured[row["architecture"], row["data"]]
+        d_SxG, width = np.exp(e.log_d_SxG), Z_90 * made.sd_G
+        axes.fill_between(
+            e.step_G, d_SxG.min(0), d_SxG.max(0), color="k", alpha=0.18, lw=0,
+            label="measured, range over seeds",
+        )  # fmt: skip
+        axes.plot(e.step_G, d_SxG.mean(0), "k", lw=1.3, label="measured, mean")
+        axes.plot(e.step_G, np.exp(made.log_d_G), color="C0", lw=1.3, label="predicted")
+        axes.fill_between(
+            e.step_G, np.exp(made.log_d_G - width), np.exp(made.log_d_G + width), color="C0",
+            alpha=0.2, lw=0, label="90 % band",
+        )  # fmt: skip
+        outside = "" if row["bracketed"] else ", extrapolating"
+        axes.set_title(
+            f"{row['architecture']}\n{row['data']}, R2 {row['r2']:.2f}{outside}", fontsize=7
+        )
+        axes.set_xscale("symlog", linthresh=10)
+        axes.set_xlim(0, e.step_G[-1])
+        axes.tick_params(labelsize=7)
+        axes.grid(alpha=0.25)
+    figure.supxlabel("training step", fontsize=9)
+    figure.supylabel("D", fontsize=9)
+    handles = panels[0, 0].get_legend_handles_labels()
+    figure.legend(*handles, fontsize=8, ncols=4, frameon=False, loc="outside upper center")
     return save(figure, out)
 
 

@@ -1,0 +1,147 @@
+"""Watch a run directory from outside, while it is being written or afterwards.
+
+Only files are read, each record once: the training side does not know that it is watched.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+
+from analysis.figures.prediction import monitored
+from analysis.io import RunError, read_json, read_record
+from analysis.layout import record_steps
+from analysis.monitor import METHODS, Monitor, Report
+
+POLL = 1.0  # seconds
+PATIENCE = 60.0  # seconds without news before saying so
+
+
+class Watch:
+    """One monitor a seed, fed from the records of a run directory as they appear."""
+
+    def __init__(self, path, metric: str | None = None, method: str = METHODS[0]):
+        """Open a run directory.
+
+        Args:
+          path: the run directory.
+          metric: dimensionality; the run's own by default.
+          method: of forecasting.
+
+        Raises:
+          RunError: not a run directory, or not such a metric.
+        """
+        self.path = Path(path)
+        if not (self.path / "config.json").is_file():
+            raise RunError(f"{path} is not a run directory (no config.json in it)")
+        self.model = read_json(self.path / "model.json")
+        self.metric = metric or self.model["dimension"]
+        self.monitors = {
+            seed: Monitor(method=method) for seed in read_json(self.path / "config.json")["seeds"]
+        }
+        names, head = self.model["layer_names"], self.model["head"]
+        self._hidden = [i for i, name in enumerate(names) if name != head]
+        self._read: set[str] = set()
+
+    @property
+    def status(self) -> str:
+        """The run's status now."""
+        return read_json(self.path / "STATUS.json")["status"]
+
+    def catch_up(self) -> list[str]:
+        """Feed what is new to the monitors.
+
+        Returns:
+          Lines to print: jumps and warnings, and where the run stands.
+
+        Raises:
+          RunError: a record is damaged or lacks the metric.
+        """
+        news, reports = [], {}
+        for path in record_steps(self.path / "records").values():
+            if path.name not in self._read:
+                self._read.add(path.name)
+                for seed, report in self._feed(path):
+                    news += _news(seed, report)
+                    reports[seed] = report
+        lines = [line for _, line in sorted(news)]
+        return [*lines, _standing(reports)] if reports else lines
+
+    def _feed(self, path) -> Iterator[tuple[int, Report]]:
+        record = read_record(path)
+        if f"probe/{self.metric}" not in record:
+            raise RunError(f"{path} has no {self.metric!r}")
+        at, steps = record["probe_step"], record["step"]
+        d_SxT = record[f"probe/{self.metric}"][:, :, self._hidden].astype(float).mean(2)
+        for i, (seed, monitor) in enumerate(self.monitors.items()):
+            loss, norm = (
+                np.interp(at, steps, record[f"scalar/{name}"][i]) for name in ("loss", "grad_norm")
+            )
+            for j, step in enumerate(at.tolist()):
+                yield seed, monitor.update(step, loss[j], norm[j], d_SxT[i, j])
+
+    def save(self, out: Path) -> None:
+        """Write OUT/seed_N/monitor_state.json and monitor_visualization.png."""
+        for seed, monitor in self.monitors.items():
+            folder = Path(out) / f"seed_{seed}"
+            monitor.save(folder)
+            title = f"{self.model['architecture']} on {self.model['data']}, seed {seed}"
+            monitored(monitor.state(), title, folder / "monitor_visualization.png")
+
+
+def follow(watch: Watch, say: Callable[[str], None], stop: Callable[[], bool] = lambda: False):
+    """Watch until the run ends.
+
+    Args:
+      watch: of the run.
+      say: takes each line to print.
+      stop: asked between looks; a last look follows when it says so.
+    """
+    last_news = time.monotonic()
+    while True:
+        ended = stop() or watch.status != "RUNNING"  # asked before the look that may be the last
+        lines = watch.catch_up()
+        for line in lines:
+            say(line)
+        if ended:
+            return
+        now = time.monotonic()
+        if lines:
+            last_news = now
+        elif now - last_news > PATIENCE:
+            say(f"nothing new for {PATIENCE:.0f} s; has the run stopped?")
+            last_news = now
+        time.sleep(POLL)
+
+
+def _news(seed, report):
+    """(step, line) of each jump and warning."""
+    jumps = [
+        (jump.step, f"jump of D at step {jump.step}, seed {seed}: {jump.size:+.2f}")
+        for jump in report.jumps
+    ]
+    return jumps + [
+        (
+            warning.step,
+            f"WARNING step {warning.step}, seed {seed}: {warning.kind}: {warning.message}. "
+            f"Try: {warning.recommendation}.",
+        )
+        for warning in report.warnings
+    ]
+
+
+def _standing(reports):
+    step = max(report.step for report in reports.values())
+    d = [report.d for report in reports.values()]
+    line = f"step {step}: D {np.mean(d):.2f}"
+    if len(d) > 1:
+        line += f" ({min(d):.2f} to {max(d):.2f} over {len(d)} seeds)"
+    first = next(iter(reports.values())).predictions
+    for horizon in first:
+        made = [r.predictions[horizon] for r in reports.values() if horizon in r.predictions]
+        value, low, high, skill = np.mean([(m.d, m.low, m.high, m.skill) for m in made], 0)
+        line += f"; +{horizon}: {value:.2f}"
+        if np.isfinite(low):
+            line += f" ({low:.2f} to {high:.2f}, skill {skill:+.2f})"
+    return line

@@ -1,0 +1,38 @@
+"""Watch a run while it trains, or look at one that has ended, without touching it.
+
+    python -m launch.monitor --run=runs/a --follow
+
+Prints where D stands, its forecasts with 90 % intervals and their skill over persistence, jumps
+and warnings; leaves monitor_state.json and monitor_visualization.png of each seed. Needs no JAX.
+"""
+
+from pathlib import Path
+
+from absl import flags
+
+from analysis.monitor import METHODS
+from analysis.watch import Watch, follow
+from launch.flags import main
+
+RUN = flags.DEFINE_string("run", None, "Run directory.", required=True)
+FOLLOW = flags.DEFINE_bool("follow", False, "Go on until the run ends.")
+OUT = flags.DEFINE_string("out", None, "Folder for the results; out/monitor/RUN by default.")
+METRIC = flags.DEFINE_string("metric", None, "Dimensionality; the run's own by default.")
+METHOD = flags.DEFINE_enum("method", METHODS[0], METHODS, "Of forecasting.")
+
+
+def body() -> int:
+    """Watch and save."""
+    watch = Watch(RUN.value, METRIC.value, METHOD.value)
+    out = Path(OUT.value or Path("out/monitor") / Path(RUN.value).resolve().name)
+    try:
+        follow(watch, lambda line: print(line, flush=True), stop=lambda: not FOLLOW.value)
+    except KeyboardInterrupt:
+        print("stopped watching")
+    watch.save(out)
+    print(f"{watch.status}; written to {out}")
+    return 0
+
+
+if __name__ == "__main__":
+    main(body)
