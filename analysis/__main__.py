@@ -16,6 +16,7 @@ from analysis.commands import (
     jumps,
     monitor,
     predictor,
+    report,
     summary,
     tap,
 )
@@ -29,6 +30,7 @@ READERS = {
     "jumps": (jumps, "list the jumps of D and of every layer"),
     "monitor": (monitor, "what the live monitor would have said of runs"),
     "emergence": (emergence, "does D move before capabilities do?"),
+    "report": (report, "every analysis that suits the runs, on one page"),
     "predictor": (predictor, "how well D(t) can be predicted before training"),
 }
 OTHERS = {

@@ -5,6 +5,8 @@ of landmarks over seeds, for a capability that emerges once and late, such as te
 after the training set is known by heart.
 """
 
+import contextlib
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -61,58 +63,89 @@ def _loss(run):
     return np.stack([np.interp(at, steps, row) for row in run.array("scalar", "loss")])
 
 
-def couplings(run: Run, metric: str | None, rng: np.random.Generator) -> list[Coupling]:
-    """Test D against every capability of a run.
+class Changes(NamedTuple):
+    """Increments of ln D and of each capability, [S, T] each, every so many steps.
+
+    `group_S`: rows of a group share what is random in their runs, such as the order of batches.
+    """
+
+    d_SxT: np.ndarray
+    capabilities: dict[str, np.ndarray]
+    group_S: np.ndarray
+    every: int
+
+
+def changes(run: Run, metric: str | None = None) -> Changes:
+    """What is compared of a run.
 
     Args:
       run: an open run.
       metric: dimensionality; the run's own by default.
-      rng: random generator.
 
     Returns:
-      One Coupling a capability that changes at all.
+      Changes, of capabilities that change at all.
 
     Raises:
-      RunError: too few measurements, or D never changes.
+      RunError: too few measurements, or nothing changes.
     """
     try:
         x = lags.increments(np.log(run.dimension(metric)), SMOOTH_D)
     except ValueError as error:
         raise RunError(f"{run.path}: D: {error}") from error
-    surrogates, found = lags.same_spectrum(x, rng), []
+    found = {}
     for name, level_SxT in capabilities(run).items():
-        try:
-            y = lags.increments(level_SxT, SMOOTH_CAPABILITY)
-        except ValueError:
-            continue
-        found.append(
-            Coupling(
-                name,
-                lags.lag_test(x, y, surrogates, rng),
-                lags.granger(x, y, rng),
-                lags.granger(y, x, rng),
-                lags.event_average(x, y, rng),
-            )
-        )
-    return found
+        with contextlib.suppress(ValueError):
+            found[name] = lags.increments(level_SxT, SMOOTH_CAPABILITY)
+    if not found:
+        raise RunError(f"{run.path}: no capability ever changes")
+    return Changes(x, found, np.arange(len(x)), every(run))
 
 
-def power(run: Run, metric: str | None, rng: np.random.Generator) -> dict[float, float]:
-    """How often a lead of 20 steps of each strength would be found in a run.
+def pool(parts: Sequence[Changes]) -> Changes:
+    """Runs of one cadence, length and number of seeds as one: a weak effect that they share shows.
 
     Args:
-      run: an open run.
-      metric: dimensionality; the run's own by default.
+      parts: of each run.
+
+    Returns:
+      Changes with the rows of all; contrasts of the same seeds are a group.
+    """
+    shared = set.intersection(*(set(part.capabilities) for part in parts))
+    names = [name for name in parts[0].capabilities if name in shared]
+    return Changes(
+        np.concatenate([part.d_SxT for part in parts]),
+        {name: np.concatenate([part.capabilities[name] for part in parts]) for name in names},
+        np.concatenate([part.group_S for part in parts]),
+        parts[0].every,
+    )
+
+
+def couplings(of: Changes, rng: np.random.Generator) -> tuple[list[Coupling], dict[float, float]]:
+    """Test D against every capability, and how strong a lead would have been found.
+
+    Args:
+      of: from `changes` or `pool`.
       rng: random generator.
 
     Returns:
-      Strength -> share of 40 trials with p <= .05; at strength 0 the false positive rate.
+      (one Coupling a capability; strength of a planted lead of 20 steps -> share of trials that
+      find it, at strength 0 the false positive rate).
     """
-    x = lags.increments(np.log(run.dimension(metric)), SMOOTH_D)
-    level = next(iter(capabilities(run).values()))
-    y = lags.increments(level, SMOOTH_CAPABILITY)
-    lag = max(round(PLANTED_STEPS / every(run)), 1)
-    return {rho: lags.planted_power(x, y, rho, lag, rng) for rho in STRENGTHS}
+    x, group = of.d_SxT, of.group_S
+    surrogates = lags.same_spectrum(x, group, rng)
+    found = [
+        Coupling(
+            name,
+            lags.lag_test(x, y, group, surrogates, rng),
+            lags.granger(x, y, group, rng),
+            lags.granger(y, x, group, rng),
+            lags.event_average(x, y, group, rng),
+        )
+        for name, y in of.capabilities.items()
+    ]
+    y, lag = next(iter(of.capabilities.values())), max(round(PLANTED_STEPS / of.every), 1)
+    power = {rho: lags.planted_power(x, y, group, surrogates, rho, lag, rng) for rho in STRENGTHS}
+    return found, power
 
 
 def every(run: Run) -> int:

@@ -29,6 +29,9 @@ LEAST_LENGTH = 3 * WINDOW + LEAST_HISTORY
 DELAY = 2 * WINDOW
 PRECISION = 2e-6  # relative error of a measurement: no smaller change is one
 MAD_TO_SD = 1.4826
+# The worst rate of false positives over the nulls of validity.py, 40 seeds of each
+# (docs/results/tap/detector).
+FALSE_PER_1000 = 0.19
 
 
 class Jump(NamedTuple):

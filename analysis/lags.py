@@ -14,7 +14,7 @@ import numpy as np
 from scipy.linalg import helmert
 from scipy.ndimage import gaussian_filter1d
 
-from analysis.surrogates import circular_shifts, iaaft, p_value
+from analysis.surrogates import circular_shifts, iaaft, p_value, same_phases
 
 REACH = 20  # largest lag
 TREND = 20.0  # standard deviation of the Gaussian that takes out trend and variance
@@ -22,7 +22,7 @@ CLIP = 5.0
 LEAST_SHIFT = 20  # beyond the largest lag
 LEAST_LENGTH = 90
 BLOCK = 20  # measurements that are resampled, or change their sign, together
-SURROGATES, SAME_SPECTRUM = 499, 199
+SURROGATES, SAME_SPECTRUM, TRIALS = 499, 199, 40
 LEVEL = 0.05
 RESOLUTION = 5  # an interval of the best lag this close around 0 is called simultaneous
 DIRECTIONS = ("leads", "simultaneous", "lags")
@@ -95,31 +95,38 @@ def correlate(x_SxT, y_SxT) -> np.ndarray:
     return np.fft.irfft(fx.conj() * fy, length) / length
 
 
-def same_spectrum(x_SxT, rng: np.random.Generator) -> np.ndarray:
-    """Surrogates of each row with its values and spectrum, [N, S, T], for any number of tests."""
+def same_spectrum(x_SxT, group_S, rng: np.random.Generator) -> np.ndarray:
+    """Surrogates of each row with its spectrum, for any number of tests.
+
+    Args:
+      x_SxT: increments.
+      group_S: rows of a group depend on one another; their surrogates keep that. If every row is
+        a group of its own, surrogates also have its values.
+      rng: random generator.
+
+    Returns:
+      [N, S, T].
+    """
+    if len(set(group_S)) < len(x_SxT):
+        return same_phases(x_SxT, group_S, SAME_SPECTRUM, rng)
     return np.stack([iaaft(x, SAME_SPECTRUM, rng) for x in x_SxT], 1)
 
 
-def lag_test(x_SxT, y_SxT, spectral_NxSxT, rng: np.random.Generator) -> LagTest:
+def lag_test(x_SxT, y_SxT, group_S, spectral_NxSxT, rng: np.random.Generator) -> LagTest:
     """Correlation over lags, averaged over rows, against surrogates.
 
     Args:
       x_SxT, y_SxT: from `increments`.
+      group_S: surrogates treat rows of a group alike.
       spectral_NxSxT: surrogates of x from `same_spectrum`.
       rng: random generator.
 
     Returns:
       A LagTest.
     """
-    whole_SxT = correlate(x_SxT, y_SxT)
-    blocks_KxN = _block_products(x_SxT, y_SxT)
-    nulls = {
-        "shifted": _shifted(whole_SxT, rng),
-        "same spectrum": _at_lags(correlate(spectral_NxSxT, y_SxT)),
-        "signs of blocks": _flipped(blocks_KxN, rng),
-    }
-    r_K = _at_lags(whole_SxT)
+    r_K, blocks_KxSxB = _at_lags(correlate(x_SxT, y_SxT)), _block_products(x_SxT, y_SxT)
     peak = {side: float(value) for side, value in _peaks(r_K).items()}
+    nulls = _nulls(x_SxT, y_SxT, group_S, spectral_NxSxT, rng)
     p_by_null = {
         name: {side: p_value(peak[side], null) for side, null in _peaks(null_NxK).items()}
         for name, null_NxK in nulls.items()
@@ -130,9 +137,18 @@ def lag_test(x_SxT, y_SxT, spectral_NxSxT, rng: np.random.Generator) -> LagTest:
         {side: max(p[side] for p in p_by_null.values()) for side in DIRECTIONS},
         p_by_null,
         int(LAGS[np.abs(r_K).argmax()]),
-        _best_lag_interval(blocks_KxN, rng),
+        _best_lag_interval(blocks_KxSxB, rng),
         float(max(np.quantile(np.abs(null).max(1), 0.95) for null in nulls.values())),
     )
+
+
+def _nulls(x_SxT, y_SxT, group_S, spectral_NxSxT, rng):
+    """Name -> correlations at `LAGS` of surrogates [N, K]."""
+    return {
+        "shifted": _shifted(correlate(x_SxT, y_SxT), group_S, rng),
+        "same spectrum": _at_lags(correlate(spectral_NxSxT, y_SxT)),
+        "signs of blocks": _flipped(_block_products(x_SxT, y_SxT), group_S, rng),
+    }
 
 
 def verdict(q: dict[str, float], interval: tuple[int, int]) -> str:
@@ -156,47 +172,45 @@ def verdict(q: dict[str, float], interval: tuple[int, int]) -> str:
     return "simultaneous" if -RESOLUTION <= low <= 0 <= high <= RESOLUTION else "no evidence"
 
 
-def planted_power(x_SxT, y_SxT, rho: float, lag: int, rng, trials: int = 40) -> float:
+def planted_power(x_SxT, y_SxT, group_S, spectral_NxSxT, rho, lag: int, rng) -> float:
     """How often a planted lead is found: y(t) = rho x(t - lag) + sqrt(1 - rho^2) y'(t).
 
     y' is the run's own second series, moved so far in time that nothing links it to the first.
 
     Args:
-      x_SxT, y_SxT: increments.
+      x_SxT, y_SxT, group_S, spectral_NxSxT: see `lag_test`.
       rho: strength; 0 gives the false positive rate.
       lag: of the plant.
       rng: random generator.
-      trials: how many.
 
     Returns:
-      Share of trials with p <= .05 for `leads`.
+      Share of 40 trials in which p is at most .05 for `leads`, against every null.
     """
     x, found = _standard(x_SxT), 0
-    for _ in range(trials):
-        moved = circular_shifts(x.shape[1], LEAST_SHIFT, len(x), rng)
+    for _ in range(TRIALS):
+        moved = _moves(x.shape[1], LEAST_SHIFT + REACH, 1, group_S, rng)[0]
         unlinked = np.stack([np.roll(y, m) for y, m in zip(_standard(y_SxT), moved, strict=True)])
         planted = rho * np.roll(x, lag, 1) + np.sqrt(1 - rho**2) * unlinked
-        whole = correlate(x, planted)
-        null = _peaks(_shifted(whole, rng))["leads"]
-        found += p_value(_peaks(_at_lags(whole))["leads"], null) <= LEVEL
-    return found / trials
+        peak = _peaks(_at_lags(correlate(x, planted)))["leads"]
+        nulls = _nulls(x, planted, group_S, spectral_NxSxT, rng).values()
+        found += all(p_value(peak, _peaks(null)["leads"]) <= LEVEL for null in nulls)
+    return found / TRIALS
 
 
-def granger(x_SxT, y_SxT, rng: np.random.Generator, shifts: int = SAME_SPECTRUM) -> dict:
+def granger(x_SxT, y_SxT, group_S, rng: np.random.Generator) -> dict:
     """Whether the past of x helps to predict y beyond y's own past (Granger 1969).
 
     The F statistic's own distribution assumes white residuals; this is judged by shifting x.
 
     Args:
-      x_SxT, y_SxT: increments.
+      x_SxT, y_SxT, group_S: see `lag_test`.
       rng: random generator.
-      shifts: surrogates.
 
     Returns:
       `gain`, the mean over seeds of the share of y's unexplained variance that x's past
       explains, and `p`.
     """
-    moves = circular_shifts(x_SxT.shape[1], LEAST_SHIFT, (shifts, len(x_SxT)), rng)
+    moves = _moves(x_SxT.shape[1], LEAST_SHIFT, SAME_SPECTRUM, group_S, rng)
     own = [_Explained(y) for y in y_SxT]
     gain = np.mean([o.by(x) for o, x in zip(own, x_SxT, strict=True)])
     null = [
@@ -235,13 +249,12 @@ def events(x_SxT) -> list[np.ndarray]:
     return found
 
 
-def event_average(x_SxT, y_SxT, rng: np.random.Generator, shifts: int = SURROGATES) -> dict:
+def event_average(x_SxT, y_SxT, group_S, rng: np.random.Generator) -> dict:
     """Mean of y around large changes of x, each with the sign of the change.
 
     Args:
-      x_SxT, y_SxT: increments.
+      x_SxT, y_SxT, group_S: see `lag_test`; surrogates are the same events at shifted times.
       rng: random generator.
-      shifts: surrogates, the same events at shifted times.
 
     Returns:
       `events`, how many; `mean` of y at each of `LAGS`; `low`, `high`, 95 % of the surrogates;
@@ -266,7 +279,7 @@ def event_average(x_SxT, y_SxT, rng: np.random.Generator, shifts: int = SURROGAT
         near = np.abs(LAGS) <= EVENT_WINDOW
         return mean_K[near & (LAGS > 0)].mean() - mean_K[near & (LAGS < 0)].mean()
 
-    moves = circular_shifts(length, LEAST_SHIFT, (shifts, len(at)), rng)
+    moves = _moves(length, LEAST_SHIFT, SURROGATES, group_S, rng)
     null_NxK = np.stack([average(move) for move in moves])
     mean_K = average(np.zeros(len(at), int))
     low, high = np.quantile(null_NxK, (0.025, 0.975), axis=0)
@@ -291,10 +304,15 @@ def _at_lags(whole_xSxT):
     return whole_xSxT[..., LAGS].mean(-2)  # negative lags count from the end
 
 
-def _shifted(whole_SxT, rng):
-    """[N, K] correlations at `LAGS` after shifting each row's first series by its own amount."""
+def _moves(length, least, count, group_S, rng):
+    """[count, S] circular shifts, the same for all rows of a group."""
+    return circular_shifts(length, least, (count, max(group_S) + 1), rng)[:, group_S]
+
+
+def _shifted(whole_SxT, group_S, rng):
+    """[N, K] correlations at `LAGS` after shifting the first series of each row."""
     rows, length = whole_SxT.shape
-    moves_NxS = circular_shifts(length, LEAST_SHIFT + REACH, (SURROGATES, rows), rng)
+    moves_NxS = _moves(length, LEAST_SHIFT + REACH, SURROGATES, group_S, rng)
     index_NxSxK = (moves_NxS[..., None] + LAGS) % length
     return whole_SxT[np.arange(rows)[:, None], index_NxSxK].mean(1)
 
@@ -308,23 +326,25 @@ def _past(x):
 
 
 def _block_products(x_SxT, y_SxT):
-    """[K, N] what each block of time adds to the mean correlation at each lag."""
+    """[K, S, B] what each block of time in each row adds to the mean correlation at each lag."""
     x, y = _standard(x_SxT), _standard(y_SxT)
     count = x.shape[1] // BLOCK
     products_KxSxT = np.stack([x * np.roll(y, -k, 1) for k in LAGS])[:, :, : count * BLOCK]
-    blocks = products_KxSxT.reshape(len(LAGS), -1, BLOCK).sum(2)
-    return blocks / (blocks.shape[1] * BLOCK)
+    blocks_KxSxB = products_KxSxT.reshape(len(LAGS), len(x), count, BLOCK).sum(3)
+    return blocks_KxSxB / (len(x) * count * BLOCK)
 
 
-def _flipped(blocks_KxN, rng):
-    signs_NxM = rng.choice((-1.0, 1.0), (blocks_KxN.shape[1], SURROGATES))
-    return (blocks_KxN @ signs_NxM).T
+def _flipped(blocks_KxSxB, group_S, rng):
+    shape = (SURROGATES, max(group_S) + 1, blocks_KxSxB.shape[2])
+    signs_NxSxB = rng.choice((-1.0, 1.0), shape)[:, group_S]
+    return np.einsum("ksb,nsb->nk", blocks_KxSxB, signs_NxSxB, optimize=True)
 
 
-def _best_lag_interval(blocks_KxN, rng):
+def _best_lag_interval(blocks_KxSxB, rng):
     """Where the largest |r| lies in 90 % of resamples of blocks of time."""
-    count = blocks_KxN.shape[1]
+    flat_KxN = blocks_KxSxB.reshape(len(LAGS), -1)
+    count = flat_KxN.shape[1]
     drawn = rng.multinomial(count, np.full(count, 1 / count), SURROGATES)
-    best = LAGS[np.abs(blocks_KxN @ drawn.T).argmax(0)]
+    best = LAGS[np.abs(flat_KxN @ drawn.T).argmax(0)]
     low, high = np.quantile(best, (0.05, 0.95), method="nearest")
     return int(low), int(high)

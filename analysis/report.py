@@ -22,7 +22,10 @@ th, td { padding: .25rem .6rem; text-align: right; border-bottom: 1px solid #ddd
   white-space: nowrap; }
 th:first-child, td:first-child { text-align: left; }
 img { max-width: 100%; height: auto; }
-@media print { h2 { break-after: avoid; } img { break-inside: avoid; } }
+summary { cursor: pointer; margin: 1rem 0; font-weight: 600; }
+@media print { details::details-content { content-visibility: visible; block-size: auto; }
+  table { font-size: .6rem; } .wide { overflow: visible; }
+  h2 { break-after: avoid; } img { break-inside: avoid; } }
 </style></head><body>
 <h1>$title</h1>
 $body
@@ -51,6 +54,12 @@ def picture(path: Path, description: str) -> str:
     """A PNG inline."""
     data = base64.b64encode(path.read_bytes()).decode()
     return f'<img alt="{html.escape(description)}" src="data:image/png;base64,{data}">'
+
+
+def details(title: str, *parts: str) -> str:
+    """Fragments that are folded away on a screen; in print they are shown."""
+    body = "\n".join(parts)
+    return f"<details><summary>{html.escape(title)}</summary>\n{body}\n</details>"
 
 
 def write_page(out: Path, title: str, parts: list[str]) -> Path:

@@ -55,6 +55,27 @@ def iaaft(x_T, count: int, rng: np.random.Generator) -> np.ndarray:
     return made
 
 
+def same_phases(x_SxT, group_S, count: int, rng: np.random.Generator) -> np.ndarray:
+    """Surrogates with the spectrum of each row, and the dependence between rows of a group.
+
+    All rows of a group get the same random phases (Prichard and Theiler 1994).
+
+    Args:
+      x_SxT: series.
+      group_S: group of each row, 0, 1, ...
+      count: how many to make.
+      rng: random generator.
+
+    Returns:
+      [count, S, T].
+    """
+    x_SxT, group_S = np.asarray(x_SxT, float), np.asarray(group_S)
+    spectrum = np.fft.rfft(x_SxT)
+    phase = rng.uniform(0, 2 * np.pi, (count, group_S.max() + 1, spectrum.shape[1]))
+    phase[..., 0] = 0.0  # the mean stays
+    return np.fft.irfft(spectrum * np.exp(1j * phase)[:, group_S], x_SxT.shape[1])
+
+
 def p_value(statistic: float, null) -> float:
     """Share of surrogates that reach a statistic, counting the series itself among them."""
     null = np.asarray(null)

@@ -1,11 +1,16 @@
-"""The tap experiment: calibrate D(t) over architectures and data sets, then analyse it.
+"""The tap experiment in four phases, with one report at the end.
 
     python -m launch.tap --quick --workdir=runs/quick
-    python -m launch.tap --grid --datasets=fashion_mnist --workdir=runs/grid
+    python -m launch.tap --grid --datasets=fashion_mnist --phase=1 --workdir=runs/grid
+    python -m launch.tap --grid --datasets=fashion_mnist --phase=2 --workdir=runs/grid
+
+1 trains architectures on data sets and asks whether alpha is a function of the architecture;
+2 predicts D(t) before training, leaving out each architecture in turn; 3 replays every run to the
+live monitor; 4 also trains addition modulo a prime, a capability that emerges late, and asks
+whether D moves before capabilities do. Phases 2 and 3 read the runs of phase 1.
 
 Runs that are done are skipped, so the same command resumes; one that fails is reported and the
-rest go on. Results stand in WORKDIR/analysis: report.html first of all, then alpha as a function
-of the architecture and the prediction of D(t) before training, where there are enough of them.
+rest go on. Results stand in WORKDIR/analysis, report.html first of all.
 """
 
 import sys
@@ -24,7 +29,15 @@ QUICK_ARCHS = (
     "cnn_shallow",
     "transformer_narrow",
 )
+EMERGENCE_ARCHS = ("mlp_shallow_2", "mlp_medium_5", "cnn_shallow", "transformer_shallow")
+PHASES = {
+    "1": ("summary", "tap", "alpha", "jumps"),
+    "2": ("predictor",),
+    "3": ("monitor",),
+    "4": ("emergence",),
+}
 WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the runs.", required=True)
+PHASE = flags.DEFINE_enum("phase", "all", [*PHASES, "all"], "What to do.")
 QUICK = flags.DEFINE_bool("quick", False, "Six architectures on digits, 500 steps.")
 GRID = flags.DEFINE_bool("grid", False, "The designed grid of configs/tap/grid.py, 1000 steps.")
 ARCHS = flags.DEFINE_list(
@@ -39,35 +52,58 @@ STEPS = flags.DEFINE_integer(
 
 def body() -> int:
     """Train what is missing, then analyse everything."""
-    configs = _configs()
+    phases = tuple(PHASES) if PHASE.value == "all" else (PHASE.value,)
+    calibration, emergence = _calibration(), _emergence() if "4" in phases else {}
+    wanted = (calibration if "1" in phases else {}) | emergence
     prepare_jax()
-    failed, preempted = _train(configs)
+    failed, preempted = _train(wanted)
     if preempted:
         return 75
-    _analyse([cell for cell in configs if cell not in failed])
-    for (arch, name), problem in failed.items():
-        print(f"failed: {arch} on {name}: {problem}", file=sys.stderr)
+    left_out = {}
+    for phase in phases:
+        cells = calibration | emergence if phase == "4" else calibration
+        left_out |= _analyse(phase, [name for name in cells if name not in failed])
+    _report(left_out)
+    for name, problem in failed.items():
+        print(f"failed: {name}: {problem}", file=sys.stderr)
     return 1 if failed else 0
 
 
-def _configs() -> dict:
-    """The checked config of each (architecture, data set)."""
-    from configs.tap import calibration, grid
-    from tapjax.config import ConfigError, check
+def _calibration() -> dict:
+    """The checked config of each cell, architecture x data set, of phase 1."""
+    from configs.tap import grid
 
     everything = grid.ARCHITECTURES if GRID.value else tuple(ZOO)
     archs = _names(ARCHS.value) or (QUICK_ARCHS if QUICK.value else everything)
+    return {_cell(arch, name): _config(arch, name) for name in DATASETS.value for arch in archs}
+
+
+def _emergence() -> dict:
+    """The configs of phase 4: image tasks in the protocol of phase 1, and modular addition."""
+    from configs.tap import grokking
+
+    archs = _names(ARCHS.value) or (QUICK_ARCHS if QUICK.value else EMERGENCE_ARCHS)
+    cells = {_cell(arch, name): _config(arch, name) for name in DATASETS.value for arch in archs}
+    if QUICK.value:
+        made = [grokking.get_config(f"easy,seeds={SEEDS.value},arch={grokking.TRANSFORMER}")]
+    else:
+        made = [grokking.get_config(f"arch={arch}") for arch in grokking.PROTOCOLS]
+    return cells | {_cell(config.model.name, config.data.name): config for config in made}
+
+
+def _config(arch, name):
+    from configs.tap import calibration
+    from tapjax.config import ConfigError, check
+
     steps = STEPS.value or (500 if QUICK.value else 1000 if GRID.value else 2000)
-    configs = {}
-    for name in DATASETS.value:
-        for arch in archs:
-            arg = f"arch={arch},dataset={name},seeds={SEEDS.value},steps={steps}"
-            try:
-                configs[arch, name] = calibration.get_config(arg)
-            except ValueError as error:
-                raise ConfigError(str(error)) from error
-            check(configs[arch, name])
-    return configs
+    try:
+        config = calibration.get_config(
+            f"arch={arch},dataset={name},seeds={SEEDS.value},steps={steps}"
+        )
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+    check(config)
+    return config
 
 
 def _names(parts) -> list[str]:
@@ -81,8 +117,14 @@ def _names(parts) -> list[str]:
     return names
 
 
-def _folder(arch, name) -> Path:
-    return Path(WORKDIR.value) / "runs" / f"{arch.replace(':', '-')}__{Path(name).stem}"
+def _cell(arch, data) -> str:
+    """Name of a run's folder."""
+    data = Path(data).stem if data.endswith(".npz") else data
+    return f"{arch}__{data}".replace(":", "-")
+
+
+def _folder(name) -> Path:
+    return Path(WORKDIR.value) / "runs" / name
 
 
 def _train(configs) -> tuple[dict, bool]:
@@ -91,42 +133,39 @@ def _train(configs) -> tuple[dict, bool]:
     from tapjax.rundir import CheckpointError, RunDirError
 
     failed = {}
-    for i, ((arch, name), cfg) in enumerate(configs.items(), 1):
-        label = f"[{i}/{len(configs)}] {arch} on {name}"
+    for i, (name, config) in enumerate(configs.items(), 1):
+        label = f"[{i}/{len(configs)}] {config.model.name} on {config.data.name}"
         try:
-            outcome = loop.run(cfg, _folder(arch, name), progress=label)
+            outcome = loop.run(config, _folder(name), progress=label)
         except (CheckpointError, DataError, RunDirError, OSError) as error:
-            failed[arch, name] = str(error)
+            failed[name] = str(error)
             continue
         print(f"{label}: {outcome.status} at step {outcome.step}", flush=True)
         if outcome.status == "PREEMPTED":
             return failed, True
         if outcome.status == "DIVERGED":
-            failed[arch, name] = outcome.reason
+            failed[name] = outcome.reason
     return failed, False
 
 
-def _analyse(cells) -> None:
-    from analysis.commands.alpha import fit_alpha
-    from analysis.commands.predictor import evaluate
-    from analysis.commands.tap import tap
+def _analyse(phase, cells) -> dict:
+    from analysis.commands.report import write_sections
     from analysis.io import RunError
 
-    if not cells:
-        return
-    runs, out = [_folder(*cell) for cell in cells], Path(WORKDIR.value) / "analysis"
-    analyses = {
-        "models of D(t)": lambda: tap(runs, out, partial=False),
-        "alpha = f(architecture)": lambda: fit_alpha(runs, out / "alpha"),
-        "D(t) before training": lambda: evaluate(runs, out / "predictor"),
-    }
-    for title, analyse in analyses.items():
-        print(f"\n{title}")
-        try:
-            print(analyse()[1].to_string(float_format=lambda v: f"{v:.3g}", na_rep="-"))
-        except RunError as error:
-            print(f"left out: {error}")
-    print(f"\nreport: {out / 'report.html'}")
+    there = [_folder(name) for name in cells if (_folder(name) / "config.json").exists()]
+    if not there:
+        raise RunError(f"{WORKDIR.value} holds no runs for phase {phase}: --phase=1 trains them")
+    print(f"phase {phase}: analysing {len(there)} runs", flush=True)
+    return write_sections(PHASES[phase], there, Path(WORKDIR.value) / "analysis")
+
+
+def _report(left_out):
+    from analysis.commands.report import join_sections
+
+    folder = Path(WORKDIR.value) / "analysis"
+    for name, why in left_out.items():
+        print(f"left out: {name}: {why}")
+    print(f"report: {join_sections(folder, folder / 'report.html')}")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """`emergence`: does dimensionality move before a capability does?"""
 
 import zlib
+from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
@@ -38,28 +39,33 @@ def find_emergence(paths, out: Path, partial: bool = False, metric: str | None =
       metric: dimensionality; each run's own by default.
 
     Returns:
-      (JSON result, table to print: one row a run and capability).
+      (JSON result, table to print: one row a run and capability; runs of the same length and
+      number of seeds are also tested together).
 
     Raises:
       RunError: no run could be tested.
     """
-    rows, orders, powers, classes, refused = [], {}, {}, {}, []
+    rows, orders, powers, classes, refused, alike = [], {}, {}, {}, [], defaultdict(list)
     for path in tqdm(find_runs(paths), desc="testing", unit="run", disable=None):
         run = open_run(path, partial)
-        rng = np.random.default_rng(zlib.crc32(run.name.encode()))  # the same whatever else is run
         try:
-            found = emergence.couplings(run, metric, rng)
+            of = emergence.changes(run, metric)
         except RunError as error:
             refused.append(str(error))
             continue
-        every, seen = emergence.every(run), emergence.landmarks(run, metric)
-        rows += [_row(run, coupling, every) for coupling in found]
-        orders[run.name], powers[run.name] = (
-            emergence.order(seen),
-            emergence.power(run, metric, rng),
-        )
-        classes[run.name] = emergence.class_table(run)
-        figures.emergence(run, found, seen, every, out / f"{run.name}_emergence.png", metric)
+        found, powers[run.name] = emergence.couplings(of, _generator(run.name))
+        names = {"run": run.name, "architecture": run.model["architecture"]}
+        names |= {"data": run.model["data"], "seeds": len(run.seeds)}
+        rows += [names | _row(coupling, of.every) for coupling in found]
+        seen = emergence.landmarks(run, metric)
+        orders[run.name], classes[run.name] = emergence.order(seen), emergence.class_table(run)
+        alike[of.d_SxT.shape, of.every, bool(run.model.get("synthetic"))].append(of)
+        figures.emergence(run, found, seen, of.every, out / f"{run.name}_emergence.png", metric)
+    for parts in alike.values():
+        if len(parts) > 1:
+            of, name = emergence.pool(parts), f"{len(parts)} runs pooled"
+            found, powers[name] = emergence.couplings(of, _generator(name))
+            rows += [{"run": name} | _row(coupling, of.every) for coupling in found]
     if not rows:
         raise RunError("no run could be tested: " + "; ".join(refused))
     table = _with_verdicts(pd.DataFrame(rows))
@@ -81,13 +87,14 @@ def find_emergence(paths, out: Path, partial: bool = False, metric: str | None =
     return result, shown[list(SHOWN)]
 
 
-def _row(run, coupling, every):
+def _generator(name):
+    """Random numbers of a run, the same whatever else is tested."""
+    return np.random.default_rng(zlib.crc32(name.encode()))
+
+
+def _row(coupling, every):
     test, events = coupling.test, coupling.events
     return {
-        "run": run.name,
-        "architecture": run.model["architecture"],
-        "data": run.model["data"],
-        "seeds": len(run.seeds),
         "capability": coupling.capability,
         "best_lag_steps": test.best_lag * every,
         "low": test.interval[0] * every,
@@ -126,7 +133,7 @@ def _summary(result, table):
     lines = [
         "# Phase 4: does dimensionality move before capabilities?",
         "",
-        f"{len(result['power'])} runs, {len(table)} pairs of D and a capability: {counts}.",
+        f"{len(result['order'])} runs, {len(table)} pairs of D and a capability: {counts}.",
         "",
         "Compared are increments of ln D and of the capability, as differences between a run's",
         "seeds, without trend and with an even variance, over lags of up to 20 measurements",

@@ -38,12 +38,16 @@ def find_jumps(paths: Sequence, out: Path | None, partial: bool, metric: str | N
       (JSON result, table to print: jumps a run).
 
     Raises:
-      RunError: a run is too short to judge.
+      RunError: every run is too short to judge.
     """
-    rows, counts = [], []
+    rows, counts, refused = [], [], []
     for path in find_runs(paths):
         run = open_run(path, partial)
-        found = jumps_of_run(run, metric)
+        try:
+            found = jumps_of_run(run, metric)
+        except RunError as error:
+            refused.append(str(error))
+            continue
         rows += found
         in_d = [row for row in found if row["layer"] == MEAN]
         counts.append(
@@ -56,7 +60,9 @@ def find_jumps(paths: Sequence, out: Path | None, partial: bool, metric: str | N
                 "layers": len(run.layer_names),
             }
         )
-    result = {"command": "jumps", "runs": counts, "jumps": plain(rows)}
+    if not counts:
+        raise RunError("no run could be judged: " + "; ".join(refused))
+    result = {"command": "jumps", "runs": counts, "jumps": plain(rows), "refused": refused}
     write_results(out, "jumps", result, pd.DataFrame(rows, columns=COLUMNS).set_index("run"))
     return result, pd.DataFrame(counts).set_index("run")
 

@@ -1,0 +1,270 @@
+"""`report`: every analysis that suits the runs, on one self-contained page."""
+
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
+
+from analysis import jumps, predict, report
+from analysis.commands.alpha import fit_alpha
+from analysis.commands.emergence import find_emergence
+from analysis.commands.jumps import find_jumps
+from analysis.commands.monitor import replay
+from analysis.commands.output import plain
+from analysis.commands.predictor import evaluate
+from analysis.commands.summary import summary
+from analysis.commands.tap import tap
+from analysis.io import RunError, find_runs, open_run
+
+TITLE = "What happened while it trained"
+SECTION = "section.html"
+MOST_PICTURES = 24
+
+
+class Section(NamedTuple):
+    """One analysis on the page.
+
+    `write(paths, out, partial) -> HTML fragments` runs it and leaves its files in a folder.
+    """
+
+    title: str
+    write: Callable
+
+
+def add_arguments(parser) -> None:
+    """The command's own flags."""
+    parser.add_argument("--out", type=Path, default=Path("out/report.html"), help="HTML file")
+
+
+def run(args):
+    """Carry out the parsed command."""
+    return make_report(args.runs, args.out, args.partial)
+
+
+def make_report(paths, out: Path, partial: bool = False):
+    """Run every analysis and write one page.
+
+    Args:
+      paths: run directories or folders of them.
+      out: HTML file.
+      partial: read unfinished runs too.
+
+    Returns:
+      (JSON result, table to print: the sections, and why one was left out).
+    """
+    found = find_runs(paths)
+    with tempfile.TemporaryDirectory() as folder:
+        left_out = write_sections(SECTIONS, found, Path(folder), partial)
+        join_sections(Path(folder), out)
+    table = pd.DataFrame(
+        [{"section": SECTIONS[name].title, "left out": left_out.get(name, "")} for name in SECTIONS]
+    ).set_index("section")
+    result = {"command": "report", "page": str(out), "runs": len(found), "left_out": left_out}
+    return plain(result), table
+
+
+def write_sections(names: Sequence[str], paths, folder: Path, partial: bool = False) -> dict:
+    """Run some of the analyses and keep a fragment of the page of each.
+
+    Args:
+      names: keys of `SECTIONS`.
+      paths: run directories.
+      folder: for their results, one folder each.
+      partial: read unfinished runs too.
+
+    Returns:
+      Section -> why it was left out.
+    """
+    left_out = {}
+    for name in names:
+        out, section = folder / name, SECTIONS[name]
+        out.mkdir(parents=True, exist_ok=True)
+        try:
+            parts = section.write(paths, out, partial)
+        except RunError as error:
+            left_out[name] = str(error)
+            parts = [report.paragraph(f"Left out: {error}.")]
+        parts = [report.heading(section.title), *parts]
+        (out / SECTION).write_text("\n".join(parts))
+    return left_out
+
+
+def join_sections(folder: Path, out: Path) -> Path:
+    """Write the page from the fragments that there are.
+
+    Args:
+      folder: from `write_sections`.
+      out: HTML file.
+
+    Returns:
+      The path written.
+    """
+    fragments = [folder / name / SECTION for name in SECTIONS]
+    return report.write_page(out, TITLE, [f.read_text() for f in fragments if f.exists()])
+
+
+def _runs(paths, out, partial):
+    _, table = summary(paths, out, partial)
+    made_up = [p for p in paths if open_run(p, partial).model.get("synthetic")]
+    note = [report.paragraph(f"{len(made_up)} of the runs are on SYNTHETIC data.")]
+    return [
+        report.paragraph(
+            f"{len(table)} runs, {int(table['seeds'].sum())} curves. D is the mean over hidden "
+            "layers; the head is measured and left out. Accuracy is on the whole test split."
+        ),
+        *(note if made_up else []),
+        report.table(table),
+    ]
+
+
+def _models(paths, out, partial):
+    result, scores = tap(paths, out, partial)
+    fits = pd.read_csv(out / "tap.csv", index_col="run")
+    best = fits[fits["model"] == "tap_compression"]
+    columns = ["seed", "alpha", "alpha_low", "alpha_high", "D0", "D_max", "identified", "r2"]
+    pictures = sorted(out.glob("*_dimension.png"))
+    return [
+        report.paragraph(
+            "R2 is that of the simulated curve against the measured curve's own mean. The tail is "
+            "forecast from the first 40 % of the steps; its error is relative to the range of D, "
+            "and persistence (the last level seen) is what a forecast has to beat."
+        ),
+        *_refused(result),
+        report.table(scores),
+        *(report.picture(out / f"fit_{v}.png", f"scores {v}") for v in ("r2", "r2_log")),
+        report.details(
+            "TAP with transient compression: parameters with 95 % intervals",
+            report.paragraph(
+                "alpha is per unit of integrated gradient norm. A fit that is not identified "
+                "leaves alpha or D_max undetermined: its numbers mean nothing on their own."
+            ),
+            report.table(best[columns]),
+        ),
+        report.details("Curves", *_pictures(pictures)),
+    ]
+
+
+def _alpha(paths, out, partial):
+    result, forms = fit_alpha(paths, out, partial)
+    shares = result["variance_shares_of_ln_alpha"]
+    parts = [
+        report.paragraph(
+            f"alpha is identified in {result['identified']} of {result['curves']} curves. "
+            "r2_loao is the score on architectures left out of the fit, and the one to believe; "
+            "0 is what the mean of all architectures reaches."
+        ),
+        *_refused(result),
+        report.table(forms),
+        report.picture(out / "alpha_relationships.png", "alpha against the architecture"),
+    ]
+    if shares:
+        text = ", ".join(f"{name} {share:.0%}" for name, share in shares.items())
+        parts.append(report.paragraph(f"Where the variance of ln alpha lies: {text}."))
+    if (out / "alpha_consistency.png").exists():
+        parts.append(report.picture(out / "alpha_consistency.png", "alpha across data sets"))
+    return parts
+
+
+def _jumps(paths, out, partial):
+    result, table = find_jumps(paths, out, partial)
+    points = (table["seeds"] * table["measurements"]).sum()
+    return [
+        report.paragraph(
+            f"{table['jumps_of_D'].sum()} jumps of D in {points:,} measurements. On series without "
+            f"any, the detector finds up to {jumps.FALSE_PER_1000:g} per 1000 measurements, which "
+            f"would be {points * jumps.FALSE_PER_1000 / 1000:.1f} here "
+            "(`validate-detector` measures this)."
+        ),
+        *_refused(result),
+        report.table(table),
+    ]
+
+
+def _before(paths, out, partial):
+    result, scores = evaluate(paths, out, partial)
+    families = pd.DataFrame(result["by_family"]).set_index("predictor")
+    return [
+        report.paragraph(
+            f"{result['architectures']} architectures, each predicted from the others. r2 is on a "
+            "uniform grid of steps, r2_log on a log-time grid, both of the seed mean; skill is "
+            "over D at initialisation x the family's mean relative curve; coverage is that of the "
+            "90 % band; seed_r2 is the ceiling: how well other seeds predict a seed."
+        ),
+        report.table(scores),
+        report.picture(out / "predictor.png", "R2 of held-out architectures"),
+        report.details("By family", report.table(families)),
+        report.picture(out / "held_out.png", "measured and predicted curves"),
+        report.paragraph(
+            "Bands and curves are those of the Gaussian process from the architecture alone. "
+            f"{predict.COMPONENTS} components a curve."
+        ),
+    ]
+
+
+def _monitor(paths, out, partial):
+    result, table = replay(paths, out, partial)
+    kinds = ", ".join(f"{kind} {n}" for kind, n in result["warnings_by_kind"].items())
+    pictures = sorted(out.glob("*/seed_*/monitor_visualization.png"))
+    return [
+        report.paragraph(
+            f"What the live monitor would have said of {result['curves']} curves, each forecast "
+            "made from what came before it. error is that of ln D; skill is over persistence, "
+            "which has none; the intervals claim 90 %."
+        ),
+        report.table(table),
+        report.paragraph(
+            f"{result['curves_with_a_warning']} of {result['curves']} curves raised a warning"
+            f"{': ' + kinds if kinds else ''}."
+        ),
+        report.details("Curves", *_pictures(pictures)),
+    ]
+
+
+def _emergence(paths, out, partial):
+    result, table = find_emergence(paths, out, partial)
+    power = pd.DataFrame(result["power"]).T
+    power.columns = [f"planted {float(name):g}" for name in power.columns]
+    counts = ", ".join(f"{n} {name}" for name, n in result["verdicts"].items())
+    late = [name for name, order in result["order"].items() if order and order["late"]]
+    return [
+        report.paragraph(
+            f"{counts}. Compared are increments of ln D and of each capability, as differences "
+            "between seeds; null_95 is the |r| that 95 % of surrogates stay below at all lags; q "
+            "is corrected over all tests. leads: D moves first."
+        ),
+        *_refused(result),
+        report.picture(out / "emergence.png", "verdicts and power"),
+        report.table(table),
+        report.details(
+            "Power: share of planted leads found, by strength (at 0: false positives)",
+            report.table(power),
+        ),
+        *_pictures([out / f"{name}_emergence.png" for name in late]),
+        report.details(
+            "All runs",
+            *_pictures([out / f"{n}_emergence.png" for n in result["order"] if n not in late]),
+        ),
+    ]
+
+
+def _refused(result):
+    return [report.paragraph(f"Not analysed: {line}.") for line in result.get("refused", ())]
+
+
+def _pictures(paths):
+    shown = [report.picture(path, path.stem) for path in paths[:MOST_PICTURES]]
+    rest = len(paths) - len(shown)
+    return [*shown, *([report.paragraph(f"{rest} more are not shown.")] if rest else [])]
+
+
+SECTIONS = {
+    "summary": Section("Runs", _runs),
+    "tap": Section("Models of D(t)", _models),
+    "alpha": Section("Is alpha a function of the architecture?", _alpha),
+    "jumps": Section("Jumps", _jumps),
+    "predictor": Section("D(t) before training", _before),
+    "monitor": Section("The monitor, replayed", _monitor),
+    "emergence": Section("Does D move before capabilities?", _emergence),
+}
