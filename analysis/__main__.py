@@ -6,6 +6,7 @@ import os
 import sys
 
 import pandas as pd
+from threadpoolctl import threadpool_limits
 
 from analysis.commands import (
     alpha,
@@ -59,7 +60,8 @@ def main() -> int:
     """Parse, run, print."""
     args = parser().parse_args()
     try:
-        result, table = (READERS | OTHERS)[args.command][0].run(args)
+        with threadpool_limits(1, user_api="blas"):  # see predict.leave_one_out
+            result, table = (READERS | OTHERS)[args.command][0].run(args)
         _print(args, result, table)
     except RunError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -12,6 +12,7 @@ ROOT = Path(__file__).parent.parent
 ORDER = [
     "tapjax.config",
     "tapjax.cache",
+    "tapjax.tasks",
     "tapjax.data",
     "tapjax.types",
     "tapjax.sampling",

@@ -9,8 +9,13 @@ from analysis.layout import SCHEMA, record_name, write_json, write_npz
 STEPS, EVERY = 600, 5
 
 
-def write_run(path, d_SxT, loss_SxT=None, chunk=STEPS, status="DONE", layers=("a", "b", "head")):
-    """Write a run whose hidden layers have dimension D(t), and whose head has 99 everywhere."""
+def write_run(
+    path, d_SxT, loss_SxT=None, chunk=STEPS, status="DONE", layers=("a", "b", "head"), **more
+):
+    """Write a run whose hidden layers have dimension D(t), and whose head has 99 everywhere.
+
+    Further arrays are named as in a record, `probe/accuracy` and the like.
+    """
     seeds, points = d_SxT.shape
     steps = (points - 1) * EVERY
     probe = np.stack([d_SxT - 1, d_SxT + 1, np.full_like(d_SxT, 99.0)], -1)
@@ -24,8 +29,11 @@ def write_run(path, d_SxT, loss_SxT=None, chunk=STEPS, status="DONE", layers=("a
             "probe_step": np.arange(first, end, EVERY),
             "scalar/loss": loss[:, first:last],
             "scalar/grad_norm": np.ones((seeds, last - first)),
-            "probe/participation_ratio": probe[:, first // EVERY : -(-end // EVERY)],
         }
+        for name, values in (more | {"probe/participation_ratio": probe}).items():
+            each = EVERY if name.startswith("probe/") else 1
+            stop = -(-end // EVERY) if each == EVERY else last
+            record[name] = values[:, first // each : stop]
         write_npz(path / "records" / record_name(first), record)
     write_json(path / "env.json", {"schema": SCHEMA})
     write_json(path / "data.json", {})

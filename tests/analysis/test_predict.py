@@ -26,12 +26,14 @@ def planted(seed=0, null=False):
             curve = level - (0.3 + a) * (1 - np.exp(-GRID / 20)) + b * np.log1p(GRID / 100)
             seeds = curve + 0.01 * rng.standard_normal((3, len(GRID)))
             sizes = structure(parse_architecture(name), SHAPE, CLASSES)
-            made.append(predict.Example(name, "toy", sizes, GRID, seeds))
+            tap = np.array([level, -4.0, level + b, np.log(0.05), np.log(20.0)])
+            made.append(predict.Example(name, "toy", sizes, GRID, seeds, GRID.astype(float), tap))
     return made
 
 
 def held_out(examples, predictor, use_init=True):
-    rows = predict.leave_one_out(examples, predictor, use_init)
+    rows, forecasts = predict.leave_one_out(examples, predictor, use_init)
+    assert len(forecasts) == len(rows)
     return [row for row in rows if row["bracketed"]]
 
 
@@ -43,6 +45,22 @@ def test_what_depends_on_the_architecture_is_predicted(predictor, least, use_ini
     assert np.median([row["r2_log"] for row in rows]) > least
     assert np.median([row["skill"] for row in rows]) > 0.5
     assert all(row["seed_r2"] > 0.95 for row in rows)
+
+
+@pytest.mark.parametrize("use_init", [True, False])
+def test_the_tap_route_predicts_tap_curves(use_init):
+    """Curves that are exactly TAP's, with parameters that are smooth in the architecture."""
+    axis = predict._axis(GRID, 0.5 * GRID)
+    examples = []
+    for e in planted():
+        depth, width = np.log(e.structure["depth"]), np.log(e.structure["width"])
+        tap = np.array([2 + 0.2 * width, -5 + 0.3 * depth, 1 + 0.3 * width, -3 + 0.2 * depth, 3.0])
+        curve = predict.TAP.log_curve(tap, axis)
+        seeds = curve + 0.005 * np.random.default_rng(0).standard_normal((3, len(GRID)))
+        examples.append(e._replace(log_d_SxG=seeds, gradient_G=0.5 * GRID, tap_P=tap))
+    rows = held_out(examples, "tap", use_init)
+    assert min(row["r2_log"] for row in rows) > 0.9
+    assert all(row["coverage"] is None for row in rows)
 
 
 def test_what_does_not_depend_on_it_is_not():

@@ -91,6 +91,21 @@ def test_what_is_not_finite_is_not_a_number(bad):
     assert all(jnp.isnan(value) for value in values)
 
 
+def test_confidence_and_calibration_error_by_hand():
+    p = np.array([[1.0, 0.0], [0.8, 0.2], [0.7, 0.3], [0.3, 0.7]])
+    correct = jnp.array([1.0, 0.0, 1.0, 1.0])
+    logits = jnp.log(jnp.asarray(p) + 1e-30)
+    found = probes.calibration(logits, correct)
+    assert found["confidence"] == pytest.approx(np.mean([1.0, 0.8, 0.7, 0.7]), rel=1e-5)
+    # Bins: {1.0} off by 0, {0.8} by .8, both of 0.7 together by .6.
+    assert found["ece"] == pytest.approx((0.0 + 0.8 + 0.6) / 4, rel=1e-5)
+
+
+def test_certainty_counts_in_the_last_bin():
+    wrong = probes.calibration(jnp.array([[100.0, 0.0]] * 3), jnp.zeros(3))
+    assert wrong["ece"] == pytest.approx(1.0)
+
+
 def test_layers_become_matrices(getkey):
     tokens = jax.random.normal(getkey(), (6, 16, 5))
     assert probes.as_matrix(probes.pooled(tokens, "rows"), 1000).shape == (96, 5)

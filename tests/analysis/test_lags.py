@@ -1,0 +1,140 @@
+import numpy as np
+import pytest
+
+from analysis import lags
+
+LENGTH = 400
+
+
+def coupled(seed, rho=0.0, lag=0, seeds=4, length=LENGTH):
+    """D and accuracy with the usual courses, shared by all seeds, and noise that fades together."""
+    rng = np.random.default_rng(seed)
+    t = np.arange(length)
+    fading = 0.01 * (1 + 3 * np.exp(-t / 60))
+    noise = rng.standard_normal((2, seeds, length + 50))
+    for i in range(1, noise.shape[2]):
+        noise[..., i] += 0.3 * noise[..., i - 1]
+    x, y = noise[0, :, 25:-25], noise[1, :, 25:-25]
+    y = rho * noise[0, :, 25 - lag : 25 - lag + length] + np.sqrt(1 - rho**2) * y
+    log_d = 1 - 1.5 * (1 - np.exp(-t / 8)) + 0.8 * (1 - np.exp(-t / 60)) + fading * x
+    accuracy = 0.85 * (1 - np.exp(-t / 15)) + fading * y
+    return lags.increments(log_d, 1), lags.increments(accuracy, 2)
+
+
+def result_of(x, y, seed=0):
+    rng, group = np.random.default_rng(seed), np.arange(len(x))
+    return lags.lag_test(x, y, group, lags.same_spectrum(x, group, rng), rng)
+
+
+def verdict(test):
+    return lags.verdict(test.p, test.interval)
+
+
+def test_a_shared_course_is_no_evidence():
+    tests = [result_of(*coupled(seed)) for seed in range(20)]
+    assert [verdict(test) for test in tests].count("no evidence") >= 19
+    for side in lags.DIRECTIONS:
+        assert np.mean([test.p[side] <= 0.05 for test in tests]) <= 0.15
+
+
+@pytest.mark.parametrize("lag,expected", [(5, "leads"), (-5, "lags"), (0, "simultaneous")])
+def test_a_planted_coupling_is_found_where_it_is(lag, expected):
+    tests = [result_of(*coupled(seed, 0.5, lag)) for seed in range(5)]
+    assert [verdict(test) for test in tests].count(expected) >= 4
+    assert all(abs(test.best_lag - lag) <= 1 for test in tests)
+    assert all(low <= lag <= high for low, high in (test.interval for test in tests))
+
+
+def test_levels_with_a_common_trend_would_have_been_significant():
+    """The trap: the very same series, as levels, correlate almost perfectly."""
+    rng = np.random.default_rng(0)
+    t = np.arange(LENGTH)
+    a, b = (np.exp(-t / 100) + 0.02 * rng.standard_normal(LENGTH) for _ in range(2))
+    assert np.corrcoef(a[:-20], b[20:])[0, 1] > 0.9
+    x, y = (lags.increments(v[None], 1) for v in (a, b))
+    assert verdict(result_of(x, y)) == "no evidence"
+
+
+def test_correlations_are_circular_ones():
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((2, 1, 64))
+    whole = lags.correlate(x, y)[0]
+    for j in (0, 3, -5):
+        expected = np.corrcoef(x[0], np.roll(y[0], -j))[0, 1]
+        assert whole[j] == pytest.approx(expected)
+
+
+def test_contrasts_remove_what_all_seeds_share():
+    rng = np.random.default_rng(0)
+    own, shared = rng.standard_normal((3, 200)), 10 * rng.standard_normal(200)
+    np.testing.assert_allclose(lags.increments(own + shared, 1), lags.increments(own, 1))
+    assert lags.increments(own, 1).shape == (2, 199)
+    assert lags.increments(own[:1], 1).shape == (1, 199)
+
+
+def test_a_stretch_that_stands_still_stays_still():
+    rng = np.random.default_rng(0)
+    level = rng.standard_normal((1, 300))
+    level[:, 150:] = 1.0
+    assert np.abs(lags.increments(level, 1)[0, 220:]).max() < 0.1
+    with pytest.raises(ValueError, match="never changes"):
+        lags.increments(np.ones((3, 200)), 1)
+    with pytest.raises(ValueError, match="too few"):
+        lags.increments(level[:, :50], 1)
+
+
+@pytest.mark.parametrize(
+    "q,interval,expected",
+    [
+        ((0.01, 0.9, 0.9), (2, 8), "leads"),
+        ((0.9, 0.9, 0.01), (-8, -1), "lags"),
+        ((0.01, 0.01, 0.01), (-2, 3), "simultaneous"),
+        ((0.01, 0.01, 0.01), (-15, 3), "no evidence"),
+        ((0.2, 0.2, 0.2), (2, 3), "no evidence"),
+        ((0.2, 0.01, 0.2), (2, 3), "no evidence"),
+    ],
+)
+def test_verdicts(q, interval, expected):
+    assert lags.verdict(dict(zip(lags.DIRECTIONS, q, strict=True)), interval) == expected
+
+
+def test_granger_finds_the_direction():
+    x, y = coupled(0, 0.5, 3)
+    rng, group = np.random.default_rng(0), np.arange(len(x))
+    forth, back = lags.granger(x, y, group, rng), lags.granger(y, x, group, rng)
+    assert forth["p"] <= 0.01 and forth["gain"] > 3 * back["gain"]
+    nothing = [lags.granger(*coupled(seed), group, rng)["p"] for seed in range(10)]
+    assert sum(p <= 0.05 for p in nothing) <= 2
+
+
+def test_planted_power_grows_with_strength_and_starts_at_the_nominal_rate():
+    x, y = coupled(0, seeds=8)
+    rng, group = np.random.default_rng(0), np.arange(len(x))
+    surrogates = lags.same_spectrum(x, group, rng)
+    power = [lags.planted_power(x, y, group, surrogates, rho, 4, rng) for rho in (0.0, 0.1, 0.3)]
+    assert power[0] <= 0.15 and power[0] < power[1] < power[2] and power[2] > 0.9
+
+
+def test_large_changes_and_what_follows():
+    rng = np.random.default_rng(0)
+    x, y = rng.uniform(-1, 1, (2, 2, 400))
+    for i in range(40, 380, 40):
+        x[:, i], y[:, i + 5 : i + 8] = 6.0, 3.0
+    assert [len(at) for at in lags.events(x)] == [9, 9]
+    found = lags.event_average(x, y, np.arange(2), rng)
+    assert found["events"] == 18 and found["p"] <= 0.01 and found["change"] > 0.5
+    peak = lags.LAGS[int(np.argmax(found["mean"]))]
+    assert 5 <= peak <= 7
+    quiet = lags.event_average(0 * x + rng.uniform(-1, 1, x.shape), y, np.arange(2), rng)
+    assert quiet["events"] == 0 and quiet["p"] is None
+
+
+def test_rows_of_a_group_do_not_count_as_independent():
+    """Twenty copies of one pair are one pair: its p-values must not shrink."""
+    x, y = coupled(1, seeds=2)
+    rng = np.random.default_rng(0)
+    copies = [np.tile(v, (20, 1)) for v in (x, y)]
+    group = np.zeros(20, int)
+    surrogates = lags.same_spectrum(copies[0], group, rng)
+    pooled = lags.lag_test(*copies, group, surrogates, rng)
+    assert min(pooled.p.values()) == pytest.approx(min(result_of(x, y).p.values()), abs=0.15)
