@@ -22,12 +22,12 @@ CLIP = 5.0
 LEAST_SHIFT = 20  # beyond the largest lag
 LEAST_LENGTH = 90
 BLOCK = 20  # measurements that are resampled, or change their sign, together
-SURROGATES, SAME_SPECTRUM, TRIALS = 499, 199, 40
+SURROGATES = 4999  # so that a p-value can pass a correction for hundreds of tests
+FEW_SURROGATES, TRIALS = 199, 40  # where .05 is all that is asked
 LEVEL = 0.05
 RESOLUTION = 5  # an interval of the best lag this close around 0 is called simultaneous
-DIRECTIONS = ("leads", "simultaneous", "lags")
 LAGS = np.arange(-REACH, REACH + 1)
-SIDES = {"leads": LAGS > 0, "simultaneous": LAGS == 0, "lags": LAGS < 0}
+SIDES = {"any": LAGS < np.inf, "leads": LAGS > 0, "lags": LAGS < 0}
 GRANGER_LAGS = 4
 EVENT_SIZE, EVENT_GAP, EVENT_WINDOW, LEAST_EVENTS = 3.0, 10, 10, 5
 MAD_TO_SD = 1.4826
@@ -36,16 +36,17 @@ MAD_TO_SD = 1.4826
 class LagTest(NamedTuple):
     """How two series correlate at each lag.
 
-    `r_K`, the mean over rows at each of `LAGS`; for each of `DIRECTIONS` the `peak` |r| and `p`,
-    the largest of the p-values against each null, which `p_by_null` holds; `best_lag` and its
-    90 % interval; `null_95`, the |r| that 95 % of surrogates stay below at all lags, in the null
-    where it is largest.
+    `r_K`, the mean over rows at each of `LAGS`; for each of `SIDES` the `peak` |r|, `p`, the
+    larger of the p-values against shifted series and signs of blocks, and `p_spectrum`, that
+    against series of the same spectrum, a coarser guard; `best_lag` and its 90 % interval;
+    `null_95`, the |r| that 95 % of surrogates stay below at all lags, in the null where it is
+    largest.
     """
 
     r_K: np.ndarray
     peak: dict[str, float]
     p: dict[str, float]
-    p_by_null: dict[str, dict[str, float]]
+    p_spectrum: dict[str, float]
     best_lag: int
     interval: tuple[int, int]
     null_95: float
@@ -108,8 +109,8 @@ def same_spectrum(x_SxT, group_S, rng: np.random.Generator) -> np.ndarray:
       [N, S, T].
     """
     if len(set(group_S)) < len(x_SxT):
-        return same_phases(x_SxT, group_S, SAME_SPECTRUM, rng)
-    return np.stack([iaaft(x, SAME_SPECTRUM, rng) for x in x_SxT], 1)
+        return same_phases(x_SxT, group_S, FEW_SURROGATES, rng)
+    return np.stack([iaaft(x, FEW_SURROGATES, rng) for x in x_SxT], 1)
 
 
 def lag_test(x_SxT, y_SxT, group_S, spectral_NxSxT, rng: np.random.Generator) -> LagTest:
@@ -126,48 +127,48 @@ def lag_test(x_SxT, y_SxT, group_S, spectral_NxSxT, rng: np.random.Generator) ->
     """
     r_K, blocks_KxSxB = _at_lags(correlate(x_SxT, y_SxT)), _block_products(x_SxT, y_SxT)
     peak = {side: float(value) for side, value in _peaks(r_K).items()}
-    nulls = _nulls(x_SxT, y_SxT, group_S, spectral_NxSxT, rng)
-    p_by_null = {
-        name: {side: p_value(peak[side], null) for side, null in _peaks(null_NxK).items()}
-        for name, null_NxK in nulls.items()
-    }
+    nulls = _nulls(x_SxT, y_SxT, group_S, spectral_NxSxT, SURROGATES, rng)
+    shifted, spectral, signs = (
+        {side: p_value(peak[side], null) for side, null in _peaks(null_NxK).items()}
+        for null_NxK in nulls
+    )
     return LagTest(
         r_K,
         peak,
-        {side: max(p[side] for p in p_by_null.values()) for side in DIRECTIONS},
-        p_by_null,
+        {side: max(shifted[side], signs[side]) for side in SIDES},
+        spectral,
         int(LAGS[np.abs(r_K).argmax()]),
         _best_lag_interval(blocks_KxSxB, rng),
-        float(max(np.quantile(np.abs(null).max(1), 0.95) for null in nulls.values())),
+        float(max(np.quantile(np.abs(null).max(1), 0.95) for null in nulls)),
     )
 
 
-def _nulls(x_SxT, y_SxT, group_S, spectral_NxSxT, rng):
-    """Name -> correlations at `LAGS` of surrogates [N, K]."""
-    return {
-        "shifted": _shifted(correlate(x_SxT, y_SxT), group_S, rng),
-        "same spectrum": _at_lags(correlate(spectral_NxSxT, y_SxT)),
-        "signs of blocks": _flipped(_block_products(x_SxT, y_SxT), group_S, rng),
-    }
+def _nulls(x_SxT, y_SxT, group_S, spectral_NxSxT, count, rng):
+    """Correlations at `LAGS`, [N, K], of shifted series, the same spectrum and signs of blocks."""
+    return (
+        _shifted(correlate(x_SxT, y_SxT), group_S, count, rng),
+        _at_lags(correlate(spectral_NxSxT, y_SxT)),
+        _flipped(_block_products(x_SxT, y_SxT), group_S, count, rng),
+    )
 
 
-def verdict(q: dict[str, float], interval: tuple[int, int]) -> str:
+def verdict(q: float, test: LagTest) -> str:
     """What a test says in one phrase.
 
     Args:
-      q: false discovery rate of each direction.
-      interval: of the best lag.
+      q: false discovery rate at which there is a correlation at any lag.
+      test: its peak must also stand out from series of the same spectrum.
 
     Returns:
       `leads`, `lags`, `simultaneous`, or `no evidence`: either there is no correlation beyond
       what surrogates have, or its lag is not determined.
     """
-    if min(q.values()) > LEVEL:
+    if q > LEVEL or test.p_spectrum["any"] > LEVEL:
         return "no evidence"
-    low, high = interval
-    if low > 0 and q["leads"] <= LEVEL:
+    low, high = test.interval
+    if low > 0:
         return "leads"
-    if high < 0 and q["lags"] <= LEVEL:
+    if high < 0:
         return "lags"
     return "simultaneous" if -RESOLUTION <= low <= 0 <= high <= RESOLUTION else "no evidence"
 
@@ -192,7 +193,7 @@ def planted_power(x_SxT, y_SxT, group_S, spectral_NxSxT, rho, lag: int, rng) -> 
         unlinked = np.stack([np.roll(y, m) for y, m in zip(_standard(y_SxT), moved, strict=True)])
         planted = rho * np.roll(x, lag, 1) + np.sqrt(1 - rho**2) * unlinked
         peak = _peaks(_at_lags(correlate(x, planted)))["leads"]
-        nulls = _nulls(x, planted, group_S, spectral_NxSxT, rng).values()
+        nulls = _nulls(x, planted, group_S, spectral_NxSxT, FEW_SURROGATES, rng)
         found += all(p_value(peak, _peaks(null)["leads"]) <= LEVEL for null in nulls)
     return found / TRIALS
 
@@ -210,7 +211,7 @@ def granger(x_SxT, y_SxT, group_S, rng: np.random.Generator) -> dict:
       `gain`, the mean over seeds of the share of y's unexplained variance that x's past
       explains, and `p`.
     """
-    moves = _moves(x_SxT.shape[1], LEAST_SHIFT, SAME_SPECTRUM, group_S, rng)
+    moves = _moves(x_SxT.shape[1], LEAST_SHIFT, FEW_SURROGATES, group_S, rng)
     own = [_Explained(y) for y in y_SxT]
     gain = np.mean([o.by(x) for o, x in zip(own, x_SxT, strict=True)])
     null = [
@@ -279,7 +280,7 @@ def event_average(x_SxT, y_SxT, group_S, rng: np.random.Generator) -> dict:
         near = np.abs(LAGS) <= EVENT_WINDOW
         return mean_K[near & (LAGS > 0)].mean() - mean_K[near & (LAGS < 0)].mean()
 
-    moves = _moves(length, LEAST_SHIFT, SURROGATES, group_S, rng)
+    moves = _moves(length, LEAST_SHIFT, FEW_SURROGATES, group_S, rng)
     null_NxK = np.stack([average(move) for move in moves])
     mean_K = average(np.zeros(len(at), int))
     low, high = np.quantile(null_NxK, (0.025, 0.975), axis=0)
@@ -309,12 +310,14 @@ def _moves(length, least, count, group_S, rng):
     return circular_shifts(length, least, (count, max(group_S) + 1), rng)[:, group_S]
 
 
-def _shifted(whole_SxT, group_S, rng):
+def _shifted(whole_SxT, group_S, count, rng):
     """[N, K] correlations at `LAGS` after shifting the first series of each row."""
     rows, length = whole_SxT.shape
-    moves_NxS = _moves(length, LEAST_SHIFT + REACH, SURROGATES, group_S, rng)
-    index_NxSxK = (moves_NxS[..., None] + LAGS) % length
-    return whole_SxT[np.arange(rows)[:, None], index_NxSxK].mean(1)
+    moves_NxS = _moves(length, LEAST_SHIFT + REACH, count, group_S, rng)
+    each = (
+        whole[(m[:, None] + LAGS) % length] for whole, m in zip(whole_SxT, moves_NxS.T, strict=True)
+    )
+    return sum(each) / rows
 
 
 def _peaks(r_xK):
@@ -334,10 +337,11 @@ def _block_products(x_SxT, y_SxT):
     return blocks_KxSxB / (len(x) * count * BLOCK)
 
 
-def _flipped(blocks_KxSxB, group_S, rng):
-    shape = (SURROGATES, max(group_S) + 1, blocks_KxSxB.shape[2])
-    signs_NxSxB = rng.choice((-1.0, 1.0), shape)[:, group_S]
-    return np.einsum("ksb,nsb->nk", blocks_KxSxB, signs_NxSxB, optimize=True)
+def _flipped(blocks_KxSxB, group_S, count, rng):
+    groups = range(max(group_S) + 1)
+    by_group = np.stack([blocks_KxSxB[:, group_S == g].sum(1) for g in groups], 1)
+    signs = rng.choice((-1.0, 1.0), (by_group[0].size, count))
+    return (by_group.reshape(len(LAGS), -1) @ signs).T
 
 
 def _best_lag_interval(blocks_KxSxB, rng):

@@ -15,7 +15,7 @@ from analysis.io import RunError, find_runs, open_run
 from analysis.surrogates import benjamini_hochberg
 
 SHOWN = ("capability", "verdict", "best_lag_steps", "low", "high", "r", "null_95")
-SHOWN += tuple(f"q_{side}" for side in lags.DIRECTIONS)
+SHOWN += ("p", "q", "p_spectrum")
 
 
 def add_arguments(parser) -> None:
@@ -68,7 +68,7 @@ def find_emergence(paths, out: Path, partial: bool = False, metric: str | None =
             rows += [{"run": name} | _row(coupling, of.every) for coupling in found]
     if not rows:
         raise RunError("no run could be tested: " + "; ".join(refused))
-    table = _with_verdicts(pd.DataFrame(rows))
+    table = _with_verdicts(rows)
     result = {
         "command": "emergence",
         "tests": plain(table.to_dict("records")),
@@ -101,8 +101,11 @@ def _row(coupling, every):
         "high": test.interval[1] * every,
         "r": float(test.r_K[test.best_lag + lags.REACH]),
         "null_95": test.null_95,
-        **{f"p_{side}": test.p[side] for side in lags.DIRECTIONS},
-        "interval": test.interval,
+        "p": test.p["any"],
+        "p_spectrum": test.p_spectrum["any"],
+        "p_leads": test.p["leads"],
+        "p_lags": test.p["lags"],
+        "test": test,
         "granger_gain": coupling.granger["gain"],
         "granger_p": coupling.granger["p"],
         "granger_back_gain": coupling.granger_back["gain"],
@@ -113,17 +116,12 @@ def _row(coupling, every):
     }
 
 
-def _with_verdicts(table):
-    """Correct over all runs, capabilities and directions, and say what remains."""
-    names = [f"p_{side}" for side in lags.DIRECTIONS]
-    q = benjamini_hochberg(table[names].to_numpy().ravel()).reshape(-1, len(names))
-    for i, side in enumerate(lags.DIRECTIONS):
-        table[f"q_{side}"] = q[:, i]
-    table["verdict"] = [
-        lags.verdict(dict(zip(lags.DIRECTIONS, row, strict=True)), interval)
-        for row, interval in zip(q, table["interval"], strict=True)
-    ]
-    return table.drop(columns="interval")
+def _with_verdicts(rows):
+    """Correct over all runs and capabilities, and say what remains."""
+    table = pd.DataFrame(rows)
+    table["q"] = benjamini_hochberg(table["p"])
+    table["verdict"] = [lags.verdict(*pair) for pair in zip(table["q"], table["test"], strict=True)]
+    return table.drop(columns="test")
 
 
 def _summary(result, table):
@@ -137,9 +135,9 @@ def _summary(result, table):
         "",
         "Compared are increments of ln D and of the capability, as differences between a run's",
         "seeds, without trend and with an even variance, over lags of up to 20 measurements",
-        "either way. p is the largest over three nulls (shifted in time; same spectrum; random",
-        "signs of blocks), q is corrected over all tests and directions (Benjamini-Hochberg).",
-        "`leads` needs q <= .05 and a 90 % interval of the best lag above 0.",
+        "either way. p is the larger over two nulls (shifted in time; random signs of blocks), q",
+        "is corrected over all tests (Benjamini-Hochberg). A verdict needs q <= .05 and p <= .05",
+        "against series of the same spectrum; `leads` also a 90 % interval of the lag above 0.",
         "",
         f"Power: a planted lead of {emergence.PLANTED_STEPS} steps is found (p <= .05) in {found} "
         f"of correlation, mean over runs; without any, in {powers.iloc[:, 0].mean():.0%}.",
@@ -163,7 +161,7 @@ def _summary(result, table):
 
 def _verdict_table(table):
     lines = [
-        "| run | capability | verdict | best lag (steps) | r | 95 % of null | q leads | q lags "
+        "| run | capability | verdict | best lag (steps) | r | 95 % of null | p | q "
         "| Granger p, back | events, p |",
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
@@ -172,7 +170,7 @@ def _verdict_table(table):
         lines.append(
             f"| {row.Index} | {row.capability} | {row.verdict} "
             f"| {row.best_lag_steps} ({row.low} to {row.high}) | {row.r:.3f} | {row.null_95:.3f} "
-            f"| {row.q_leads:.3f} | {row.q_lags:.3f} "
+            f"| {row.p:.4f} | {row.q:.3f} "
             f"| {row.granger_p:.3f}, {row.granger_back_p:.3f} | {row.events}, {event} |"
         )
     return lines

@@ -28,24 +28,65 @@ def test_a_quick_run(tmp_path):
     assert again.returncode == 2 and "steps: 100 -> 200" in again.stderr
 
 
-def test_a_quick_calibration(tmp_path):
-    args = ["--quick", "--archs=mlp_narrow", "--steps=100", "--seeds=2", f"--workdir={tmp_path}"]
+def test_the_four_phases_one_after_another(tmp_path):
+    args = ["--archs=mlp_narrow", "--quick", "--seeds=2", f"--workdir={tmp_path}"]
+    early = launch("tap", *args, "--phase=2")
+    assert early.returncode == 2 and "--phase=1 trains them" in early.stderr
     result = launch("tap", *args)
     assert result.returncode == 0, result.stderr
-    page = tmp_path / "analysis" / "report.html"
-    assert page.exists() and "report:" in result.stdout
-    fits = json.loads((tmp_path / "analysis" / "tap.json").read_text())["fits"]
+    for section in ("alpha", "predictor"):  # one architecture is too few, and that is said
+        assert f"left out: {section}: " in result.stdout
+    made = {str(p.relative_to(tmp_path / "analysis")) for p in tmp_path.rglob("analysis/**/*.*")}
+    assert made >= {
+        "report.html",
+        "summary/summary.csv",
+        "tap/tap.csv",
+        "jumps/jumps.csv",
+        "monitor/mlp_narrow__digits/seed_0/monitor_state.json",
+        "monitor/mlp_narrow__digits/seed_1/monitor_visualization.png",
+        "emergence/phase4_summary.md",
+        "emergence/emergence.png",
+    }
+    assert "modular" in (tmp_path / "analysis/emergence/phase4_summary.md").read_text()
+    fits = json.loads((tmp_path / "analysis" / "tap" / "tap.json").read_text())["fits"]
     assert {fit["seed"] for fit in fits} == {0, 1}
+    again = launch("tap", *args, "--phase=3")
+    assert again.returncode == 0 and "DONE" not in again.stdout
+    page = (tmp_path / "analysis" / "report.html").read_text()
+    assert "Models of D(t)" in page and "The monitor, replayed" in page
+
+
+def test_a_run_watched_live_and_from_outside(tmp_path):
+    run = f"--config={CONFIG}:quick,arch=mlp:depth=1,width=8"
+    result = launch("run", run, f"--workdir={tmp_path / 'a'}", "--monitor")
+    assert result.returncode == 0, result.stderr
+    assert "step 300: D" in result.stdout and result.stdout.endswith("DONE at step 300\n")
+    outside = launch("monitor", f"--run={tmp_path / 'a'}", "--follow", f"--out={tmp_path / 'out'}")
+    assert outside.returncode == 0, outside.stderr
+    for seed in range(3):
+        one, two = (
+            json.loads((folder / f"seed_{seed}" / "monitor_state.json").read_text())
+            for folder in (tmp_path / "a" / "monitor", tmp_path / "out")
+        )
+        assert one == two and one["history"]["step"][-1] == 300
+    missing = launch("monitor", f"--run={tmp_path}")
+    assert missing.returncode == 2 and "not a run directory" in missing.stderr
+
+
+def test_a_failed_run_ends_its_monitor(tmp_path):
+    (tmp_path / "stranger").touch()
+    result = launch("run", f"--config={CONFIG}:quick", f"--workdir={tmp_path}", "--monitor")
+    assert result.returncode == 2 and "stranger" in result.stderr
 
 
 def test_a_failing_run_is_reported_and_the_rest_go_on(tmp_path):
     blocked = tmp_path / "runs" / "mlp_narrow__digits"
     blocked.mkdir(parents=True)
     (blocked / "stranger").touch()
-    args = ["--archs=mlp_narrow,mlp:depth=1,width=8", "--steps=100", "--seeds=1"]
+    args = ["--archs=mlp_narrow,mlp:depth=1,width=8", "--steps=100", "--seeds=1", "--phase=1"]
     result = launch("tap", *args, f"--workdir={tmp_path}")
     assert result.returncode == 1
-    assert "failed: mlp_narrow on digits" in result.stderr and "stranger" in result.stderr
+    assert "failed: mlp_narrow__digits" in result.stderr and "stranger" in result.stderr
     assert (tmp_path / "analysis" / "report.html").exists()
 
 
