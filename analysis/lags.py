@@ -25,6 +25,7 @@ BLOCK = 20  # measurements that are resampled, or change their sign, together
 SURROGATES = 4999  # so that a p-value can pass a correction for hundreds of tests
 FEW_SURROGATES, TRIALS = 199, 40  # where .05 is all that is asked
 LEVEL = 0.05
+BOTH_WAYS = 0.5  # share of the stronger side's peak that the weaker one needs to count
 RESOLUTION = 5  # an interval of the best lag this close around 0 is called simultaneous
 LAGS = np.arange(-REACH, REACH + 1)
 SIDES = {"any": LAGS < np.inf, "leads": LAGS > 0, "lags": LAGS < 0}
@@ -160,11 +161,15 @@ def verdict(q: float, test: LagTest) -> str:
       test: its peak must also stand out from series of the same spectrum.
 
     Returns:
-      `leads`, `lags`, `simultaneous`, or `no evidence`: either there is no correlation beyond
-      what surrogates have, or its lag is not determined.
+      `leads`, `lags`, `simultaneous` (within 5 measurements, or in both directions), or
+      `no evidence`: either there is no correlation beyond what surrogates have, or its lag is
+      not determined.
     """
     if q > LEVEL or test.p_spectrum["any"] > LEVEL:
         return "no evidence"
+    sides = [test.peak["leads"], test.peak["lags"]]
+    if max(test.p["leads"], test.p["lags"]) <= LEVEL and min(sides) >= BOTH_WAYS * max(sides):
+        return "simultaneous"
     low, high = test.interval
     if low > 0:
         return "leads"

@@ -103,8 +103,8 @@ def _row(coupling, every):
         "null_95": test.null_95,
         "p": test.p["any"],
         "p_spectrum": test.p_spectrum["any"],
-        "p_leads": test.p["leads"],
-        "p_lags": test.p["lags"],
+        **_side(test, "leads", every),
+        **_side(test, "lags", every),
         "test": test,
         "granger_gain": coupling.granger["gain"],
         "granger_p": coupling.granger["p"],
@@ -113,6 +113,16 @@ def _row(coupling, every):
         "events": events["events"],
         "event_change": events["change"],
         "event_p": events["p"],
+    }
+
+
+def _side(test, side, every):
+    """The strongest correlation with D first, or with the capability first."""
+    at = int(np.argmax(np.where(lags.SIDES[side], np.abs(test.r_K), -1)))
+    return {
+        f"r_{side}": float(test.r_K[at]),
+        f"r_{side}_steps": int(lags.LAGS[at]) * every,
+        f"p_{side}": test.p[side],
     }
 
 
@@ -137,7 +147,8 @@ def _summary(result, table):
         "seeds, without trend and with an even variance, over lags of up to 20 measurements",
         "either way. p is the larger over two nulls (shifted in time; random signs of blocks), q",
         "is corrected over all tests (Benjamini-Hochberg). A verdict needs q <= .05 and p <= .05",
-        "against series of the same spectrum; `leads` also a 90 % interval of the lag above 0.",
+        "against series of the same spectrum; `leads` also a 90 % interval of the lag above 0, and",
+        "that the other side is less than half as strong (otherwise: `simultaneous`).",
         "",
         f"Power: a planted lead of {emergence.PLANTED_STEPS} steps is found (p <= .05) in {found} "
         f"of correlation, mean over runs; without any, in {powers.iloc[:, 0].mean():.0%}.",
@@ -162,8 +173,8 @@ def _summary(result, table):
 def _verdict_table(table):
     lines = [
         "| run | capability | verdict | best lag (steps) | r | 95 % of null | p | q "
-        "| Granger p, back | events, p |",
-        "|---|---|---|---|---|---|---|---|---|---|",
+        "| D first: r at steps (p) | D last: r at steps (p) | Granger p, back | events, p |",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for row in table.itertuples():
         event = "-" if pd.isna(row.event_p) else f"{row.event_p:.3f}"
@@ -171,6 +182,8 @@ def _verdict_table(table):
             f"| {row.Index} | {row.capability} | {row.verdict} "
             f"| {row.best_lag_steps} ({row.low} to {row.high}) | {row.r:.3f} | {row.null_95:.3f} "
             f"| {row.p:.4f} | {row.q:.3f} "
+            f"| {row.r_leads:.3f} at {row.r_leads_steps} ({row.p_leads:.4f}) "
+            f"| {row.r_lags:.3f} at {row.r_lags_steps} ({row.p_lags:.4f}) "
             f"| {row.granger_p:.3f}, {row.granger_back_p:.3f} | {row.events}, {event} |"
         )
     return lines
