@@ -74,7 +74,13 @@ RECOMMENDATIONS = {
 
 def participation_ratio(a_NxD) -> float:
     """(sum s)^2 / sum s^2 of the singular values of one layer's activations."""
-    s = np.linalg.svd(np.asarray(a_NxD, float), compute_uv=False)
+    a_NxD = _array(a_NxD).astype(float)
+    if a_NxD.ndim != 2:
+        raise ValueError(
+            f"activations of shape {a_NxD.shape} are not [N, D]: "
+            "average over space, make tokens rows"
+        )
+    s = np.linalg.svd(a_NxD, compute_uv=False)
     return float(s.sum() ** 2 / np.square(s).sum()) if s.any() else 0.0
 
 
@@ -132,16 +138,18 @@ class Monitor:
           step: training step, above the last one.
           loss: of a batch or the probe.
           grad_norm: global gradient norm.
-          measured: D itself, or activations [N, D] of one layer, or a mapping or sequence of them.
+          measured: D itself, or activations [N, D] of one layer, or a mapping or sequence of
+            them; arrays of NumPy, JAX or PyTorch.
 
         Returns:
           A Report.
 
         Raises:
-          ValueError: a step that is not above the last one.
+          ValueError: a step that is not above the last one, or activations that are no matrix.
         """
         if self.step and step <= self.step[-1]:
             raise ValueError(f"step {step} does not come after {self.step[-1]}")
+        loss, grad_norm = float(_array(loss)), float(_array(grad_norm))
         d = _dimension(measured)
         if not np.isfinite([loss, grad_norm, d]).all():
             found = self._warn(step, {"not_finite": "loss, gradient or D is not finite"})
@@ -244,12 +252,17 @@ def _power(errors) -> float:
     return float(np.square(np.maximum(np.abs(errors), NEGLIGIBLE)).sum())
 
 
+def _array(values) -> np.ndarray:
+    """NumPy's view of an array; PyTorch's tensors have to be cut off their graph first."""
+    return np.asarray(values.detach().cpu() if hasattr(values, "detach") else values)
+
+
 def _dimension(measured) -> float:
     if isinstance(measured, Mapping):
         measured = list(measured.values())
     if isinstance(measured, (list, tuple)):
         return float(np.mean([participation_ratio(a) for a in measured]))
-    array = np.asarray(measured)
+    array = _array(measured)
     return float(array) if array.ndim == 0 else participation_ratio(array)
 
 

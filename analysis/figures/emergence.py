@@ -59,12 +59,14 @@ def _courses(panels, run, rows, metric):
             label = f"{label}, median over seeds"
             panels[0].axvline(np.median(at), color=colour, ls="--", lw=1, label=label)
     for axes, label in zip(panels, ("D", "accuracy", "confidence, ECE"), strict=True):
+        if not axes.lines:  # not every run records everything
+            axes.set_visible(False)
+            continue
         axes.set_ylabel(label)
         axes.set_xlim(t[0], t[-1])
         axes.set_xlabel("training step")
         axes.grid(alpha=0.25)
-        if axes.lines:
-            axes.legend(fontsize=8)
+        axes.legend(fontsize=8)
 
 
 def _with_range(axes, t, series_SxT, colour, label):
@@ -112,6 +114,7 @@ def _events(axes, coupling, every):
     average, x = coupling.events, lags.LAGS * every
     title = f"{average['events']} large changes of D"
     if average["mean"] is None:
+        axes.set_axis_off()
         title += ": too few to average over"
     else:
         axes.fill_between(x, average["low"], average["high"], color="k", alpha=0.1, lw=0)

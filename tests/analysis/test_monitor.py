@@ -53,6 +53,28 @@ def test_what_is_not_finite_is_reported_once_and_left_out():
     assert len(monitor.d) == 300 and np.isfinite(monitor.state()["history"]["loss"]).all()
 
 
+def test_tensors_of_pytorch_and_layers_of_any_kind_are_taken():
+    class Tensor:  # what torch.Tensor shows of itself while it requires a gradient
+        def __init__(self, values):
+            self.values = values
+
+        def __array__(self, *_, **__):
+            raise RuntimeError("Can't call numpy() on Tensor that requires grad")
+
+        def detach(self):
+            return self
+
+        def cpu(self):
+            return self.values
+
+    a = np.random.default_rng(0).standard_normal((64, 8))
+    expected = participation_ratio(a)
+    assert Monitor().update(0, 1.0, 1.0, Tensor(a)).d == pytest.approx(expected)
+    assert Monitor().update(0, 1.0, 1.0, {"a": a, "b": Tensor(a)}).d == pytest.approx(expected)
+    with pytest.raises(ValueError, match="make tokens rows"):
+        Monitor().update(0, 1.0, 1.0, a.reshape(4, 16, 8))
+
+
 def test_a_jump_is_reported():
     loss, norm, d = healthy()
     monitor, reports = watch(loss, norm, np.where(T >= 1000, 1.5 * d, d))
