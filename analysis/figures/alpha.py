@@ -63,6 +63,7 @@ def alpha_consistency(fits, out: Path) -> Path:
         axes.semilogx(rows["alpha"], y, "o", ms=3.5, color=f"C{i}", label=data)
     axes.set_yticks(range(len(names)), names, fontsize=8)
     axes.set_xlabel("alpha (per integrated gradient norm), one point a seed")
+    axes.set_title("Alpha of the identified curves, by data set", fontsize=10)
     axes.grid(alpha=0.25)
     axes.legend(fontsize=8)
     return save(figure, out)
