@@ -5,21 +5,21 @@ of landmarks over seeds, for a capability that emerges once and late, such as te
 after the training set is known by heart.
 """
 
-import contextlib
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
-from scipy.stats import spearmanr
+from scipy.stats import permutation_test, spearmanr
 
 from analysis import lags
 from analysis.io import Run, RunError
 
 SMOOTH_D, SMOOTH_CAPABILITY = 1.0, 2.0
 STRENGTHS = (0.0, 0.05, 0.1, 0.2, 0.3)  # of planted leads; 0 gives the false positive rate
-PLANTED_STEPS = 20
+PLANTED_STEPS, LEAST_PLANTED = 20, 4
 BATCHES = 50  # training steps over which batch accuracy is averaged
+LEAST_GAIN = 0.1  # of accuracy; with less, nothing was learned and there is no landmark
 LATE = 2.0  # a capability emerges late if it takes so many times as long as fitting the data
 EDGE = 0.02  # share of a run at its ends in which an extreme is no landmark
 LANDMARKS = ("D_trough_step", "D_peak_step")
@@ -66,13 +66,17 @@ def _loss(run):
 class Changes(NamedTuple):
     """Increments of ln D and of each capability, [S, T] each, every so many steps.
 
-    `group_S`: rows of a group share what is random in their runs, such as the order of batches.
+    Those named `causal_` are not smoothed. `group_S`: rows of a group share what is random in
+    their runs, such as the order of batches. `dropped` says which capabilities never change.
     """
 
     d_SxT: np.ndarray
     capabilities: dict[str, np.ndarray]
+    causal_d_SxT: np.ndarray
+    causal_capabilities: dict[str, np.ndarray]
     group_S: np.ndarray
     every: int
+    dropped: list[str]
 
 
 def changes(run: Run, metric: str | None = None) -> Changes:
@@ -88,17 +92,32 @@ def changes(run: Run, metric: str | None = None) -> Changes:
     Raises:
       RunError: too few measurements, or nothing changes.
     """
+    gaps = np.diff(run.steps("probe"))
+    if np.ptp(gaps) > 0:
+        raise RunError(
+            f"{run.path}: measurements are {gaps.min()} to {gaps.max()} steps apart; lags need "
+            "an even cadence"
+        )
+    d_SxT = run.dimension(metric)
+    if not d_SxT.min() > 0:
+        raise RunError(f"{run.path}: D has values that are zero or not finite")
     try:
-        x = lags.increments(np.log(run.dimension(metric)), SMOOTH_D)
+        x, causal_x = (
+            lags.increments(np.log(d_SxT), SMOOTH_D),
+            lags.causal_increments(np.log(d_SxT)),
+        )
     except ValueError as error:
         raise RunError(f"{run.path}: D: {error}") from error
-    found = {}
+    found, causal, dropped = {}, {}, []
     for name, level_SxT in capabilities(run).items():
-        with contextlib.suppress(ValueError):
+        try:
             found[name] = lags.increments(level_SxT, SMOOTH_CAPABILITY)
+            causal[name] = lags.causal_increments(level_SxT)
+        except ValueError as error:
+            dropped.append(f"{run.path}: {name}: {error}")
     if not found:
-        raise RunError(f"{run.path}: no capability ever changes")
-    return Changes(x, found, np.arange(len(x)), every(run))
+        raise RunError("; ".join(dropped))
+    return Changes(x, found, causal_x, causal, np.arange(len(x)), int(gaps[0]), dropped)
 
 
 def pool(parts: Sequence[Changes]) -> Changes:
@@ -112,11 +131,21 @@ def pool(parts: Sequence[Changes]) -> Changes:
     """
     shared = set.intersection(*(set(part.capabilities) for part in parts))
     names = [name for name in parts[0].capabilities if name in shared]
+
+    def together(field):
+        return np.concatenate([getattr(part, field) for part in parts])
+
+    def each(field):
+        return {n: np.concatenate([getattr(part, field)[n] for part in parts]) for n in names}
+
     return Changes(
-        np.concatenate([part.d_SxT for part in parts]),
-        {name: np.concatenate([part.capabilities[name] for part in parts]) for name in names},
-        np.concatenate([part.group_S for part in parts]),
-        parts[0].every,
+        d_SxT=together("d_SxT"),
+        capabilities=each("capabilities"),
+        causal_d_SxT=together("causal_d_SxT"),
+        causal_capabilities=each("causal_capabilities"),
+        group_S=together("group_S"),
+        every=parts[0].every,
+        dropped=[],
     )
 
 
@@ -128,8 +157,8 @@ def couplings(of: Changes, rng: np.random.Generator) -> tuple[list[Coupling], di
       rng: random generator.
 
     Returns:
-      (one Coupling a capability; strength of a planted lead of 20 steps -> share of trials that
-      find it, at strength 0 the false positive rate).
+      (one Coupling a capability; strength of a planted lead, of `planted_lag` measurements in
+      the first capability -> share of trials that find it, at strength 0 the rate of false leads).
     """
     x, group = of.d_SxT, of.group_S
     surrogates = lags.same_spectrum(x, group, rng)
@@ -137,20 +166,20 @@ def couplings(of: Changes, rng: np.random.Generator) -> tuple[list[Coupling], di
         Coupling(
             name,
             lags.lag_test(x, y, group, surrogates, rng),
-            lags.granger(x, y, group, rng),
-            lags.granger(y, x, group, rng),
+            lags.granger(of.causal_d_SxT, of.causal_capabilities[name], group, rng),
+            lags.granger(of.causal_capabilities[name], of.causal_d_SxT, group, rng),
             lags.event_average(x, y, group, rng),
         )
         for name, y in of.capabilities.items()
     ]
-    y, lag = next(iter(of.capabilities.values())), max(round(PLANTED_STEPS / of.every), 1)
+    y, lag = next(iter(of.capabilities.values())), planted_lag(of.every)
     power = {rho: lags.planted_power(x, y, group, surrogates, rho, lag, rng) for rho in STRENGTHS}
     return found, power
 
 
-def every(run: Run) -> int:
-    """Steps from one measurement to the next."""
-    return int(np.median(np.diff(run.steps("probe"))))
+def planted_lag(every: int) -> int:
+    """Measurements nearest to 20 steps, but so many that they are told from simultaneous."""
+    return max(round(PLANTED_STEPS / every), LEAST_PLANTED)
 
 
 def landmarks(run: Run, metric: str | None = None) -> list[dict]:
@@ -162,24 +191,25 @@ def landmarks(run: Run, metric: str | None = None) -> list[dict]:
 
     Returns:
       One row a seed: `fit_step` and `capability_step`, halfway from the first to the best
-      accuracy on training batches and on the probe; `D_trough_step`, its minimum, and
-      `D_peak_step`, its later maximum, None at the run's ends.
+      accuracy on training batches and on the probe, None where it hardly rises; `D_trough_step`,
+      its minimum, and `D_peak_step`, its later maximum, None at the run's ends.
     """
     if not (run.has("probe", "accuracy") and run.has("scalar", "accuracy")):
         return []
     t, steps = run.steps("probe"), run.steps("scalar")
+    window = max(BATCHES // int(np.diff(steps[:2])[0]), 1)
     rows = []
     for i, seed in enumerate(run.seeds):
         able = gaussian_filter1d(run.array("probe", "accuracy")[i], SMOOTH_CAPABILITY)
         batches = run.array("scalar", "accuracy")[i]
-        fitted = np.convolve(batches, np.ones(BATCHES) / BATCHES, "valid")
+        fitted = np.convolve(batches, np.ones(window) / window, "valid")
         d = gaussian_filter1d(run.dimension(metric)[i], SMOOTH_CAPABILITY)
         trough = int(d.argmin())
         rows.append(
             {
                 "seed": seed,
-                "fit_step": int(steps[_halfway(fitted)]),
-                "capability_step": int(t[_halfway(able)]),
+                "fit_step": _halfway(steps[window // 2 :], fitted),
+                "capability_step": _halfway(t, able),
                 "D_trough_step": _inside(t, trough),
                 "D_peak_step": _inside(t, trough + int(d[trough:].argmax())),
             }
@@ -187,8 +217,10 @@ def landmarks(run: Run, metric: str | None = None) -> list[dict]:
     return rows
 
 
-def _halfway(series):
-    return int(np.argmax(series >= (series[0] + series.max()) / 2))
+def _halfway(t, series):
+    if series.max() - series[0] < LEAST_GAIN:
+        return None
+    return int(t[np.argmax(series >= (series[0] + series.max()) / 2)])
 
 
 def _inside(t, index):
@@ -207,8 +239,9 @@ def order(rows: list[dict]) -> dict | None:
       medians; for each landmark of D seen in at least half of the seeds: `lead`, the median number
       of steps by which it precedes the capability (negative: follows), `low` and `high` over
       seeds, `precedes` of `seeds`, and `rho` with `p`: whether seeds that turn sooner become able
-      sooner (Spearman; from 5 seeds on). None without rows.
+      sooner (Spearman, p by permutation; from 5 seeds on). None where no seed becomes able.
     """
+    rows = [row for row in rows if None not in (row["fit_step"], row["capability_step"])]
     if not rows:
         return None
     able = np.array([row["capability_step"] for row in rows], float)
@@ -237,8 +270,12 @@ def order(rows: list[dict]) -> dict | None:
 def _rank_correlation(a, b):
     if len(a) < 5 or len(set(a)) < 2 or len(set(b)) < 2:
         return {"rho": None, "p": None}
-    rho, p = spearmanr(a, b)
-    return {"rho": float(rho), "p": float(p)}
+
+    def rho(a):
+        return spearmanr(a, b).statistic
+
+    test = permutation_test((a,), rho, permutation_type="pairings", random_state=0)
+    return {"rho": float(test.statistic), "p": float(test.pvalue)}
 
 
 def class_table(run: Run) -> list[dict]:
@@ -259,8 +296,7 @@ def class_table(run: Run) -> list[dict]:
         if not np.isfinite(a_SxT).all():
             continue
         smooth = gaussian_filter1d(a_SxT, SMOOTH_CAPABILITY, axis=1)
-        half = [int(t[np.argmax(row >= row[-1] / 2)]) for row in smooth]
-        rows.append(
-            {"class": c, "accuracy": float(a_SxT[:, -1].mean()), "half_step": float(np.mean(half))}
-        )
+        half = [int(t[np.argmax(row >= row[-1] / 2)]) for row in smooth if row[-1] > 0]
+        mean = float(np.mean(half)) if half else None  # None: never right
+        rows.append({"class": c, "accuracy": float(a_SxT[:, -1].mean()), "half_step": mean})
     return sorted(rows, key=lambda row: row["accuracy"])

@@ -2,10 +2,11 @@
 
 Two quantities of a training run share its trends, so their levels correlate at every lag. What is
 compared here are differences between seeds (so that the course that all seeds share cancels), in
-increments without trend and without changing variance. Significance is against three nulls: the
-same series shifted in time, series of the same spectrum, and blocks of time with random signs,
-which alone keep a variance that changes in both series at once. Lags are in measurements;
-positive ones mean that the first series leads.
+increments without trend and without changing variance. Significance is against blocks of time
+with random signs, the only null of the three that keeps a variance which changes in both series
+at once. Two guards have to agree: series of the same spectrum, and, where there are enough seeds
+for it, series shifted in time. Lags are in measurements; positive ones mean that the first series
+leads.
 """
 
 from typing import NamedTuple
@@ -13,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.linalg import helmert
 from scipy.ndimage import gaussian_filter1d
+from scipy.signal import lfilter
 
 from analysis.surrogates import circular_shifts, iaaft, p_value, same_phases
 
@@ -21,9 +23,12 @@ TREND = 20.0  # standard deviation of the Gaussian that takes out trend and vari
 CLIP = 5.0
 LEAST_SHIFT = 20  # beyond the largest lag
 LEAST_LENGTH = 90
-BLOCK = 20  # measurements that are resampled, or change their sign, together
+LEAST_BLOCKS = 8  # 2^8 patterns of signs
+LEAST_GROUPS = 3  # with fewer, too few shifts differ from one another
+BLOCK = 10  # measurements that are resampled, or change their sign, together
 SURROGATES = 4999  # so that a p-value can pass a correction for hundreds of tests
 FEW_SURROGATES, TRIALS = 199, 40  # where .05 is all that is asked
+RESAMPLES = 499
 LEVEL = 0.05
 BOTH_WAYS = 0.5  # share of the stronger side's peak that the weaker one needs to count
 RESOLUTION = 5  # an interval of the best lag this close around 0 is called simultaneous
@@ -37,17 +42,16 @@ MAD_TO_SD = 1.4826
 class LagTest(NamedTuple):
     """How two series correlate at each lag.
 
-    `r_K`, the mean over rows at each of `LAGS`; for each of `SIDES` the `peak` |r|, `p`, the
-    larger of the p-values against shifted series and signs of blocks, and `p_spectrum`, that
-    against series of the same spectrum, a coarser guard; `best_lag` and its 90 % interval;
-    `null_95`, the |r| that 95 % of surrogates stay below at all lags, in the null where it is
-    largest.
+    `r_K`, the mean over rows at each of `LAGS`; for each of `SIDES` the `peak` |r| and its `p`
+    against random signs of blocks; `p_guard`, the larger p at any lag against series of the same
+    spectrum and shifted series; `best_lag` and its 90 % interval; `null_95`, the |r| that 95 % of
+    surrogates stay below at all lags, in the null where it is largest.
     """
 
     r_K: np.ndarray
     peak: dict[str, float]
     p: dict[str, float]
-    p_spectrum: dict[str, float]
+    p_guard: float
     best_lag: int
     interval: tuple[int, int]
     null_95: float
@@ -66,21 +70,55 @@ def increments(level_SxT, smooth: float) -> np.ndarray:
       size; zero where a series stands still.
 
     Raises:
-      ValueError: too few measurements, or a series that never changes.
+      ValueError: too few measurements, values that are not finite, a series that never changes.
     """
-    level_SxT = np.asarray(level_SxT, float)
-    seeds, length = level_SxT.shape
-    if length < LEAST_LENGTH:
-        raise ValueError(f"{length} measurements are too few for lags, at least {LEAST_LENGTH}")
-    rows = level_SxT if seeds == 1 else helmert(seeds) @ level_SxT
-    x = gaussian_filter1d(np.diff(rows), smooth, axis=1)
+    x = gaussian_filter1d(_contrasts(level_SxT), smooth, axis=1)
     x = x - gaussian_filter1d(x, TREND, axis=1)
     typical = np.abs(x).mean(1, keepdims=True)
-    if not (typical > 0).all():
-        raise ValueError("a series never changes")
     # The floor keeps a stretch where a series stands still from being blown up.
     scale = np.maximum(gaussian_filter1d(np.abs(x), TREND, axis=1), 0.05 * typical)
     return np.clip(x / scale, -CLIP, CLIP)
+
+
+def causal_increments(level_SxT) -> np.ndarray:
+    """How seeds differ in their changes, unsmoothed and scaled by the past alone.
+
+    A symmetric filter, as in `increments`, would put the future of a series into its past.
+
+    Args:
+      level_SxT: measured levels.
+
+    Returns:
+      [S - 1, T - 1], likewise.
+
+    Raises:
+      ValueError: see `increments`.
+    """
+    x = _contrasts(level_SxT)
+    typical = np.abs(x).mean(1, keepdims=True)
+    share = 1 / TREND
+    past = np.roll(lfilter([share], [1, share - 1], np.abs(x), axis=1), 1, axis=1)
+    weight = 1 - (1 - share) ** np.arange(x.shape[1])  # how much past there is
+    past[:, 0] = 0.0
+    scale = past + (1 - weight) * typical
+    return np.clip(x / np.maximum(scale, 0.05 * typical), -CLIP, CLIP)
+
+
+def _contrasts(level_SxT):
+    level_SxT = np.asarray(level_SxT, float)
+    seeds, length = level_SxT.shape
+    blocks = (length - 1) // BLOCK * max(seeds - 1, 1)
+    if length < LEAST_LENGTH or blocks < LEAST_BLOCKS:
+        raise ValueError(
+            f"{length} measurements of {seeds} seeds are too few for lags, "
+            f"at least {LEAST_LENGTH} are needed"
+        )
+    if not np.isfinite(level_SxT).all():
+        raise ValueError("a series has values that are not finite")
+    x = np.diff(level_SxT if seeds == 1 else helmert(seeds) @ level_SxT)
+    if not (np.ptp(x, axis=1) > 0).all():
+        raise ValueError("a series never changes, or does not differ between seeds")
+    return x
 
 
 def correlate(x_SxT, y_SxT) -> np.ndarray:
@@ -126,30 +164,27 @@ def lag_test(x_SxT, y_SxT, group_S, spectral_NxSxT, rng: np.random.Generator) ->
     Returns:
       A LagTest.
     """
-    r_K, blocks_KxSxB = _at_lags(correlate(x_SxT, y_SxT)), _block_products(x_SxT, y_SxT)
-    peak = {side: float(value) for side, value in _peaks(r_K).items()}
-    nulls = _nulls(x_SxT, y_SxT, group_S, spectral_NxSxT, SURROGATES, rng)
-    shifted, spectral, signs = (
-        {side: p_value(peak[side], null) for side, null in _peaks(null_NxK).items()}
-        for null_NxK in nulls
-    )
+    return _tested(x_SxT, y_SxT, group_S, spectral_NxSxT, SURROGATES, rng)
+
+
+def _tested(x_SxT, y_SxT, group_S, spectral_NxSxT, count, rng):
+    whole_SxT = correlate(x_SxT, y_SxT)
+    blocks_KxGxB = _block_products(x_SxT, y_SxT, group_S)
+    signs_NxK = _flipped(blocks_KxGxB, count, rng)
+    guards = [_at_lags(correlate(spectral_NxSxT, y_SxT))]
+    if blocks_KxGxB.shape[1] >= LEAST_GROUPS:
+        guards.append(_shifted(whole_SxT, group_S, FEW_SURROGATES, rng))
+    r_K = _at_lags(whole_SxT)
+    in_blocks, peak = _peaks(blocks_KxGxB.sum((1, 2))), _peaks(r_K)
+    p = {side: p_value(in_blocks[side], null) for side, null in _peaks(signs_NxK).items()}
     return LagTest(
         r_K,
-        peak,
-        {side: max(shifted[side], signs[side]) for side in SIDES},
-        spectral,
+        {side: float(value) for side, value in peak.items()},
+        p,
+        max(p_value(peak["any"], _peaks(null)["any"]) for null in guards),
         int(LAGS[np.abs(r_K).argmax()]),
-        _best_lag_interval(blocks_KxSxB, rng),
-        float(max(np.quantile(np.abs(null).max(1), 0.95) for null in nulls)),
-    )
-
-
-def _nulls(x_SxT, y_SxT, group_S, spectral_NxSxT, count, rng):
-    """Correlations at `LAGS`, [N, K], of shifted series, the same spectrum and signs of blocks."""
-    return (
-        _shifted(correlate(x_SxT, y_SxT), group_S, count, rng),
-        _at_lags(correlate(spectral_NxSxT, y_SxT)),
-        _flipped(_block_products(x_SxT, y_SxT), group_S, count, rng),
+        _best_lag_interval(blocks_KxGxB, rng),
+        float(max(np.quantile(np.abs(null).max(1), 0.95) for null in (signs_NxK, *guards))),
     )
 
 
@@ -158,14 +193,14 @@ def verdict(q: float, test: LagTest) -> str:
 
     Args:
       q: false discovery rate at which there is a correlation at any lag.
-      test: its peak must also stand out from series of the same spectrum.
+      test: its guards have to agree.
 
     Returns:
       `leads`, `lags`, `simultaneous` (within 5 measurements, or in both directions), or
       `no evidence`: either there is no correlation beyond what surrogates have, or its lag is
       not determined.
     """
-    if q > LEVEL or test.p_spectrum["any"] > LEVEL:
+    if not (q <= LEVEL and test.p_guard <= LEVEL):
         return "no evidence"
     sides = [test.peak["leads"], test.peak["lags"]]
     if max(test.p["leads"], test.p["lags"]) <= LEVEL and min(sides) >= BOTH_WAYS * max(sides):
@@ -185,21 +220,20 @@ def planted_power(x_SxT, y_SxT, group_S, spectral_NxSxT, rho, lag: int, rng) -> 
 
     Args:
       x_SxT, y_SxT, group_S, spectral_NxSxT: see `lag_test`.
-      rho: strength; 0 gives the false positive rate.
+      rho: strength; 0 gives the rate of false leads.
       lag: of the plant.
       rng: random generator.
 
     Returns:
-      Share of 40 trials in which p is at most .05 for `leads`, against every null.
+      Share of 40 trials in which the verdict is `leads`, if this were the only test.
     """
     x, found = _standard(x_SxT), 0
     for _ in range(TRIALS):
         moved = _moves(x.shape[1], LEAST_SHIFT + REACH, 1, group_S, rng)[0]
         unlinked = np.stack([np.roll(y, m) for y, m in zip(_standard(y_SxT), moved, strict=True)])
         planted = rho * np.roll(x, lag, 1) + np.sqrt(1 - rho**2) * unlinked
-        peak = _peaks(_at_lags(correlate(x, planted)))["leads"]
-        nulls = _nulls(x, planted, group_S, spectral_NxSxT, FEW_SURROGATES, rng)
-        found += all(p_value(peak, _peaks(null)["leads"]) <= LEVEL for null in nulls)
+        test = _tested(x, planted, group_S, spectral_NxSxT, FEW_SURROGATES, rng)
+        found += verdict(test.p["any"], test) == "leads"
     return found / TRIALS
 
 
@@ -209,7 +243,8 @@ def granger(x_SxT, y_SxT, group_S, rng: np.random.Generator) -> dict:
     The F statistic's own distribution assumes white residuals; this is judged by shifting x.
 
     Args:
-      x_SxT, y_SxT, group_S: see `lag_test`.
+      x_SxT, y_SxT: from `causal_increments`.
+      group_S: see `lag_test`.
       rng: random generator.
 
     Returns:
@@ -333,27 +368,26 @@ def _past(x):
     return np.stack([x[GRANGER_LAGS - i : len(x) - i] for i in range(1, GRANGER_LAGS + 1)], 1)
 
 
-def _block_products(x_SxT, y_SxT):
-    """[K, S, B] what each block of time in each row adds to the mean correlation at each lag."""
+def _block_products(x_SxT, y_SxT, group_S):
+    """[K, G, B] what each block of time in each group adds to the mean correlation at each lag."""
     x, y = _standard(x_SxT), _standard(y_SxT)
-    count = x.shape[1] // BLOCK
+    rows, count = len(x), x.shape[1] // BLOCK
     products_KxSxT = np.stack([x * np.roll(y, -k, 1) for k in LAGS])[:, :, : count * BLOCK]
-    blocks_KxSxB = products_KxSxT.reshape(len(LAGS), len(x), count, BLOCK).sum(3)
-    return blocks_KxSxB / (len(x) * count * BLOCK)
+    blocks_KxSxB = products_KxSxT.reshape(len(LAGS), rows, count, BLOCK).sum(3)
+    member_GxS = np.arange(max(group_S) + 1)[:, None] == np.asarray(group_S)
+    return member_GxS.astype(float) @ blocks_KxSxB / (rows * count * BLOCK)
 
 
-def _flipped(blocks_KxSxB, group_S, count, rng):
-    groups = range(max(group_S) + 1)
-    by_group = np.stack([blocks_KxSxB[:, group_S == g].sum(1) for g in groups], 1)
-    signs = rng.choice((-1.0, 1.0), (by_group[0].size, count))
-    return (by_group.reshape(len(LAGS), -1) @ signs).T
+def _flipped(blocks_KxGxB, count, rng):
+    flat_KxN = blocks_KxGxB.reshape(len(LAGS), -1)
+    return (flat_KxN @ rng.choice((-1.0, 1.0), (flat_KxN.shape[1], count))).T
 
 
-def _best_lag_interval(blocks_KxSxB, rng):
+def _best_lag_interval(blocks_KxGxB, rng):
     """Where the largest |r| lies in 90 % of resamples of blocks of time."""
-    flat_KxN = blocks_KxSxB.reshape(len(LAGS), -1)
+    flat_KxN = blocks_KxGxB.reshape(len(LAGS), -1)
     count = flat_KxN.shape[1]
-    drawn = rng.multinomial(count, np.full(count, 1 / count), SURROGATES)
+    drawn = rng.multinomial(count, np.full(count, 1 / count), RESAMPLES)
     best = LAGS[np.abs(flat_KxN @ drawn.T).argmax(0)]
     low, high = np.quantile(best, (0.05, 0.95), method="nearest")
     return int(low), int(high)

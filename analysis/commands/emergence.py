@@ -15,7 +15,7 @@ from analysis.io import RunError, find_runs, open_run
 from analysis.surrogates import benjamini_hochberg
 
 SHOWN = ("capability", "verdict", "best_lag_steps", "low", "high", "r", "null_95")
-SHOWN += ("p", "q", "p_spectrum")
+SHOWN += ("p", "q", "p_guard")
 
 
 def add_arguments(parser) -> None:
@@ -47,12 +47,15 @@ def find_emergence(paths, out: Path, partial: bool = False, metric: str | None =
     """
     rows, orders, powers, classes, refused, alike = [], {}, {}, {}, [], defaultdict(list)
     for path in tqdm(find_runs(paths), desc="testing", unit="run", disable=None):
-        run = open_run(path, partial)
         try:
+            run = open_run(path, partial)
+            if run.name in orders:
+                raise RunError(f"{path}: another of the runs is called {run.name}, too")
             of = emergence.changes(run, metric)
         except RunError as error:
             refused.append(str(error))
             continue
+        refused += of.dropped
         found, powers[run.name] = emergence.couplings(of, _generator(run.name))
         names = {"run": run.name, "architecture": run.model["architecture"]}
         names |= {"data": run.model["data"], "seeds": len(run.seeds)}
@@ -63,7 +66,8 @@ def find_emergence(paths, out: Path, partial: bool = False, metric: str | None =
         figures.emergence(run, found, seen, of.every, out / f"{run.name}_emergence.png", metric)
     for parts in alike.values():
         if len(parts) > 1:
-            of, name = emergence.pool(parts), f"{len(parts)} runs pooled"
+            of = emergence.pool(parts)
+            name = f"{len(parts)} runs of {of.d_SxT.shape[1] + 1} measurements"
             found, powers[name] = emergence.couplings(of, _generator(name))
             rows += [{"run": name} | _row(coupling, of.every) for coupling in found]
     if not rows:
@@ -102,7 +106,7 @@ def _row(coupling, every):
         "r": float(test.r_K[test.best_lag + lags.REACH]),
         "null_95": test.null_95,
         "p": test.p["any"],
-        "p_spectrum": test.p_spectrum["any"],
+        "p_guard": test.p_guard,
         **_side(test, "leads", every),
         **_side(test, "lags", every),
         "test": test,
@@ -145,13 +149,15 @@ def _summary(result, table):
         "",
         "Compared are increments of ln D and of the capability, as differences between a run's",
         "seeds, without trend and with an even variance, over lags of up to 20 measurements",
-        "either way. p is the larger over two nulls (shifted in time; random signs of blocks), q",
-        "is corrected over all tests (Benjamini-Hochberg). A verdict needs q <= .05 and p <= .05",
-        "against series of the same spectrum; `leads` also a 90 % interval of the lag above 0, and",
-        "that the other side is less than half as strong (otherwise: `simultaneous`).",
+        "either way. p is against random signs of blocks of time, q corrected over all tests",
+        "(Benjamini-Hochberg). A verdict needs q <= .05 and p <= .05 against series of the same",
+        "spectrum and, from four seeds on, shifted in time. `leads` also needs a 90 % interval of",
+        "the lag above 0 and a weaker other side, less than half of it (else: `simultaneous`).",
         "",
-        f"Power: a planted lead of {emergence.PLANTED_STEPS} steps is found (p <= .05) in {found} "
-        f"of correlation, mean over runs; without any, in {powers.iloc[:, 0].mean():.0%}.",
+        f"Power: a planted lead of {emergence.PLANTED_STEPS} steps (at least "
+        f"{emergence.LEAST_PLANTED} measurements) in a run's first capability is called so in "
+        f"{found} of correlation, mean over runs, if that were the only test; without any, in "
+        f"{powers.iloc[:, 0].mean():.0%}.",
         "",
         *_verdict_table(table),
         "",

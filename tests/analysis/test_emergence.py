@@ -58,7 +58,7 @@ def test_a_planted_lead_is_the_verdict_and_its_lag_is_in_steps(tmp_path):
     lag = table.loc["lead"].set_index("capability")["best_lag_steps"]["accuracy"]
     assert abs(lag - 4 * EVERY) <= EVERY
     assert set(table.loc["null"]["verdict"]) == {"no evidence"}
-    assert "2 runs pooled" in table.index
+    assert "2 runs of 301 measurements" in table.index
     assert set(result["power"]["lead"]) == {str(s) for s in emergence.STRENGTHS}
     assert result["weakest_classes"]["null"][0]["class"] == 1
     text = (tmp_path / "out" / "phase4_summary.md").read_text()
