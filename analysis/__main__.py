@@ -70,6 +70,9 @@ def main() -> int:
         # The reader, such as `head`, has seen enough: nothing may be printed at exit either.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except OSError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
     return 0
 
 

@@ -115,8 +115,15 @@ class Run:
 
         Returns:
           [S, T].
+
+        Raises:
+          RunError: not recorded, or not a value a layer.
         """
-        return self.array("probe", metric or self.model["dimension"])[:, :, self.hidden].mean(-1)
+        metric = metric or self.model["dimension"]
+        layers_SxTxL = self.array("probe", metric)
+        if layers_SxTxL.shape[2:] != (len(self.layer_names),):
+            raise RunError(f"{self.path}: {metric!r} is no dimensionality of layers")
+        return layers_SxTxL[:, :, self.hidden].mean(-1)
 
     def gradient_integral(self) -> np.ndarray:
         """The integral of |grad L| over steps, from the first measurement to each.

@@ -27,6 +27,7 @@ LEAST_PAST = 20
 NEGLIGIBLE = 1e-3  # error of ln D
 INTERVAL = 0.9
 RECENT = 20
+TAIL = 400  # measurements
 EARLY = 100  # measurements in which D collapses and turns in healthy runs
 
 
@@ -73,13 +74,15 @@ RECOMMENDATIONS = {
 
 
 def participation_ratio(a_NxD) -> float:
-    """(sum s)^2 / sum s^2 of the singular values of one layer's activations."""
+    """(sum s)^2 / sum s^2 of one layer's singular values; not-a-number where one is not finite."""
     a_NxD = _array(a_NxD).astype(float)
     if a_NxD.ndim != 2:
         raise ValueError(
             f"activations of shape {a_NxD.shape} are not [N, D]: "
             "average over space, make tokens rows"
         )
+    if not np.isfinite(a_NxD).all():
+        return np.nan
     s = np.linalg.svd(a_NxD, compute_uv=False)
     return float(s.sum() ** 2 / np.square(s).sum()) if s.any() else 0.0
 
@@ -205,7 +208,12 @@ class Monitor:
         """Jumps are final some time after them, so that looking now and then misses none."""
         if len(self.d) % jumps.WINDOW:
             return []
-        new = jumps.detect(self.d, self.step)[len(self.jumps) :]
+        last = self.jumps[-1].step if self.jumps else -1
+        start = max(len(self.d) - TAIL, 0)  # a jump is judged against no more than that
+        found = jumps.detect(self.d[start:], self.step[start:])
+        new = [j._replace(index=j.index + start) for j in found if j.step > last]
+        if start:  # what was rejected while its past was longer stays rejected
+            new = [j for j in new if j.index > len(self.d) - jumps.DELAY - 3 * jumps.WINDOW]
         self.jumps += new
         return new
 

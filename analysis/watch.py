@@ -73,7 +73,10 @@ class Watch:
         if f"probe/{self.metric}" not in record:
             raise RunError(f"{path} has no {self.metric!r}")
         at, steps = record["probe_step"], record["step"]
-        d_SxT = record[f"probe/{self.metric}"][:, :, self._hidden].astype(float).mean(2)
+        layers_SxTxL = record[f"probe/{self.metric}"]
+        if layers_SxTxL.shape[2:] != (len(self.model["layer_names"]),):
+            raise RunError(f"{self.metric!r} is no dimensionality of layers")
+        d_SxT = layers_SxTxL[:, :, self._hidden].astype(float).mean(2)
         for i, (seed, monitor) in enumerate(self.monitors.items()):
             loss, norm = (
                 np.interp(at, steps, record[f"scalar/{name}"][i]) for name in ("loss", "grad_norm")
@@ -87,24 +90,25 @@ class Watch:
             folder = Path(out) / f"seed_{seed}"
             monitor.save(folder)
             title = f"{self.model['architecture']} on {self.model['data']}, seed {seed}"
-            monitored(monitor.state(), title, folder / "monitor_visualization.png")
+            if len(monitor.step) > 1:
+                monitored(monitor.state(), title, folder / "monitor_visualization.png")
 
 
-def follow(watch: Watch, say: Callable[[str], None], stop: Callable[[], bool] = lambda: False):
-    """Watch until the run ends.
+def follow(watch: Watch, say: Callable[[str], None], ended: Callable[[], bool]):
+    """Look again and again until there is nothing more to come.
 
     Args:
       watch: of the run.
       say: takes each line to print.
-      stop: asked between looks; a last look follows when it says so.
+      ended: asked before each look; the one after it says so is the last.
     """
     last_news = time.monotonic()
     while True:
-        ended = stop() or watch.status != "RUNNING"  # asked before the look that may be the last
+        last = ended()
         lines = watch.catch_up()
         for line in lines:
             say(line)
-        if ended:
+        if last:
             return
         now = time.monotonic()
         if lines:
@@ -133,13 +137,17 @@ def _news(seed, report):
 
 def _standing(reports):
     step = max(report.step for report in reports.values())
-    d = [report.d for report in reports.values()]
+    finite = [report for report in reports.values() if np.isfinite(report.d)]
+    if not finite:
+        return f"step {step}: D is not finite"
+    d = [report.d for report in finite]
     line = f"step {step}: D {np.mean(d):.2f}"
     if len(d) > 1:
         line += f" ({min(d):.2f} to {max(d):.2f} over {len(d)} seeds)"
-    first = next(iter(reports.values())).predictions
-    for horizon in first:
-        made = [r.predictions[horizon] for r in reports.values() if horizon in r.predictions]
+    if len(finite) < len(reports):
+        line += f", not finite in {len(reports) - len(finite)}"
+    for horizon in finite[0].predictions:
+        made = [r.predictions[horizon] for r in finite if horizon in r.predictions]
         value, low, high, skill = np.mean([(m.d, m.low, m.high, m.skill) for m in made], 0)
         line += f"; +{horizon}: {value:.2f}"
         if np.isfinite(low):

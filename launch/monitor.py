@@ -25,8 +25,12 @@ def body() -> int:
     """Watch and save."""
     watch = Watch(RUN.value, METRIC.value, METHOD.value)
     out = Path(OUT.value or Path("out/monitor") / Path(RUN.value).resolve().name)
+
+    def ended():
+        return not FOLLOW.value or watch.status != "RUNNING"
+
     try:
-        follow(watch, lambda line: print(line, flush=True), stop=lambda: not FOLLOW.value)
+        follow(watch, lambda line: print(line, flush=True), ended)
     except KeyboardInterrupt:
         print("stopped watching")
     watch.save(out)

@@ -9,6 +9,7 @@ config, 3 diverged, 75 preempted.
 """
 
 import contextlib
+import json
 import sys
 import threading
 from pathlib import Path
@@ -50,25 +51,40 @@ def _monitor():
     """Watch the run directory from a thread of its own, as launch.monitor does from outside."""
     from tqdm import tqdm
 
+    from analysis.io import RunError
     from analysis.watch import POLL, Watch, follow
 
-    ended, workdir = threading.Event(), Path(WORKDIR.value)
+    ended, failed, workdir = threading.Event(), threading.Event(), Path(WORKDIR.value)
 
     def watch():
-        while not (workdir / "STATUS.json").exists():
-            if ended.wait(POLL):
-                return
-        watched = Watch(workdir)
-        follow(watched, tqdm.write, ended.is_set)
-        watched.save(workdir / "monitor")
+        # What an interrupted run left behind is looked at only once it goes on.
+        while _status(workdir) != "RUNNING" and not ended.wait(POLL):
+            pass
+        if failed.is_set():
+            return
+        try:
+            watched = Watch(workdir)
+            follow(watched, tqdm.write, ended.is_set)
+            if not failed.is_set():
+                watched.save(workdir / "monitor")
+        except (OSError, RunError) as error:
+            tqdm.write(f"monitor: {error}")
 
     thread = threading.Thread(target=watch)
     thread.start()
     try:
         yield
+    except BaseException:
+        failed.set()
+        raise
     finally:
         ended.set()
         thread.join()
+
+
+def _status(workdir):
+    path = workdir / "STATUS.json"
+    return json.loads(path.read_text())["status"] if path.exists() else None
 
 
 if __name__ == "__main__":

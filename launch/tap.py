@@ -13,6 +13,7 @@ Runs that are done are skipped, so the same command resumes; one that fails is r
 rest go on. Results stand in WORKDIR/analysis, report.html first of all.
 """
 
+import json
 import sys
 from pathlib import Path
 
@@ -62,7 +63,14 @@ def body() -> int:
     left_out = {}
     for phase in phases:
         cells = calibration | emergence if phase == "4" else calibration
-        left_out |= _analyse(phase, [name for name in cells if name not in failed])
+        done = [_folder(name) for name in cells if _is_done(name)]
+        if done:
+            left_out |= _analyse(phase, done)
+        elif not failed:
+            print(
+                f"error: no run for phase {phase} is done: --phase=1 trains them", file=sys.stderr
+            )
+            return 2
     _report(left_out)
     for name, problem in failed.items():
         print(f"failed: {name}: {problem}", file=sys.stderr)
@@ -75,7 +83,7 @@ def _calibration() -> dict:
 
     everything = grid.ARCHITECTURES if GRID.value else tuple(ZOO)
     archs = _names(ARCHS.value) or (QUICK_ARCHS if QUICK.value else everything)
-    return {_cell(arch, name): _config(arch, name) for name in DATASETS.value for arch in archs}
+    return _cells(archs)
 
 
 def _emergence() -> dict:
@@ -83,12 +91,17 @@ def _emergence() -> dict:
     from configs.tap import grokking
 
     archs = _names(ARCHS.value) or (QUICK_ARCHS if QUICK.value else EMERGENCE_ARCHS)
-    cells = {_cell(arch, name): _config(arch, name) for name in DATASETS.value for arch in archs}
+    cells = _cells(archs)
     if QUICK.value:
         made = [grokking.get_config(f"easy,seeds={SEEDS.value},arch={grokking.TRANSFORMER}")]
     else:
         made = [grokking.get_config(f"arch={arch}") for arch in grokking.PROTOCOLS]
     return cells | {_cell(config.model.name, config.data.name): config for config in made}
+
+
+def _cells(archs) -> dict:
+    datasets = _names(DATASETS.value)
+    return {_cell(arch, name): _config(arch, name) for name in datasets for arch in archs}
 
 
 def _config(arch, name):
@@ -107,7 +120,7 @@ def _config(arch, name):
 
 
 def _names(parts) -> list[str]:
-    """Architectures from a comma-separated list: a size such as width=8 belongs to its family."""
+    """Names from a comma-separated list: a setting such as width=8 belongs to what it follows."""
     names = []
     for part in parts or ():
         if "=" in part and ":" not in part and names:
@@ -148,15 +161,16 @@ def _train(configs) -> tuple[dict, bool]:
     return failed, False
 
 
-def _analyse(phase, cells) -> dict:
-    from analysis.commands.report import write_sections
-    from analysis.io import RunError
+def _is_done(name) -> bool:
+    status = _folder(name) / "STATUS.json"
+    return status.exists() and json.loads(status.read_text())["status"] == "DONE"
 
-    there = [_folder(name) for name in cells if (_folder(name) / "config.json").exists()]
-    if not there:
-        raise RunError(f"{WORKDIR.value} holds no runs for phase {phase}: --phase=1 trains them")
-    print(f"phase {phase}: analysing {len(there)} runs", flush=True)
-    return write_sections(PHASES[phase], there, Path(WORKDIR.value) / "analysis")
+
+def _analyse(phase, runs) -> dict:
+    from analysis.commands.report import write_sections
+
+    print(f"phase {phase}: analysing {len(runs)} runs", flush=True)
+    return write_sections(PHASES[phase], runs, Path(WORKDIR.value) / "analysis")
 
 
 def _report(left_out):

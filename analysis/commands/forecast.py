@@ -57,6 +57,8 @@ def forecast(calibration: Path, arch: str, dataset: str, predictor: str, d0, out
         raise RunError(f"{calibration}: {error.strerror}; make one with `predictor`") from error
     except ValueError as error:
         raise RunError(str(error)) from error
+    if not {"shapes", "metric", "examples"} <= stored.keys():
+        raise RunError(f"{calibration} is no calibration; make one with `predictor`")
     if dataset not in stored["shapes"]:
         known = ", ".join(stored["shapes"])
         raise RunError(f"--dataset={dataset} is not in the calibration, which has {known}")

@@ -95,6 +95,7 @@ def _summary(table, by):
         "shape": grouped["shape"].median(),
         "skill": grouped["skill"].median(),
         "coverage": grouped["coverage"].agg(lambda v: v.astype(float).mean()),
+        "r2_one_seed": grouped["r2_one_seed"].median(),
         "seed_r2": grouped["seed_r2"].agg(lambda v: v.astype(float).median()),
     }
     return pd.DataFrame(columns)

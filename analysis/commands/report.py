@@ -54,6 +54,8 @@ def make_report(paths, out: Path, partial: bool = False):
     Returns:
       (JSON result, table to print: the sections, and why one was left out).
     """
+    if out.is_dir():
+        raise RunError(f"--out={out} is a folder; the page is one file, such as {out}/report.html")
     found = find_runs(paths)
     with tempfile.TemporaryDirectory() as folder:
         left_out = write_sections(SECTIONS, found, Path(folder), partial)
@@ -190,7 +192,8 @@ def _before(paths, out, partial):
             f"{result['architectures']} architectures, each predicted from the others. r2 is on a "
             "uniform grid of steps, r2_log on a log-time grid, both of the seed mean; skill is "
             "over D at initialisation x the family's mean relative curve; coverage is that of the "
-            "90 % band; seed_r2 is the ceiling: how well other seeds predict a seed."
+            "90 % band. Against single seeds: r2_one_seed, whose ceiling is seed_r2, how well the "
+            "mean of the other seeds predicts a seed."
         ),
         report.table(scores),
         report.picture(out / "predictor.png", "R2 of held-out architectures"),

@@ -45,7 +45,7 @@ def prediction_scores(table, out: Path) -> Path:
         axes.axhline(0.8, color="k", lw=0.8, ls=":")
         ceiling = table["seed_r2"].astype(float).median()
         if np.isfinite(ceiling):
-            axes.axhline(ceiling, color="k", lw=0.8, label="seed ceiling (median)")
+            axes.axhline(ceiling, color="k", lw=0.8, label="other seeds predict a seed (median)")
         axes.set_xticks(range(len(names)), names)
         axes.set_title("with D at initialisation" if init else "architecture only", fontsize=10)
         axes.set_ylim(-1.05, 1.05)

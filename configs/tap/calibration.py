@@ -11,16 +11,17 @@ many), `steps`, `quick`.
 """
 
 from configs import common
+from tapjax.tasks import is_task
 
 
 def get_config(arg=""):
-    """The calibration protocol: Adam 1e-3, batch 64, a fixed subset of 10,000 images."""
+    """The calibration protocol: Adam 1e-3, batch 64, 10,000 fixed images of a TFDS set."""
     args = common.parse_arg(
         arg, arch="mlp_medium_5", dataset="digits", seeds=3, steps=2000, quick=False
     )
     config = common.base(family="tap", seeds=tuple(range(args.seeds)), steps=args.steps)
     config.data.name = args.dataset
-    if args.dataset != "digits":
+    if args.dataset != "digits" and not is_task(args.dataset) and ".npz" not in args.dataset:
         config.data.train_size = 10_000
     config.model.name = args.arch
     return common.quick(config) if args.quick else config

@@ -3,6 +3,7 @@ import json
 import numpy as np
 import pytest
 
+from analysis import jumps
 from analysis.monitor import HORIZONS, Monitor, participation_ratio, trend_forecast
 from tests.analysis.runs import collapse_and_recovery
 
@@ -73,6 +74,26 @@ def test_tensors_of_pytorch_and_layers_of_any_kind_are_taken():
     assert Monitor().update(0, 1.0, 1.0, {"a": a, "b": Tensor(a)}).d == pytest.approx(expected)
     with pytest.raises(ValueError, match="make tokens rows"):
         Monitor().update(0, 1.0, 1.0, a.reshape(4, 16, 8))
+
+
+def test_activations_that_are_not_finite_are_reported():
+    monitor = Monitor()
+    report = monitor.update(0, float("nan"), 1.0, [np.full((32, 8), np.nan)])
+    assert [warning.kind for warning in report.warnings] == ["not_finite"]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_jumps_of_a_long_run_are_those_found_afterwards(seed):
+    rng = np.random.default_rng(seed)
+    level = np.repeat(rng.uniform(10, 20, 12), 100)
+    d = level + 0.3 * rng.standard_normal(len(level))
+    t = 5 * np.arange(len(d))
+    monitor = Monitor()
+    for step, value in zip(t.tolist(), d, strict=True):
+        monitor.update(step, 1.0, 1.0, value)
+    assert len(monitor.jumps) >= 6
+    for one, two in zip(monitor.jumps, jumps.detect(d, t), strict=False):
+        assert one.index == two.index and one == pytest.approx(two)
 
 
 def test_a_jump_is_reported():

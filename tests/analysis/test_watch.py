@@ -42,7 +42,10 @@ def test_watching_piece_by_piece_says_what_a_replay_says(tmp_path):
 def test_following_ends_with_the_run(tmp_path, monkeypatch):
     monkeypatch.setattr(watch, "POLL", 0.01)
     path, said = troubled(tmp_path / "a", status="RUNNING"), []
-    thread = threading.Thread(target=follow, args=(Watch(path), said.append))
+    watched = Watch(path)
+    thread = threading.Thread(
+        target=follow, args=(watched, said.append, lambda: watched.status != "RUNNING")
+    )
     thread.start()
     time.sleep(0.3)
     assert thread.is_alive()
@@ -56,8 +59,18 @@ def test_a_run_that_stands_still_is_mentioned(tmp_path, monkeypatch):
     monkeypatch.setattr(watch, "PATIENCE", 0.05)
     said = []
     path = troubled(tmp_path / "a", status="RUNNING")
-    follow(Watch(path), said.append, stop=lambda: any("nothing new" in line for line in said))
+    follow(Watch(path), said.append, lambda: any("nothing new" in line for line in said))
     assert "has the run stopped?" in said[-1]
+
+
+def test_a_seed_that_is_not_finite_is_said_and_the_others_go_on(tmp_path):
+    d = np.stack([5 * collapse_and_recovery(T), np.full(len(T), np.nan)])
+    watched = Watch(write_run(tmp_path / "a", d))
+    lines = watched.catch_up()
+    assert "not finite in 1" in lines[-1] and "+50" in lines[-1]
+    watched.save(tmp_path / "out")
+    assert not (tmp_path / "out" / "seed_1" / "monitor_visualization.png").exists()
+    assert (tmp_path / "out" / "seed_1" / "monitor_state.json").exists()
 
 
 def test_what_cannot_be_watched_is_refused(tmp_path):
