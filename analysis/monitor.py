@@ -300,7 +300,7 @@ def conditions(step, loss, grad_norm, d, found_jumps) -> dict[str, str]:
             f"D is {now:.2f}, not 1.1 times its trough {trough:.2f}, and the loss has hardly fallen"
         )
     change = _per_doubling(step[-EARLY:], d[-EARLY:]) / now
-    progress = _per_doubling(step[-EARLY:], loss[-EARLY:]) / loss_now
+    progress = _per_doubling(step[-EARLY:], loss[-EARLY:]) / max(loss_now, NEGLIGIBLE)
     if struggling and abs(change) < 0.01 and progress > -0.01:
         found["premature_saturation"] = "D and loss stand still while the loss is high"
     peak = level[EARLY:].max()

@@ -71,7 +71,8 @@ def body() -> int:
                 f"error: no run for phase {phase} is done: --phase=1 trains them", file=sys.stderr
             )
             return 2
-    _report(left_out)
+    if len(failed) < len(wanted) or not wanted:
+        _report(left_out)
     for name, problem in failed.items():
         print(f"failed: {name}: {problem}", file=sys.stderr)
     return 1 if failed else 0
