@@ -157,11 +157,15 @@ def verdicts(table, powers: dict, out: Path) -> Path:
     for power in powers.values():
         right.plot(list(power), list(power.values()), color="0.75", lw=0.8)
     mean = np.mean([list(power.values()) for power in powers.values()], 0)
-    right.plot(list(next(iter(powers.values()))), mean, "k.-", label=f"mean of {len(powers)} runs")
-    right.axhline(lags.LEVEL, color="k", lw=0.8, ls=":", label="nominal rate without any lead")
+    right.plot(
+        list(next(iter(powers.values()))),
+        mean,
+        "k.-",
+        label=f"mean of {len(powers)}, each as the only test",
+    )
     right.set_xlabel("strength of a planted lead (correlation)")
-    right.set_ylabel("share found at p <= .05")
+    right.set_ylabel("share of trials called `leads`")
     right.set_ylim(-0.02, 1.02)
-    right.legend(fontsize=8, loc="lower right")
+    right.legend(fontsize=8, loc="center left")
     right.grid(alpha=0.25)
     return save(figure, out)
