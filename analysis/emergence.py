@@ -102,10 +102,8 @@ def changes(run: Run, metric: str | None = None) -> Changes:
     if not d_SxT.min() > 0:
         raise RunError(f"{run.path}: D has values that are zero or not finite")
     try:
-        x, causal_x = (
-            lags.increments(np.log(d_SxT), SMOOTH_D),
-            lags.causal_increments(np.log(d_SxT)),
-        )
+        x = lags.increments(np.log(d_SxT), SMOOTH_D)
+        causal_x = lags.causal_increments(np.log(d_SxT))
     except ValueError as error:
         raise RunError(f"{run.path}: D: {error}") from error
     found, causal, dropped = {}, {}, []

@@ -60,18 +60,19 @@ def body() -> int:
     failed, preempted = _train(wanted)
     if preempted:
         return 75
-    left_out = {}
+    left_out, analysed = {}, False
     for phase in phases:
         cells = calibration | emergence if phase == "4" else calibration
         done = [_folder(name) for name in cells if _is_done(name)]
         if done:
             left_out |= _analyse(phase, done)
+            analysed = True
         elif not failed:
             print(
                 f"error: no run for phase {phase} is done: --phase=1 trains them", file=sys.stderr
             )
             return 2
-    if len(failed) < len(wanted) or not wanted:
+    if analysed:
         _report(left_out)
     for name, problem in failed.items():
         print(f"failed: {name}: {problem}", file=sys.stderr)

@@ -140,7 +140,7 @@ def _with_verdicts(rows):
 
 def _summary(result, table):
     counts = ", ".join(f"{n} {name}" for name, n in result["verdicts"].items())
-    powers = pd.DataFrame(result["power"]).T
+    powers = pd.DataFrame(result["power"]).T.loc[list(result["order"])]  # without those pooled
     found = ", ".join(f"{powers[s].mean():.0%} at {float(s):g}" for s in powers.columns[1:])
     lines = [
         "# Phase 4: does dimensionality move before capabilities?",
