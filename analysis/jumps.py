@@ -76,19 +76,46 @@ def detect_each(series_NxT, steps_T) -> list[list[Jump]]:
     Raises:
       ValueError: see `detect`.
     """
+    return search(series_NxT, steps_T, np.zeros(len(series_NxT), int))[0]
+
+
+def search(series_NxT, steps_T, from_N) -> tuple[list[list[Jump]], np.ndarray]:
+    """The jumps from given measurements on: what grows is searched once, a part at a time.
+
+    Args:
+      series_NxT: measurements so far, finite.
+      steps_T: training step of each.
+      from_N: where the search of each series goes on; zeros at first.
+
+    Returns:
+      (one list of jumps a series, where the next search has to go on).
+
+    Raises:
+      ValueError: see `detect`.
+    """
     x_NxT = np.asarray(series_NxT, float)
+    from_N = np.asarray(from_N, int)
     if x_NxT.shape[1] != len(steps_T):
         raise ValueError(f"{x_NxT.shape[1]} measurements and {len(steps_T)} steps")
     if not np.isfinite(x_NxT).all():
         raise ValueError("the series has values that are not finite")
-    if x_NxT.shape[1] < LEAST_LENGTH:
-        return [[] for _ in x_NxT]
-    wide, near = _judge(x_NxT, WINDOW), _judge(x_NxT, NEAR)
-    return [_scan(*(part[i] for part in (*wide, *near)), steps_T) for i in range(len(x_NxT))]
+    if not len(x_NxT) or x_NxT.shape[1] < LEAST_LENGTH:
+        return [[] for _ in x_NxT], from_N
+    # What lies further back has no part in any score that is still needed.
+    forgotten = max(from_N.min() - 4 * WINDOW - HISTORY, 0)
+    recent_NxT, steps = x_NxT[:, forgotten:], steps_T[forgotten:]
+    first = from_N.min() - WINDOW - forgotten
+    wide, near = (_judge(recent_NxT, width, first) for width in (WINDOW, NEAR))
+    found, go_on = [], []
+    for i, start in enumerate(from_N - forgotten):
+        jumps, end = _scan(*(part[i] for part in (*wide, *near)), steps, start)
+        found.append([jump._replace(index=jump.index + forgotten) for jump in jumps])
+        go_on.append(end + forgotten)
+    return found, np.array(go_on)
 
 
-def _judge(x_NxT, width):
-    """Change of level over a width at each boundary, its robust score, and the wandering."""
+def _judge(x_NxT, width, first):
+    """Change of level over a width, its robust score, and the wandering, from a boundary on."""
     n, t = x_NxT.shape
     total = np.concatenate([np.zeros((n, 1)), np.cumsum(x_NxT, 1)], 1)
     change = np.zeros((n, t + 1))
@@ -97,30 +124,30 @@ def _judge(x_NxT, width):
         total[:, inner + width] - 2 * total[:, inner] + total[:, inner - width]
     ) / width
     score, wandering = np.zeros((n, t + 1)), np.ones((n, t + 1))
-    increments = np.abs(np.diff(x_NxT))
-    least = PRECISION * np.abs(x_NxT).max(1)
-    for boundary in inner[inner >= width + WINDOW + LEAST_HISTORY]:
+    size, increments = np.abs(x_NxT), np.abs(np.diff(x_NxT))
+    for boundary in inner[inner >= max(width + WINDOW + LEAST_HISTORY, first)]:
         end = boundary - WINDOW  # so that a jump is not judged against itself
         start = max(end - HISTORY, 0)
         past = change[:, max(start, width) : end]
         centre = np.median(past, 1)
         spread = MAD_TO_SD * np.median(np.abs(past - centre[:, None]), 1)
         white = MAD_TO_SD * np.median(increments[:, start : end - 1], 1) / np.sqrt(width)
+        least = PRECISION * size[:, start : boundary + width].max(1)
         scale = np.maximum.reduce([spread, white, least])
-        score[:, boundary] = (change[:, boundary] - centre) / scale
-        wandering[:, boundary] = scale / np.maximum(white, least)
+        score[:, boundary] = (change[:, boundary] - centre) / np.where(scale > 0, scale, np.inf)
+        wandering[:, boundary] = scale / np.maximum(white, np.where(least > 0, least, 1.0))
     return change, score, wandering
 
 
-def _scan(change, score, wandering, near_change, near_score, _, steps):
+def _scan(change, score, wandering, near_change, near_score, _, steps, boundary):
     raised = np.maximum(wandering / WHITE, 1) ** WANDERING
     excess = np.abs(score) / (THRESHOLD * raised)
     last = len(steps) - DELAY
-    found, boundary = [], 0
+    found = []
     while True:
         above = np.flatnonzero(excess[boundary : last + 1] >= 1)
         if not len(above):
-            return found
+            return found, max(boundary, last + 1)
         first = boundary + above[0]
         peak = first + int(np.argmax(excess[first : first + WINDOW]))
         sign = np.sign(score[peak])

@@ -27,7 +27,6 @@ LEAST_PAST = 20
 NEGLIGIBLE = 1e-3  # error of ln D
 INTERVAL = 0.9
 RECENT = 20
-TAIL = 400  # measurements
 EARLY = 100  # measurements in which D collapses and turns in healthy runs
 
 
@@ -129,6 +128,7 @@ class Monitor:
         self.step, self.loss, self.grad_norm, self.d = [], [], [], []
         self.warnings: list[Warned] = []
         self.jumps: list[jumps.Jump] = []
+        self._search_from = np.zeros(1, int)
         self._active: set[str] = set()
         self._open = {h: [] for h in self.horizons}  # forecasts whose step has not come yet
         # Horizon -> member -> errors of ln D.
@@ -208,12 +208,7 @@ class Monitor:
         """Jumps are final some time after them, so that looking now and then misses none."""
         if len(self.d) % jumps.WINDOW:
             return []
-        last = self.jumps[-1].step if self.jumps else -1
-        start = max(len(self.d) - TAIL, 0)  # a jump is judged against no more than that
-        found = jumps.detect(self.d[start:], self.step[start:])
-        new = [j._replace(index=j.index + start) for j in found if j.step > last]
-        if start:  # what was rejected while its past was longer stays rejected
-            new = [j for j in new if j.index > len(self.d) - jumps.DELAY - 3 * jumps.WINDOW]
+        (new,), self._search_from = jumps.search([self.d], self.step, self._search_from)
         self.jumps += new
         return new
 

@@ -41,6 +41,20 @@ def test_a_jump_is_where_and_how_large_it_was_planted():
     assert jump.size == pytest.approx(-2, abs=0.15) and jump.score > 1
 
 
+@settings(max_examples=20, deadline=None)
+@given(seed=st.integers(0, 10**6), part=st.integers(1, 130))
+def test_a_search_in_parts_finds_what_one_search_finds(seed, part):
+    series_NxT = np.stack([series for _, series, _ in validity.fixtures(seed)[:3]])
+    steps = 5 * np.arange(series_NxT.shape[1])
+    found, start = [[], [], []], np.zeros(3, int)
+    for end in [*range(part, len(steps), part), len(steps)]:
+        new, start = jumps.search(series_NxT[:, :end], steps[:end], start)
+        found = [old + more for old, more in zip(found, new, strict=True)]
+    for parts, whole in zip(found, jumps.detect_each(series_NxT, steps), strict=True):
+        assert [j[:2] for j in parts] == [j[:2] for j in whole]
+        np.testing.assert_allclose([j[2:] for j in parts], [j[2:] for j in whole])
+
+
 @settings(max_examples=30, deadline=None)
 @given(
     seed=st.integers(0, 10**6),
