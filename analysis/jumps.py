@@ -27,11 +27,13 @@ SHARPNESS = 0.5  # share of the change that has to happen at the boundary
 REFRACTORY = 2 * WINDOW
 LEAST_LENGTH = 3 * WINDOW + LEAST_HISTORY
 DELAY = 2 * WINDOW
+MEMORY = 4 * WINDOW + HISTORY  # measurements before a boundary that have a part in its score
 PRECISION = 2e-6  # relative error of a measurement: no smaller change is one
 MAD_TO_SD = 1.4826
 # The worst rate of false positives over the nulls of validity.py, 40 seeds of each
 # (docs/results/tap/detector).
 FALSE_PER_1000 = 0.19
+MEAN = "mean"  # the layer's name of D, the mean over hidden layers
 
 
 class Jump(NamedTuple):
@@ -102,7 +104,7 @@ def search(series_NxT, steps_T, from_N) -> tuple[list[list[Jump]], np.ndarray]:
     if not len(x_NxT) or x_NxT.shape[1] < LEAST_LENGTH:
         return [[] for _ in x_NxT], from_N
     # What lies further back has no part in any score that is still needed.
-    forgotten = max(from_N.min() - 4 * WINDOW - HISTORY, 0)
+    forgotten = max(from_N.min() - MEMORY, 0)
     recent_NxT, steps = x_NxT[:, forgotten:], steps_T[forgotten:]
     first = from_N.min() - WINDOW - forgotten
     wide, near = (_judge(recent_NxT, width, first) for width in (WINDOW, NEAR))
@@ -112,6 +114,27 @@ def search(series_NxT, steps_T, from_N) -> tuple[list[list[Jump]], np.ndarray]:
         found.append([jump._replace(index=jump.index + forgotten) for jump in jumps])
         go_on.append(end + forgotten)
     return found, np.array(go_on)
+
+
+def strongest(found: list[dict], most: int, window: int) -> list[list[dict]]:
+    """Jumps of several layers and seeds put together to a few moments of training.
+
+    Args:
+      found: jumps, each with `step` and `score`.
+      most: at most so many moments.
+      window: jumps at most so many steps from a stronger one belong to it.
+
+    Returns:
+      Groups in order of strength, each led by its strongest jump.
+    """
+    groups = []
+    for jump in sorted(found, key=lambda jump: -jump["score"]):
+        near = [g for g in groups if abs(g[0]["step"] - jump["step"]) <= window]
+        if near:
+            near[0].append(jump)
+        else:
+            groups.append([jump])
+    return groups[:most]
 
 
 def _judge(x_NxT, width, first):

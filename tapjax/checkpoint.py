@@ -26,30 +26,59 @@ class Restored(NamedTuple):
     skipped: list[str]
 
 
-def open_manager(folder: Path, keep: int) -> ocp.CheckpointManager:
-    """A manager that keeps the latest checkpoints.
+class _ReachBack(ocp.checkpoint_managers.PreservationPolicy):
+    """A few checkpoints at least `delay` steps apart, so that one is that much older."""
+
+    def __init__(self, delay: int):
+        self._delay = delay
+
+    def should_preserve(self, checkpoints, *, context):
+        kept, previous = [], None
+        for info in checkpoints:
+            apart = previous is None or info.step - previous >= self._delay
+            kept.append(apart and info.step > checkpoints[-1].step - 3 * self._delay)
+            previous = info.step if apart else previous
+        return kept
+
+
+def open_manager(
+    folder: Path, keep: int | None = None, period: int = 0, delay: int = 0, read_only=False
+) -> ocp.CheckpointManager:
+    """A manager of the checkpoints in a folder.
 
     Args:
       folder: absolute path.
-      keep: how many of the latest to keep.
+      keep: how many of the latest to keep; None for all.
+      period: besides, keep those at least so many steps apart, from the first on; 0 for none.
+      delay: besides, reach back by so many steps with a few; 0 for no need.
+      read_only: neither make the folder nor clean up in it.
 
     Returns:
       An Orbax CheckpointManager; close it.
     """
-    policy = ocp.checkpoint_managers.LatestN(keep)
+    policies = [ocp.checkpoint_managers.LatestN(keep)]
+    if period:
+        policies.append(ocp.checkpoint_managers.EveryNSteps(period, exact_interval=False))
+    if delay:
+        policies.append(_ReachBack(delay))
     options = ocp.CheckpointManagerOptions(
-        preservation_policy=policy, enable_async_checkpointing=False, cleanup_tmp_directories=True
+        preservation_policy=ocp.checkpoint_managers.AnyPreservationPolicy(policies),
+        enable_async_checkpointing=False,
+        cleanup_tmp_directories=not read_only,
+        read_only=read_only,
+        create=not read_only,
     )
     return ocp.CheckpointManager(folder, options=options)
 
 
-def save(manager: ocp.CheckpointManager, step: int, states: Tree) -> None:
+def save(manager: ocp.CheckpointManager, step: int, states: Tree, force=False) -> None:
     """Save the states and wait until they are on disk.
 
     Args:
       manager: from `open_manager`.
       step: training steps done.
       states: TrainState with a leading seed axis.
+      force: also where a later checkpoint exists.
 
     Raises:
       CheckpointError: Orbax refused or failed, for example because the disk is full.
@@ -59,7 +88,7 @@ def save(manager: ocp.CheckpointManager, step: int, states: Tree) -> None:
         state=ocp.args.StandardSave(host), digests=ocp.args.JsonSave(digests(host))
     )
     try:
-        saved = manager.save(step, args=args)
+        saved = manager.save(step, args=args, force=force)
         manager.wait_until_finished()
     except (OSError, ValueError) as error:
         raise CheckpointError(f"checkpoint of step {step} could not be written: {error}") from error
@@ -84,7 +113,7 @@ def restore_latest_good(manager: ocp.CheckpointManager, like: Tree) -> Restored 
     skipped = []
     for step in steps:
         try:
-            states = _restore(manager, step, like)
+            states = restore(manager, step, like)
         except CheckpointError as error:
             skipped.append(str(error))
             continue
@@ -96,7 +125,20 @@ def restore_latest_good(manager: ocp.CheckpointManager, like: Tree) -> Restored 
     return None
 
 
-def _restore(manager, step, like):
+def restore(manager: ocp.CheckpointManager, step: int, like: Tree) -> Tree:
+    """The states of one checkpoint.
+
+    Args:
+      manager: from `open_manager`.
+      step: one of its steps.
+      like: the wanted structure, shapes and dtypes, as arrays or `jax.ShapeDtypeStruct`.
+
+    Returns:
+      States like that.
+
+    Raises:
+      CheckpointError: missing, unreadable, damaged or of another model.
+    """
     host_like = jax.tree.map(_host_template, like)
     try:
         saved = manager.restore(

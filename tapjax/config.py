@@ -34,8 +34,9 @@ CHOICES = {
 }
 OPEN = ("loss", "rule.name", "model.name", "data.name", "probe.extra")
 AT_LEAST_ONE = ("steps", "scalar_bin", "data.batch_size", "probe.every", "probe.size", "probe.rows")
-AT_LEAST_ONE += ("checkpoint.every", "checkpoint.keep")
+AT_LEAST_ONE += ("checkpoint.every", "checkpoint.keep", "checkpoint.pin_window")
 NOT_NEGATIVE = ("eval_every", "chunk_steps", "data.train_size", "data.test_size")
+NOT_NEGATIVE += ("checkpoint.keep_period", "checkpoint.pin_jumps", "reset.step")
 NOT_NEGATIVE += ("optimizer.weight_decay", "optimizer.clip", "optimizer.warmup_steps")
 BELOW_ONE = ("optimizer.b1", "optimizer.b2", "optimizer.momentum")
 # Steps a chunk that keep the host's share small and the wait for a signal short.
@@ -92,7 +93,15 @@ def defaults() -> ConfigDict:
                 "dimension": "participation_ratio",  # what D averages over hidden layers
                 "extra": "",  # package.module:function of a further probe
             },
-            "checkpoint": {"every": 500, "keep": 2},
+            "checkpoint": {
+                "every": 500,
+                "keep": 2,  # so many of the latest
+                "keep_period": 0,  # besides, one every so many steps: bounds the cost of a replay
+                "pin_jumps": 5,  # besides, those around the strongest jumps
+                "pin_window": 25,  # steps before and after a jump
+            },
+            # Draw a layer anew at a step, or one of its units: a channel, a head (0: never).
+            "reset": {"step": 0, "layer": "", "unit": -1},
         }
     )
 
@@ -183,7 +192,7 @@ def _relations(flat):
         found.append(f"seeds={seeds} must be one or more different integers, 0 or above")
     if every < 1:
         return found
-    for name in ("steps", "chunk_steps"):
+    for name in ("steps", "chunk_steps", "reset.step"):
         if flat[name] % every:
             near = max(round(flat[name] / every), 1) * every
             found.append(
@@ -191,6 +200,8 @@ def _relations(flat):
             )
     if flat["scalar_bin"] > 0 and every % flat["scalar_bin"]:
         found.append(f"scalar_bin={flat['scalar_bin']} must divide probe.every={every}")
+    if flat["reset.step"] >= flat["steps"]:
+        found.append("reset.step must be below steps")
     if flat["optimizer.warmup_steps"] >= flat["steps"]:
         found.append("optimizer.warmup_steps must be below steps")
     return found
@@ -293,14 +304,20 @@ def to_json(cfg: ConfigDict) -> dict:
 
 
 def from_json(data: Mapping) -> ConfigDict:
-    """The config that `to_json` wrote, lists turned back into tuples."""
+    """The config that `to_json` wrote, lists turned back into tuples.
+
+    Fields that came into being after it was written get their defaults.
+    """
 
     def restore(value):
         if isinstance(value, Mapping):
             return {name: restore(v) for name, v in value.items()}
         return tuple(value) if isinstance(value, list) else value
 
-    return ConfigDict(restore(data))
+    cfg = defaults()
+    with cfg.unlocked():
+        cfg.update(restore(data))
+    return cfg
 
 
 def config_hash(cfg: ConfigDict) -> str:

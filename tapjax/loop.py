@@ -7,19 +7,15 @@ repeats work, and a resumed run is bit-identical to one that was never interrupt
 import contextlib
 from typing import NamedTuple
 
-import jax
 import numpy as np
 import scipy.linalg  # noqa: F401  loads the LAPACK that jaxlib calls, for threadpool_limits
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
-from tapjax import blocks, checkpoint, config, records, rundir
-from tapjax.data import load_arrays
-from tapjax.experiments import RECIPES
-from tapjax.manifest import describe, manifest
+from tapjax import checkpoint, pins, records, replay, rundir
+from tapjax.assembly import assemble
+from tapjax.manifest import describe
 from tapjax.preemption import stop_on_sigterm
-from tapjax.programs import make_programs
-from tapjax.sampling import device_data
 
 
 class Outcome(NamedTuple):
@@ -47,17 +43,10 @@ def run(cfg, workdir, resume="auto", allow_numeric_drift=False, progress=None) -
       ConfigError, DataError, RunDirError, CheckpointError: each with one line that says what
       to do. The last one leaves the status FAILED.
     """
-    config.check(cfg)
-    arrays = load_arrays(cfg.data.name, cfg.data.train_size, cfg.data.test_size)
-    config.check_data(cfg, arrays)
-    recipe = RECIPES[cfg.family](cfg, arrays)
-    data, probe_index = device_data(arrays, cfg.probe.size)
-    over_seeds = blocks.choose_over_seeds(cfg.over_seeds, len(cfg.seeds), recipe.structure)
-    programs = make_programs(cfg, recipe, over_seeds, arrays)
-    like = jax.eval_shape(programs.init)
-    contents = manifest(cfg, recipe, arrays, probe_index, over_seeds, like.params)
+    ready = assemble(cfg)
+    probe_size = len(ready.contents["data.json"]["probe_index"])
     with (
-        rundir.open_run_dir(workdir, contents, resume, allow_numeric_drift) as run_dir,
+        rundir.open_run_dir(workdir, ready.contents, resume, allow_numeric_drift) as run_dir,
         stop_on_sigterm() as stop,
         # XLA's threads call LAPACK. Threads of LAPACK's own would wait for each other in busy
         # loops: ten times slower as soon as anything else runs on the machine.
@@ -65,39 +54,53 @@ def run(cfg, workdir, resume="auto", allow_numeric_drift=False, progress=None) -
     ):
         if run_dir.status.get("status") in ("DONE", "DIVERGED"):
             return Outcome(*(run_dir.status[name] for name in Outcome._fields))
-        run_dir.log(describe(cfg, contents["model.json"], over_seeds, len(probe_index)))
+        run_dir.log(describe(cfg, ready.contents["model.json"], ready.over_seeds, probe_size))
         try:
-            with checkpoint.open_manager(run_dir.checkpoints, cfg.checkpoint.keep) as manager:
-                states, first = _restore_or_init(run_dir, manager, programs.init, like)
-                return _train(
-                    cfg, run_dir, manager, programs, states, first, data, stop.is_set, progress
-                )
+            with _open_managers(cfg, run_dir) as managers:
+                states, first = _restore_or_init(run_dir, managers[0], ready)
+                pinned = pins.resume(run_dir, replay.Timeline(ready, managers))
+                return _train(run_dir, pinned, states, first, stop.is_set, progress)
         except (rundir.CheckpointError, OSError) as error:
             with contextlib.suppress(OSError):  # a full disk may refuse even this
                 run_dir.set_status("FAILED", run_dir.status.get("step", 0), str(error))
             raise
 
 
-def _restore_or_init(run_dir, manager, init, like):
+@contextlib.contextmanager
+def _open_managers(cfg, run_dir):
+    """Managers of the latest checkpoints and of those that stay."""
+    keep, period = cfg.checkpoint.keep, cfg.checkpoint.keep_period
+    delay = pins.search_delay(cfg)
+    with (
+        checkpoint.open_manager(run_dir.checkpoints, keep, period, delay) as latest,
+        checkpoint.open_manager(run_dir.pins) as pinned,
+    ):
+        yield latest, pinned
+
+
+def _restore_or_init(run_dir, manager, ready):
     interruptions = run_dir.status.get("interruptions", -1) + 1
-    restored = checkpoint.restore_latest_good(manager, like)
+    restored = checkpoint.restore_latest_good(manager, ready.like)
     for problem in restored.skipped if restored else ():
         run_dir.log(f"{problem}; falling back to the one before")
-    states, first = (restored.states, restored.step) if restored else (init(), 0)
+    first = restored.step if restored else 0
+    states = restored.states if restored else ready.programs.init()
     run_dir.discard_from(first)
     run_dir.set_status("RUNNING", first, interruptions=interruptions)
     run_dir.log(f"start at step {first}")
     return states, first
 
 
-def _train(cfg, run_dir, manager, programs, states, first, data, stop_requested, progress):
-    length = config.chunk_steps(cfg)
+def _train(run_dir, pinned, states, first, stop_requested, progress):
+    ready, (manager, _) = pinned.timeline
+    cfg, programs, data = ready.cfg, ready.programs, ready.data
     diverged = run_dir.status.get("diverged", {})
     hidden = True if progress is None else None  # None: hidden unless stderr is a terminal
     bar = tqdm(total=cfg.steps, initial=first, desc=progress, unit="step", disable=hidden)
     with bar:
         while first < cfg.steps:
-            last = min(first + length, cfg.steps)
+            last = replay.chunk_end(ready, first)
+            states = replay.enter(ready, states, first)
             states, record = programs.chunk((last - first) // cfg.probe.every)(states, data)
             arrays = records.chunk_arrays(cfg, first, last, record)
             if last == cfg.steps:
@@ -109,8 +112,9 @@ def _train(cfg, run_dir, manager, programs, states, first, data, stop_requested,
             if len(diverged) == len(cfg.seeds):
                 # The last good checkpoint stays the latest: a diverged state is not saved.
                 return _finish(run_dir, "DIVERGED", last, diverged, "the loss is not finite")
+            pinned = pins.follow(pinned, arrays, last)
             preempted = stop_requested() and last < cfg.steps
-            if last == cfg.steps or preempted or _passes(cfg.checkpoint.every, first, last):
+            if last == cfg.steps or preempted or _checkpoint_due(cfg.checkpoint, first, last):
                 checkpoint.save(manager, last, states)
             if preempted:
                 return _finish(run_dir, "PREEMPTED", last, diverged, "SIGTERM")
@@ -119,6 +123,10 @@ def _train(cfg, run_dir, manager, programs, states, first, data, stop_requested,
             bar.set_postfix(loss=f"{np.nanmean(arrays['scalar/loss'][:, -1]):.3f}")
             first = last
     return _finish(run_dir, "DONE", cfg.steps, diverged)
+
+
+def _checkpoint_due(cfg, first, last):
+    return _passes(cfg.every, first, last) or _passes(cfg.keep_period, first, last)
 
 
 def _passes(every, first, last):

@@ -16,11 +16,13 @@ class Programs(NamedTuple):
     """What a run executes; every state leaf and result has a leading seed axis.
 
     `init() -> states`; `chunk(blocks) -> ((states, data) -> (states, Record))`, compiled once
-    for each length; `probe(states, data)` and `evaluate(states, data)` return dicts of arrays.
+    for each length; `step(states, data) -> (states, scalars)` a single one;
+    `probe(states, data)` and `evaluate(states, data)` return dicts of arrays.
     """
 
     init: Callable
     chunk: Callable
+    step: Callable
     probe: Callable
     evaluate: Callable
 
@@ -46,6 +48,7 @@ def make_programs(cfg, recipe: Recipe, over_seeds: str, arrays: Arrays) -> Progr
         # One jit around the whole initialisation: operation by operation it compiles for seconds.
         init=jax.jit(lambda: jax.vmap(lambda seed: recipe.init(jax.random.key(seed)))(seeds)),
         chunk=functools.cache(lambda blocks: make_chunk(block, blocks, over)),
+        step=over(recipe.step),
         probe=over(recipe.probe),
         evaluate=lambda states, data: evaluate(states, data, *test),
     )

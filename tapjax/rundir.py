@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from analysis.layout import MANIFEST, record_name, record_steps, write_json, write_npz
-from tapjax.config import diff
+from tapjax.config import diff, from_json, to_json
 
 # Fields of env.json that the bits of a run depend on.
 IDENTITY = ("seeds", "over_seeds", "jaxlib", "device_kind")
@@ -37,6 +37,15 @@ class RunDir:
     def checkpoints(self) -> Path:
         """Folder of the checkpoints."""
         return self.path / "ckpt"
+
+    @property
+    def pins(self) -> Path:
+        """Folder of the checkpoints that stay."""
+        return self.path / "pins"
+
+    def write_json(self, name: str, value) -> None:
+        """Replace a JSON file."""
+        write_json(self.path / name, value)
 
     def write_record(self, first_step: int, arrays: Mapping[str, np.ndarray]) -> None:
         """Write one chunk's arrays atomically."""
@@ -122,18 +131,56 @@ def _check_or_create(path, manifest, resume, allow_numeric_drift):
         for name in MANIFEST:
             write_json(path / name, manifest[name])
         return
-    old = {name: json.loads((path / name).read_text()) for name in MANIFEST}
-    changed = diff(old["config.json"], manifest["config.json"])
+    old = read_manifest(path)
+    changed = diff(to_json(from_json(old["config.json"])), manifest["config.json"])
     if changed:
         raise RunDirError(
             f"{path} was started with another config ({'; '.join(changed)}): choose another "
             "--workdir, or the old values"
         )
-    changed = diff(old["data.json"], manifest["data.json"])
+    check_same(path, old, manifest, allow_numeric_drift)
+
+
+def read_manifest(path: Path) -> dict[str, dict]:
+    """What a run directory says of its run.
+
+    Args:
+      path: the run directory.
+
+    Returns:
+      File name -> JSON data.
+
+    Raises:
+      RunDirError: not a run directory, or a damaged one.
+    """
+    if not (path / "config.json").is_file():
+        raise RunDirError(f"{path} is not a run directory (no config.json in it)")
+    found = {}
+    for name in MANIFEST:
+        try:
+            found[name] = json.loads((path / name).read_text())
+        except (OSError, ValueError) as error:
+            raise RunDirError(f"{path / name} cannot be read: {error}") from error
+    return found
+
+
+def check_same(path: Path, old, new, allow_numeric_drift: bool) -> None:
+    """Refuse to go on from a run with other data, or where its bits would differ.
+
+    Args:
+      path: the run directory.
+      old: contents of its manifest.
+      new: contents that this process would write.
+      allow_numeric_drift: let the bits differ.
+
+    Raises:
+      RunDirError: with the differences.
+    """
+    changed = diff(old["data.json"], new["data.json"])
     if changed:
         raise RunDirError(f"the data changed since {path} was started ({changed[0]})")
-    env, new = old["env.json"], manifest["env.json"]
-    drift = [f"{n}: {env[n]!r} -> {new[n]!r}" for n in IDENTITY if env[n] != new[n]]
+    env, env_now = old["env.json"], new["env.json"]
+    drift = [f"{n}: {env[n]!r} -> {env_now[n]!r}" for n in IDENTITY if env[n] != env_now[n]]
     if drift and not allow_numeric_drift:
         raise RunDirError(
             f"{path} would not continue bit for bit ({'; '.join(drift)}): go back to the old "

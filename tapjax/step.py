@@ -8,7 +8,7 @@ from tapjax.types import DeviceData, Model, Rule, TrainState
 
 # What a key is for. Folding in a purpose keeps, for example, the batch order of a seed the same
 # whatever the model draws for its dropout.
-INIT, RULE, BATCH, MODEL = range(4)
+INIT, RULE, BATCH, MODEL, RESET = range(5)
 
 
 def init_state(key, model: Model, rule: Rule, tx) -> TrainState:
@@ -33,13 +33,31 @@ def global_norm(tree):
     return jnp.sqrt(sum(jnp.vdot(leaf, leaf) for leaf in jax.tree.leaves(tree)))
 
 
-def make_step(rule: Rule, tx, sample, schedule):
+def make_proposal(rule: Rule, sample):
+    """A rule's proposal for the batch of a state's own step.
+
+    Args:
+      rule: learning rule.
+      sample: `(key, step, data) -> Batch`, pure and jit-safe.
+
+    Returns:
+      `propose(state, data) -> Proposal`.
+    """
+
+    def propose(state: TrainState, data: DeviceData):
+        batch = sample(jax.random.fold_in(state.key, BATCH), state.step, data)
+        model_key = jax.random.fold_in(jax.random.fold_in(state.key, MODEL), state.step)
+        return rule.update(state.rule, state.params, state.stats, batch, model_key)
+
+    return propose
+
+
+def make_step(propose, tx, schedule):
     """Compose sampling, rule and optimizer into one step.
 
     Args:
-      rule: learning rule; its pseudo-gradients feed the optimizer.
+      propose: from `make_proposal`; its pseudo-gradients feed the optimizer.
       tx: optax transformation.
-      sample: `(key, step, data) -> Batch`, pure and jit-safe.
       schedule: step -> learning rate; only recorded here.
 
     Returns:
@@ -48,11 +66,7 @@ def make_step(rule: Rule, tx, sample, schedule):
     """
 
     def step(state: TrainState, data: DeviceData):
-        batch = sample(jax.random.fold_in(state.key, BATCH), state.step, data)
-        model_key = jax.random.fold_in(jax.random.fold_in(state.key, MODEL), state.step)
-        grads, rule_state, stats, scalars = rule.update(
-            state.rule, state.params, state.stats, batch, model_key
-        )
+        grads, rule_state, stats, scalars = propose(state, data)
         updates, opt = tx.update(grads, state.opt, state.params)
         params = optax.apply_updates(state.params, updates)
         scalars = scalars | {

@@ -58,11 +58,14 @@ class Model(NamedTuple):
     `apply(params, stats, x, key=None) -> (logits [B, C], hidden, stats)`, training mode when a
     key is given, evaluation mode without. `hidden` has one array a layer, in the order of
     `layer_names`; the last one is the head (the logits).
+    `capture(params, stats, x) -> dict` of what the modules sow, such as attention
+    probabilities [B, H, Q, K], by path; None where a model has nothing of the kind.
     """
 
     init: Callable
     apply: Callable
     layer_names: tuple[str, ...]
+    capture: Callable | None = None
 
 
 class Proposal(NamedTuple):
@@ -89,6 +92,8 @@ class Recipe(NamedTuple):
 
     `init(key) -> TrainState`; `step(state, data) -> (state, scalars)`;
     `probe(state, data) -> dict of arrays`; `evaluate(state, data, x, y) -> dict of scalars`.
+    `gradient(state, data) -> tree` is what the optimizer gets at that step;
+    `transitions` are pairs (step, function of all seeds' states), applied before that step.
     `structure` holds the architecture's features, empty for a model of the user's own.
     """
 
@@ -96,5 +101,7 @@ class Recipe(NamedTuple):
     structure: dict
     init: Callable
     step: Callable
+    gradient: Callable
     probe: Callable
     evaluate: Callable
+    transitions: tuple[tuple[int, Callable], ...]

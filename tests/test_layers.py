@@ -26,6 +26,7 @@ ORDER = [
     "tapjax.rules",
     "tapjax.optimizers",
     "tapjax.step",
+    "tapjax.transitions",
     "tapjax.spectra",
     "tapjax.forward",
     "tapjax.probes",
@@ -37,11 +38,15 @@ ORDER = [
     "tapjax.experiments.tap",
     "tapjax.experiments",
     "tapjax.manifest",
+    "tapjax.assembly",
+    "tapjax.jumps",
+    "tapjax.replay",
+    "tapjax.pins",
     "tapjax.records",
     "tapjax.loop",
 ]
 # What both sides share: the run directory's contract, the description of architectures.
-FROM_ANALYSIS = {"analysis.architectures", "analysis.layout"}
+FROM_ANALYSIS = {"analysis.architectures", "analysis.layout", "analysis.jumps"}
 PLACES = {"flax": "tapjax/models/", "orbax": "tapjax/checkpoint.py"}
 
 

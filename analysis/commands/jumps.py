@@ -11,7 +11,6 @@ from analysis.commands.output import plain, write_results
 from analysis.io import Run, RunError, find_runs, open_run
 
 COLUMNS = ("run", "seed", "metric", "layer", "step", "size", "score")
-MEAN = "mean"  # the layer's name of D, the mean over hidden layers
 
 
 def add_arguments(parser) -> None:
@@ -49,7 +48,7 @@ def find_jumps(paths: Sequence, out: Path | None, partial: bool, metric: str | N
             refused.append(str(error))
             continue
         rows += found
-        in_d = [row for row in found if row["layer"] == MEAN]
+        in_d = [row for row in found if row["layer"] == jumps.MEAN]
         counts.append(
             {
                 "run": run.name,
@@ -89,7 +88,7 @@ def jumps_of_run(run: Run, metric: str | None = None) -> list[dict]:
     rows = []
     for seed, series_TxL in zip(run.seeds, each, strict=True):
         found = jumps.detect_each(series_TxL.T, t)
-        for layer, of_layer in zip((MEAN, *run.layer_names), found, strict=True):
+        for layer, of_layer in zip((jumps.MEAN, *run.layer_names), found, strict=True):
             rows += [
                 dict(zip(COLUMNS, (run.name, seed, metric, layer, *j[1:]), strict=True))
                 for j in of_layer

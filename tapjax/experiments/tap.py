@@ -9,7 +9,8 @@ from tapjax.optimizers import make_optimizer, make_schedule
 from tapjax.probes import make_evaluation, make_probe
 from tapjax.rules import RULES
 from tapjax.sampling import make_sampler
-from tapjax.step import init_state, make_step
+from tapjax.step import init_state, make_proposal, make_step
+from tapjax.transitions import make_transitions
 from tapjax.types import Model, Recipe
 
 
@@ -29,13 +30,16 @@ def recipe(cfg, arrays: Arrays) -> Recipe:
     schedule = make_schedule(cfg.optimizer, cfg.steps)
     tx = make_optimizer(cfg.optimizer, schedule)
     sample = make_sampler(cfg.data.batch_size, cfg.data.shuffle, cfg.data.augment)
+    propose = make_proposal(rule, sample)
     return Recipe(
         model=model,
         structure=features,
         init=lambda key: init_state(key, model, rule, tx),
-        step=make_step(rule, tx, sample, schedule),
+        step=make_step(propose, tx, schedule),
+        gradient=lambda state, data: propose(state, data).grads,
         probe=_probe(cfg.probe, model, loss, arrays.classes),
         evaluate=make_evaluation(model, loss),
+        transitions=make_transitions(cfg, model),
     )
 
 

@@ -1,5 +1,7 @@
 """From an architecture to a Model: pure init and apply functions around a linen module."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 
@@ -71,4 +73,11 @@ def from_module(module, shape: tuple[int, ...]) -> Model:
         )
         return logits, tuple(hidden.values()), stats
 
-    return Model(init, apply, tuple(names))
+    def capture(params, stats, x):
+        _, found = module.apply({"params": params, **stats}, x, mutable=["intermediates"])
+        leaves = jax.tree_util.tree_leaves_with_path(found.get("intermediates", {}))
+        # A path ends with the position in the tuple of all that was sown there.
+        name = partial(jax.tree_util.keystr, simple=True, separator="/")
+        return {name(path[:-1]): leaf for path, leaf in leaves}
+
+    return Model(init, apply, tuple(names), capture)

@@ -1,0 +1,54 @@
+"""From a config to everything that can be run: data, recipe, compiled programs, description."""
+
+from typing import NamedTuple
+
+import jax
+from ml_collections import ConfigDict
+
+from tapjax import blocks, config
+from tapjax.data import load_arrays
+from tapjax.experiments import RECIPES
+from tapjax.manifest import manifest
+from tapjax.programs import Programs, make_programs
+from tapjax.sampling import device_data
+from tapjax.types import DeviceData, Recipe, Tree
+
+
+class Assembly(NamedTuple):
+    """A config made ready: `like` are the states' shapes, `contents` describes the run."""
+
+    cfg: ConfigDict
+    recipe: Recipe
+    programs: Programs
+    data: DeviceData
+    like: Tree
+    contents: dict[str, dict]
+
+    @property
+    def over_seeds(self) -> str:
+        """How the seed axis is run."""
+        return self.contents["env.json"]["over_seeds"]
+
+
+def assemble(cfg: ConfigDict) -> Assembly:
+    """Load the data and put everything together; nothing is compiled before it is called.
+
+    Args:
+      cfg: a config as `config.defaults` describes it.
+
+    Returns:
+      An Assembly.
+
+    Raises:
+      ConfigError, DataError: with one line that says what to do.
+    """
+    config.check(cfg)
+    arrays = load_arrays(cfg.data.name, cfg.data.train_size, cfg.data.test_size)
+    config.check_data(cfg, arrays)
+    recipe = RECIPES[cfg.family](cfg, arrays)
+    data, probe_index = device_data(arrays, cfg.probe.size)
+    over_seeds = blocks.choose_over_seeds(cfg.over_seeds, len(cfg.seeds), recipe.structure)
+    programs = make_programs(cfg, recipe, over_seeds, arrays)
+    like = jax.eval_shape(programs.init)
+    contents = manifest(cfg, recipe, arrays, probe_index, over_seeds, like.params)
+    return Assembly(cfg, recipe, programs, data, like, contents)

@@ -1,0 +1,199 @@
+"""The exact state of any step, derived again from the nearest checkpoint before it.
+
+The same compiled programs run over the same data, so that on the same number of seeds, jaxlib
+and kind of device the state is the one that training had, bit for bit. What the replay measures
+on its way is compared with what the run recorded: a replay that strays is noticed.
+"""
+
+import contextlib
+import logging
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+from analysis.layout import record_steps
+from tapjax import checkpoint, config, rundir
+from tapjax.assembly import Assembly, assemble
+from tapjax.rundir import CheckpointError
+from tapjax.types import Tree
+
+
+class Timeline(NamedTuple):
+    """A run whose states can be asked for: how to train, and where to start from."""
+
+    assembly: Assembly
+    managers: tuple  # of checkpoints, pinned ones among them
+
+
+class Drift:
+    """The largest relative difference between replayed and recorded scalars, by name."""
+
+    def __init__(self, records: Path, scalar_bin: int):
+        self._files = record_steps(records)
+        self._bin = scalar_bin
+        self._open: tuple[int, dict] = (-1, {})
+        self.worst: dict[str, float] = {}
+        self.compared = 0
+
+    def compare(self, first: int, scalars: dict) -> None:
+        """Compare a stretch of training that starts at a step."""
+        length = self._bin * next(iter(scalars.values())).shape[1]
+        for start in [s for s in self._files if s < first + length]:
+            recorded = self._read(start)
+            low = max(first, int(recorded["step"][0]))
+            high = min(first + length, int(recorded["step"][-1]) + self._bin)
+            if low < high:
+                self._compare(recorded, scalars, first, low, high)
+
+    def _compare(self, recorded, scalars, first, low, high):
+        here = slice((low - first) // self._bin, (high - first) // self._bin)
+        offset = int(recorded["step"][0])
+        there = slice((low - offset) // self._bin, (high - offset) // self._bin)
+        for name, values in scalars.items():
+            a = np.asarray(values, np.float64)[:, here]
+            b = recorded[f"scalar/{name}"][:, there].astype(np.float64)
+            same = (a == b) | (np.isnan(a) & np.isnan(b))
+            apart = np.abs(a - b) / np.maximum(np.abs(b), np.finfo(np.float32).tiny)
+            worst = float(np.where(same, 0.0, np.nan_to_num(apart, nan=np.inf)).max())
+            self.worst[name] = max(self.worst.get(name, 0.0), worst)
+        self.compared += high - low
+
+    def _read(self, start):
+        if self._open[0] != start:
+            with np.load(self._files[start], allow_pickle=False) as file:
+                names = [n for n in file.files if n == "step" or n.startswith("scalar/")]
+                self._open = (start, {name: file[name] for name in names})
+        return self._open[1]
+
+
+@contextlib.contextmanager
+def open_timeline(path: Path, allow_numeric_drift: bool = False) -> Iterator[Timeline]:
+    """A run directory's Timeline; only read.
+
+    Args:
+      path: the run directory.
+      allow_numeric_drift: also under another jaxlib or kind of device.
+
+    Yields:
+      A Timeline.
+
+    Raises:
+      RunDirError: not a run, other data, or not the same bits.
+      ConfigError, DataError: the run's config cannot be put together here.
+    """
+    path = Path(path).resolve()
+    written = rundir.read_manifest(path)
+    assembly = assemble(config.from_json(written["config.json"]))
+    rundir.check_same(path, written, assembly.contents, allow_numeric_drift)
+    with contextlib.ExitStack() as stack:
+        folders = [f for f in (path / "ckpt", path / "pins") if f.is_dir()]
+        managers = [checkpoint.open_manager(folder, read_only=True) for folder in folders]
+        for manager in managers:
+            stack.callback(manager.close)
+        yield Timeline(assembly, tuple(managers))
+
+
+def sources(timeline: Timeline, steps: Sequence[int]) -> list[tuple[int, int]]:
+    """From where each step is reached.
+
+    Args:
+      timeline: of the run.
+      steps: wanted training steps.
+
+    Returns:
+      Pairs (start, step) in order of the steps. The start is a checkpoint's step, 0, or the step
+      wanted before, whichever is the nearest.
+    """
+    kept = {0, *(step for manager in timeline.managers for step in manager.all_steps())}
+    plan, current = [], 0
+    for step in sorted(set(steps)):
+        start = max(current, *(s for s in kept if s <= step))
+        plan.append((start, step))
+        current = step
+    return plan
+
+
+def states_at(timeline: Timeline, steps: Sequence[int], drift: Drift | None = None):
+    """The states of some steps, before each one's update.
+
+    Args:
+      timeline: of the run.
+      steps: training steps.
+      drift: takes note of differences from the recorded scalars.
+
+    Yields:
+      (step, states [S, ...]) in order of the steps. The states are the next step's to reuse:
+      take what is needed of them first.
+
+    Raises:
+      CheckpointError: every checkpoint that could serve is damaged.
+    """
+    states, current = None, None
+    for start, step in sources(timeline, steps):
+        if start != current:
+            states, start = _restore_at_most(timeline, start)
+        states = advance(timeline.assembly, states, start, step, drift)
+        current = step
+        yield step, states
+
+
+def _restore_at_most(timeline, step):
+    """The nearest sound state at or before a step; a damaged checkpoint only costs time."""
+    kept = [(s, m) for m in timeline.managers for s in m.all_steps() if s <= step]
+    for at, manager in sorted(kept, key=lambda pair: -pair[0]):
+        try:
+            return checkpoint.restore(manager, at, timeline.assembly.like), at
+        except CheckpointError as error:
+            logging.getLogger(__name__).warning("%s; starting from an earlier one", error)
+    return timeline.assembly.programs.init(), 0
+
+
+def advance(assembly: Assembly, states: Tree, first: int, last: int, drift: Drift | None = None):
+    """Train on, exactly as the run does.
+
+    Args:
+      assembly: of the run.
+      states: at step `first`, as training arrived there; donated.
+      first: a training step.
+      last: a training step, not before it.
+      drift: see `states_at`.
+
+    Returns:
+      The states with which training arrives at `last`.
+    """
+    cfg, programs = assembly.cfg, assembly.programs
+    every, length = cfg.probe.every, config.chunk_steps(cfg)
+    while first < last:
+        states = enter(assembly, states, first)
+        left = min(last, chunk_end(assembly, first)) - first
+        steps = next(n for n in (length, every, 1) if n <= left)
+        if first % every:
+            steps = 1
+        if steps == 1:
+            states, scalars = programs.step(states, assembly.data)
+            scalars = {name: value[:, None] for name, value in scalars.items()}
+        else:
+            states, record = programs.chunk(steps // every)(states, assembly.data)
+            scalars = record.scalars
+        if drift and (steps > 1 or cfg.scalar_bin == 1):
+            drift.compare(first, jax.device_get(scalars))
+        first += steps
+    return states
+
+
+def chunk_end(assembly: Assembly, first: int) -> int:
+    """Where the run's chunk that starts at a step ends."""
+    cfg = assembly.cfg
+    changes = [at for at, _ in assembly.recipe.transitions if at > first]
+    return min([first + config.chunk_steps(cfg), cfg.steps, *changes])
+
+
+def enter(assembly: Assembly, states: Tree, step: int) -> Tree:
+    """The states as a step finds them: changed by what the config lets happen right there."""
+    for at, change in assembly.recipe.transitions:
+        if at == step:
+            states = change(states)
+    return states

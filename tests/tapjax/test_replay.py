@@ -1,0 +1,147 @@
+"""Any step's exact state: what a replay gives is what training had."""
+
+import json
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import pytest
+
+from tapjax import checkpoint, loop, replay
+from tapjax.rundir import RunDirError
+from tests.tapjax.test_loop import flip_one_bit, ignore_orphaned_reads
+
+STEPS = 60
+FAMILIES = {
+    "mlp": ("mlp:depth=2,width=8", "vmap"),
+    "cnn": ("cnn:channels=4-8", "loop"),
+    "transformer": ("transformer:depth=1,width=8,heads=2", "loop"),
+}
+
+
+def of_family(cfg, family):
+    cfg.model.name, cfg.over_seeds = FAMILIES[family]
+    cfg.steps, cfg.chunk_steps, cfg.checkpoint.every = STEPS, 20, 20
+    cfg.reset.step, cfg.reset.unit = 40, 1  # something happens on the way
+    cfg.reset.layer = {"mlp": "hidden_1", "cnn": "conv_1"}.get(family, "block_0_attention")
+    return cfg
+
+
+def live_digests(cfg, path):
+    """Digests of the states that training itself had after every step."""
+    cfg = cfg.copy_and_resolve_references()
+    cfg.probe.every = cfg.chunk_steps = cfg.checkpoint.every = 1
+    cfg.eval_every, cfg.checkpoint.pin_jumps = 0, 0
+    found = {}
+
+    def note(manager, step, states, force=False):
+        found[step] = checkpoint.digests(states)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(checkpoint, "save", note)
+        loop.run(cfg, path)
+    return found
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_replayed_state_is_the_live_one_bit_for_bit(family, tiny, tmp_path):
+    cfg = of_family(tiny, family)
+    live = live_digests(cfg, tmp_path / "live")
+    assert len(live) == STEPS
+    loop.run(cfg, tmp_path / "run")
+    steps = np.random.default_rng(0).choice(np.arange(1, STEPS + 1), 20, replace=False)
+    with replay.open_timeline(tmp_path / "run") as timeline:
+        drift = replay.Drift(tmp_path / "run" / "records", 1)
+        found = {
+            step: checkpoint.digests(states)
+            for step, states in replay.states_at(timeline, steps, drift)
+        }
+    assert sorted(found) == sorted(steps)
+    for step, digests in found.items():
+        assert digests == live[step], step
+    assert drift.compared and set(drift.worst.values()) == {0.0}
+
+
+def test_replay_after_a_kill_and_a_resume(tiny, tmp_path):
+    path, live = tmp_path / "run", live_digests(tiny, tmp_path / "live")
+    command = [sys.executable, "-m", "tests.tapjax.crash_driver", str(path)]
+    assert subprocess.run([*command, "record:3"], capture_output=True).returncode == -9
+    assert subprocess.run([*command, "none"], capture_output=True).returncode == 0
+    with replay.open_timeline(path) as timeline:
+        for step, states in replay.states_at(timeline, [3, 19, 25, 38]):
+            assert checkpoint.digests(states) == live[step]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    from tests.conftest import tiny
+
+    cfg, path = tiny.__wrapped__(), tmp_path_factory.mktemp("replay") / "run"
+    cfg.checkpoint.pin_jumps = 0
+    loop.run(cfg, path)
+    return path
+
+
+def test_it_starts_from_the_nearest_checkpoint(finished):
+    with replay.open_timeline(finished) as timeline:
+        assert replay.sources(timeline, [40, 12, 33, 35]) == [(0, 12), (30, 33), (33, 35), (40, 40)]
+
+
+def test_a_period_bounds_the_cost(tiny, tmp_path):
+    tiny.checkpoint.pin_jumps, tiny.checkpoint.keep_period, tiny.checkpoint.keep = 0, 10, 1
+    loop.run(tiny, tmp_path / "run")
+    with replay.open_timeline(tmp_path / "run") as timeline:
+        plan = replay.sources(timeline, [39])
+        assert plan == [(30, 39)] and set(timeline.managers[0].all_steps()) == {10, 20, 30, 40}
+
+
+@ignore_orphaned_reads
+def test_a_damaged_checkpoint_only_costs_time(tiny, tmp_path, caplog):
+    loop.run(tiny, tmp_path / "run")
+    with replay.open_timeline(tmp_path / "run") as timeline:
+        expected = [checkpoint.digests(states) for _, states in replay.states_at(timeline, [33])]
+    flip_one_bit(tmp_path / "run" / "ckpt" / "30")
+    with replay.open_timeline(tmp_path / "run") as timeline:
+        actual = [checkpoint.digests(states) for _, states in replay.states_at(timeline, [33])]
+    assert actual == expected and "30 is damaged" in caplog.text
+
+
+def changed_env(path, **fields):
+    env = json.loads((path / "env.json").read_text())
+    (path / "env.json").write_text(json.dumps(env | fields))
+    return env
+
+
+def test_another_machine_is_refused_unless_drift_is_allowed(finished):
+    env = changed_env(finished, jaxlib="0.0.1")
+    try:
+        with pytest.raises(RunDirError, match="jaxlib: '0.0.1' -> "):
+            with replay.open_timeline(finished):
+                pass
+        with replay.open_timeline(finished, allow_numeric_drift=True) as timeline:
+            assert timeline.assembly.cfg.steps == 40
+    finally:
+        changed_env(finished, **env)
+
+
+def test_drift_from_the_record_is_measured(finished, tmp_path):
+    with replay.open_timeline(finished) as timeline:
+        params_off = jax.tree.map(lambda x: x, timeline.assembly.programs.init())
+        params_off = params_off._replace(params=jax.tree.map(lambda w: w * 1.01, params_off.params))
+        drift = replay.Drift(finished / "records", 1)
+        replay.advance(timeline.assembly, params_off, 0, 7, drift)
+    assert drift.compared == 7 and 1e-4 < drift.worst["loss"] < 1
+
+
+def test_changed_data_is_refused(finished):
+    old = (finished / "data.json").read_text()
+    changed = json.loads(old)
+    changed["sha256"] = {name: "0" * 64 for name in changed["sha256"]}
+    (finished / "data.json").write_text(json.dumps(changed))
+    try:
+        with pytest.raises(RunDirError, match="the data changed"):
+            with replay.open_timeline(finished):
+                pass
+    finally:
+        (finished / "data.json").write_text(old)
