@@ -207,3 +207,19 @@ def structure(arch: Architecture, shape: tuple[int, int, int], classes: int) -> 
         "num_params": params,
         "connectivity": params / units,
     }
+
+
+def rectified_layers(family: str | None, layer_names) -> list[str]:
+    """Measured layers that a ReLU follows at once, so that a unit never above zero is dead.
+
+    Args:
+      family: of the architecture; None for a network of the user's own, of which nothing is known.
+      layer_names: measured layers, the head last.
+
+    Returns:
+      Names.
+    """
+    hidden = list(layer_names)[:-1]
+    if family == "transformer":
+        return [name for name in hidden if name.endswith("_linear_0")]
+    return hidden if family in ("mlp", "cnn") else []

@@ -8,6 +8,10 @@ series wanders (1 for white noise, about 16 for a random walk), and raises the t
 has to stand out twice: over the window, and over `NEAR` measurements at its boundary, where a
 smooth change is small.
 
+A break in a series that moves fast but smoothly would drown in that. It is found by a second
+statistic: the change of the median of `NEAR` measurements, minus the mean of the same change
+`2 * NEAR` measurements before and after, which is zero for any straight or gently bent line.
+
 Everything looks back only, and a jump is final `DELAY` measurements after it: a run that is
 watched while it trains and the same run analysed afterwards give the same list.
 """
@@ -24,6 +28,7 @@ THRESHOLD, NEAR_THRESHOLD = 5.2, 2.6
 WHITE = 1.7  # up to this ratio of the two scales a series counts as white noise
 WANDERING = 0.6  # power of the ratio beyond that in the thresholds
 SHARPNESS = 0.5  # share of the change that has to happen at the boundary
+BREAK = 7.0  # threshold of the second statistic, in robust standard deviations
 REFRACTORY = 2 * WINDOW
 LEAST_LENGTH = 3 * WINDOW + LEAST_HISTORY
 DELAY = 2 * WINDOW
@@ -108,9 +113,10 @@ def search(series_NxT, steps_T, from_N) -> tuple[list[list[Jump]], np.ndarray]:
     recent_NxT, steps = x_NxT[:, forgotten:], steps_T[forgotten:]
     first = from_N.min() - WINDOW - forgotten
     wide, near = (_judge(recent_NxT, width, first) for width in (WINDOW, NEAR))
+    breaks = _breaks(recent_NxT, first)
     found, go_on = [], []
     for i, start in enumerate(from_N - forgotten):
-        jumps, end = _scan(*(part[i] for part in (*wide, *near)), steps, start)
+        jumps, end = _scan(*(part[i] for part in (*wide, *near, *breaks)), steps, start)
         found.append([jump._replace(index=jump.index + forgotten) for jump in jumps])
         go_on.append(end + forgotten)
     return found, np.array(go_on)
@@ -162,16 +168,48 @@ def _judge(x_NxT, width, first):
     return change, score, wandering
 
 
-def _scan(change, score, wandering, near_change, near_score, _, steps, boundary):
+def _breaks(x_NxT, first):
+    """Change of level beyond the trend around it and its robust score, from a boundary on."""
+    n, t = x_NxT.shape
+    level = np.median(np.lib.stride_tricks.sliding_window_view(x_NxT, NEAR, axis=1), 2)
+    near = np.zeros((n, t + 1))
+    near[:, NEAR : t - NEAR + 1] = level[:, NEAR:] - level[:, :-NEAR]
+    change, score = np.zeros((n, t + 1)), np.zeros((n, t + 1))
+    inner = np.arange(3 * NEAR, t - 3 * NEAR + 1)
+    change[:, inner] = near[:, inner] - (near[:, inner - 2 * NEAR] + near[:, inner + 2 * NEAR]) / 2
+    size, increments = np.abs(x_NxT), np.abs(np.diff(x_NxT, prepend=x_NxT[:, :1]))
+    for boundary in inner[inner >= max(3 * NEAR + WINDOW + LEAST_HISTORY, first)]:
+        end = boundary - WINDOW
+        start = max(end - HISTORY, 3 * NEAR)
+        spread = MAD_TO_SD * np.median(np.abs(change[:, start:end]), 1)
+        white = MAD_TO_SD * np.median(increments[:, start:end], 1) / np.sqrt(NEAR)
+        least = PRECISION * size[:, start : boundary + NEAR].max(1)
+        scale = np.maximum.reduce([spread, white, least])
+        # A break happens from one measurement to the next.
+        abrupt = increments[:, boundary] >= SHARPNESS * np.abs(change[:, boundary])
+        score[:, boundary] = abrupt * change[:, boundary] / np.where(scale > 0, scale, np.inf)
+    return change, score
+
+
+def _scan(
+    change, score, wandering, near_change, near_score, _, break_change, break_score, steps, boundary
+):
     raised = np.maximum(wandering / WHITE, 1) ** WANDERING
     excess = np.abs(score) / (THRESHOLD * raised)
+    broken = np.abs(break_score) / BREAK
     last = len(steps) - DELAY
     found = []
     while True:
-        above = np.flatnonzero(excess[boundary : last + 1] >= 1)
+        above = np.flatnonzero(np.maximum(excess, broken)[boundary : last + 1] >= 1)
         if not len(above):
             return found, max(boundary, last + 1)
         first = boundary + above[0]
+        peak = first + int(np.argmax(broken[first : first + WINDOW]))
+        if broken[peak] >= 1:
+            size, value = float(break_change[peak]), float(broken[peak])
+            found.append(Jump(peak, int(steps[peak]), size, value))
+            boundary = peak + REFRACTORY
+            continue
         peak = first + int(np.argmax(excess[first : first + WINDOW]))
         sign = np.sign(score[peak])
         around = slice(peak - WINDOW // 2, peak + WINDOW // 2 + 1)

@@ -3,11 +3,14 @@
 RUN/config.json env.json data.json model.json   written once, config.json last
 RUN/records/000000000.npz ...                    one file a chunk, named by its first step
 RUN/ckpt/  RUN/STATUS.json  RUN/log.txt  RUN/lock
+RUN/jumps.json  RUN/pinned.json  RUN/pins/       jumps found while training; why which steps stay
+RUN/snapshots/000001200.npz ...                  what the network held before a step's update
 
 A record file holds `step [T]` and `scalar/NAME [S, T]`; `probe_step [T']` and
 `probe/NAME [S, T', ...]`; and, where the test split was evaluated, `eval_step [E]` and
 `eval/NAME [S, E]`. Probes are taken before the step they are named by; the last file also holds
-the final state's. Only NumPy is needed to read or write it, and nothing is pickled.
+the final state's. A snapshot file holds `step`, `seeds [S]`, `probe_y [P]` and what `RECORDS`
+lists, each [S, ...]. Only NumPy is needed to read or write it, and nothing is pickled.
 """
 
 import json
@@ -21,6 +24,18 @@ MANIFEST = ("env.json", "data.json", "model.json", "config.json")
 STATUSES = ("RUNNING", "DONE", "DIVERGED", "FAILED", "PREEMPTED")
 # Which step axis a group of arrays runs along.
 STEP_AXES = {"scalar": "step", "probe": "probe_step", "eval": "eval_step"}
+
+# What a snapshot may hold, and under which names.
+RECORDS = {
+    "weights": "weights/PATH and stats/PATH: every parameter, batch statistics",
+    "optimizer": "optimizer/PATH: the optimizer's state",
+    "gradients": "gradients/PATH: what the optimizer gets at that step",
+    "activations": "activations/LAYER [P, D], of each unit its mean over space or tokens; "
+    "class_mean/LAYER [C, D]; positive/LAYER [D], its share of values above zero",
+    "maps": "maps/LAYER [P', H, W, C] or [P', Q, D]: not averaged, of a few examples",
+    "attention": "attention/LAYER [P', H, Q, Q]: probabilities, of a few examples",
+    "filters": "filters/LAYER [h, w, C, D]: convolution kernels",
+}
 
 
 def record_name(first_step: int) -> str:

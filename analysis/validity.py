@@ -24,13 +24,14 @@ def fixtures(seed: int) -> list[Fixture]:
       seed: of noise, places and directions.
 
     Returns:
-      Planted steps of 3 to 33 noise standard deviations, three in a row, and one during a
-      recovery; and nulls, among them the real shape of D(t): collapse and recovery.
+      Planted steps of 3 to 33 noise standard deviations, three in a row, one during a recovery,
+      a drop that heals; and nulls, among them the real shape of D(t): collapse and recovery.
     """
     rng = np.random.default_rng(seed)
     noise, t = rng.standard_normal(LENGTH), np.arange(LENGTH)
     place, sign = int(rng.integers(LENGTH // 4, 3 * LENGTH // 4)), rng.choice([-1, 1])
     step = sign * (t >= place)
+    drop = -0.1 * (t >= place) * np.exp(-(t - place).clip(0) / 50)  # healed in time
     long_noise, long_t = rng.standard_normal(600), np.arange(600)
     levels = np.array([10, 16, 13, 22])[np.digitize(long_t, (150, 350, 450))]
     wandering = {phi: _autoregressive(noise, phi) for phi in (0.5, 0.9)}
@@ -39,6 +40,7 @@ def fixtures(seed: int) -> list[Fixture]:
         Fixture("step of 33 sd", 15 + 5 * step + 0.3 * noise, (place,)),
         Fixture("three steps", levels + 0.7 * long_noise, (150, 350, 450)),
         Fixture("step in a recovery", _recovery(t, 5, 60, 0.02 * noise + 0.1 * step), (place,)),
+        Fixture("break in a quiet recovery", _recovery(t, 5, 99, 0.002 * noise + drop), (place,)),
     ]
     nulls = {
         "noise": noise,

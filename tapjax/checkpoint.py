@@ -6,6 +6,7 @@ are saved as NumPy arrays: the compiled chunk may reuse its donated buffers at o
 kind of device can read them back.
 """
 
+import contextlib
 import hashlib
 from pathlib import Path
 from typing import NamedTuple
@@ -13,6 +14,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
+from absl import logging
 
 from tapjax.rundir import CheckpointError
 from tapjax.types import Tree
@@ -68,7 +70,19 @@ def open_manager(
         read_only=read_only,
         create=not read_only,
     )
-    return ocp.CheckpointManager(folder, options=options)
+    with _quiet() if read_only else contextlib.nullcontext():
+        return ocp.CheckpointManager(folder, options=options)
+
+
+@contextlib.contextmanager
+def _quiet():
+    """Orbax warns of a manager that only reads, each time."""
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity(logging.ERROR)
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
 
 
 def save(manager: ocp.CheckpointManager, step: int, states: Tree, force=False) -> None:

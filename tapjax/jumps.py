@@ -62,9 +62,7 @@ def observe(state: Search, steps_T, layers_SxTxL) -> Search:
     from_N = np.full(len(alive_N), len(steps_T))
     from_N[alive_N] = go_on
     past = max(from_N.min() - MEMORY, 0) if len(steps_T) > LEAST_LENGTH + MEMORY else 0
-    return Search(
-        state.names, alive_N, steps_T[past:], series_NxT[:, past:], from_N - past, found
-    )
+    return Search(state.names, alive_N, steps_T[past:], series_NxT[:, past:], from_N - past, found)
 
 
 def pins(found: list[dict], most: int, window: int, last: int) -> dict[int, list[dict]]:

@@ -1,6 +1,7 @@
 """Checkpoints that stay: the states before, at and after jumps, kept while the network trains."""
 
 import json
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -8,10 +9,10 @@ import numpy as np
 from analysis.jumps import DELAY, WINDOW
 from analysis.layout import record_steps
 from tapjax import checkpoint, config, jumps
-from tapjax.replay import Timeline, states_at
-from tapjax.rundir import RunDir
+from tapjax.replay import Timeline, open_timeline, states_at
+from tapjax.rundir import RunDir, locked
 
-ASKED = "asked for"  # the side of a pin that no jump made
+TRAINING, REPLAY = "training", "replay"  # who pinned a step
 
 
 def search_delay(cfg) -> int:
@@ -70,19 +71,33 @@ def follow(pins: Pins, arrays, last: int) -> Pins:
     cfg = pins.timeline.assembly.cfg
     if not cfg.checkpoint.pin_jumps:
         return pins
-    before = len(pins.search.found)
     search = _observe(cfg, pins.search, arrays)
-    if len(search.found) > before:
+    new = [jump for jump in search.found if jump not in pins.search.found]
+    if new:
         pins.run_dir.write_json("jumps.json", {"jumps": search.found})
-        for jump in search.found[before:]:
+        for jump in new:
             pins.run_dir.log("jump of {layer}, seed {seed}, at step {step}".format(**jump))
     most, window = cfg.checkpoint.pin_jumps, cfg.checkpoint.pin_window
-    keep(pins.run_dir, pins.timeline, jumps.pins(search.found, most, window, last))
+    wanted = jumps.pins(search.found, most, window, last)
+    asked = {
+        step: [reason for reason in why if reason["by"] == REPLAY]
+        for step, why in read(pins.run_dir).items()
+    }
+    keep(pins.run_dir, pins.timeline, _together(_by(TRAINING, wanted), asked))
     return pins._replace(search=search)
 
 
+def _by(who, wanted):
+    return {step: [{"by": who} | reason for reason in why] for step, why in wanted.items()}
+
+
+def _together(*pinned):
+    steps = sorted({step for part in pinned for step, why in part.items() if why})
+    return {step: [reason for part in pinned for reason in part.get(step, [])] for step in steps}
+
+
 def keep(run_dir: RunDir, timeline: Timeline, wanted: dict[int, list[dict]]) -> None:
-    """Make the pinned checkpoints those that are wanted, besides those that were asked for.
+    """Make the pinned checkpoints those that are wanted.
 
     Args:
       run_dir: the run's directory.
@@ -92,21 +107,36 @@ def keep(run_dir: RunDir, timeline: Timeline, wanted: dict[int, list[dict]]) -> 
     Raises:
       CheckpointError: a pin could not be written.
     """
-    old = read(run_dir)
-    asked = {
-        step: [reason for reason in reasons if reason["side"] == ASKED]
-        for step, reasons in old.items()
-    }
-    steps = sorted({*wanted, *(step for step, reasons in asked.items() if reasons)})
-    new = {step: wanted.get(step, []) + asked.get(step, []) for step in steps}
     manager = timeline.managers[-1]
     made = set(manager.all_steps())
-    for step, states in states_at(timeline, [step for step in new if step not in made]):
+    for step, states in states_at(timeline, [step for step in wanted if step not in made]):
         checkpoint.save(manager, step, states, force=True)
-    if new != old:
-        run_dir.write_json("pinned.json", {str(step): reasons for step, reasons in new.items()})
-    for step in made - set(new):
+    if wanted != read(run_dir):
+        run_dir.write_json("pinned.json", {str(step): why for step, why in wanted.items()})
+    for step in made - set(wanted):
         manager.delete(step)
+
+
+def ask_for(path: Path, wanted: dict[int, list[dict]], allow_numeric_drift: bool = False) -> None:
+    """Keep the states of further steps of a run, by replaying it.
+
+    Args:
+      path: the run directory.
+      wanted: training step -> why; these pins outlive those that training itself chooses.
+      allow_numeric_drift: see `replay.open_timeline`.
+
+    Raises:
+      RunDirError, CheckpointError: the run is in use, cannot be replayed or written.
+    """
+    path = Path(path).resolve()
+    with locked(path), open_timeline(path, allow_numeric_drift, pinning=True) as timeline:
+        run_dir = RunDir(path)
+        old = read(run_dir)
+        new = {
+            step: [reason for reason in why if reason not in old.get(step, [])]
+            for step, why in _by(REPLAY, wanted).items()
+        }
+        keep(run_dir, timeline, _together(old, new))
 
 
 def read(run_dir: RunDir) -> dict[int, list[dict]]:

@@ -17,7 +17,7 @@ import numpy as np
 from analysis.layout import record_steps
 from tapjax import checkpoint, config, rundir
 from tapjax.assembly import Assembly, assemble
-from tapjax.rundir import CheckpointError
+from tapjax.rundir import CheckpointError, RunDirError
 from tapjax.types import Tree
 
 
@@ -29,17 +29,28 @@ class Timeline(NamedTuple):
 
 
 class Drift:
-    """The largest relative difference between replayed and recorded scalars, by name."""
+    """The largest relative difference between replayed and recorded scalars, by name.
 
-    def __init__(self, records: Path, scalar_bin: int):
+    Unless drift is allowed, the first difference stops the replay with a RunDirError.
+    """
+
+    def __init__(self, records: Path, scalar_bin: int, allowed: bool = False):
         self._files = record_steps(records)
-        self._bin = scalar_bin
+        self._bin, self._allowed = scalar_bin, allowed
         self._open: tuple[int, dict] = (-1, {})
         self.worst: dict[str, float] = {}
         self.compared = 0
 
     def compare(self, first: int, scalars: dict) -> None:
-        """Compare a stretch of training that starts at a step."""
+        """Compare a stretch of training that starts at a step.
+
+        Args:
+          first: the step.
+          scalars: name -> [S, T], as the programs return them.
+
+        Raises:
+          RunDirError: they differ, and drift is not allowed.
+        """
         length = self._bin * next(iter(scalars.values())).shape[1]
         for start in [s for s in self._files if s < first + length]:
             recorded = self._read(start)
@@ -47,6 +58,16 @@ class Drift:
             high = min(first + length, int(recorded["step"][-1]) + self._bin)
             if low < high:
                 self._compare(recorded, scalars, first, low, high)
+
+    def describe(self) -> str:
+        """One line on what was compared and how well it agreed."""
+        if not self.compared:
+            return "no replayed step to compare with the record"
+        differing = {name: worst for name, worst in self.worst.items() if worst}
+        if not differing:
+            return f"equal to the record bit for bit over {self.compared} steps"
+        shown = ", ".join(f"{name} by {worst:.2g}" for name, worst in differing.items())
+        return f"relative drift from the record over {self.compared} steps: {shown}"
 
     def _compare(self, recorded, scalars, first, low, high):
         here = slice((low - first) // self._bin, (high - first) // self._bin)
@@ -58,6 +79,11 @@ class Drift:
             same = (a == b) | (np.isnan(a) & np.isnan(b))
             apart = np.abs(a - b) / np.maximum(np.abs(b), np.finfo(np.float32).tiny)
             worst = float(np.where(same, 0.0, np.nan_to_num(apart, nan=np.inf)).max())
+            if worst and not self._allowed:
+                raise RunDirError(
+                    f"the replay of steps {low} to {high} strays from the record by {worst:.2g} of "
+                    f"{name}: another processor or library? Pass --allow_numeric_drift to go on"
+                )
             self.worst[name] = max(self.worst.get(name, 0.0), worst)
         self.compared += high - low
 
@@ -70,12 +96,15 @@ class Drift:
 
 
 @contextlib.contextmanager
-def open_timeline(path: Path, allow_numeric_drift: bool = False) -> Iterator[Timeline]:
-    """A run directory's Timeline; only read.
+def open_timeline(
+    path: Path, allow_numeric_drift: bool = False, pinning: bool = False
+) -> Iterator[Timeline]:
+    """A run directory's Timeline.
 
     Args:
       path: the run directory.
       allow_numeric_drift: also under another jaxlib or kind of device.
+      pinning: open the last manager, that of the pins, for writing; all others are only read.
 
     Yields:
       A Timeline.
@@ -89,8 +118,12 @@ def open_timeline(path: Path, allow_numeric_drift: bool = False) -> Iterator[Tim
     assembly = assemble(config.from_json(written["config.json"]))
     rundir.check_same(path, written, assembly.contents, allow_numeric_drift)
     with contextlib.ExitStack() as stack:
-        folders = [f for f in (path / "ckpt", path / "pins") if f.is_dir()]
-        managers = [checkpoint.open_manager(folder, read_only=True) for folder in folders]
+        folders = {"ckpt": True, "pins": not pinning}
+        managers = [
+            checkpoint.open_manager(path / name, read_only=read_only)
+            for name, read_only in folders.items()
+            if (path / name).is_dir() or not read_only
+        ]
         for manager in managers:
             stack.callback(manager.close)
         yield Timeline(assembly, tuple(managers))

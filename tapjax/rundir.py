@@ -98,13 +98,30 @@ def open_run_dir(
     path = Path(path).resolve()
     try:
         path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunDirError(f"cannot write in {path}: {error.strerror}") from error
+    with locked(path):
+        _check_or_create(path, manifest, resume, allow_numeric_drift)
+        yield RunDir(path)
+
+
+@contextlib.contextmanager
+def locked(path: Path):
+    """Hold a directory's lock.
+
+    Args:
+      path: a run directory.
+
+    Raises:
+      RunDirError: another process holds it, or the directory cannot be written.
+    """
+    try:
         lock = open(path / "lock", "a+")
     except OSError as error:
         raise RunDirError(f"cannot write in {path}: {error.strerror}") from error
     with lock:
         _take(lock, path)
-        _check_or_create(path, manifest, resume, allow_numeric_drift)
-        yield RunDir(path)
+        yield
 
 
 def _take(lock, path):

@@ -12,6 +12,12 @@ import jax
 Tree = Any  # a pytree of arrays
 
 
+def tree_bytes(tree: Tree) -> int:
+    """The size of all arrays, or of what `jax.eval_shape` says of them."""
+    leaves = [leaf for leaf in jax.tree.leaves(tree) if hasattr(leaf.dtype, "itemsize")]
+    return sum(leaf.size * leaf.dtype.itemsize for leaf in leaves)
+
+
 class Batch(NamedTuple):
     """Examples of one step: inputs `x [B, ...]` and targets `y [B]`."""
 

@@ -42,6 +42,7 @@ ORDER = [
     "tapjax.jumps",
     "tapjax.replay",
     "tapjax.pins",
+    "tapjax.snapshots",
     "tapjax.records",
     "tapjax.loop",
 ]

@@ -7,12 +7,12 @@ import pandas as pd
 from tqdm import tqdm
 
 from analysis import alpha
-from analysis.commands.jumps import jumps_of_run
 from analysis.commands.output import plain, write_results
 from analysis.figures.alpha import alpha_consistency, alpha_relationships
 from analysis.io import RunError, find_runs, open_run
 from analysis.jumps import LEAST_LENGTH, MEAN
 from analysis.layout import write_json
+from analysis.moments import jumps_of_run
 from analysis.tap import fit_run, fit_table
 
 CURVES = ("tap_compression", "tap")

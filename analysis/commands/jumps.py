@@ -3,14 +3,12 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from analysis import jumps
 from analysis.commands.output import plain, write_results
-from analysis.io import Run, RunError, find_runs, open_run
-
-COLUMNS = ("run", "seed", "metric", "layer", "step", "size", "score")
+from analysis.io import RunError, find_runs, open_run
+from analysis.moments import COLUMNS, jumps_of_run
 
 
 def add_arguments(parser) -> None:
@@ -64,33 +62,3 @@ def find_jumps(paths: Sequence, out: Path | None, partial: bool, metric: str | N
     result = {"command": "jumps", "runs": counts, "jumps": plain(rows), "refused": refused}
     write_results(out, "jumps", result, pd.DataFrame(rows, columns=COLUMNS).set_index("run"))
     return result, pd.DataFrame(counts).set_index("run")
-
-
-def jumps_of_run(run: Run, metric: str | None = None) -> list[dict]:
-    """Jumps of one run.
-
-    Args:
-      run: an open run.
-      metric: dimensionality; the run's own by default.
-
-    Returns:
-      One row a jump: run, seed, metric, layer (`mean` for D), step, size, score.
-
-    Raises:
-      RunError: too few measurements.
-    """
-    metric = metric or run.model["dimension"]
-    t, least = run.steps("probe"), jumps.LEAST_LENGTH
-    if len(t) < least:
-        raise RunError(f"{run.path}: {len(t)} measurements are too few for jumps, at least {least}")
-    layers_SxTxL = run.array("probe", metric)
-    each = np.concatenate([run.dimension(metric)[:, :, None], layers_SxTxL], 2)
-    rows = []
-    for seed, series_TxL in zip(run.seeds, each, strict=True):
-        found = jumps.detect_each(series_TxL.T, t)
-        for layer, of_layer in zip((jumps.MEAN, *run.layer_names), found, strict=True):
-            rows += [
-                dict(zip(COLUMNS, (run.name, seed, metric, layer, *j[1:]), strict=True))
-                for j in of_layer
-            ]
-    return rows

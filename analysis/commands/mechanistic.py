@@ -1,0 +1,182 @@
+"""`mechanistic`: what changed inside a network before, during and after its critical moments."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from tqdm import tqdm
+
+from analysis import comparison, measures, mechanistic
+from analysis import course as course_of
+from analysis.commands.output import plain
+from analysis.figures import mechanistic as figures
+from analysis.figures.style import synthetic
+from analysis.io import RunError, find_runs, open_run
+from analysis.layout import write_json
+from analysis.moments import CriticalMoment
+from analysis.snapshots import read_plan, read_snapshots
+
+SHOWN = ("run", "moment", "seed", "layer", "quantity", "before", "after", "change", "z", "p")
+
+
+def add_arguments(parser) -> None:
+    """The command's own flags."""
+    parser.add_argument("--out", type=Path, default=Path("out/mechanistic"), help="for the results")
+    parser.add_argument("--jump", type=int, help="only the moment of this number, from 1")
+    parser.add_argument("--snapshots", type=Path, help="folder; RUN/snapshots by default")
+
+
+def run(args):
+    """Carry out the parsed command.
+
+    Raises:
+      RunError: a folder of snapshots was named for several runs.
+    """
+    if args.snapshots and len(find_runs(args.runs)) > 1:
+        raise RunError("--snapshots belongs to one run")
+    return explain(args.runs, args.out, args.partial, args.jump, args.snapshots)
+
+
+def explain(paths, out: Path, partial=False, number: int | None = None, snapshots=None):
+    """Compare before, during and after each moment of each run; describe its layers and jumps.
+
+    Args:
+      paths: run directories or folders of them.
+      out: folder; each run gets a folder in it, all together families.csv.
+      partial: read unfinished runs too.
+      number: only this moment of each run.
+      snapshots: folder of a single run's snapshots; RUN/snapshots by default.
+
+    Returns:
+      (JSON result, table to print: the changes beyond the null; without moments, how runs move).
+
+    Raises:
+      RunError: damaged snapshots, too few ordinary pairs, no such moment.
+    """
+    runs, shown, refused = {}, [], []
+    for path in find_runs(paths):
+        run = open_run(path, partial)
+        if run.name in runs:
+            raise RunError(f"{path}: another of the runs is called {run.name}, too")
+        folder, course = out / run.name, course_of.describe(run)
+        results, why = compare_moments(
+            run, Path(snapshots or run.path / "snapshots"), folder, number
+        )
+        _draw_course(run, course, folder)
+        pd.DataFrame(course["jumps"]).to_csv(folder / "jumps_detailed.csv", index=False)
+        runs[run.name] = course | {"moments": [r._asdict() for r in results]}
+        write_json(folder / "analysis_results.json", plain(runs[run.name]))
+        text = comparison.report(run.name, course, results, why)
+        (folder / "comparison_report.md").write_text(text)
+        refused += why
+        for i, result in enumerate(results, number or 1):
+            about = {"run": run.name, "moment": i, "seed": result.measurements["seed"]}
+            found = mechanistic.findings(result)[: comparison.MOST_ROWS]
+            shown += [about | row for row in found or [{"layer": comparison.NOTHING}]]
+    rows = [{"run": name} | course_of.summary(course) for name, course in runs.items()]
+    families = pd.DataFrame(rows).set_index("run")
+    families.to_csv(out / "families.csv")
+    table = pd.DataFrame(shown, columns=SHOWN).set_index("run") if shown else families
+    return plain({"command": "mechanistic", "runs": runs, "refused": refused}), table
+
+
+def compare_moments(run, folder: Path, out: Path, number: int | None = None):
+    """Test and draw the moments that were planned when the snapshots were taken.
+
+    Args:
+      run: an open run.
+      folder: of its snapshots.
+      out: for figures.
+      number: only this moment.
+
+    Returns:
+      (AnalysisResults, reasons why there are none).
+
+    Raises:
+      RunError: damaged snapshots, too few ordinary pairs, no such moment.
+    """
+    try:
+        planned = read_plan(folder)
+    except RunError as error:
+        return [], [str(error)]
+    chosen = list(enumerate(planned["moments"], 1))
+    if number is not None:
+        if not 1 <= number <= len(chosen):
+            raise RunError(f"--jump={number}: {folder} has {len(chosen)} moments")
+        chosen = [chosen[number - 1]]
+    by_step = {step: read_snapshots(folder, step) for step in planned["steps"]}
+    jumped = [(jump["seed"], jump["step"]) for jump in course_of.found_jumps(run)]
+    looked_at = [moment["triple"][1]["step"] for moment in planned["moments"]]
+    jumped += [(seed, step) for seed in run.seeds for step in looked_at]
+    rectified, known, results = mechanistic.rectified_of(run), {}, []
+    for i, moment in tqdm(chosen, desc=run.name, unit="moment", disable=None):
+        triple = [CriticalMoment(**m) for m in moment["triple"]]
+        quiet = [
+            (seed, a, b)
+            for a, b in moment["null"]
+            for seed in run.seeds
+            if not any(seed == s and a < step <= b for s, step in jumped)
+        ]
+        for seed, a, b in quiet:
+            if (seed, a, b) not in known:
+                pair = mechanistic.Pair(seed, by_step[a][seed], by_step[b][seed])
+                known[seed, a, b] = mechanistic.ordinary(pair, rectified)
+        sides = [by_step[m.step][triple[1].jump_info["seed"]] for m in triple]
+        null = [known[key] for key in quiet]
+        result = mechanistic.compare(run, triple, sides, null, len(chosen))
+        title = f"moment {i}: {result.moment}, seed {result.measurements['seed']}"
+        drawn = _draw_moment(result, sides, f"{title}{synthetic(run)}", out / f"moment_{i}")
+        results.append(result._replace(visualizations=drawn))
+    _draw_entropy(run, by_step, looked_at, out)
+    if results:
+        figures.change_map(run.layer_names, results, _title(run), out / "change_map.png")
+    return results, []
+
+
+def _title(run):
+    return f"{run.model['architecture']} on {run.model['data']}{synthetic(run)}"
+
+
+def _draw_moment(result, sides, title, stem):
+    """Of each kind of picture, the layer that changed most."""
+    layers = list(dict.fromkeys(row["layer"] for row in result.measurements["changes"]))
+
+    def most_changed(group):
+        return next((layer for layer in layers if layer in sides[0].group(group)), None)
+
+    drawn = {}
+    layer = most_changed("attention")
+    if layer:
+        p = [side.group("attention")[layer] for side in sides]
+        out = stem.with_name(f"{stem.name}_attention_pattern.png")
+        drawn["attention"] = figures.attention_pattern(p, f"{layer}, {title}", out)
+    pairs = {"filters": figures.filter_viz, "class_mean": figures.activation_heatmap}
+    for group, draw in pairs.items():
+        layer = most_changed(group)
+        if layer:
+            ends = (side.group(group)[layer] for side in (sides[0], sides[-1]))
+            name = draw.__name__
+            out = stem.with_name(f"{stem.name}_{name}.png")
+            drawn[group] = draw(*ends, f"{layer}, {title}", out)
+    return {name: path.name for name, path in drawn.items()}
+
+
+def _draw_entropy(run, by_step, moments, out):
+    steps, seed = sorted(by_step), run.seeds[0]
+    attention = [by_step[step][seed].group("attention") for step in steps]
+    if attention[0]:
+        entropy = {
+            layer: np.array([measures.attention_entropy(each[layer]) for each in attention])
+            for layer in attention[0]
+        }
+        most = float(np.log(next(iter(attention[0].values())).shape[-1]))
+        title = f"{_title(run)}, seed {seed}"
+        figures.entropy_evolution(
+            steps, entropy, most, moments, title, out / "entropy_evolution.png"
+        )
+
+
+def _draw_course(run, course, folder):
+    settled_SxL = np.array(list(course["settled"].values())).T
+    names, order = run.layer_names, course["convergence"]
+    figures.settling(settled_SxL, names, order, _title(run), folder / "convergence.png")

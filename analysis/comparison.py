@@ -1,0 +1,109 @@
+"""The before/after report of a run as text."""
+
+from analysis import jumps
+from analysis.mechanistic import ALPHA, AnalysisResult, findings
+from analysis.moments import SIDES
+
+MOST_ROWS = 12
+NOTHING = "Nothing beyond the null."
+
+
+def report(name: str, course: dict, results: list[AnalysisResult], why: list[str]) -> str:
+    """What changed around the moments of a run, and how its layers moved.
+
+    Args:
+      name: of the run.
+      course: from `course.describe`.
+      results: one a moment, with figures.
+      why: reasons why there are none.
+
+    Returns:
+      Markdown.
+    """
+    synthetic = " (SYNTHETIC data)" if course["synthetic"] else ""
+    lines = [f"# {name}: {course['architecture']} on {course['data']}{synthetic}", ""]
+    lines += [f"{len(course['seeds'])} seeds, {course['measurements']} measurements.", ""]
+    lines += [f"No comparison: {reason}" for reason in why]
+    if not results and not why:
+        lines += ["No critical moment was found. " + NOTHING, ""]
+    for number, result in enumerate(results, 1):
+        lines += _moment(number, result)
+    if results:
+        lines += [
+            "z: the logarithm of a change, in spreads of what changes between ordinary pairs of "
+            "states, equally far apart, in the same part of training. p: the share of such pairs "
+            "whose largest z over all layers and quantities is as large, times the number of "
+            "moments.",
+            "",
+        ]
+    return "\n".join(lines + _course(course)) + "\n"
+
+
+def _moment(number, result):
+    m = result.measurements
+    found = findings(result)
+    why = ", ".join(f"{key} {_value(value)}" for key, value in m["why"].items() if key != "run")
+    lines = [f"## Moment {number}: {result.moment}, seed {m['seed']}", "", why, ""]
+    lines += [f"Compared with {m['null_pairs']} ordinary pairs; smallest possible p "]
+    lines[-1] += f"{m['smallest_p']:.3f}."
+    if m["smallest_p"] > ALPHA:
+        lines[-1] += " Too few to find anything: train longer."
+    rows = found[:MOST_ROWS]
+    lines += ["", NOTHING if not found else f"{len(found)} changes beyond the null:", ""]
+    if found:
+        lines += _table(
+            ("layer", "quantity", *SIDES, "change", "ordinary", "z", "p"),
+            rows,
+        )
+        if len(found) > MOST_ROWS:
+            lines += ["", f"and {len(found) - MOST_ROWS} more in analysis_results.json."]
+        lines += ["", "Units whose incoming weights moved furthest:", ""]
+        lines += _table(("layer", "unit", "change", "z"), m["units"][:5])
+    lines += ["", *(f"![{name}]({file})" for name, file in result.visualizations.items()), ""]
+    return lines
+
+
+def _table(columns, rows):
+    head = ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
+    return head + ["| " + " | ".join(_value(row[c]) for c in columns) + " |" for row in rows]
+
+
+def _value(value):
+    if value is None:
+        return "-"
+    if isinstance(value, float):
+        return f"{value:.3g}"
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _course(course):
+    order = course["convergence"]
+    lines = ["## Layers", "", f"Settling: {order['pattern']}."]
+    if order["rho"] is not None:
+        lines[-1] += (
+            f" Depth and settling step correlate by {order['rho']:.2f} ({order['low']:.2f} to "
+            f"{order['high']:.2f} over seeds), p {order['p']:.3f}."
+        )
+    lines += ["", "![convergence](convergence.png)", ""]
+    judged = [row for row in course["coordination"] if row["p"] is not None]
+    for row in judged:
+        periods = "; ".join(f"{a} to {b}" for a, b in row["periods"]) or "none"
+        lines += [f"- {row['kind']}, seed {row['seed']}: p {row['p']:.3f}, steps {periods}"]
+    per_layer = len(course["seeds"]) * course["measurements"] * (len(course["settled"]) + 1)
+    kinds = course["kinds"]
+    lines += ["", "## Jumps", "", f"{len(course['jumps'])} jumps in {per_layer} measurements of D "]
+    lines[-1] += (
+        f"and of layers; nulls give the detector at most {jumps.FALSE_PER_1000} per 1000, here "
+        f"{jumps.FALSE_PER_1000 * per_layer / 1000:.1f}."
+    )
+    if kinds["kinds"]:
+        lines += [
+            f"Kinds by size, speed and phase: {kinds['kinds']}, silhouette "
+            f"{kinds['silhouette']:.2f}, found again in halves with {kinds['stability']:.2f}."
+        ]
+    for name, test in course["early_against_late"].items():
+        lines += [
+            f"Later jumps: {name.replace('_', ' ')} correlates with the phase of training by "
+            f"{test['rho']:.2f} (p {test['p']:.3f}, {test['n']} jumps)."
+        ]
+    return lines

@@ -1,0 +1,168 @@
+"""Which layers settle first, and what kinds of jumps there are."""
+
+import numpy as np
+from scipy.stats import rankdata, spearmanr
+from sklearn.cluster import KMeans
+from sklearn.metrics import adjusted_rand_score, silhouette_score
+
+SETTLED = 0.1  # of the range of a series: it stays so close to its final value
+SMOOTH = 9  # measurements
+FINAL = 0.1  # share of training whose mean is the final value
+PERMUTATIONS = 999
+ALPHA = 0.05
+MOST_CLUSTERS = 5
+RESAMPLES = 20
+LEAST_JUMPS = 12
+
+
+def settling_index(series_T) -> int:
+    """When a series comes to stay near its final value.
+
+    Args:
+      series_T: a measurement, finite.
+
+    Returns:
+      Index of the first measurement from which the moving mean over 9 stays within a tenth of its
+      range from its mean over the last tenth of training.
+    """
+    x = np.asarray(series_T, float)
+    smooth = np.convolve(np.pad(x, SMOOTH // 2, mode="edge"), np.ones(SMOOTH) / SMOOTH, "valid")
+    final = smooth[-max(int(FINAL * len(x)), 1) :].mean()
+    away = np.flatnonzero(np.abs(smooth - final) > SETTLED * np.ptp(smooth))
+    return int(away[-1]) + 1 if len(away) else 0
+
+
+def settling_order(settled_SxL, rng) -> dict:
+    """Whether layers settle from the bottom up or from the top down.
+
+    Args:
+      settled_SxL: when each layer settled in each seed, in the order from input to output.
+      rng: NumPy generator, for the null.
+
+    Returns:
+      `rho`, the mean over seeds of Spearman's correlation of depth and settling; `low` and `high`,
+      its range over seeds; `p`, two-sided, against orders of the layers permuted in each seed;
+      `pattern`: bottom-up, top-down or no order. Correlations need 3 layers: fewer give None.
+    """
+    settled_SxL = np.asarray(settled_SxL, float)
+    if settled_SxL.shape[1] < 3:
+        return {"rho": None, "low": None, "high": None, "p": None, "pattern": "too few layers"}
+    ranks_SxL = np.apply_along_axis(rankdata, 1, settled_SxL)
+    ranks_SxL = ranks_SxL[np.ptp(ranks_SxL, axis=1) > 0]  # all at once: no order to speak of
+    if not len(ranks_SxL):
+        return {"rho": 0.0, "low": 0.0, "high": 0.0, "p": 1.0, "pattern": "no order"}
+
+    def mean_rho(ranks):
+        depth = np.arange(ranks.shape[1]) - (ranks.shape[1] - 1) / 2
+        centred = ranks - ranks.mean(1, keepdims=True)
+        return (centred @ depth) / np.sqrt((centred**2).sum(1) * (depth**2).sum())
+
+    rho_S = mean_rho(ranks_SxL)
+    null = [abs(mean_rho(rng.permuted(ranks_SxL, axis=1)).mean()) for _ in range(PERMUTATIONS)]
+    rho = float(rho_S.mean())
+    p = float((1 + np.sum(np.array(null) >= abs(rho) - 1e-12)) / (1 + PERMUTATIONS))
+    pattern = ("bottom-up" if rho > 0 else "top-down") if p <= ALPHA else "no order"
+    return {
+        "rho": rho,
+        "low": float(rho_S.min()),
+        "high": float(rho_S.max()),
+        "p": p,
+        "pattern": pattern,
+    }
+
+
+def characterise(found: list[dict], layers_SxTxL, d_SxT, seeds, layer_names, at) -> list[dict]:
+    """Size, speed and phase of each jump.
+
+    Args:
+      found: jumps, as `moments.jumps_of_run` gives them.
+      layers_SxTxL: dimensionality of each layer.
+      d_SxT: their mean.
+      seeds: of the first axis.
+      layer_names: of the last axis.
+      at: training step of each measurement.
+
+    Returns:
+      For each jump `relative_size` (of the level before), `speed` (largest relative change a
+      step within 3 measurements of it), `phase` (share of training) and `depth` (of the layer,
+      0 input to 1 output; None for the mean).
+    """
+    rows, at = [], np.asarray(at)
+    for jump in found:
+        seed = list(seeds).index(jump["seed"])
+        mean = jump["layer"] not in layer_names
+        layer = None if mean else layer_names.index(jump["layer"])
+        series = d_SxT[seed] if mean else layers_SxTxL[seed, :, layer]
+        i = int(np.searchsorted(at, jump["step"]))
+        level = max(abs(float(np.median(series[max(i - 10, 0) : i]))), 1e-12)
+        near = slice(max(i - 3, 0), i + 4)
+        speed = np.abs(np.diff(series[near]) / np.diff(at[near])).max() / level
+        rows.append(
+            {
+                **jump,
+                "relative_size": jump["size"] / level,
+                "speed": float(speed),
+                "phase": float(jump["step"] / at[-1]),
+                "depth": None if mean else layer / max(len(layer_names) - 1, 1),
+            }
+        )
+    return rows
+
+
+def cluster(rows: list[dict], seed: int = 0) -> dict:
+    """Kinds of jumps, and whether they would be found again.
+
+    k-means on the standardised logarithms of |relative size| and speed and on the phase; the
+    number of kinds with the best silhouette. Stability is the mean adjusted Rand index between the
+    kinds and those found in random halves of the jumps: 1 the same, 0 chance.
+
+    Args:
+      rows: from `characterise`.
+      seed: of k-means and of the halves.
+
+    Returns:
+      `kinds`, `labels` (one a row), `silhouette`, `stability`; of too few jumps `kinds` is None.
+    """
+    if len(rows) < LEAST_JUMPS:
+        return {"kinds": None, "labels": [None] * len(rows), "silhouette": None, "stability": None}
+    size = np.log([max(abs(r["relative_size"]), 1e-12) for r in rows])
+    speed = np.log([max(r["speed"], 1e-12) for r in rows])
+    x = np.stack([size, speed, [r["phase"] for r in rows]], 1)
+    x = (x - x.mean(0)) / np.maximum(x.std(0), 1e-12)
+
+    def fit(part, kinds):
+        return KMeans(kinds, n_init=10, random_state=seed).fit(part)
+
+    scores = {k: silhouette_score(x, fit(x, k).labels_) for k in range(2, MOST_CLUSTERS + 1)}
+    kinds = max(scores, key=scores.get)
+    labels, rng = fit(x, kinds).labels_, np.random.default_rng(seed)
+    halves = [rng.permutation(len(x))[: len(x) // 2] for _ in range(RESAMPLES)]
+    again = [adjusted_rand_score(labels, fit(x[half], kinds).predict(x)) for half in halves]
+    return {
+        "kinds": kinds,
+        "labels": [int(label) for label in labels],
+        "silhouette": float(scores[kinds]),
+        "stability": float(np.mean(again)),
+    }
+
+
+def early_against_late(rows: list[dict]) -> dict:
+    """How the size and speed of jumps go with the phase of training.
+
+    Args:
+      rows: from `characterise`.
+
+    Returns:
+      For `relative_size` and `speed` Spearman's `rho` with the phase and its `p`, with `n`; of
+      fewer than 5 jumps none.
+    """
+    if len(rows) < 5:
+        return {}
+    phase = [row["phase"] for row in rows]
+    result = {}
+    for name in ("relative_size", "speed"):
+        value = [abs(row[name]) for row in rows]
+        if np.ptp(value) > 0 and np.ptp(phase) > 0:
+            rho, p = spearmanr(phase, value)
+            result[name] = {"rho": float(rho), "p": float(p), "n": len(rows)}
+    return result

@@ -1,0 +1,199 @@
+"""Attention, filters and units before, during and after a moment; entropy over training."""
+
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+from analysis.figures.style import save
+from analysis.moments import SIDES
+
+MOST_FILTERS = 16
+MOST_UNITS = 64
+MOST_HEADS = 8
+
+
+def attention_pattern(sides_PxHxQxQ, title: str, out: Path) -> Path:
+    """Mean attention of each head before, during and after.
+
+    Args:
+      sides_PxHxQxQ: three arrays of probabilities.
+      title: of the figure.
+      out: PNG to write.
+
+    Returns:
+      The path written.
+    """
+    mean = [np.asarray(p).mean(0)[:MOST_HEADS] for p in sides_PxHxQxQ]
+    heads, top = len(mean[0]), max(m.max() for m in mean)
+    figure, axes = plt.subplots(
+        3, heads, figsize=(2 + 1.9 * heads, 6.4), layout="constrained", squeeze=False
+    )
+    for row, side, maps in zip(axes, SIDES, mean, strict=True):
+        for head, (cell, map_QxQ) in enumerate(zip(row, maps, strict=True)):
+            image = cell.imshow(map_QxQ, vmin=0, vmax=top, cmap="magma")
+            cell.set_xticks([])
+            cell.set_yticks([])
+            if side == SIDES[0]:
+                cell.set_title(f"head {head}", fontsize=9)
+        row[0].set_ylabel(f"{side}\nquery token")
+    for cell in axes[-1]:
+        cell.set_xlabel("key token", fontsize=8)
+    figure.colorbar(image, ax=axes, label="probability, mean over examples", shrink=0.7)
+    figure.suptitle(title)
+    return save(figure, out)
+
+
+def filter_viz(before_hxwxCxD, after_hxwxCxD, title: str, out: Path) -> Path:
+    """Filters of a convolution before and after, and what changed: first input channel.
+
+    Args:
+      before_hxwxCxD, after_hxwxCxD: kernels.
+      title: of the figure.
+      out: PNG to write.
+
+    Returns:
+      The path written.
+    """
+    change = after_hxwxCxD - before_hxwxCxD
+    most = np.argsort(-np.abs(change).sum((0, 1, 2)), kind="stable")[:MOST_FILTERS]
+    shown = np.sort(most)
+    figure, axes = plt.subplots(
+        3, len(shown), figsize=(2.2 + 0.75 * len(shown), 3.6), layout="constrained", squeeze=False
+    )
+    top = max(np.abs(before_hxwxCxD[:, :, 0]).max(), np.abs(after_hxwxCxD[:, :, 0]).max())
+    names = ("before", "after", "change")
+    for row, name, w in zip(axes, names, (before_hxwxCxD, after_hxwxCxD, change), strict=True):
+        for cell, unit in zip(row, shown, strict=True):
+            image = cell.imshow(w[:, :, 0, unit], vmin=-top, vmax=top, cmap="RdBu_r")
+            cell.set_xticks([])
+            cell.set_yticks([])
+            if name == names[0]:
+                cell.set_title(unit, fontsize=8)
+        row[0].set_ylabel(name, fontsize=9)
+    figure.colorbar(image, ax=axes, label="weight", shrink=0.8)
+    figure.suptitle(f"{title}: the {len(shown)} filters that changed most", fontsize=10)
+    return save(figure, out)
+
+
+def activation_heatmap(before_CxD, after_CxD, title: str, out: Path) -> Path:
+    """Mean response of units to each class before and after, and what changed.
+
+    Args:
+      before_CxD, after_CxD: class means of the same units.
+      title: of the figure.
+      out: PNG to write.
+
+    Returns:
+      The path written.
+    """
+    change = after_CxD - before_CxD
+    most = np.argsort(-np.abs(change).sum(0), kind="stable")[:MOST_UNITS]
+    shown = np.sort(most)
+    top = max(np.abs(before_CxD[:, shown]).max(), np.abs(after_CxD[:, shown]).max())
+    figure, axes = plt.subplots(3, 1, figsize=(9, 7), layout="constrained", sharex=True)
+    panels = zip(axes, ("before", "after", "change"), (before_CxD, after_CxD, change), strict=True)
+    for cell, name, a in panels:
+        image = cell.imshow(a[:, shown], vmin=-top, vmax=top, cmap="RdBu_r", aspect="auto")
+        cell.set_ylabel(f"{name}\nclass")
+    axes[-1].set_xticks(range(len(shown)), shown, fontsize=6, rotation=90)
+    axes[-1].set_xlabel(f"unit (the {len(shown)} that changed most)")
+    figure.colorbar(image, ax=axes, label="mean activation", shrink=0.6)
+    figure.suptitle(title)
+    return save(figure, out)
+
+
+def entropy_evolution(steps, entropy: dict, most: float, moments, title: str, out: Path) -> Path:
+    """Entropy of every head over training.
+
+    Args:
+      steps: of the snapshots.
+      entropy: layer -> [steps, H], nats.
+      most: entropy of uniform attention.
+      moments: steps of the critical moments.
+      title: of the figure.
+      out: PNG to write.
+
+    Returns:
+      The path written.
+    """
+    figure, axes = plt.subplots(
+        1, len(entropy), figsize=(1.5 + 3.6 * len(entropy), 4), layout="constrained",
+        sharey=True, squeeze=False,
+    )  # fmt: skip
+    for cell, (layer, entropy_TxH) in zip(axes[0], entropy.items(), strict=True):
+        for head, series in enumerate(np.asarray(entropy_TxH).T):
+            cell.plot(steps, series, ".-", ms=4, lw=1, label=f"head {head}")
+        cell.axhline(most, color="k", lw=0.8, ls=":", label="uniform")
+        for i, step in enumerate(moments):
+            cell.axvline(step, color="r", lw=1, ls="--", label=None if i else "moment")
+        cell.set_title(layer, fontsize=9)
+        cell.set_xlabel("training step")
+        cell.grid(alpha=0.25)
+    axes[0][0].set_ylabel("attention entropy (nats)")
+    handles, labels = axes[0][0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=6, fontsize=8, frameon=False)
+    figure.suptitle(title)
+    return save(figure, out)
+
+
+def change_map(layers, results, title: str, out: Path) -> Path:
+    """The most unusual change of each layer at each moment, a star where it is beyond the null.
+
+    Args:
+      layers: names from input to output.
+      results: AnalysisResults.
+      title: of the figure.
+      out: PNG to write.
+
+    Returns:
+      The path written.
+    """
+    z_LxM, star_LxM = (np.full((len(layers), len(results)), fill) for fill in (np.nan, False))
+    for j, result in enumerate(results):
+        for row in result.measurements["changes"]:
+            if row["layer"] in layers:
+                i = layers.index(row["layer"])
+                z_LxM[i, j] = np.fmax(z_LxM[i, j], row["z"])
+                star_LxM[i, j] |= row["p"] <= 0.05
+    figure, axes = plt.subplots(
+        figsize=(3.6 + 1.1 * len(results), 2 + 0.32 * len(layers)), layout="constrained"
+    )
+    image = axes.imshow(np.maximum(z_LxM, 0.1), norm="log", cmap="viridis", aspect="auto")
+    for i, j in zip(*np.nonzero(star_LxM), strict=True):
+        axes.text(j, i, "*", ha="center", va="center", color="w", fontsize=14)
+    names = [f"{k + 1}\nstep {r.measurements['steps'][1]}" for k, r in enumerate(results)]
+    axes.set_xticks(range(len(results)), names, fontsize=8)
+    axes.set_yticks(range(len(layers)), layers, fontsize=8)
+    axes.set_xlabel("moment")
+    figure.colorbar(image, label="largest change\n(spreads of ordinary changes)")
+    figure.suptitle(title, fontsize=10)
+    return save(figure, out)
+
+
+def settling(steps_SxL, layers, verdict: dict, title: str, out: Path) -> Path:
+    """When each layer settled, seed by seed.
+
+    Args:
+      steps_SxL: training steps.
+      layers: names from input to output.
+      verdict: from `convergence.settling_order`.
+      title: of the figure.
+      out: PNG to write.
+
+    Returns:
+      The path written.
+    """
+    figure, axes = plt.subplots(figsize=(7, 2 + 0.3 * len(layers)), layout="constrained")
+    depth = np.arange(len(layers))
+    for seed, row in enumerate(steps_SxL):
+        axes.plot(row, depth, ".", color="0.6", label=None if seed else "one seed")
+    axes.plot(np.median(steps_SxL, 0), depth, "o-", color="#0072b2", label="median over seeds")
+    axes.set_yticks(depth, layers, fontsize=8)
+    axes.invert_yaxis()
+    axes.set_xlabel("training step from which D stays within 10 % of its range")
+    axes.grid(alpha=0.25)
+    axes.legend(fontsize=8, frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=2)
+    told = "" if verdict["rho"] is None else f" (rho {verdict['rho']:.2f}, p {verdict['p']:.3f})"
+    axes.set_title(f"{title}\n{verdict['pattern']}{told}", fontsize=10)
+    return save(figure, out)

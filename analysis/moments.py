@@ -1,0 +1,180 @@
+"""Critical moments of a run: which steps to look at, and ordinary ones to compare them with."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from analysis import coordination, jumps
+from analysis.io import Run, RunError
+
+COLUMNS = ("run", "seed", "metric", "layer", "step", "size", "score")
+SIDES = ("before", "during", "after")
+# Ordinary pairs of states, over all seeds, that a change is compared with. The smallest p-value is
+# one in so many.
+NULL_PAIRS = 150
+SEED = 0
+WINDOW = 25  # steps; of runs from before there were pins
+
+
+class CriticalMoment(NamedTuple):
+    """A step worth looking at.
+
+    `moment_type` is a side and a kind, as in `before_jump`; the kinds are `jump`, `coordinated`,
+    `loss_linked` and `asked`. `jump_info` says why: for a jump its seed, layer, size and score.
+    """
+
+    experiment: str
+    step: int
+    moment_type: str
+    jump_info: dict
+
+
+def jumps_of_run(run: Run, metric: str | None = None) -> list[dict]:
+    """Jumps of one run.
+
+    Args:
+      run: an open run.
+      metric: dimensionality; the run's own by default.
+
+    Returns:
+      One row a jump: run, seed, metric, layer (`mean` for D), step, size, score.
+
+    Raises:
+      RunError: too few measurements.
+    """
+    metric = metric or run.model["dimension"]
+    t, least = run.steps("probe"), jumps.LEAST_LENGTH
+    if len(t) < least:
+        raise RunError(f"{run.path}: {len(t)} measurements are too few for jumps, at least {least}")
+    layers_SxTxL = run.array("probe", metric)
+    each = np.concatenate([run.dimension(metric)[:, :, None], layers_SxTxL], 2)
+    rows = []
+    for seed, series_TxL in zip(run.seeds, each, strict=True):
+        found = jumps.detect_each(series_TxL.T, t)
+        for layer, of_layer in zip((jumps.MEAN, *run.layer_names), found, strict=True):
+            rows += [
+                dict(zip(COLUMNS, (run.name, seed, metric, layer, *j[1:]), strict=True))
+                for j in of_layer
+            ]
+    return rows
+
+
+def critical_moments(run: Run, most: int, window: int, asked=()) -> list[list[CriticalMoment]]:
+    """The moments of a run: those asked for, or else its strongest jumps, then other periods.
+
+    Args:
+      run: an open run.
+      most: at most so many.
+      window: steps from `during` to `before` and `after`.
+      asked: steps to look at instead.
+
+    Returns:
+      Triples before, during, after; the first one is moment number 1.
+
+    Raises:
+      RunError: a step that was asked for is too near to an end of the run.
+    """
+    last = int(run.steps("probe")[-1])
+    if asked:
+        found = [(step, "asked", {"seed": run.seeds[0]}) for step in asked]
+    else:
+        found = _of_jumps(run, window) + _of_periods(run)
+    triples = []
+    for step, kind, info in found:
+        inside = window <= step <= last - window
+        if asked and not inside:
+            raise RunError(f"step {step} is nearer than {window} steps to an end of {run.path}")
+        near = [t for t in triples if abs(t[1].step - step) <= window]
+        if inside and not near and len(triples) < (len(asked) or most):
+            steps = (step - window, step, step + window)
+            triples.append(
+                [
+                    CriticalMoment(run.name, at, f"{side}_{kind}", info)
+                    for side, at in zip(SIDES, steps, strict=True)
+                ]
+            )
+    return triples
+
+
+def _of_jumps(run, window):
+    if len(run.steps("probe")) < jumps.LEAST_LENGTH:
+        return []
+    groups = jumps.strongest(jumps_of_run(run), len(run.steps("probe")), window)
+    return [
+        (group[0]["step"], "jump", group[0] | {"layers": sorted({j["layer"] for j in group})})
+        for group in groups
+    ]
+
+
+def _of_periods(run):
+    """The strongest measurement of each period in which layers, or D and the loss, go together."""
+    found, at = [], run.steps("probe")
+    layers_SxTxL = run.array("probe", run.model["dimension"])
+    loss_SxT, d_SxT = run.array("probe", "loss"), run.dimension()
+    rng = np.random.default_rng(SEED)
+    for i, seed in enumerate(run.seeds):
+        for kind, judge, series in (
+            ("coordinated", coordination.coordinated, (layers_SxTxL[i],)),
+            ("loss_linked", coordination.loss_linked, (d_SxT[i], loss_SxT[i])),
+        ):
+            try:
+                verdict = judge(*series, rng)
+            except ValueError:  # too short or too few layers: there are none then
+                continue
+            for start, stop, value in verdict.periods:
+                peak = start + int(np.argmax(np.abs(verdict.value_T[start:stop])))
+                info = {"seed": seed, "value": value, "level": verdict.level, "p": verdict.p}
+                found.append((int(at[peak]), kind, info))
+    order = {"coordinated": 0, "loss_linked": 1}
+    return sorted(found, key=lambda m: (order[m[1]], -m[2]["value"] / m[2]["level"]))
+
+
+def ordinary_pairs(run: Run, centre: int, window: int) -> list[tuple[int, int]]:
+    """Pairs of steps as far apart as before and after, in the same part of training.
+
+    They follow each other without overlap and leave the moment itself out.
+
+    Args:
+      run: an open run.
+      centre: step of the moment.
+      window: half the distance of a pair.
+
+    Returns:
+      Pairs in order, enough for `NULL_PAIRS` over all seeds if the run is long enough.
+    """
+    last, apart = int(run.steps("probe")[-1]), 2 * window
+    offset = int(np.random.default_rng(SEED).integers(apart))  # the same for all moments
+    starts = np.arange(offset, last - apart + 1, apart)
+    starts = starts[(starts + apart <= centre - window) | (starts >= centre + window)]
+    away = np.abs(np.log((starts + window) / centre))
+    nearest = starts[np.argsort(away, kind="stable")]
+    wanted = -(-NULL_PAIRS // len(run.seeds))
+    return [(int(s), int(s) + apart) for s in np.sort(nearest[:wanted])]
+
+
+def plan(run: Run, most: int, asked=(), window: int | None = None) -> dict:
+    """What `analysis mechanistic` wants snapshots of.
+
+    Args:
+      run: an open run.
+      most: at most so many moments.
+      asked: steps to look at instead of jumps.
+      window: steps from `during` to `before` and `after`; the run's `checkpoint.pin_window`.
+
+    Returns:
+      JSON data: `window`, `moments` (triples of CriticalMoment as dicts, each with its `null`
+      pairs) and `steps`, all that are needed.
+
+    Raises:
+      RunError: see `critical_moments`.
+    """
+    window = window or run.config["checkpoint"].get("pin_window", WINDOW)
+    moments, steps = [], set()
+    for triple in critical_moments(run, most, window, asked):
+        pairs = ordinary_pairs(run, triple[1].step, window)
+        moments.append({"triple": [m._asdict() for m in triple], "null": pairs})
+        steps |= {m.step for m in triple} | {step for pair in pairs for step in pair}
+    if not moments:  # something to look at: the course of training
+        at = run.steps("probe")
+        steps = {int(at[i]) for i in np.linspace(0, len(at) - 1, 9).astype(int)}
+    return {"window": window, "moments": moments, "steps": sorted(steps)}

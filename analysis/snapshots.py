@@ -1,0 +1,73 @@
+"""Reading snapshots: what a network held at some steps, as `launch.replay` wrote it."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from analysis.io import RunError, read_json, read_record
+from analysis.layout import record_name
+
+ADVICE = "python -m launch.replay --run={run} --moments writes them"
+
+
+class Snapshot(NamedTuple):
+    """One seed's network at one step.
+
+    `groups` maps `weights`, `activations`, `attention`, ... to arrays by name; see
+    `layout.RECORDS`. `y_P` are the classes of the probe examples.
+    """
+
+    step: int
+    y_P: np.ndarray
+    groups: dict[str, dict[str, np.ndarray]]
+
+    def group(self, name: str) -> dict[str, np.ndarray]:
+        """The arrays of a group, none if it was not recorded."""
+        return self.groups.get(name, {})
+
+
+def read_snapshots(folder: Path, step: int) -> dict[int, Snapshot]:
+    """The networks of all seeds at a step.
+
+    Args:
+      folder: of the snapshots.
+      step: training step.
+
+    Returns:
+      Seed -> Snapshot.
+
+    Raises:
+      RunError: missing or damaged.
+    """
+    path = folder / record_name(step)
+    if not path.is_file():
+        raise RunError(f"{path} is missing: {ADVICE.format(run=folder.parent)}")
+    arrays = read_record(path)
+    try:
+        seeds, y_P = arrays.pop("seeds").tolist(), arrays.pop("probe_y")
+        found_step = int(arrays.pop("step"))
+    except KeyError as error:
+        raise RunError(f"{path} is no snapshot: it has no {error}") from error
+    if found_step != step:
+        raise RunError(f"{path} holds step {found_step}")
+    snapshots = {}
+    for i, seed in enumerate(seeds):
+        groups = {}
+        for name, values in arrays.items():
+            group, _, rest = name.partition("/")
+            groups.setdefault(group, {})[rest] = values[i]
+        snapshots[seed] = Snapshot(step, y_P, groups)
+    return snapshots
+
+
+def read_plan(folder: Path) -> dict:
+    """What was planned when the snapshots were taken.
+
+    Raises:
+      RunError: there are none.
+    """
+    path = folder / "moments.json"
+    if not path.is_file():
+        raise RunError(f"{folder} has no moments.json: {ADVICE.format(run=folder.parent)}")
+    return read_json(path)

@@ -1,0 +1,158 @@
+"""Any step of a run again: its weights, activations, attention, filters or gradients.
+
+    python -m launch.replay --run=runs/a --steps=1200:1300:10 --record=weights,activations
+    python -m launch.replay --run=runs/a --moments     # around its jumps, for analysis mechanistic
+    python -m launch.replay --run=runs/a --pin         # keep checkpoints around its jumps
+
+Steps are numbers and START:STOP:STEP ranges, STOP excluded. The state of a step is the one before
+its update. Starts from the nearest checkpoint at or before a step and writes
+RUN/snapshots/STEP.npz. What it will cost is printed first; what it measures on the way is compared
+with what the run recorded. Exit codes: 0 done, 1 failed, 2 bad usage or not the same bits.
+"""
+
+import shutil
+from pathlib import Path
+
+from absl import flags
+from tqdm import tqdm
+
+from analysis.io import read_json
+from analysis.layout import RECORDS, write_json
+from launch.flags import main, prepare_jax
+from tapjax.config import ConfigError
+
+RUN = flags.DEFINE_string("run", None, "Run directory.", required=True)
+STEPS = flags.DEFINE_string("steps", "", "Steps, as in 0,500,1200:1300:10.")
+RECORD = flags.DEFINE_list("record", ["weights", "activations"], f"Of {', '.join(RECORDS)}.")
+EXAMPLES = flags.DEFINE_integer(
+    "examples", 16, "Probe examples of which attention and maps are kept.", lower_bound=1
+)
+OUT = flags.DEFINE_string("out", None, "Folder for the snapshots; RUN/snapshots by default.")
+MOMENTS = flags.DEFINE_bool("moments", False, "All that `analysis mechanistic` needs.")
+MOST = flags.DEFINE_integer("most", 3, "At most so many moments or jumps.", lower_bound=1)
+PIN = flags.DEFINE_bool("pin", False, "Keep checkpoints of these steps, or around the jumps.")
+DRY = flags.DEFINE_bool("dry_run", False, "Only say what it would cost.")
+DRIFT = flags.DEFINE_bool(
+    "allow_numeric_drift", False, "Replay under another jaxlib or kind of device."
+)
+OF_MOMENTS = ("weights", "activations", "maps", "attention", "filters")
+
+
+def body() -> int:
+    """Replay, write and report."""
+    path = Path(RUN.value)
+    steps = parse_steps(STEPS.value)
+    if not (steps or MOMENTS.value or PIN.value):
+        raise ConfigError("nothing asked for: give --steps, --moments or --pin")
+    if MOMENTS.value and PIN.value:
+        raise ConfigError("--moments and --pin are two different errands: give one")
+    prepare_jax()
+    return _pin(path, steps) if PIN.value else _snapshots(path, steps)
+
+
+def parse_steps(text: str) -> list[int]:
+    """Steps from numbers and ranges.
+
+    Args:
+      text: comma-separated, as in `0,500,1200:1300:10`.
+
+    Returns:
+      Steps in order.
+
+    Raises:
+      ConfigError: not of that form.
+    """
+    steps = set()
+    for part in filter(None, text.split(",")):
+        try:
+            numbers = [int(number) for number in part.split(":")]
+            found = range(*numbers) if len(numbers) > 1 else numbers
+        except (ValueError, TypeError):
+            found = ()
+        if not found or min(found) < 0:
+            raise ConfigError(f"--steps={part!r} is neither a step nor START:STOP:STEP")
+        steps.update(found)
+    return sorted(steps)
+
+
+def _snapshots(path, steps):
+    from analysis import open_run
+    from analysis.moments import plan
+    from tapjax.replay import Drift, open_timeline
+    from tapjax.snapshots import check_records, make_writer, write_snapshots
+
+    out = Path(OUT.value) if OUT.value else path / "snapshots"
+    records, planned = RECORD.value, None
+    if MOMENTS.value:
+        planned = plan(open_run(path), MOST.value, steps)
+        steps, records = planned["steps"], OF_MOMENTS
+    check_records(records)
+    with open_timeline(path, DRIFT.value) as timeline:
+        _check_reached(path, steps)
+        writer = make_writer(timeline, records, EXAMPLES.value)
+        _say_cost(timeline, steps, len(steps) * writer.bytes_each)
+        if DRY.value:
+            return 0
+        _check_space(out, len(steps) * writer.bytes_each)
+        drift = Drift(path / "records", timeline.assembly.cfg.scalar_bin, DRIFT.value)
+        files = write_snapshots(writer, steps, out, drift)
+        list(tqdm(files, total=len(steps), desc="snapshots", unit="file", disable=None))
+    if planned:
+        write_json(out / "moments.json", planned)
+    print(f"{len(steps)} snapshots in {out}; {drift.describe()}")
+    return 0
+
+
+def _pin(path, steps):
+    from analysis import open_run
+    from analysis.moments import jumps_of_run
+    from tapjax import jumps, pins
+    from tapjax.replay import open_timeline
+    from tapjax.types import tree_bytes
+
+    with open_timeline(path, DRIFT.value) as timeline:
+        reached = _check_reached(path, steps)
+        wanted = {step: [{"side": "asked for"}] for step in steps}
+        if not steps:
+            kept = ("seed", "layer", "step", "size", "score")
+            found = [{name: row[name] for name in kept} for row in jumps_of_run(open_run(path))]
+            window = timeline.assembly.cfg.checkpoint.pin_window
+            wanted = jumps.pins(found, MOST.value, window, reached)
+        if not wanted:
+            print("no jumps, nothing to pin")
+            return 0
+        _say_cost(timeline, wanted, len(wanted) * tree_bytes(timeline.assembly.like))
+    if not DRY.value:
+        pins.ask_for(path, wanted, DRIFT.value)
+        print(f"pinned {', '.join(map(str, wanted))} in {path / 'pins'}")
+    return 0
+
+
+def _check_reached(path, steps):
+    status = read_json(path / "STATUS.json")
+    if steps and max(steps) > status["step"]:
+        raise ConfigError(
+            f"step {max(steps)} lies ahead: the run is {status['status']} at step {status['step']}"
+        )
+    return status["step"]
+
+
+def _say_cost(timeline, steps, size):
+    from tapjax.replay import sources
+
+    run = sum(step - start for start, step in sources(timeline, steps))
+    print(f"{run} steps to run again, {len(steps)} files, {size / 1e6:.1f} MB to write", flush=True)
+
+
+def _check_space(out, size):
+    existing = next(folder for folder in (out, *out.resolve().parents) if folder.is_dir())
+    free = shutil.disk_usage(existing).free
+    if size > free:
+        raise ConfigError(
+            f"{size / 1e9:.1f} GB do not fit on the disk of {out} ({free / 1e9:.1f} GB free): "
+            "ask for fewer steps or --record"
+        )
+
+
+if __name__ == "__main__":
+    main(body)

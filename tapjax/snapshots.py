@@ -1,0 +1,167 @@
+"""What a network holds at one step, as plain arrays on the fixed probe examples."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from analysis.layout import RECORDS, record_name, write_npz
+from tapjax.blocks import OVER_SEEDS
+from tapjax.config import ConfigError, did_you_mean
+from tapjax.forward import examples_at_once, in_parts
+from tapjax.probes import pooled
+from tapjax.replay import Drift, Timeline, enter, states_at
+from tapjax.types import DeviceData, Recipe, TrainState, tree_bytes
+
+
+def check_records(names: Sequence[str]) -> None:
+    """Refuse what no snapshot can hold.
+
+    Raises:
+      ConfigError: naming the unknown record.
+    """
+    for name in names:
+        if name not in RECORDS:
+            raise ConfigError(
+                f"--record={name!r} is not one of {', '.join(RECORDS)}{did_you_mean(name, RECORDS)}"
+            )
+
+
+def make_snapshot(recipe: Recipe, classes: int, records: Sequence[str], examples: int):
+    """What to take of a state.
+
+    Args:
+      recipe: of the run.
+      classes: number of classes C.
+      records: keys of `layout.RECORDS`, which says what each one holds.
+      examples: probe examples of which attention and maps are kept.
+
+    Returns:
+      `snapshot(state, data) -> dict` from array names to arrays, for one seed.
+    """
+
+    def snapshot(state: TrainState, data: DeviceData):
+        probe, few = data.probe, data.probe.x[:examples]
+        taken = {}
+        if "weights" in records:
+            taken |= _named("weights", state.params) | _named("stats", state.stats)
+        if "optimizer" in records:
+            taken |= _named("optimizer", state.opt)
+        if "gradients" in records:
+            taken |= _named("gradients", recipe.gradient(state, data))
+        if "activations" in records:
+            taken |= _activations(recipe.model, state, probe, classes)
+        if "maps" in records:
+            _, hidden, _ = recipe.model.apply(state.params, state.stats, few)
+            layers = zip(recipe.model.layer_names, hidden, strict=True)
+            taken |= {f"maps/{name}": h for name, h in layers if h.ndim > 2}
+        if "attention" in records:
+            taken |= _attention(recipe.model, state, few)
+        if "filters" in records:
+            kernels = _named("filters", state.params)
+            taken |= {
+                name.removesuffix("/kernel"): kernel
+                for name, kernel in kernels.items()
+                if kernel.ndim == 4
+            }
+        return taken
+
+    return snapshot
+
+
+def _named(group, tree):
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    paths = [(jax.tree_util.keystr(p, simple=True, separator="/"), leaf) for p, leaf in leaves]
+    return {f"{group}/{path}": leaf for path, leaf in paths}
+
+
+def _activations(model, state, probe, classes):
+    """Each unit's mean over space or tokens, [P, D]; its share of positive values; class means."""
+
+    def apply(x):
+        return model.apply(state.params, state.stats, x)[:2]
+
+    def reduced(x):
+        _, hidden = apply(x)
+        inner = [tuple(range(1, h.ndim - 1)) for h in hidden]
+        positive = [(h > 0).mean(axes) for h, axes in zip(hidden, inner, strict=True)]
+        return [pooled(h, "mean") for h in hidden], positive
+
+    activity, positive = in_parts(reduced, probe.x, examples_at_once(apply, probe.x))
+    member_CxP = (jnp.arange(classes)[:, None] == probe.y[None]).astype(jnp.float32)
+    mean_CxP = member_CxP / jnp.maximum(member_CxP.sum(1, keepdims=True), 1)
+    taken = {}
+    for name, h_PxD, positive_PxD in zip(model.layer_names, activity, positive, strict=True):
+        taken[f"activations/{name}"] = h_PxD
+        taken[f"class_mean/{name}"] = mean_CxP @ h_PxD
+        taken[f"positive/{name}"] = positive_PxD.mean(0)
+    return taken
+
+
+def _attention(model, state, x):
+    """Softmax probabilities [P, H, Q, Q] of each block, by the name of its measured layer."""
+    sown = model.capture(state.params, state.stats, x) if model.capture else {}
+    return {
+        "attention/" + path.removesuffix("/probabilities").replace("/", "_"): value
+        for path, value in sown.items()
+        if path.endswith("probabilities")
+    }
+
+
+class Writer(NamedTuple):
+    """Snapshots of a run to be taken: how, and the bytes of one file."""
+
+    timeline: Timeline
+    take: Callable
+    bytes_each: int
+
+
+def make_writer(timeline: Timeline, records: Sequence[str], examples: int) -> Writer:
+    """Prepare snapshots of a run.
+
+    Args:
+      timeline: of the run.
+      records: see `make_snapshot`.
+      examples: see `make_snapshot`.
+
+    Returns:
+      A Writer.
+
+    Raises:
+      ConfigError: the run has nothing of that kind.
+    """
+    ready = timeline.assembly
+    classes = ready.contents["data.json"]["classes"]
+    take = OVER_SEEDS[ready.over_seeds](make_snapshot(ready.recipe, classes, records, examples))
+    single = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), ready.like)
+    like = jax.eval_shape(
+        make_snapshot(ready.recipe, classes, records, examples), single, ready.data
+    )
+    if not like:
+        raise ConfigError(f"--record={','.join(records)}: {ready.cfg.model.name} has none of it")
+    return Writer(timeline, take, tree_bytes(like) * len(ready.cfg.seeds))
+
+
+def write_snapshots(writer: Writer, steps: Sequence[int], out: Path, drift: Drift | None = None):
+    """Replay to each step and write what the network holds there.
+
+    Args:
+      writer: from `make_writer`.
+      steps: training steps.
+      out: folder for the files.
+      drift: takes note of differences from the recorded scalars.
+
+    Yields:
+      The path of each file once it is written.
+    """
+    ready = writer.timeline.assembly
+    out.mkdir(parents=True, exist_ok=True)
+    about = {"seeds": np.array(ready.cfg.seeds), "probe_y": np.asarray(ready.data.probe.y)}
+    for step, states in states_at(writer.timeline, steps, drift):
+        taken = jax.device_get(writer.take(enter(ready, states, step), ready.data))
+        path = out / record_name(step)
+        write_npz(path, about | {"step": np.array(step)} | taken)
+        yield path
