@@ -43,18 +43,15 @@ def _moment(number, result):
     m = result.measurements
     found = findings(result)
     why = ", ".join(f"{key} {_value(value)}" for key, value in m["why"].items() if key != "run")
-    lines = [f"## Moment {number}: {result.moment}, seed {m['seed']}", "", why, ""]
-    lines += [f"Compared with {m['null_pairs']} ordinary pairs; smallest possible p "]
-    lines[-1] += f"{m['smallest_p']:.3f}."
+    power = f"{m['null_pairs']} ordinary pairs, smallest possible p {m['smallest_p']:.3f}"
     if m["smallest_p"] > ALPHA:
-        lines[-1] += " Too few to find anything: train longer."
-    rows = found[:MOST_ROWS]
-    lines += ["", NOTHING if not found else f"{len(found)} changes beyond the null:", ""]
+        power += ": too few to find anything, train longer"
+    said = f"{len(found)} changes beyond the null:" if found else NOTHING
+    lines = [f"## Moment {number}: {result.moment}, seed {m['seed']}", "", why, ""]
+    lines += [f"Compared with {power}.", "", said, ""]
     if found:
-        lines += _table(
-            ("layer", "quantity", *SIDES, "change", "ordinary", "z", "p"),
-            rows,
-        )
+        columns = ("layer", "quantity", *SIDES, "change", "ordinary", "z", "p")
+        lines += _table(columns, found[:MOST_ROWS])
         if len(found) > MOST_ROWS:
             lines += ["", f"and {len(found) - MOST_ROWS} more in analysis_results.json."]
         lines += ["", "Units whose incoming weights moved furthest:", ""]
@@ -89,13 +86,16 @@ def _course(course):
     for row in judged:
         periods = "; ".join(f"{a} to {b}" for a, b in row["periods"]) or "none"
         lines += [f"- {row['kind']}, seed {row['seed']}: p {row['p']:.3f}, steps {periods}"]
-    per_layer = len(course["seeds"]) * course["measurements"] * (len(course["settled"]) + 1)
+    looked_at = len(course["seeds"]) * course["measurements"] * (len(course["settled"]) + 1)
     kinds = course["kinds"]
-    lines += ["", "## Jumps", "", f"{len(course['jumps'])} jumps in {per_layer} measurements of D "]
-    lines[-1] += (
-        f"and of layers; nulls give the detector at most {jumps.FALSE_PER_1000} per 1000, here "
-        f"{jumps.FALSE_PER_1000 * per_layer / 1000:.1f}."
-    )
+    lines += [
+        "",
+        "## Jumps",
+        "",
+        f"{len(course['jumps'])} jumps in {looked_at} measurements of D and of layers; nulls give "
+        f"the detector at most {jumps.FALSE_PER_1000} per 1000, here "
+        f"{jumps.FALSE_PER_1000 * looked_at / 1000:.1f}.",
+    ]
     if kinds["kinds"]:
         lines += [
             f"Kinds by size, speed and phase: {kinds['kinds']}, silhouette "

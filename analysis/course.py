@@ -4,7 +4,7 @@ import numpy as np
 
 from analysis import convergence, coordination, jumps
 from analysis.io import Run
-from analysis.moments import jumps_of_run
+from analysis.moments import jumps_of_run, loss_at_measurements
 
 SEED = 0
 
@@ -33,7 +33,7 @@ def describe(run: Run) -> dict:
         "architecture": run.model["architecture"],
         "data": run.model["data"],
         "synthetic": bool(run.model.get("synthetic")),
-        "family": run.model["structure"].get("family"),
+        "family": run.model.get("structure", {}).get("family"),
         "seeds": run.seeds,
         "measurements": len(at),
         "settled": dict(zip(run.layer_names, settled_SxL.T.tolist(), strict=True)),
@@ -51,7 +51,7 @@ def found_jumps(run: Run) -> list[dict]:
 
 
 def _together(run, layers_SxTxL, rng):
-    at, loss_SxT, d_SxT = run.steps("probe"), run.array("probe", "loss"), run.dimension()
+    at, loss_SxT, d_SxT = run.steps("probe"), loss_at_measurements(run), run.dimension()
     rows = []
     for i, seed in enumerate(run.seeds):
         for kind, judge, series in (

@@ -13,7 +13,7 @@ ROUNDING = 1e-3  # by which the sum of a row of probabilities may be off
 
 def _probabilities(p):
     p = np.asarray(p, float)
-    if p.ndim < 2 or (p < 0).any() or np.abs(p.sum(-1) - 1).max() > ROUNDING:
+    if (p < 0).any() or np.abs(p.sum(-1) - 1).max() > ROUNDING:
         raise ValueError("attention must be probabilities: non-negative, each row of sum 1")
     return p
 

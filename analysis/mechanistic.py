@@ -49,9 +49,19 @@ class Pair(NamedTuple):
     after: Snapshot
 
 
-def owner(path: str) -> str:
-    """The measured layer that a parameter such as `block_0/linear_0/kernel` belongs to."""
-    return path.rpartition("/")[0].replace("/", "_")
+def owner(path: str, attention) -> tuple[str, str]:
+    """The measured layer that a parameter belongs to, and its name there.
+
+    Args:
+      path: such as `block_0/linear_0/kernel` or `block_0/attention/query/kernel`.
+      attention: names of the attention layers, whose projections belong to them.
+
+    Returns:
+      (layer, projection): the projection is empty but for attention.
+    """
+    name = path.rpartition("/")[0].replace("/", "_")
+    block, _, projection = name.rpartition("_")
+    return (block, projection) if block in attention else (name, "")
 
 
 def values(snapshot: Snapshot, rectified) -> dict[tuple[str, str], float]:
@@ -105,9 +115,9 @@ def changes(pair: Pair, rectified) -> dict[tuple[str, str], float]:
     for path, w in before.group("weights").items():
         if w.ndim > 1:
             moved = measures.weight_change_magnitude(w, after.group("weights")[path])
-            name = path.removesuffix("/kernel").replace("/", "_")
-            found[name, "weight change"] = moved["relative_change"]
-            found[name, "weight turn"] = 1 - moved["cosine_similarity"]
+            layer, projection = owner(path, before.group("attention"))
+            found[layer, f"{projection} weight change".strip()] = moved["relative_change"]
+            found[layer, f"{projection} weight turn".strip()] = 1 - moved["cosine_similarity"]
     for layer, x_PxD in before.group("activations").items():
         y_PxD = after.group("activations")[layer]
         found[layer, "1 - CKA"] = 1 - measures.linear_cka(x_PxD, y_PxD)
@@ -141,16 +151,10 @@ def unit_changes(pair: Pair) -> dict[str, np.ndarray]:
     heads = {layer: p.shape[1] for layer, p in pair.before.group("attention").items()}
     after = pair.after.group("weights")
     for path, w in pair.before.group("weights").items():
-        layer = owner(path)
-        block, _, projection = layer.rpartition("_")
-        if w.ndim < 2:
+        layer, projection = owner(path, heads)
+        if w.ndim < 2 or projection == "out":  # the output projection belongs to all heads
             continue
-        if block in heads and projection in ("query", "key", "value"):
-            layer, units = block, heads[block]
-        elif block in heads:
-            continue  # the output projection belongs to all heads
-        else:
-            units = w.shape[-1]
+        units = heads[layer] if projection else w.shape[-1]
         both = [a.reshape(-1, a.shape[-1]).T.reshape(units, -1) for a in (w, after[path])]
         parts.setdefault(layer, []).append(both)
     found = {}
@@ -223,7 +227,7 @@ class Ordinary(NamedTuple):
 
 def rectified_of(run: Run) -> list[str]:
     """Layers of a run that a ReLU follows."""
-    return rectified_layers(run.model["structure"].get("family"), run.layer_names)
+    return rectified_layers(run.model.get("structure", {}).get("family"), run.layer_names)
 
 
 def ordinary(pair: Pair, rectified) -> Ordinary:

@@ -110,7 +110,7 @@ def _of_periods(run):
     """The strongest measurement of each period in which layers, or D and the loss, go together."""
     found, at = [], run.steps("probe")
     layers_SxTxL = run.array("probe", run.model["dimension"])
-    loss_SxT, d_SxT = run.array("probe", "loss"), run.dimension()
+    loss_SxT, d_SxT = loss_at_measurements(run), run.dimension()
     rng = np.random.default_rng(SEED)
     for i, seed in enumerate(run.seeds):
         for kind, judge, series in (
@@ -127,6 +127,14 @@ def _of_periods(run):
                 found.append((int(at[peak]), kind, info))
     order = {"coordinated": 0, "loss_linked": 1}
     return sorted(found, key=lambda m: (order[m[1]], -m[2]["value"] / m[2]["level"]))
+
+
+def loss_at_measurements(run: Run) -> np.ndarray:
+    """The probe's loss, or where none was recorded the training loss, [S, T]."""
+    if run.has("probe", "loss"):
+        return run.array("probe", "loss")
+    at, step = run.steps("probe"), run.steps("scalar")
+    return np.stack([np.interp(at, step, loss_T) for loss_T in run.array("scalar", "loss")])
 
 
 def ordinary_pairs(run: Run, centre: int, window: int) -> list[tuple[int, int]]:
@@ -168,7 +176,7 @@ def plan(run: Run, most: int, asked=(), window: int | None = None) -> dict:
     Raises:
       RunError: see `critical_moments`.
     """
-    window = window or run.config["checkpoint"].get("pin_window", WINDOW)
+    window = window or run.config.get("checkpoint", {}).get("pin_window", WINDOW)
     moments, steps = [], set()
     for triple in critical_moments(run, most, window, asked):
         pairs = ordinary_pairs(run, triple[1].step, window)

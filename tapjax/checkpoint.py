@@ -63,14 +63,14 @@ def open_manager(
         policies.append(ocp.checkpoint_managers.EveryNSteps(period, exact_interval=False))
     if delay:
         policies.append(_ReachBack(delay))
-    options = ocp.CheckpointManagerOptions(
-        preservation_policy=ocp.checkpoint_managers.AnyPreservationPolicy(policies),
-        enable_async_checkpointing=False,
-        cleanup_tmp_directories=not read_only,
-        read_only=read_only,
-        create=not read_only,
-    )
     with _quiet() if read_only else contextlib.nullcontext():
+        options = ocp.CheckpointManagerOptions(
+            preservation_policy=ocp.checkpoint_managers.AnyPreservationPolicy(policies),
+            enable_async_checkpointing=False,
+            cleanup_tmp_directories=not read_only,
+            read_only=read_only,
+            create=not read_only,
+        )
         return ocp.CheckpointManager(folder, options=options)
 
 

@@ -13,6 +13,8 @@ import pytest
 from tapjax import config
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
+# Where and how closely the planted run is looked at.
+RESET, WINDOW = 640, 10
 
 
 @pytest.fixture
@@ -33,3 +35,20 @@ def tiny():
     cfg.probe.size = 64
     cfg.checkpoint.every = 10
     return cfg
+
+
+@pytest.fixture(scope="session")
+def planted_run(tmp_path_factory):
+    """A finished run in which channel 2 of the second convolution was drawn anew at a step."""
+    from tapjax import loop
+
+    cfg = tiny.__wrapped__()
+    cfg.model.name, cfg.over_seeds = "cnn:channels=4-8", "loop"
+    cfg.steps, cfg.chunk_steps, cfg.eval_every = 800, 80, 0
+    cfg.data.batch_size = 32
+    cfg.probe.every, cfg.probe.size = 2, 128
+    cfg.checkpoint.every, cfg.checkpoint.pin_window = 80, WINDOW
+    cfg.reset.step, cfg.reset.layer, cfg.reset.unit = RESET, "conv_1", 2
+    path = tmp_path_factory.mktemp("planted") / "run"
+    assert loop.run(cfg, path).status == "DONE"
+    return path

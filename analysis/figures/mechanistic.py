@@ -166,7 +166,10 @@ def change_map(layers, results, title: str, out: Path) -> Path:
     axes.set_xticks(range(len(results)), names, fontsize=8)
     axes.set_yticks(range(len(layers)), layers, fontsize=8)
     axes.set_xlabel("moment")
-    figure.colorbar(image, label="largest change\n(spreads of ordinary changes)")
+    ticks = [tick for tick in (0.1, 0.3, 1, 3, 10, 30) if tick < np.nanmax(z_LxM)]
+    bar = figure.colorbar(image, label="largest change\n(spreads of ordinary changes)")
+    bar.set_ticks(ticks, labels=[f"{tick:g}" for tick in ticks], minor=False)
+    bar.minorticks_off()
     figure.suptitle(title, fontsize=10)
     return save(figure, out)
 

@@ -1,0 +1,79 @@
+import numpy as np
+import pytest
+
+from analysis import convergence
+
+T = np.arange(500)
+
+
+def settling_at(times, noise=0.0, seed=0):
+    rng = np.random.default_rng(seed)
+    return np.stack([np.exp(-T / t) + noise * rng.standard_normal(len(T)) for t in times], 1)
+
+
+def test_an_exponential_settles_when_a_tenth_is_left():
+    found = convergence.settling_index(np.exp(-T / 50))
+    assert found == pytest.approx(50 * np.log(10), abs=6)
+    assert convergence.settling_index(np.ones(500)) == 0
+    assert convergence.settling_index(T / 500) > 400
+
+
+@pytest.mark.parametrize(
+    ("times", "pattern"),
+    [((5, 10, 20, 40, 80), "bottom-up"), ((80, 40, 20, 10, 5), "top-down")],
+)
+def test_a_planted_order_is_found(times, pattern):
+    settled = [
+        [convergence.settling_index(x) for x in settling_at(times, 0.01, s).T] for s in range(3)
+    ]
+    order = convergence.settling_order(settled, np.random.default_rng(0))
+    assert order["pattern"] == pattern and order["p"] <= 0.05 and abs(order["rho"]) > 0.9
+
+
+def test_no_order_is_not_found():
+    rng, found = np.random.default_rng(0), []
+    for _ in range(40):
+        order = convergence.settling_order(rng.permuted(np.tile(np.arange(6), (3, 1)), axis=1), rng)
+        found.append(order["pattern"] != "no order")
+    assert np.mean(found) <= 0.125
+    assert convergence.settling_order(np.zeros((3, 4)), rng)["pattern"] == "no order"
+    assert convergence.settling_order(np.zeros((3, 2)), rng)["rho"] is None
+
+
+def jump_rows(kinds, rng):
+    """Jumps of well separated kinds."""
+    return [
+        {
+            "relative_size": np.exp(3 * kind + 0.1 * rng.standard_normal()),
+            "speed": np.exp(-3 * kind + 0.1 * rng.standard_normal()),
+            "phase": 0.3 * kind + 0.02 * rng.standard_normal(),
+        }
+        for kind in kinds
+    ]
+
+
+def test_kinds_of_jumps_are_found_again_and_noise_is_less_stable():
+    rng, kinds = np.random.default_rng(0), np.repeat([0, 1, 2], 12)
+    found = convergence.cluster(jump_rows(kinds, rng))
+    assert found["kinds"] == 3 and found["stability"] > 0.95
+    assert len({(a, b) for a, b in zip(kinds, found["labels"], strict=True)}) == 3
+    noise = convergence.cluster(jump_rows(np.zeros(36), rng))
+    assert noise["stability"] < 0.8 and noise["silhouette"] < found["silhouette"]
+    assert convergence.cluster(jump_rows(kinds[:5], rng))["kinds"] is None
+
+
+def test_size_speed_phase_and_depth_of_a_planted_jump():
+    layers = np.full((1, 200, 3), 10.0)
+    layers[0, 120:, 1] = 8.0
+    jump = {"seed": 4, "layer": "b", "step": 600, "size": -2.0}
+    d = layers.mean(2)
+    (row,) = convergence.characterise([jump], layers, d, [4], ["a", "b", "c"], 5 * np.arange(200))
+    assert row["relative_size"] == pytest.approx(-0.2) and row["phase"] == pytest.approx(600 / 995)
+    assert row["speed"] == pytest.approx(0.2 / 5) and row["depth"] == 0.5
+
+
+def test_early_against_late():
+    rows = [{"relative_size": 2.0**-i, "speed": 1.0, "phase": i / 10} for i in range(10)]
+    found = convergence.early_against_late(rows)
+    assert found["relative_size"]["rho"] == pytest.approx(-1) and "speed" not in found
+    assert convergence.early_against_late(rows[:4]) == {}

@@ -1,0 +1,102 @@
+"""Jumps found while training, and the checkpoints that stay because of them."""
+
+import json
+
+import numpy as np
+
+from analysis import open_run
+from analysis.moments import jumps_of_run
+from tapjax import checkpoint, jumps, loop, pins, replay
+from tests.conftest import RESET, WINDOW
+
+
+def checkpoints(path):
+    return sorted(int(p.name) for p in path.iterdir() if p.name.isdigit())
+
+
+def test_a_planted_change_is_found_while_training_and_pinned(planted_run):
+    found = json.loads((planted_run / "jumps.json").read_text())["jumps"]
+    assert {"conv_1"} <= {jump["layer"] for jump in found if abs(jump["step"] - RESET) <= 4}
+    pinned = json.loads((planted_run / "pinned.json").read_text())
+    (during,) = [
+        int(step)
+        for step, why in pinned.items()
+        if why[0]["side"] == "during" and abs(int(step) - RESET) <= 4
+    ]
+    assert {str(during - WINDOW), str(during), str(during + WINDOW)} <= set(pinned)
+    assert all(reason["by"] == "training" for why in pinned.values() for reason in why)
+    assert checkpoints(planted_run / "pins") == sorted(map(int, pinned))
+
+
+def test_online_and_offline_find_the_same_jumps(planted_run):
+    online = json.loads((planted_run / "jumps.json").read_text())["jumps"]
+    offline = jumps_of_run(open_run(planted_run))
+    key = ("seed", "layer", "step")
+    assert sorted([j[k] for k in key] for j in online) == sorted(
+        [j[k] for k in key] for j in offline
+    )
+
+
+def test_a_pin_holds_the_exact_state(planted_run, tmp_path):
+    steps = checkpoints(planted_run / "pins")
+    with replay.open_timeline(planted_run) as timeline:
+        kept = {
+            s: checkpoint.restore(timeline.managers[1], s, timeline.assembly.like) for s in steps
+        }
+        only = timeline._replace(managers=())  # from the very beginning
+        for step, states in replay.states_at(only, steps[:3]):
+            assert checkpoint.digests(states) == checkpoint.digests(kept[step])
+
+
+def test_further_steps_are_pinned_by_replay_and_stay(tiny, tmp_path):
+    loop.run(tiny, tmp_path / "run")
+    assert checkpoints(tmp_path / "run" / "pins") == []
+    for _ in range(2):  # asking twice changes nothing
+        pins.ask_for(tmp_path / "run", {13: [{"side": "asked for"}]})
+    pinned = json.loads((tmp_path / "run" / "pinned.json").read_text())
+    assert pinned == {"13": [{"by": "replay", "side": "asked for"}]}
+    assert checkpoints(tmp_path / "run" / "pins") == [13]
+    with replay.open_timeline(tmp_path / "run") as timeline:
+        assert replay.sources(timeline, [15]) == [(13, 15)]
+
+
+def test_observing_in_chunks_finds_what_was_planted():
+    rng = np.random.default_rng(0)
+    layers = 5 + 0.05 * rng.standard_normal((2, 900, 3))
+    layers[1, 500:, 0] += 1
+    layers[0, 300, 2] = np.nan  # this layer leaves the search
+    search, at = jumps.start((7, 8), ("a", "b", "head")), 5 * np.arange(900)
+    for first in range(0, 900, 45):
+        part = slice(first, first + 45)
+        search = jumps.observe(search, at[part], layers[:, part])
+    assert {(j["seed"], j["layer"], j["step"]) for j in search.found} == {
+        (8, "a", 2500),
+        (8, "mean", 2500),
+    }
+    assert search.series_NxT.shape[1] < 400  # the far past is forgotten
+    assert not search.alive_N[search.names.index((7, "head"))]
+
+
+def test_which_steps_deserve_it():
+    found = [
+        {"seed": 0, "layer": "a", "step": 100, "size": 1.0, "score": 2.0},
+        {"seed": 1, "layer": "b", "step": 104, "size": 1.0, "score": 1.5},
+        {"seed": 1, "layer": "b", "step": 400, "size": 1.0, "score": 3.0},
+        {"seed": 1, "layer": "b", "step": 900, "size": 1.0, "score": 1.1},
+    ]
+    wanted = jumps.pins(found, 2, 25, last=410)
+    assert list(wanted) == [75, 100, 125, 375, 400]  # 425 lies ahead, 900 is too weak
+    assert [(why["seed"], why["side"]) for why in wanted[125]] == [(0, "after"), (1, "after")]
+
+
+def test_the_latest_checkpoints_reach_back_far_enough(tiny, tmp_path):
+    tiny.steps, tiny.checkpoint.keep, tiny.checkpoint.pin_jumps = 2000, 1, 1
+    tiny.probe.every = 1
+    tiny.chunk_steps = tiny.checkpoint.every = 10
+    delay = pins.search_delay(tiny)
+    with checkpoint.open_manager(tmp_path.resolve(), 1, 0, delay) as manager:
+        for step in range(10, 800, 10):
+            checkpoint.save(manager, step, {"a": np.zeros(1)})
+            kept = manager.all_steps()
+            assert step in kept and len(kept) <= 4
+            assert min(kept) <= max(step - delay, 10)  # before the first there is step 0
