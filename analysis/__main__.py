@@ -80,7 +80,7 @@ def main() -> int:
 
 def _print(args, result, table):
     for line in result.get("refused", ()):
-        print(f"not fitted: {line}", file=sys.stderr)
+        print(f"left out: {line}", file=sys.stderr)
     if args.json:
         print(json.dumps(result, allow_nan=False), flush=True)
         return

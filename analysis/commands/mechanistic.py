@@ -1,5 +1,6 @@
 """`mechanistic`: what changed inside a network before, during and after its critical moments."""
 
+import functools
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,8 @@ from analysis.moments import CriticalMoment
 from analysis.snapshots import read_plan, read_snapshots
 
 SHOWN = ("run", "moment", "seed", "layer", "quantity", "before", "after", "change", "z", "p")
+
+CACHED = 4  # snapshots in memory
 
 
 def add_arguments(parser) -> None:
@@ -51,7 +54,7 @@ def explain(paths, out: Path, partial=False, number: int | None = None, snapshot
       (JSON result, table to print: the changes beyond the null; without moments, how runs move).
 
     Raises:
-      RunError: damaged snapshots, too few ordinary pairs, no such moment.
+      RunError: damaged snapshots, no such moment.
     """
     runs, shown, refused = {}, [], []
     for path in find_runs(paths):
@@ -90,10 +93,10 @@ def compare_moments(run, folder: Path, out: Path, number: int | None = None):
       number: only this moment.
 
     Returns:
-      (AnalysisResults, reasons why there are none).
+      (AnalysisResults, reasons why moments were left out).
 
     Raises:
-      RunError: damaged snapshots, too few ordinary pairs, no such moment.
+      RunError: damaged snapshots, no such moment.
     """
     try:
         planned = read_plan(folder)
@@ -104,33 +107,41 @@ def compare_moments(run, folder: Path, out: Path, number: int | None = None):
         if not 1 <= number <= len(chosen):
             raise RunError(f"--jump={number}: {folder} has {len(chosen)} moments")
         chosen = [chosen[number - 1]]
-    by_step = {step: read_snapshots(folder, step) for step in planned["steps"]}
+    at = functools.lru_cache(CACHED)(functools.partial(read_snapshots, folder))
     jumped = [(jump["seed"], jump["step"]) for jump in course_of.found_jumps(run)]
     looked_at = [moment["triple"][1]["step"] for moment in planned["moments"]]
     jumped += [(seed, step) for seed in run.seeds for step in looked_at]
-    rectified, known, results = mechanistic.rectified_of(run), {}, []
-    for i, moment in tqdm(chosen, desc=run.name, unit="moment", disable=None):
-        triple = [CriticalMoment(**m) for m in moment["triple"]]
-        quiet = [
+    quiet = [
+        [
             (seed, a, b)
             for a, b in moment["null"]
             for seed in run.seeds
             if not any(seed == s and a < step <= b for s, step in jumped)
         ]
-        for seed, a, b in quiet:
-            if (seed, a, b) not in known:
-                pair = mechanistic.Pair(seed, by_step[a][seed], by_step[b][seed])
-                known[seed, a, b] = mechanistic.ordinary(pair, rectified)
-        sides = [by_step[m.step][triple[1].jump_info["seed"]] for m in triple]
-        null = [known[key] for key in quiet]
-        result = mechanistic.compare(run, triple, sides, null, len(chosen))
+        for _, moment in chosen
+    ]
+    rectified, known, results, left_out = mechanistic.rectified_of(run), {}, [], []
+    # In order of the steps, so that few snapshots are in memory at a time.
+    pairs = sorted({pair for each in quiet for pair in each}, key=lambda pair: pair[1:])
+    for seed, a, b in tqdm(pairs, desc=f"{run.name}: ordinary pairs", disable=None):
+        pair = mechanistic.Pair(seed, at(a)[seed], at(b)[seed])
+        known[seed, a, b] = mechanistic.ordinary(pair, rectified)
+    for (i, moment), keys in zip(chosen, quiet, strict=True):
+        triple = [CriticalMoment(**m) for m in moment["triple"]]
+        sides = [at(m.step)[triple[1].jump_info["seed"]] for m in triple]
+        null = [known[key] for key in keys]
+        try:
+            result = mechanistic.compare(run, triple, sides, null, len(chosen))
+        except RunError as error:
+            left_out.append(str(error))
+            continue
         title = f"moment {i}: {result.moment}, seed {result.measurements['seed']}"
         drawn = _draw_moment(result, sides, f"{title}{synthetic(run)}", out / f"moment_{i}")
         results.append(result._replace(visualizations=drawn))
-    _draw_entropy(run, by_step, looked_at, out)
+    _draw_entropy(run, at, planned["steps"], looked_at, out)
     if results:
         figures.change_map(run.layer_names, results, _title(run), out / "change_map.png")
-    return results, []
+    return results, left_out
 
 
 def _title(run):
@@ -161,19 +172,15 @@ def _draw_moment(result, sides, title, stem):
     return {name: path.name for name, path in drawn.items()}
 
 
-def _draw_entropy(run, by_step, moments, out):
-    steps, seed = sorted(by_step), run.seeds[0]
-    attention = [by_step[step][seed].group("attention") for step in steps]
-    if attention[0]:
-        entropy = {
-            layer: np.array([measures.attention_entropy(each[layer]) for each in attention])
-            for layer in attention[0]
-        }
-        most = float(np.log(next(iter(attention[0].values())).shape[-1]))
-        title = f"{_title(run)}, seed {seed}"
-        figures.entropy_evolution(
-            steps, entropy, most, moments, title, out / "entropy_evolution.png"
-        )
+def _draw_entropy(run, at, steps, moments, out):
+    seed, entropy = run.seeds[0], {}
+    for step in steps:
+        for layer, p in at(step)[seed].group("attention").items():
+            entropy.setdefault(layer, []).append(measures.attention_entropy(p))
+            most = float(np.log(p.shape[-1]))
+    if entropy:
+        title, path = f"{_title(run)}, seed {seed}", out / "entropy_evolution.png"
+        figures.entropy_evolution(steps, entropy, most, moments, title, path)
 
 
 def _draw_course(run, course, folder):

@@ -11,6 +11,7 @@ from analysis import jumps, predict, report
 from analysis.commands.alpha import fit_alpha
 from analysis.commands.emergence import find_emergence
 from analysis.commands.jumps import find_jumps
+from analysis.commands.mechanistic import explain
 from analysis.commands.monitor import replay
 from analysis.commands.output import plain
 from analysis.commands.predictor import evaluate
@@ -184,6 +185,44 @@ def _jumps(paths, out, partial):
     ]
 
 
+def _inside(paths, out, partial):
+    result, table = explain(paths, out, partial)
+    compared = any(run["moments"] for run in result["runs"].values())
+    families = pd.read_csv(out / "families.csv", index_col="run")
+    without = len(result["refused"])
+    return [
+        report.paragraph(
+            "Which layer settles first, how many jumps there are, in how many seeds layers move "
+            "together, or D with the loss, more than shifted copies do. p against permuted layers."
+        ),
+        report.table(families),
+        *(
+            [
+                report.paragraph(
+                    "Changes around critical moments beyond what changes between ordinary pairs "
+                    "of states equally far apart; p over all layers and quantities at once."
+                ),
+                report.table(table),
+            ]
+            if compared
+            else []
+        ),
+        *(
+            [
+                report.paragraph(
+                    f"{without} of {len(paths)} runs have no snapshots to look inside: "
+                    "python -m launch.replay --run=RUN --moments takes them."
+                )
+            ]
+            if without
+            else []
+        ),
+        *_pictures(sorted(out.glob("*/change_map.png"))),
+        report.details("Pictures", *_pictures(sorted(out.glob("*/moment_*.png")))),
+        report.details("Settling", *_pictures(sorted(out.glob("*/convergence.png")))),
+    ]
+
+
 def _before(paths, out, partial):
     result, scores = evaluate(paths, out, partial)
     families = pd.DataFrame(result["by_family"]).set_index("predictor")
@@ -267,6 +306,7 @@ SECTIONS = {
     "tap": Section("Models of D(t)", _models),
     "alpha": Section("Is alpha a function of the architecture?", _alpha),
     "jumps": Section("Jumps", _jumps),
+    "mechanistic": Section("What changes inside", _inside),
     "predictor": Section("D(t) before training", _before),
     "monitor": Section("The monitor, replayed", _monitor),
     "emergence": Section("Does D move before capabilities?", _emergence),
