@@ -109,7 +109,7 @@ def search(series_NxT, steps_T, from_N) -> tuple[list[list[Jump]], np.ndarray]:
     if not len(x_NxT) or x_NxT.shape[1] < LEAST_LENGTH:
         return [[] for _ in x_NxT], from_N
     # What lies further back has no part in any score that is still needed.
-    forgotten = max(from_N.min() - MEMORY, 0)
+    forgotten = max(int(from_N.min()) - MEMORY, 0)
     recent_NxT, steps = x_NxT[:, forgotten:], steps_T[forgotten:]
     first = from_N.min() - WINDOW - forgotten
     wide, near = (_judge(recent_NxT, width, first) for width in (WINDOW, NEAR))
@@ -207,7 +207,7 @@ def _scan(
         peak = first + int(np.argmax(broken[first : first + WINDOW]))
         if broken[peak] >= 1:
             size, value = float(break_change[peak]), float(broken[peak])
-            found.append(Jump(peak, int(steps[peak]), size, value))
+            found.append(Jump(int(peak), int(steps[peak]), size, value))
             boundary = peak + REFRACTORY
             continue
         peak = first + int(np.argmax(excess[first : first + WINDOW]))

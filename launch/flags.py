@@ -64,3 +64,30 @@ def prepare_jax() -> None:
         jax.config.update("jax_compilation_cache_dir", str(cache_dir() / "xla"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+
+
+def parse_steps(text: str) -> list[int]:
+    """Steps from numbers and ranges.
+
+    Args:
+      text: comma-separated, as in `0,500,1200:1300:10`.
+
+    Returns:
+      Steps in order.
+
+    Raises:
+      ConfigError: not of that form.
+    """
+    from tapjax.config import ConfigError
+
+    steps = set()
+    for part in filter(None, text.split(",")):
+        try:
+            numbers = [int(number) for number in part.split(":")]
+            found = range(*numbers) if len(numbers) > 1 else numbers
+        except (ValueError, TypeError):
+            found = ()
+        if not found or min(found) < 0:
+            raise ConfigError(f"--steps={part!r} is neither a step nor START:STOP:STEP")
+        steps.update(found)
+    return sorted(steps)

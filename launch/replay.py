@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from analysis.io import read_json
 from analysis.layout import RECORDS, write_json
-from launch.flags import main, prepare_jax
+from launch.flags import main, parse_steps, prepare_jax
 from tapjax.config import ConfigError
 
 RUN = flags.DEFINE_string("run", None, "Run directory.", required=True)
@@ -48,31 +48,6 @@ def body() -> int:
         raise ConfigError("--moments and --pin are two different errands: give one")
     prepare_jax()
     return _pin(path, steps) if PIN.value else _snapshots(path, steps)
-
-
-def parse_steps(text: str) -> list[int]:
-    """Steps from numbers and ranges.
-
-    Args:
-      text: comma-separated, as in `0,500,1200:1300:10`.
-
-    Returns:
-      Steps in order.
-
-    Raises:
-      ConfigError: not of that form.
-    """
-    steps = set()
-    for part in filter(None, text.split(",")):
-        try:
-            numbers = [int(number) for number in part.split(":")]
-            found = range(*numbers) if len(numbers) > 1 else numbers
-        except (ValueError, TypeError):
-            found = ()
-        if not found or min(found) < 0:
-            raise ConfigError(f"--steps={part!r} is neither a step nor START:STOP:STEP")
-        steps.update(found)
-    return sorted(steps)
 
 
 def _snapshots(path, steps):
