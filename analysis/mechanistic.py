@@ -279,6 +279,7 @@ def compare(
             "ordinary": float(usual),
             "z": float(z),
             "p": float(min(p * tests, 1.0)),
+            "p_alone": float(p),
         }
         for key, usual, z, p in zip(keys, usual_K, z_K, p_K, strict=True)
     ]

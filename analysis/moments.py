@@ -60,13 +60,13 @@ def jumps_of_run(run: Run, metric: str | None = None) -> list[dict]:
 
 
 def critical_moments(run: Run, most: int, window: int, asked=()) -> list[list[CriticalMoment]]:
-    """The moments of a run: those asked for, or else its strongest jumps, then other periods.
+    """The moments of a run: its strongest jumps, then other periods; or what is asked for.
 
     Args:
       run: an open run.
       most: at most so many.
       window: steps from `during` to `before` and `after`.
-      asked: steps to look at instead.
+      asked: steps to look at instead, in every seed.
 
     Returns:
       Triples before, during, after; the first one is moment number 1.
@@ -75,25 +75,22 @@ def critical_moments(run: Run, most: int, window: int, asked=()) -> list[list[Cr
       RunError: a step that was asked for is too near to an end of the run.
     """
     last = int(run.steps("probe")[-1])
-    if asked:
-        found = [(step, "asked", {"seed": run.seeds[0]}) for step in asked]
-    else:
-        found = _of_jumps(run, window) + _of_periods(run)
-    triples = []
-    for step, kind, info in found:
-        inside = window <= step <= last - window
-        if asked and not inside:
+    for step in asked:
+        if not window <= step <= last - window:
             raise RunError(f"step {step} is nearer than {window} steps to an end of {run.path}")
-        near = [t for t in triples if abs(t[1].step - step) <= window]
-        if inside and not near and len(triples) < (len(asked) or most):
-            steps = (step - window, step, step + window)
-            triples.append(
-                [
-                    CriticalMoment(run.name, at, f"{side}_{kind}", info)
-                    for side, at in zip(SIDES, steps, strict=True)
-                ]
-            )
-    return triples
+    chosen = [(step, "asked", {"seed": seed}) for step in asked for seed in run.seeds]
+    if not asked:
+        for step, kind, info in _of_jumps(run, window) + _of_periods(run):
+            apart = all(abs(step - other) > window for other, _, _ in chosen)
+            if window <= step <= last - window and apart:
+                chosen.append((step, kind, info))
+    return [
+        [
+            CriticalMoment(run.name, at, f"{side}_{kind}", info)
+            for side, at in zip(SIDES, (step - window, step, step + window), strict=True)
+        ]
+        for step, kind, info in (chosen if asked else chosen[:most])
+    ]
 
 
 def _of_jumps(run, window):

@@ -29,7 +29,9 @@ def test_a_jump_of_several_layers_is_one_moment(run):
 
 
 def test_moments_that_are_asked_for(run):
-    (triple,) = moments.critical_moments(run, 3, 50, asked=[300])
+    triples = moments.critical_moments(run, 3, 50, asked=[300])
+    assert [triple[1].jump_info["seed"] for triple in triples] == [0, 1, 2]
+    triple = triples[0]
     assert [m.step for m in triple] == [250, 300, 350]
     assert triple[0].moment_type == "before_asked"
     with pytest.raises(RunError, match="step 1490 is nearer than 50 steps to an end"):

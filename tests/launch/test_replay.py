@@ -103,10 +103,11 @@ def test_the_planted_change_is_ranked_first_and_ordinary_training_is_not(planted
     assert result.returncode == 0, result.stderr
     result = python(*args, f"--out={tmp_path / 'b'}", "--jump=1")
     assert result.returncode == 0 and "Nothing beyond the null" in result.stdout
+    assert len(result.stdout.strip().splitlines()) == 4  # head of the table, one row, where to
     report = (tmp_path / "b" / "run" / "comparison_report.md").read_text()
     assert f"asked at step {RESET // 2}" in report and "Nothing beyond the null." in report
-    result = python(*args, f"--out={tmp_path / 'b'}", "--jump=2")
-    assert result.returncode == 2 and "has 1 moments" in result.stderr
+    result = python(*args, f"--out={tmp_path / 'b'}", "--jump=3")
+    assert result.returncode == 2 and "has 2 moments" in result.stderr
 
 
 def test_pinning_later(small):
