@@ -147,8 +147,10 @@ def ordinary_pairs(run: Run, centre: int, window: int) -> list[tuple[int, int]]:
     Returns:
       Pairs in order, enough for `NULL_PAIRS` over all seeds if the run is long enough.
     """
-    last, apart = int(run.steps("probe")[-1]), 2 * window
-    offset = int(np.random.default_rng(SEED).integers(apart))  # the same for all moments
+    at, apart = run.steps("probe"), 2 * window
+    last = int(at[-1])
+    # The same for all moments; at measurements, where a replay runs whole blocks.
+    offset = int(at[np.random.default_rng(SEED).integers(np.searchsorted(at, apart))])
     starts = np.arange(offset, last - apart + 1, apart)
     starts = starts[(starts + apart <= centre - window) | (starts >= centre + window)]
     away = np.abs(np.log((starts + window) / centre))
