@@ -23,13 +23,13 @@ def settling_index(series_T) -> int:
 
     Returns:
       Index of the first measurement from which the moving mean over 9 stays within a tenth of its
-      range from its mean over the last tenth of training.
+      range from its mean over the last tenth of training; the last one if it never does.
     """
     x = np.asarray(series_T, float)
     smooth = np.convolve(np.pad(x, SMOOTH // 2, mode="edge"), np.ones(SMOOTH) / SMOOTH, "valid")
     final = smooth[-max(int(FINAL * len(x)), 1) :].mean()
     away = np.flatnonzero(np.abs(smooth - final) > SETTLED * np.ptp(smooth))
-    return int(away[-1]) + 1 if len(away) else 0
+    return min(int(away[-1]) + 1, len(x) - 1) if len(away) else 0
 
 
 def settling_order(settled_SxL, rng) -> dict:

@@ -21,6 +21,7 @@ ANGLES = 5  # principal directions whose angles are measured
 LEAST_PAIRS = 19  # ordinary pairs over all seeds: below, no p-value reaches 5 %
 LEAST_OF_SEED = 5  # ordinary pairs of one seed: a spread needs that many
 ALPHA = 0.05
+SHUFFLES, SHUFFLE_SEED = 5, 0  # of the labels, for the selectivity that chance gives
 LEAST_SPREAD = 0.25  # of the logarithm of a change
 # What does not count as a change, of quantities that move in whole units and may rest for long.
 RESOLUTION = {"dead units": 0.5, "born or died": 0.5, "feature turnover": 0.25}
@@ -86,9 +87,11 @@ def values(snapshot: Snapshot, rectified) -> dict[tuple[str, str], float]:
         }
     for layer, a_PxD in snapshot.group("activations").items():
         found[layer, "sparsity"] = measures.activation_sparsity(a_PxD)
-        selectivity_D = measures.class_selectivity(a_PxD, snapshot.y_P)
-        if np.isfinite(selectivity_D).any():
-            found[layer, "class selectivity"] = float(np.nanmean(selectivity_D))
+        if (a_PxD > 0).any():
+            rng = np.random.default_rng(SHUFFLE_SEED)  # the same shuffles for every state
+            chance = measures.selectivity_beyond_chance(a_PxD, snapshot.y_P, rng, SHUFFLES)
+            beyond = chance["selectivity"] - chance["chance"]
+            found[layer, "class selectivity beyond chance"] = beyond
     for layer, positive_D in snapshot.group("positive").items():
         if layer in rectified:
             found[layer, "dead units"] = float((positive_D == 0).sum())
@@ -259,14 +262,19 @@ def compare(
     keys = list(moment.changes)
     table = np.array([[row.changes.get(key, np.nan) for key in keys] for row in null])
     observed = np.array([moment.changes[key] for key in keys])
-    known = np.isfinite(observed) & np.isfinite(table).all(0) if len(table) else []
-    keys = [key for key, k in zip(keys, known, strict=False) if k]
+    if len(null) < LEAST_PAIRS:
+        raise RunError(
+            f"{run.path}, step {triple[1].step}: {len(null)} ordinary pairs are too few, at least "
+            f"{LEAST_PAIRS}; train longer, or choose a smaller checkpoint.pin_window"
+        )
+    known = np.isfinite(observed) & np.isfinite(table).all(0)
+    keys = [key for key, k in zip(keys, known, strict=True) if k]
     try:
         where = ([o.seed for o in null], [o.step for o in null])
         least_K = np.array([RESOLUTION.get(quantity, 1e-9) for _, quantity in keys])
         at = (observed[known], seed, moment.step)
         z_K, p_K = excesses(table[:, known], *where, *at, least_K)
-    except (ValueError, IndexError) as error:
+    except ValueError as error:
         raise RunError(f"{run.path}, step {triple[1].step}: {error}; train longer") from error
     at_all = [values(snapshot, rectified) for snapshot in sides]
     usual_K = np.median(table[:, known], 0)

@@ -59,7 +59,7 @@ def _snapshots(path, steps):
     out = Path(OUT.value) if OUT.value else path / "snapshots"
     records, planned = RECORD.value, None
     if MOMENTS.value:
-        planned = plan(open_run(path), MOST.value, steps)
+        planned = plan(open_run(path, partial=True), MOST.value, steps)
         steps, records = planned["steps"], OF_MOMENTS
     check_records(records)
     with open_timeline(path, DRIFT.value) as timeline:
@@ -90,7 +90,9 @@ def _pin(path, steps):
         wanted = {step: [{"side": "asked for"}] for step in steps}
         if not steps:
             kept = ("seed", "layer", "step", "size", "score")
-            found = [{name: row[name] for name in kept} for row in jumps_of_run(open_run(path))]
+            found = [
+                {name: row[name] for name in kept} for row in jumps_of_run(open_run(path, True))
+            ]
             window = timeline.assembly.cfg.checkpoint.pin_window
             wanted = jumps.pins(found, MOST.value, window, reached)
         if not wanted:

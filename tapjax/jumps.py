@@ -45,7 +45,8 @@ def observe(state: Search, steps_T, layers_SxTxL) -> Search:
       A new Search, with what it found in order of the training steps.
     """
     layers_SxTxL = np.asarray(layers_SxTxL, float)
-    d_SxT = layers_SxTxL[:, :, :-1].mean(2)
+    # Of a network that is nothing but its head there is no D: not-a-number, which is left out.
+    d_SxT = layers_SxTxL[:, :, :-1].sum(2) / (layers_SxTxL.shape[2] - 1 or np.nan)
     each_SxTxM = np.concatenate([d_SxT[:, :, None], layers_SxTxL], 2)
     new_NxT = each_SxTxM.transpose(0, 2, 1).reshape(len(state.names), -1)
     alive_N = state.alive_N & np.isfinite(new_NxT).all(1)

@@ -16,6 +16,8 @@ def test_an_exponential_settles_when_a_tenth_is_left():
     assert found == pytest.approx(50 * np.log(10), abs=6)
     assert convergence.settling_index(np.ones(500)) == 0
     assert convergence.settling_index(T / 500) > 400
+    never = np.where(T < 499, 0.0, 99.0)
+    assert convergence.settling_index(never) == 499
 
 
 @pytest.mark.parametrize(

@@ -100,3 +100,8 @@ def test_the_latest_checkpoints_reach_back_far_enough(tiny, tmp_path):
             kept = manager.all_steps()
             assert step in kept and len(kept) <= 4
             assert min(kept) <= max(step - delay, 10)  # before the first there is step 0
+
+
+def test_a_network_of_one_layer_has_no_mean(recwarn):
+    search = jumps.observe(jumps.start((0,), ("head",)), np.arange(200), np.ones((1, 200, 1)))
+    assert search.alive_N.tolist() == [False, True] and not recwarn.list
