@@ -118,7 +118,7 @@ def entropy_evolution(steps, entropy: dict, most: float, moments, title: str, ou
       The path written.
     """
     figure, axes = plt.subplots(
-        1, len(entropy), figsize=(1.5 + 3.6 * len(entropy), 4), layout="constrained",
+        1, len(entropy), figsize=(max(1.5 + 3.6 * len(entropy), 7), 4), layout="constrained",
         sharey=True, squeeze=False,
     )  # fmt: skip
     for cell, (layer, entropy_TxH) in zip(axes[0], entropy.items(), strict=True):
@@ -161,7 +161,7 @@ def change_map(layers, results, title: str, out: Path) -> Path:
     )
     image = axes.imshow(np.maximum(z_LxM, 0.1), norm="log", cmap="viridis", aspect="auto")
     for i, j in zip(*np.nonzero(star_LxM), strict=True):
-        axes.text(j, i, "*", ha="center", va="center", color="w", fontsize=14)
+        axes.text(j, i, "*", ha="center", va="center", color="r", fontsize=18)
     names = [f"{k + 1}\nstep {r.measurements['steps'][1]}" for k, r in enumerate(results)]
     axes.set_xticks(range(len(results)), names, fontsize=8)
     axes.set_yticks(range(len(layers)), layers, fontsize=8)
