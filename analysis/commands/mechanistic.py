@@ -79,7 +79,11 @@ def explain(paths, out: Path, partial=False, number: int | None = None, snapshot
     rows = [{"run": name} | course_of.summary(course) for name, course in runs.items()]
     families = pd.DataFrame(rows).set_index("run")
     families.to_csv(out / "families.csv")
-    table = pd.DataFrame(shown, columns=SHOWN).set_index("run") if shown else families
+    if not shown:
+        table = families
+    else:
+        table = pd.DataFrame(shown, columns=SHOWN).set_index("run")
+        table = table.map(lambda value: np.nan if value is None else value)
     return plain({"command": "mechanistic", "runs": runs, "refused": refused}), table
 
 
