@@ -161,9 +161,16 @@ def linear_cka(x_NxD, y_NxE) -> float:
     Returns:
       0 to 1; not-a-number where one does not vary.
     """
-    x, y = (a - a.mean(0) for a in (np.asarray(x_NxD, float), np.asarray(y_NxE, float)))
+    x, y = (_centred(a) for a in (x_NxD, y_NxE))
     norm = np.linalg.norm(x.T @ x) * np.linalg.norm(y.T @ y)
     return float(np.linalg.norm(x.T @ y) ** 2 / norm) if norm > 0 else float("nan")
+
+
+def _centred(a_NxD):
+    """Activations less their means; exactly zero where only rounding is left."""
+    a_NxD = np.asarray(a_NxD, float)
+    left = a_NxD - a_NxD.mean(0)
+    return np.where(np.abs(left).max(0) > 1e-12 * np.abs(a_NxD).max(0), left, 0.0)
 
 
 def principal_angles(x_NxD, y_NxE, k: int):
@@ -178,8 +185,7 @@ def principal_angles(x_NxD, y_NxE, k: int):
     """
     bases = []
     for a in (x_NxD, y_NxE):
-        a = np.asarray(a, float)
-        u, s, _ = np.linalg.svd(a - a.mean(0), full_matrices=False)
+        u, s, _ = np.linalg.svd(_centred(a), full_matrices=False)
         bases.append(u[:, :k][:, s[:k] > 1e-10 * max(s[0], 1e-300)])
     cosines = np.linalg.svd(bases[0].T @ bases[1], compute_uv=False)
     return np.arccos(np.clip(cosines, -1, 1))
@@ -215,7 +221,8 @@ def class_selectivity(a_PxD, y_P):
     best_D = mean_CxD.max(0)
     rest_D = (mean_CxD.sum(0) - best_D) / (len(mean_CxD) - 1)
     total_D = best_D + rest_D
-    return np.where(total_D > 0, (best_D - rest_D) / np.where(total_D > 0, total_D, 1), np.nan)
+    index_D = np.clip(best_D - rest_D, 0, None) / np.where(total_D > 0, total_D, 1)
+    return np.where(total_D > 0, index_D, np.nan)
 
 
 def selectivity_beyond_chance(a_PxD, y_P, rng, shuffles: int = 20) -> dict[str, float]:

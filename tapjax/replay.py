@@ -82,7 +82,8 @@ class Drift:
             if worst and not self._allowed:
                 raise RunDirError(
                     f"the replay of steps {low} to {high} strays from the record by {worst:.2g} of "
-                    f"{name}: another processor or library? Pass --allow_numeric_drift to go on"
+                    f"{name}: another processor, library or version of tapjax? Pass "
+                    "--allow_numeric_drift to go on"
                 )
             self.worst[name] = max(self.worst.get(name, 0.0), worst)
         self.compared += high - low
@@ -110,11 +111,13 @@ def open_timeline(
       A Timeline.
 
     Raises:
-      RunDirError: not a run, other data, or not the same bits.
+      RunDirError: not a run of ours, other data, or not the same bits.
       ConfigError, DataError: the run's config cannot be put together here.
     """
     path = Path(path).resolve()
     written = rundir.read_manifest(path)
+    if "imported" in written["config.json"]:
+        raise RunDirError(f"{path} was imported from another system: it cannot be replayed")
     assembly = assemble(config.from_json(written["config.json"]))
     rundir.check_same(path, written, assembly.contents, allow_numeric_drift)
     with contextlib.ExitStack() as stack:

@@ -138,6 +138,16 @@ def test_drift_from_the_record_is_measured(finished, tmp_path):
     assert drift.compared == 7 and 1e-4 < drift.worst["loss"] < 1
 
 
+def test_an_imported_run_is_refused(finished, tmp_path):
+    for path in finished.glob("*.json"):
+        (tmp_path / path.name).write_text(path.read_text())
+    changed = json.loads((finished / "config.json").read_text()) | {"imported": "a.npz"}
+    (tmp_path / "config.json").write_text(json.dumps(changed))
+    with pytest.raises(RunDirError, match="imported from another system"):
+        with replay.open_timeline(tmp_path):
+            pass
+
+
 def test_changed_data_is_refused(finished):
     old = (finished / "data.json").read_text()
     changed = json.loads(old)
