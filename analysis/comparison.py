@@ -26,8 +26,8 @@ def report(name: str, course: dict, results: list[AnalysisResult], why: list[str
     lines += [f"No comparison: {reason}" for reason in why]
     if not results and not why:
         lines += ["No critical moment was found. " + NOTHING, ""]
-    for number, result in enumerate(results, 1):
-        lines += _moment(number, result)
+    for result in results:
+        lines += _moment(result)
     if results:
         lines += [
             "z: the logarithm of a change, in spreads of what changes between ordinary pairs of "
@@ -39,7 +39,7 @@ def report(name: str, course: dict, results: list[AnalysisResult], why: list[str
     return "\n".join(lines + _course(course)) + "\n"
 
 
-def _moment(number, result):
+def _moment(result):
     m = result.measurements
     found = findings(result)
     why = ", ".join(f"{key} {_value(value)}" for key, value in m["why"].items() if key != "run")
@@ -47,7 +47,7 @@ def _moment(number, result):
     if m["smallest_p"] > ALPHA:
         power += ": too few to find anything, train longer"
     said = f"{len(found)} changes beyond the null:" if found else NOTHING
-    lines = [f"## Moment {number}: {result.moment}, seed {m['seed']}", "", why, ""]
+    lines = [f"## Moment {m['number']}: {result.moment}, seed {m['seed']}", "", why, ""]
     lines += [f"Compared with {power}.", "", said, ""]
     if found:
         columns = ("layer", "quantity", *SIDES, "change", "ordinary", "z", "p")

@@ -116,7 +116,8 @@ def search(series_NxT, steps_T, from_N) -> tuple[list[list[Jump]], np.ndarray]:
     breaks = _breaks(recent_NxT, first)
     found, go_on = [], []
     for i, start in enumerate(from_N - forgotten):
-        jumps, end = _scan(*(part[i] for part in (*wide, *near, *breaks)), steps, start)
+        of_series = ([part[i] for part in parts] for parts in (wide, near, breaks))
+        jumps, end = _scan(*of_series, steps, start)
         found.append([jump._replace(index=jump.index + forgotten) for jump in jumps])
         go_on.append(end + forgotten)
     return found, np.array(go_on)
@@ -191,9 +192,10 @@ def _breaks(x_NxT, first):
     return change, score
 
 
-def _scan(
-    change, score, wandering, near_change, near_score, _, break_change, break_score, steps, boundary
-):
+def _scan(wide, near, breaks, steps, boundary):
+    """Jumps of one series from a boundary on, and where to go on."""
+    (change, score, wandering), (near_change, near_score, _) = wide, near
+    break_change, break_score = breaks
     raised = np.maximum(wandering / WHITE, 1) ** WANDERING
     excess = np.abs(score) / (THRESHOLD * raised)
     broken = np.abs(break_score) / BREAK

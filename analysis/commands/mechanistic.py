@@ -72,8 +72,9 @@ def explain(paths, out: Path, partial=False, number: int | None = None, snapshot
         text = comparison.report(run.name, course, results, why)
         (folder / "comparison_report.md").write_text(text)
         refused += why
-        for i, result in enumerate(results, number or 1):
-            about = {"run": run.name, "moment": i, "seed": result.measurements["seed"]}
+        for result in results:
+            m = result.measurements
+            about = {"run": run.name, "moment": m["number"], "seed": m["seed"]}
             found = mechanistic.findings(result)[: comparison.MOST_ROWS]
             shown += [about | row for row in found or [{"layer": comparison.NOTHING}]]
     rows = [{"run": name} | course_of.summary(course) for name, course in runs.items()]
@@ -112,28 +113,12 @@ def compare_moments(run, folder: Path, out: Path, number: int | None = None):
             raise RunError(f"--jump={number}: {folder} has {len(chosen)} moments")
         chosen = [chosen[number - 1]]
     at = functools.lru_cache(CACHED)(functools.partial(read_snapshots, folder))
-    jumped = [(jump["seed"], jump["step"]) for jump in course_of.found_jumps(run)]
-    looked_at = [moment["triple"][1]["step"] for moment in planned["moments"]]
-    jumped += [(seed, step) for seed in run.seeds for step in looked_at]
-    quiet = [
-        [
-            (seed, a, b)
-            for a, b in moment["null"]
-            for seed in run.seeds
-            if not any(seed == s and a < step <= b for s, step in jumped)
-        ]
-        for _, moment in chosen
-    ]
-    rectified, known, results, left_out = mechanistic.rectified_of(run), {}, [], []
-    # In order of the steps, so that few snapshots are in memory at a time.
-    pairs = sorted({pair for each in quiet for pair in each}, key=lambda pair: pair[1:])
-    for seed, a, b in tqdm(pairs, desc=f"{run.name}: ordinary pairs", disable=None):
-        pair = mechanistic.Pair(seed, at(a)[seed], at(b)[seed])
-        known[seed, a, b] = mechanistic.ordinary(pair, rectified)
-    for (i, moment), keys in zip(chosen, quiet, strict=True):
+    quiet = _quiet_pairs(run, planned["moments"])
+    known, results, left_out = _ordinary(run, at, [quiet[i - 1] for i, _ in chosen]), [], []
+    for i, moment in chosen:
         triple = [CriticalMoment(**m) for m in moment["triple"]]
         sides = [at(m.step)[triple[1].jump_info["seed"]] for m in triple]
-        null = [known[key] for key in keys]
+        null = [known[pair] for pair in quiet[i - 1]]
         try:
             result = mechanistic.compare(run, triple, sides, null, len(chosen))
         except RunError as error:
@@ -141,11 +126,38 @@ def compare_moments(run, folder: Path, out: Path, number: int | None = None):
             continue
         title = f"moment {i}: {result.moment}, seed {result.measurements['seed']}"
         drawn = _draw_moment(result, sides, f"{title}{synthetic(run)}", out / f"moment_{i}")
-        results.append(result._replace(visualizations=drawn))
+        numbered = {"number": i} | result.measurements
+        results.append(result._replace(measurements=numbered, visualizations=drawn))
+    looked_at = [moment["triple"][1]["step"] for moment in planned["moments"]]
     _draw_entropy(run, at, planned["steps"], looked_at, out)
     if results:
         figures.change_map(run.layer_names, results, _title(run), out / "change_map.png")
     return results, left_out
+
+
+def _quiet_pairs(run, moments):
+    """Of each moment the ordinary pairs (seed, step, step) without a jump or moment between."""
+    eventful = [(jump["seed"], jump["step"]) for jump in course_of.found_jumps(run)]
+    eventful += [(seed, m["triple"][1]["step"]) for seed in run.seeds for m in moments]
+    return [
+        [
+            (seed, a, b)
+            for a, b in moment["null"]
+            for seed in run.seeds
+            if not any(seed == other and a < step <= b for other, step in eventful)
+        ]
+        for moment in moments
+    ]
+
+
+def _ordinary(run, at, quiet):
+    """What changed over each pair, in an order that needs few snapshots in memory."""
+    rectified, known = mechanistic.rectified_of(run), {}
+    pairs = sorted({pair for each in quiet for pair in each}, key=lambda pair: pair[1:])
+    for seed, a, b in tqdm(pairs, desc=f"{run.name}: ordinary pairs", disable=None):
+        pair = mechanistic.Pair(seed, at(a)[seed], at(b)[seed])
+        known[seed, a, b] = mechanistic.ordinary(pair, rectified)
+    return known
 
 
 def _title(run):

@@ -162,7 +162,8 @@ def change_map(layers, results, title: str, out: Path) -> Path:
     image = axes.imshow(np.maximum(z_LxM, 0.1), norm="log", cmap="viridis", aspect="auto")
     for i, j in zip(*np.nonzero(star_LxM), strict=True):
         axes.text(j, i, "*", ha="center", va="center", color="r", fontsize=18)
-    names = [f"{k + 1}\nstep {r.measurements['steps'][1]}" for k, r in enumerate(results)]
+    about = [result.measurements for result in results]
+    names = [f"{m['number']}\nstep {m['steps'][1]}" for m in about]
     axes.set_xticks(range(len(results)), names, fontsize=8)
     axes.set_yticks(range(len(layers)), layers, fontsize=8)
     axes.set_xlabel("moment")
