@@ -63,7 +63,7 @@ def _masks(params, layer, unit, heads):
             axis = leaf.ndim - (2 if owner == f"{layer}_out" else 1)
             if unit < 0:
                 mask[:] = True
-            elif axis >= 0 and not name == f"{layer}_out_bias":
+            elif axis >= 0 and name != f"{layer}_out_bias":
                 mask.swapaxes(axis, 0)[_slice(leaf.shape[axis], unit, heads, owner != layer)] = True
         masks.append(mask)
     if not any(mask.any() for mask in masks):
