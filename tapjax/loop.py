@@ -8,14 +8,13 @@ import contextlib
 from typing import NamedTuple
 
 import numpy as np
-import scipy.linalg  # noqa: F401  loads the LAPACK that jaxlib calls, for threadpool_limits
-from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 from tapjax import checkpoint, pins, records, replay, rundir
 from tapjax.assembly import assemble
 from tapjax.manifest import describe
 from tapjax.preemption import stop_on_sigterm
+from tapjax.spectra import one_lapack_thread
 
 
 class Outcome(NamedTuple):
@@ -48,9 +47,7 @@ def run(cfg, workdir, resume="auto", allow_numeric_drift=False, progress=None) -
     with (
         rundir.open_run_dir(workdir, ready.contents, resume, allow_numeric_drift) as run_dir,
         stop_on_sigterm() as stop,
-        # XLA's threads call LAPACK. Threads of LAPACK's own would wait for each other in busy
-        # loops: ten times slower as soon as anything else runs on the machine.
-        threadpool_limits(1, user_api="blas"),
+        one_lapack_thread(),
     ):
         if run_dir.status.get("status") in ("DONE", "DIVERGED"):
             return Outcome(*(run_dir.status[name] for name in Outcome._fields))

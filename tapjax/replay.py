@@ -18,6 +18,7 @@ from analysis.layout import record_steps
 from tapjax import checkpoint, config, rundir
 from tapjax.assembly import Assembly, assemble
 from tapjax.rundir import CheckpointError, RunDirError
+from tapjax.spectra import one_lapack_thread
 from tapjax.types import Tree
 
 
@@ -121,6 +122,7 @@ def open_timeline(
     assembly = assemble(config.from_json(written["config.json"]))
     rundir.check_same(path, written, assembly.contents, allow_numeric_drift)
     with contextlib.ExitStack() as stack:
+        stack.enter_context(one_lapack_thread())
         folders = {"ckpt": True, "pins": not pinning}
         managers = [
             checkpoint.open_manager(path / name, read_only=read_only)

@@ -12,6 +12,17 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
+import scipy.linalg  # noqa: F401  loads the LAPACK that jaxlib calls, for threadpool_limits
+from threadpoolctl import threadpool_limits
+
+
+def one_lapack_thread():
+    """A context in which LAPACK has a single thread.
+
+    XLA's threads call LAPACK. Threads of LAPACK's own would wait for each other in busy loops:
+    ten times slower as soon as anything else runs on the machine.
+    """
+    return threadpool_limits(1, user_api="blas")
 
 
 def spectra(a_NxD, centred: bool):
