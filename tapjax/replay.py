@@ -66,7 +66,7 @@ class Drift:
             return "no replayed step to compare with the record"
         differing = {name: worst for name, worst in self.worst.items() if worst}
         if not differing:
-            return f"equal to the record bit for bit over {self.compared} steps"
+            return f"scalars equal to the record bit for bit over {self.compared} steps"
         shown = ", ".join(f"{name} by {worst:.2g}" for name, worst in differing.items())
         return f"relative drift from the record over {self.compared} steps: {shown}"
 

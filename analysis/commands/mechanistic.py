@@ -120,7 +120,7 @@ def compare_moments(run, folder: Path, out: Path, number: int | None = None):
         sides = [at(m.step)[triple[1].jump_info["seed"]] for m in triple]
         null = [known[pair] for pair in quiet[i - 1]]
         try:
-            result = mechanistic.compare(run, triple, sides, null, len(chosen))
+            result = mechanistic.compare(run, triple, sides, null, len(quiet))
         except RunError as error:
             left_out.append(str(error))
             continue
