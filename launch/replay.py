@@ -10,6 +10,7 @@ RUN/snapshots/STEP.npz. What it will cost is printed first; what it measures on 
 with what the run recorded. Exit codes: 0 done, 1 failed, 2 bad usage or not the same bits.
 """
 
+import os
 import shutil
 from pathlib import Path
 
@@ -35,7 +36,7 @@ DRY = flags.DEFINE_bool("dry_run", False, "Only say what it would cost.")
 DRIFT = flags.DEFINE_bool(
     "allow_numeric_drift", False, "Replay under another jaxlib or kind of device."
 )
-OF_MOMENTS = ("weights", "activations", "maps", "attention", "filters")
+OF_MOMENTS = ("weights", "activations", "attention")
 
 
 def body() -> int:
@@ -81,7 +82,7 @@ def _snapshots(path, steps):
 def _pin(path, steps):
     from analysis import open_run
     from analysis.moments import jumps_of_run
-    from tapjax import jumps, pins
+    from tapjax import config, jumps, pins
     from tapjax.replay import open_timeline
     from tapjax.types import tree_bytes
 
@@ -93,7 +94,7 @@ def _pin(path, steps):
             found = [
                 {name: row[name] for name in kept} for row in jumps_of_run(open_run(path, True))
             ]
-            window = timeline.assembly.cfg.checkpoint.pin_window
+            window = config.pin_window(timeline.assembly.cfg)
             wanted = jumps.pins(found, MOST.value, window, reached)
         if not wanted:
             print("no jumps, nothing to pin")
@@ -122,12 +123,15 @@ def _say_cost(timeline, steps, size):
 
 
 def _check_space(out, size):
-    existing = next(folder for folder in (out, *out.resolve().parents) if folder.is_dir())
+    whole = out.resolve()
+    existing = next(folder for folder in (whole, *whole.parents) if folder.exists())
+    if not (existing.is_dir() and os.access(existing, os.W_OK)):
+        raise ConfigError(f"--out={out}: {existing} is no folder that can be written")
     free = shutil.disk_usage(existing).free
     if size > free:
         raise ConfigError(
             f"{size / 1e9:.1f} GB do not fit on the disk of {out} ({free / 1e9:.1f} GB free): "
-            "ask for fewer steps or --record"
+            "ask for fewer steps, less of --record, or another --out"
         )
 
 

@@ -34,11 +34,14 @@ CHOICES = {
 }
 OPEN = ("loss", "rule.name", "model.name", "data.name", "probe.extra")
 AT_LEAST_ONE = ("steps", "scalar_bin", "data.batch_size", "probe.every", "probe.size", "probe.rows")
-AT_LEAST_ONE += ("checkpoint.every", "checkpoint.keep", "checkpoint.pin_window")
+AT_LEAST_ONE += ("checkpoint.every", "checkpoint.keep")
 NOT_NEGATIVE = ("eval_every", "chunk_steps", "data.train_size", "data.test_size")
 NOT_NEGATIVE += ("checkpoint.keep_period", "checkpoint.pin_jumps", "reset.step")
+NOT_NEGATIVE += ("checkpoint.pin_window",)
 NOT_NEGATIVE += ("optimizer.weight_decay", "optimizer.clip", "optimizer.warmup_steps")
 BELOW_ONE = ("optimizer.b1", "optimizer.b2", "optimizer.momentum")
+# Measurements from a jump to what counts as before and after it.
+PIN_MEASUREMENTS = 5
 # Steps a chunk that keep the host's share small and the wait for a signal short.
 CHUNK_STEPS = {"mlp": 500, "cnn": 100, "transformer": 100, "resnet": 10}
 
@@ -98,7 +101,7 @@ def defaults() -> ConfigDict:
                 "keep": 2,  # so many of the latest
                 "keep_period": 0,  # besides, one every so many steps: bounds the cost of a replay
                 "pin_jumps": 5,  # besides, those around the strongest jumps
-                "pin_window": 25,  # steps before and after a jump
+                "pin_window": 0,  # steps before and after a jump; 0: five measurements
             },
             # Draw a layer anew at a step, or one of its units: a channel, a head (0: never).
             "reset": {"step": 0, "layer": "", "unit": -1},
@@ -192,7 +195,7 @@ def _relations(flat):
         found.append(f"seeds={seeds} must be one or more different integers, 0 or above")
     if every < 1:
         return found
-    for name in ("steps", "chunk_steps", "reset.step"):
+    for name in ("steps", "chunk_steps", "reset.step", "checkpoint.pin_window"):
         if flat[name] % every:
             near = max(round(flat[name] / every), 1) * every
             found.append(
@@ -273,6 +276,11 @@ def chunk_steps(cfg: ConfigDict) -> int:
     every, target = cfg.probe.every, max(CHUNK_STEPS[family], cfg.probe.every)
     chunks = -(-cfg.steps // target)
     return -(-cfg.steps // (every * chunks)) * every
+
+
+def pin_window(cfg: ConfigDict) -> int:
+    """Steps from a jump to the states before and after it: what the config says, or its default."""
+    return cfg.checkpoint.pin_window or PIN_MEASUREMENTS * cfg.probe.every
 
 
 def lookup(name: str, table: Mapping, field: str):

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from analysis.jumps import LEAST_LENGTH, MEAN, MEMORY, search, strongest
+from analysis.jumps import LEAST_LENGTH, MEAN, MEMORY, search_finite, strongest
 
 
 class Search(NamedTuple):
@@ -49,19 +49,18 @@ def observe(state: Search, steps_T, layers_SxTxL) -> Search:
     d_SxT = layers_SxTxL[:, :, :-1].sum(2) / (layers_SxTxL.shape[2] - 1 or np.nan)
     each_SxTxM = np.concatenate([d_SxT[:, :, None], layers_SxTxL], 2)
     new_NxT = each_SxTxM.transpose(0, 2, 1).reshape(len(state.names), -1)
+    new_NxT[~state.alive_N] = np.nan
     alive_N = state.alive_N & np.isfinite(new_NxT).all(1)
     steps_T = np.append(state.steps_T, steps_T)
     series_NxT = np.concatenate([state.series_NxT, new_NxT], 1)
-    of_each, go_on = search(series_NxT[alive_N], steps_T, state.from_N[alive_N])
-    named = [name for name, alive in zip(state.names, alive_N, strict=True) if alive]
+    of_each, go_on_N = search_finite(series_NxT, steps_T, state.from_N)
     found = [
         {"seed": seed, "layer": layer, "step": jump.step, "size": jump.size, "score": jump.score}
-        for (seed, layer), jumps in zip(named, of_each, strict=True)
+        for (seed, layer), jumps in zip(state.names, of_each, strict=True)
         for jump in jumps
     ]
     found = sorted(state.found + found, key=lambda jump: jump["step"])
-    from_N = np.full(len(alive_N), len(steps_T))
-    from_N[alive_N] = go_on
+    from_N = np.where(alive_N, go_on_N, len(steps_T))
     past = max(from_N.min() - MEMORY, 0) if len(steps_T) > LEAST_LENGTH + MEMORY else 0
     return Search(state.names, alive_N, steps_T[past:], series_NxT[:, past:], from_N - past, found)
 

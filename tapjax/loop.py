@@ -55,9 +55,9 @@ def run(cfg, workdir, resume="auto", allow_numeric_drift=False, progress=None) -
         try:
             with _open_managers(cfg, run_dir) as managers:
                 states, first = _restore_or_init(run_dir, managers[0], ready)
-                pinned = pins.resume(run_dir, replay.Timeline(ready, managers))
+                pinned = pins.resume(run_dir, replay.Timeline(ready, managers), first)
                 return _train(run_dir, pinned, states, first, stop.is_set, progress)
-        except (rundir.CheckpointError, OSError) as error:
+        except (rundir.RunDirError, rundir.CheckpointError, OSError) as error:
             with contextlib.suppress(OSError):  # a full disk may refuse even this
                 run_dir.set_status("FAILED", run_dir.status.get("step", 0), str(error))
             raise
@@ -91,7 +91,9 @@ def _restore_or_init(run_dir, manager, ready):
 def _train(run_dir, pinned, states, first, stop_requested, progress):
     ready, (manager, _) = pinned.timeline
     cfg, programs, data = ready.cfg, ready.programs, ready.data
-    diverged = run_dir.status.get("diverged", {})
+    diverged = {}
+    for arrays in run_dir.read_records(*records.DIVERGENCE):  # STATUS.json may lag behind
+        diverged = records.diverged_seeds(cfg.seeds, arrays) | diverged
     hidden = True if progress is None else None  # None: hidden unless stderr is a terminal
     bar = tqdm(total=cfg.steps, initial=first, desc=progress, unit="step", disable=hidden)
     with bar:
@@ -109,8 +111,8 @@ def _train(run_dir, pinned, states, first, stop_requested, progress):
             if len(diverged) == len(cfg.seeds):
                 # The last good checkpoint stays the latest: a diverged state is not saved.
                 return _finish(run_dir, "DIVERGED", last, diverged, "the loss is not finite")
-            pinned = pins.follow(pinned, arrays, last)
             preempted = stop_requested() and last < cfg.steps
+            pinned = pins.follow(pinned, arrays, last, hurry=preempted)
             if last == cfg.steps or preempted or _checkpoint_due(cfg.checkpoint, first, last):
                 checkpoint.save(manager, last, states)
             if preempted:

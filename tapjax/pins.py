@@ -4,12 +4,9 @@ import json
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-
 from analysis.jumps import DELAY, WINDOW
-from analysis.layout import record_steps
 from tapjax import checkpoint, config, jumps
-from tapjax.replay import Timeline, open_timeline, states_at
+from tapjax.replay import Timeline, open_timeline, sources, states_at
 from tapjax.rundir import RunDir, locked
 
 TRAINING, REPLAY = "training", "replay"  # who pinned a step
@@ -20,7 +17,7 @@ def search_delay(cfg) -> int:
     if not cfg.checkpoint.pin_jumps:
         return 0
     measurements = DELAY + 2 * WINDOW
-    return measurements * cfg.probe.every + cfg.checkpoint.pin_window + config.chunk_steps(cfg)
+    return measurements * cfg.probe.every + config.pin_window(cfg) + config.chunk_steps(cfg)
 
 
 class Pins(NamedTuple):
@@ -31,22 +28,28 @@ class Pins(NamedTuple):
     search: jumps.Search
 
 
-def resume(run_dir: RunDir, timeline: Timeline) -> Pins:
+def resume(run_dir: RunDir, timeline: Timeline, first: int) -> Pins:
     """Take up the search where the records end.
 
     Args:
       run_dir: the run's directory.
       timeline: of the run; its last manager takes the pins.
+      first: the step that training goes on from; what is pinned beyond it is made anew.
 
     Returns:
       Pins.
+
+    Raises:
+      RunDirError: a damaged record.
     """
     cfg, names = timeline.assembly.cfg, timeline.assembly.recipe.model.layer_names
     search = jumps.start(cfg.seeds, names)
     if cfg.checkpoint.pin_jumps:
-        for path in record_steps(run_dir.path / "records").values():
-            with np.load(path, allow_pickle=False) as arrays:
-                search = _observe(cfg, search, arrays)
+        for arrays in run_dir.read_records(f"probe/{cfg.probe.dimension}", "probe_step"):
+            search = _observe(cfg, search, arrays)
+    keep(run_dir, timeline, {step: why for step, why in read(run_dir).items() if step <= first})
+    if first:
+        run_dir.write_json("jumps.json", {"jumps": search.found})
     return Pins(run_dir, timeline, search)
 
 
@@ -54,13 +57,14 @@ def _observe(cfg, search, arrays):
     return jumps.observe(search, arrays["probe_step"], arrays[f"probe/{cfg.probe.dimension}"])
 
 
-def follow(pins: Pins, arrays, last: int) -> Pins:
+def follow(pins: Pins, arrays, last: int, hurry: bool = False) -> Pins:
     """Look for jumps in a chunk, and keep the states around those that deserve it.
 
     Args:
       pins: so far.
       arrays: what the chunk recorded.
       last: the step that training has reached.
+      hurry: keep no states now; whoever goes on from here will.
 
     Returns:
       New Pins.
@@ -77,14 +81,26 @@ def follow(pins: Pins, arrays, last: int) -> Pins:
         pins.run_dir.write_json("jumps.json", {"jumps": search.found})
         for jump in new:
             pins.run_dir.log("jump of {layer}, seed {seed}, at step {step}".format(**jump))
-    most, window = cfg.checkpoint.pin_jumps, cfg.checkpoint.pin_window
-    wanted = jumps.pins(search.found, most, window, last)
-    asked = {
-        step: [reason for reason in why if reason["by"] == REPLAY]
-        for step, why in read(pins.run_dir).items()
-    }
-    keep(pins.run_dir, pins.timeline, _together(_by(TRAINING, wanted), asked))
-    return pins._replace(search=search)
+    pins = pins._replace(search=search)
+    if not hurry:
+        wanted = jumps.pins(search.found, cfg.checkpoint.pin_jumps, config.pin_window(cfg), last)
+        asked = {
+            step: [reason for reason in why if reason["by"] == REPLAY]
+            for step, why in read(pins.run_dir).items()
+        }
+        within = _within_reach(pins, _by(TRAINING, wanted))
+        keep(pins.run_dir, pins.timeline, _together(within, asked))
+    return pins
+
+
+def _within_reach(pins, wanted):
+    """Without the states that training would have to go far back for: a weak old jump that counts
+    again because two stronger ones turned out to be one."""
+    made = set(pins.timeline.managers[-1].all_steps())
+    cfg = pins.timeline.assembly.cfg
+    most = search_delay(cfg) + cfg.checkpoint.every
+    far = {s for start, s in sources(pins.timeline, wanted) if s not in made and s - start > most}
+    return {step: why for step, why in wanted.items() if step not in far}
 
 
 def _by(who, wanted):

@@ -48,7 +48,27 @@ def make_programs(cfg, recipe: Recipe, over_seeds: str, arrays: Arrays) -> Progr
         # One jit around the whole initialisation: operation by operation it compiles for seconds.
         init=jax.jit(lambda: jax.vmap(lambda seed: recipe.init(jax.random.key(seed)))(seeds)),
         chunk=functools.cache(lambda blocks: make_chunk(block, blocks, over)),
-        step=over(recipe.step),
+        step=_single_step(recipe.step, over_seeds),
         probe=over(recipe.probe),
         evaluate=lambda states, data: evaluate(states, data, *test),
     )
+
+
+def _single_step(step, over_seeds):
+    """One training step with the bits that it has inside a chunk.
+
+    Under `lax.map` XLA compiles a convolution inside a loop in another way than outside. A loop
+    whose length is not known to it stays one.
+    """
+
+    def looped(state, data, length):
+        like = jax.eval_shape(step, state, data)[1]
+        none_yet = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), like)
+        return jax.lax.fori_loop(
+            0, length, lambda _, carry: step(carry[0], data), (state, none_yet)
+        )
+
+    if over_seeds != "map":
+        return OVER_SEEDS[over_seeds](step)
+    compiled = OVER_SEEDS[over_seeds](looped)
+    return lambda states, data: compiled(states, data, 1)

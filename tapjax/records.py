@@ -57,12 +57,15 @@ def evaluation_arrays(step: int, scores) -> dict[str, np.ndarray]:
     return arrays | {"eval_step": np.array([step])}
 
 
+DIVERGENCE = ("step", "scalar/loss", "scalar/grad_norm")  # what tells it
+
+
 def diverged_seeds(seeds, arrays) -> dict[str, int]:
     """Seeds with a loss or gradient that is not finite.
 
     Args:
       seeds: the run's seeds.
-      arrays: from `chunk_arrays`.
+      arrays: with `DIVERGENCE`.
 
     Returns:
       Seed -> the first such step.

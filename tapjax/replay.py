@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from analysis.layout import record_steps
 from tapjax import checkpoint, config, rundir
 from tapjax.assembly import Assembly, assemble
-from tapjax.rundir import CheckpointError, RunDirError
+from tapjax.rundir import CheckpointError, RunDirError, read_arrays
 from tapjax.spectra import one_lapack_thread
 from tapjax.types import Tree
 
@@ -37,7 +38,7 @@ class Drift:
 
     def __init__(self, records: Path, scalar_bin: int, allowed: bool = False):
         self._files = record_steps(records)
-        self._bin, self._allowed = scalar_bin, allowed
+        self._bin, self.allowed = scalar_bin, allowed
         self._open: tuple[int, dict] = (-1, {})
         self.worst: dict[str, float] = {}
         self.compared = 0
@@ -54,7 +55,7 @@ class Drift:
         """
         length = self._bin * next(iter(scalars.values())).shape[1]
         for start in [s for s in self._files if s < first + length]:
-            recorded = self._read(start)
+            recorded = self._read(start, [f"scalar/{name}" for name in scalars])
             low = max(first, int(recorded["step"][0]))
             high = min(first + length, int(recorded["step"][-1]) + self._bin)
             if low < high:
@@ -80,7 +81,7 @@ class Drift:
             same = (a == b) | (np.isnan(a) & np.isnan(b))
             apart = np.abs(a - b) / np.maximum(np.abs(b), np.finfo(np.float32).tiny)
             worst = float(np.where(same, 0.0, np.nan_to_num(apart, nan=np.inf)).max())
-            if worst and not self._allowed:
+            if worst and not self.allowed:
                 raise RunDirError(
                     f"the replay of steps {low} to {high} strays from the record by {worst:.2g} of "
                     f"{name}: another processor, library or version of tapjax? Pass "
@@ -89,11 +90,9 @@ class Drift:
             self.worst[name] = max(self.worst.get(name, 0.0), worst)
         self.compared += high - low
 
-    def _read(self, start):
+    def _read(self, start, names):
         if self._open[0] != start:
-            with np.load(self._files[start], allow_pickle=False) as file:
-                names = [n for n in file.files if n == "step" or n.startswith("scalar/")]
-                self._open = (start, {name: file[name] for name in names})
+            self._open = (start, read_arrays(self._files[start], ["step", *names]))
         return self._open[1]
 
 
@@ -168,14 +167,47 @@ def states_at(timeline: Timeline, steps: Sequence[int], drift: Drift | None = No
 
     Raises:
       CheckpointError: every checkpoint that could serve is damaged.
+      RunDirError: a step lies inside a block, and single steps do not train as blocks do.
     """
-    states, current = None, None
+    assembly, states, current, checked = (
+        timeline.assembly,
+        None,
+        None,
+        bool(drift and drift.allowed),
+    )
     for start, step in sources(timeline, steps):
         if start != current:
             states, start = _restore_at_most(timeline, start)
-        states = advance(timeline.assembly, states, start, step, drift)
+        if step % assembly.cfg.probe.every and not checked:
+            check_single_steps(assembly, states)
+            checked = True
+        states = advance(assembly, states, start, step, drift)
         current = step
         yield step, states
+
+
+def check_single_steps(assembly: Assembly, states: Tree) -> None:
+    """Make sure that single steps arrive at the same bits as the compiled chunk.
+
+    Args:
+      assembly: of the run.
+      states: any.
+
+    Raises:
+      RunDirError: they do not, with the names of what differs.
+    """
+    programs, every = assembly.programs, assembly.cfg.probe.every
+    blocks = 1 if every > 1 else 2  # of a single step there is no loop to compare with
+    together, _ = programs.chunk(blocks)(jax.tree.map(jnp.copy, states), assembly.data)
+    for _ in range(blocks * every):
+        states, _ = programs.step(states, assembly.data)
+    wanted, found = checkpoint.digests(together), checkpoint.digests(states)
+    apart = [name for name in wanted if wanted[name] != found[name]]
+    if apart:
+        raise RunDirError(
+            f"single steps of this model end in other bits than its blocks do ({apart[0]}): ask "
+            f"for multiples of probe.every={every}, or pass --allow_numeric_drift"
+        )
 
 
 def _restore_at_most(timeline, step):

@@ -6,7 +6,9 @@ import json
 import os
 import socket
 import time
-from collections.abc import Mapping
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +26,19 @@ class RunDirError(Exception):
 
 class CheckpointError(Exception):
     """No checkpoint can be used, or one could not be written."""
+
+
+def read_arrays(path: Path, names: Sequence[str] | None = None) -> dict[str, np.ndarray]:
+    """Arrays of an .npz file: those named, or all.
+
+    Raises:
+      RunDirError: it is damaged, or has no such array.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return {name: file[name] for name in names or file.files}
+    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+        raise RunDirError(f"{path} is damaged ({error}): remove it") from error
 
 
 class RunDir:
@@ -50,6 +65,21 @@ class RunDir:
     def write_record(self, first_step: int, arrays: Mapping[str, np.ndarray]) -> None:
         """Write one chunk's arrays atomically."""
         write_npz(self.path / "records" / record_name(first_step), dict(arrays))
+
+    def read_records(self, *names: str) -> Iterator[dict[str, np.ndarray]]:
+        """Arrays of each record file, in order.
+
+        Args:
+          *names: of arrays.
+
+        Yields:
+          Name -> array.
+
+        Raises:
+          RunDirError: a file is damaged.
+        """
+        for path in record_steps(self.path / "records").values():
+            yield read_arrays(path, names)
 
     def discard_from(self, step: int) -> None:
         """Move records at or after a step aside: the run goes on from there and rewrites them."""

@@ -8,12 +8,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from analysis.layout import RECORDS, record_name, write_npz
+from analysis.layout import RECORDS, SNAPSHOT, filters, record_name, write_npz
 from tapjax.blocks import OVER_SEEDS
-from tapjax.config import ConfigError, did_you_mean
+from tapjax.config import ConfigError, config_hash, did_you_mean
 from tapjax.forward import examples_at_once, in_parts
 from tapjax.probes import pooled
 from tapjax.replay import Drift, Timeline, enter, states_at
+from tapjax.rundir import read_arrays
 from tapjax.types import DeviceData, Recipe, TrainState, tree_bytes
 
 
@@ -61,21 +62,19 @@ def make_snapshot(recipe: Recipe, classes: int, records: Sequence[str], examples
         if "attention" in records:
             taken |= _attention(recipe.model, state, few)
         if "filters" in records:
-            kernels = _named("filters", state.params)
-            taken |= {
-                name.removesuffix("/kernel"): kernel
-                for name, kernel in kernels.items()
-                if kernel.ndim == 4
-            }
+            taken |= {f"filters/{name}": w for name, w in filters(_paths(state.params)).items()}
         return taken
 
     return snapshot
 
 
-def _named(group, tree):
+def _paths(tree):
     leaves = jax.tree_util.tree_leaves_with_path(tree)
-    paths = [(jax.tree_util.keystr(p, simple=True, separator="/"), leaf) for p, leaf in leaves]
-    return {f"{group}/{path}": leaf for path, leaf in paths}
+    return {jax.tree_util.keystr(p, simple=True, separator="/"): leaf for p, leaf in leaves}
+
+
+def _named(group, tree):
+    return {f"{group}/{path}": leaf for path, leaf in _paths(tree).items()}
 
 
 def _activations(model, state, probe, classes):
@@ -146,7 +145,7 @@ def make_writer(timeline: Timeline, records: Sequence[str], examples: int) -> Wr
 
 
 def write_snapshots(writer: Writer, steps: Sequence[int], out: Path, drift: Drift | None = None):
-    """Replay to each step and write what the network holds there.
+    """Replay to each step and write what the network holds there, beside what is there already.
 
     Args:
       writer: from `make_writer`.
@@ -159,9 +158,22 @@ def write_snapshots(writer: Writer, steps: Sequence[int], out: Path, drift: Drif
     """
     ready = writer.timeline.assembly
     out.mkdir(parents=True, exist_ok=True)
-    about = {"seeds": np.array(ready.cfg.seeds), "probe_y": np.asarray(ready.data.probe.y)}
+    about = {
+        "seeds": np.array(ready.cfg.seeds),
+        "probe_y": np.asarray(ready.data.probe.y),
+        "config": np.array(config_hash(ready.cfg)),
+    }
     for step, states in states_at(writer.timeline, steps, drift):
         taken = jax.device_get(writer.take(enter(ready, states, step), ready.data))
-        path = out / record_name(step)
-        write_npz(path, about | {"step": np.array(step)} | taken)
+        path, about["step"] = out / record_name(step), np.array(step)
+        write_npz(path, _of_the_same(path, about) | about | taken)
         yield path
+
+
+def _of_the_same(path, about):
+    """What an earlier snapshot of this run and step holds."""
+    if not path.exists():
+        return {}
+    there = read_arrays(path)
+    same = all(np.array_equal(there.get(name), about[name]) for name in SNAPSHOT)
+    return there if same else {}

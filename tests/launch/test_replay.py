@@ -7,6 +7,7 @@ import sys
 import numpy as np
 import pytest
 
+from analysis.layout import SNAPSHOT
 from launch.flags import parse_steps
 from tapjax import loop
 from tapjax.config import ConfigError
@@ -59,6 +60,15 @@ def test_snapshots_of_a_transformer(small):
         assert any(name.startswith("optimizer/") and name.endswith(kernel) for name in a.files)
         of_class = a["activations/head"][0][a["probe_y"] == 3].mean(0)
         np.testing.assert_allclose(a["class_mean/head"][0, 3], of_class, rtol=1e-4)
+
+
+def test_a_later_record_is_put_beside_the_earlier_one(small, tmp_path):
+    for record in ("weights", "attention"):
+        args = (f"--run={small}", "--steps=10", f"--record={record}", f"--out={tmp_path}")
+        assert python("launch.replay", *args).returncode == 0
+    with np.load(tmp_path / "000000010.npz") as arrays:
+        groups = {name.split("/")[0] for name in arrays.files}
+    assert groups == {"weights", "attention", *SNAPSHOT}
 
 
 def test_a_dry_run_writes_nothing(small, tmp_path):

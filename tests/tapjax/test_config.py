@@ -36,6 +36,7 @@ def test_defaults_are_valid():
     [
         ("steps", True, "must be an integer"),
         ("steps", 0, "at least 1"),
+        ("checkpoint.pin_window", 7, "multiple of probe.every=5, for example 5"),
         ("steps", 2001, "multiple of probe.every=5, for example 2000"),
         ("seeds", (), "different integers"),
         ("seeds", (1, 1), "different integers"),

@@ -119,6 +119,26 @@ def test_one_diverging_seed_leaves_the_others_untouched(tiny, finished, tmp_path
     np.testing.assert_array_equal(bad.dimension()[0], good.dimension()[0])
 
 
+def test_a_divergence_is_known_again_from_the_records(tiny, tmp_path):
+    """STATUS.json is written after the checkpoint: a kill in between must not hide it."""
+    path = tmp_path / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        poison(patch, seeds=[1])
+        unfinished_run(tiny, path)
+    status = json.loads((path / "STATUS.json").read_text())
+    (path / "STATUS.json").write_text(json.dumps(status | {"diverged": {}}))
+    assert loop.run(tiny, path).status == "DONE"
+    assert open_run(path).diverged == {"1": 0}
+
+
+def test_a_damaged_record_is_named(tiny, tmp_path):
+    path = tmp_path / "run"
+    unfinished_run(tiny, path)
+    (path / "records" / "000000010.npz").write_bytes(b"PK nonsense")
+    with pytest.raises(RunDirError, match="000000010.npz is damaged"):
+        loop.run(tiny, path)
+
+
 def test_when_every_seed_diverges_the_run_stops(tiny, tmp_path, monkeypatch):
     poison(monkeypatch, seeds=[0, 1])
     outcome = loop.run(tiny, tmp_path / "run")

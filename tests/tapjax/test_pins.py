@@ -1,12 +1,14 @@
 """Jumps found while training, and the checkpoints that stay because of them."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 
 from analysis import open_run
 from analysis.moments import jumps_of_run
 from tapjax import checkpoint, jumps, loop, pins, replay
+from tapjax.rundir import RunDir
 from tests.conftest import RESET, WINDOW
 
 
@@ -75,6 +77,39 @@ def test_observing_in_chunks_finds_what_was_planted():
     }
     assert search.series_NxT.shape[1] < 400  # the far past is forgotten
     assert not search.alive_N[search.names.index((7, "head"))]
+
+
+def test_a_series_that_breaks_off_is_searched_up_to_there():
+    rng = np.random.default_rng(0)
+    layers = 5 + 0.05 * rng.standard_normal((1, 400, 2))
+    layers[0, 200:, 0] += 1
+    layers[0, 290, 0] = np.nan
+    for length in (10, 300):
+        search = jumps.start((0,), ("a", "head"))
+        for first in range(0, 400, length):
+            part = slice(first, first + length)
+            search = jumps.observe(search, np.arange(400)[part], layers[:, part])
+        assert {(j["layer"], j["step"]) for j in search.found} == {("a", 200), ("mean", 200)}
+
+
+def test_training_does_not_go_far_back_for_a_pin(tiny):
+    tiny.steps = 100_000
+    latest, pinned = (SimpleNamespace(all_steps=lambda s=steps: s) for steps in ([90_000], [500]))
+    assembly = SimpleNamespace(cfg=tiny)
+    carried = pins.Pins(None, replay.Timeline(assembly, (latest, pinned)), None)
+    near = 500 + pins.search_delay(tiny)
+    wanted = {step: [] for step in (500, near, 80_000, 90_005)}
+    assert list(pins._within_reach(carried, wanted)) == [500, near, 90_005]
+
+
+def test_pins_beyond_the_point_of_resumption_are_made_anew(tiny, tmp_path):
+    loop.run(tiny, tmp_path / "run")
+    pins.ask_for(tmp_path / "run", {step: [{"side": "asked for"}] for step in (5, 35)})
+    run_dir = RunDir((tmp_path / "run").resolve())
+    with replay.open_timeline(tmp_path / "run", pinning=True) as timeline:
+        pins.resume(run_dir, timeline, 20)
+    assert checkpoints(tmp_path / "run" / "pins") == [5] == list(pins.read(run_dir))
+    assert json.loads((tmp_path / "run" / "jumps.json").read_text()) == {"jumps": []}
 
 
 def test_which_steps_deserve_it():
