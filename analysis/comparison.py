@@ -1,6 +1,7 @@
 """The before/after report of a run as text."""
 
 from analysis import jumps
+from analysis.convergence import UNSETTLED
 from analysis.mechanistic import ALPHA, AnalysisResult, findings
 from analysis.moments import SIDES
 
@@ -33,7 +34,8 @@ def report(name: str, course: dict, results: list[AnalysisResult], why: list[str
             "z: the logarithm of a change, in spreads of what changes between ordinary pairs of "
             "states, equally far apart, in the same part of training. p: the share of such pairs "
             "whose largest z over all layers and quantities is as large, times the number of "
-            "moments.",
+            "moments. It holds for steps chosen beforehand; jumps are chosen because something "
+            "happened, in D at least.",
             "",
         ]
     return "\n".join(lines + _course(course)) + "\n"
@@ -49,6 +51,8 @@ def _moment(result):
     said = f"{len(found)} changes beyond the null:" if found else NOTHING
     lines = [f"## Moment {m['number']}: {result.moment}, seed {m['seed']}", "", why, ""]
     lines += [f"Compared with {power}.", "", said, ""]
+    if m["not_measured"]:
+        lines += [f"Not a number, hence not judged: {', '.join(m['not_measured'])}.", ""]
     if found:
         columns = ("layer", "quantity", *SIDES, "change", "ordinary", "z", "p")
         lines += _table(columns, found[:MOST_ROWS])
@@ -81,7 +85,7 @@ def _course(course):
             f" Depth and settling step correlate by {order['rho']:.2f} ({order['low']:.2f} to "
             f"{order['high']:.2f} over seeds), p {order['p']:.3f}."
         )
-    lines += ["", "![convergence](convergence.png)", ""]
+    lines += ["", "![convergence](convergence.png)" if order["pattern"] != UNSETTLED else "", ""]
     judged = [row for row in course["coordination"] if row["p"] is not None]
     for row in judged:
         periods = "; ".join(f"{a} to {b}" for a, b in row["periods"]) or "none"
@@ -99,7 +103,8 @@ def _course(course):
     if kinds["kinds"]:
         lines += [
             f"Kinds by size, speed and phase: {kinds['kinds']}, silhouette "
-            f"{kinds['silhouette']:.2f}, found again in halves with {kinds['stability']:.2f}."
+            f"{kinds['silhouette']:.2f}, found again in halves with {kinds['stability']:.2f} "
+            f"(p {kinds['p']:.2f})."
         ]
     for name, test in course["early_against_late"].items():
         lines += [

@@ -51,15 +51,22 @@ def coordinated(layers_TxL, rng, shifts: int = 199) -> Verdict:
       Verdict on the share of layers that move at a measurement, in [0, 1].
 
     Raises:
-      ValueError: fewer than 3 layers or 100 measurements.
+      ValueError: fewer than 3 layers or 100 measurements, or some that are not finite.
     """
-    layers_TxL = np.asarray(layers_TxL, float)
+    layers_TxL = _finite(layers_TxL)
     if layers_TxL.shape[1] < 3 or len(layers_TxL) < LEAST_LENGTH:
         raise ValueError(f"coordination needs 3 layers and {LEAST_LENGTH} measurements")
     moving_TxL = _moving(layers_TxL)
     null = [_shift_each(moving_TxL, rng).mean(1).max() for _ in range(shifts)]
     share_T = np.append(0.0, moving_TxL.mean(1))
     return _verdict(share_T, share_T, np.array(null))
+
+
+def _finite(series):
+    series = np.asarray(series, float)
+    if not np.isfinite(series).all():
+        raise ValueError("a series has values that are not finite")
+    return series
 
 
 def _moving(layers_TxL):
@@ -90,9 +97,9 @@ def loss_linked(d_T, loss_T, rng, shifts: int = 199) -> Verdict:
       Verdict on the correlation of the increments of D and ln loss in windows of 20 measurements.
 
     Raises:
-      ValueError: fewer than 100 measurements, or a series that never changes.
+      ValueError: fewer than 100 measurements, some that are not finite, or none that change.
     """
-    d_T, loss_T = np.asarray(d_T, float), np.asarray(loss_T, float)
+    d_T, loss_T = _finite(d_T), _finite(loss_T)
     if len(d_T) < LEAST_LENGTH:
         raise ValueError(f"a link with the loss needs {LEAST_LENGTH} measurements")
     change_d, change_loss = np.diff(d_T), np.diff(np.log(np.maximum(loss_T, 1e-12)))
@@ -107,13 +114,20 @@ def loss_linked(d_T, loss_T, rng, shifts: int = 199) -> Verdict:
 
 
 def _window_correlation(a_T, b_T):
-    """Pearson correlation in the window around each measurement; 0 where one does not change."""
+    """Pearson correlation in the window around each measurement, less linear trends, which any two
+    smooth series share; 0 where one does not change."""
     windows = [np.lib.stride_tricks.sliding_window_view(x, SPAN) for x in (a_T, b_T)]
-    a, b = (w - w.mean(1, keepdims=True) for w in windows)
+    a, b = (_less_trend(w) for w in windows)
     norm = np.sqrt((a**2).sum(1) * (b**2).sum(1))
     r = np.where(norm > 0, (a * b).sum(1) / np.where(norm > 0, norm, 1), 0.0)
     before = SPAN // 2
     return np.pad(r, (before, len(a_T) - len(r) - before))
+
+
+def _less_trend(windows_NxW):
+    time_W = np.arange(SPAN) - (SPAN - 1) / 2
+    left = windows_NxW - windows_NxW.mean(1, keepdims=True)
+    return left - (left @ time_W / (time_W @ time_W))[:, None] * time_W
 
 
 def _verdict(value_T, strength_T, null):

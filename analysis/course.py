@@ -2,11 +2,12 @@
 
 import numpy as np
 
-from analysis import convergence, coordination, jumps
+from analysis import convergence, jumps
 from analysis.io import Run
-from analysis.moments import jumps_of_run, loss_at_measurements
+from analysis.moments import WINDOW, jumps_of_run, together
 
 SEED = 0
+SAID = {"coordinated": "layers together", "loss_linked": "D with the loss"}
 
 
 def describe(run: Run) -> dict:
@@ -16,14 +17,15 @@ def describe(run: Run) -> dict:
       run: an open run.
 
     Returns:
-      JSON data: what it is, `settled` (layer -> step a seed), `convergence`, `coordination`,
+      JSON data: what it is, `settled` (layer -> step a finite seed), `convergence`, `coordination`,
       `jumps`, their `kinds` and `early_against_late`.
     """
     rng = np.random.default_rng(SEED)
     layers_SxTxL, at = run.array("probe", run.model["dimension"]), run.steps("probe")
+    finite_S = np.isfinite(layers_SxTxL).all((1, 2))
     settled_SxL = np.array(
-        [[at[convergence.settling_index(series)] for series in each.T] for each in layers_SxTxL]
-    )
+        [[at[convergence.settling_index(x)] for x in each.T] for each in layers_SxTxL[finite_S]]
+    ).reshape(-1, len(run.layer_names))
     rows = convergence.characterise(
         found_jumps(run), layers_SxTxL, run.dimension(), run.seeds, run.layer_names, at
     )
@@ -38,10 +40,10 @@ def describe(run: Run) -> dict:
         "measurements": len(at),
         "settled": dict(zip(run.layer_names, settled_SxL.T.tolist(), strict=True)),
         "convergence": convergence.settling_order(settled_SxL, rng),
-        "coordination": _together(run, layers_SxTxL, rng),
+        "coordination": _together(run),
         "jumps": rows,
         "kinds": kinds,
-        "early_against_late": convergence.early_against_late(rows),
+        "early_against_late": convergence.early_against_late(_events(run, rows)),
     }
 
 
@@ -50,26 +52,28 @@ def found_jumps(run: Run) -> list[dict]:
     return jumps_of_run(run) if len(run.steps("probe")) >= jumps.LEAST_LENGTH else []
 
 
-def _together(run, layers_SxTxL, rng):
-    at, loss_SxT, d_SxT = run.steps("probe"), loss_at_measurements(run), run.dimension()
-    rows = []
-    for i, seed in enumerate(run.seeds):
-        for kind, judge, series in (
-            ("layers together", coordination.coordinated, (layers_SxTxL[i],)),
-            ("D with the loss", coordination.loss_linked, (d_SxT[i], loss_SxT[i])),
-        ):
-            try:
-                verdict = judge(*series, rng)
-            except ValueError as error:
-                rows.append({"seed": seed, "kind": kind, "p": None, "why": str(error)})
-                continue
-            periods = [[int(at[start]), int(at[stop - 1])] for start, stop, _ in verdict.periods]
-            strongest = float(np.abs(verdict.value_T).max())
-            rows.append(
-                {"seed": seed, "kind": kind, "p": verdict.p, "strongest": strongest}
-                | {"level": verdict.level, "periods": periods}
-            )
+def _together(run):
+    at, rows = run.steps("probe"), []
+    for seed, kind, verdict in together(run):
+        about = {"seed": seed, "kind": SAID[kind]}
+        if isinstance(verdict, str):
+            rows.append(about | {"p": None, "why": verdict})
+            continue
+        periods = [[int(at[start]), int(at[stop - 1])] for start, stop, _ in verdict.periods]
+        strongest = float(np.abs(verdict.value_T).max())
+        judged = {"p": verdict.p, "strongest": strongest, "level": verdict.level}
+        rows.append(about | judged | {"periods": periods})
     return rows
+
+
+def _events(run, rows):
+    """Of jumps of several layers of one seed at about the same time, the strongest."""
+    near = WINDOW * int(np.median(np.diff(run.steps("probe"))))
+    groups = []
+    for seed in run.seeds:
+        of_seed = [row for row in rows if row["seed"] == seed]
+        groups += jumps.strongest(of_seed, len(of_seed), near)
+    return [group[0] for group in groups]
 
 
 def summary(course: dict) -> dict:

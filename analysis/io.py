@@ -192,13 +192,17 @@ def read_json(path: Path):
         raise RunError(f"{path} cannot be read: {error}") from error
 
 
-def read_record(path: Path) -> dict[str, np.ndarray]:
-    """All arrays of one record file.
+def read_record(path: Path, wanted=lambda name: True) -> dict[str, np.ndarray]:
+    """Arrays of one record or snapshot file.
+
+    Args:
+      path: of the file.
+      wanted: name -> whether to read it; all by default.
 
     Raises:
       RunError: missing or damaged.
     """
-    return _read_npz(path, _names_in(path))
+    return _read_npz(path, [name for name in _names_in(path) if wanted(name)])
 
 
 def _read_npz(path, names):

@@ -34,6 +34,7 @@ LEAST_LENGTH = 3 * WINDOW + LEAST_HISTORY
 DELAY = 2 * WINDOW
 MEMORY = 4 * WINDOW + HISTORY  # measurements before a boundary that have a part in its score
 PRECISION = 2e-6  # relative error of a measurement: no smaller change is one
+EPSILON = 1.2e-7  # relative rounding of float32
 MAD_TO_SD = 1.4826
 # The worst rate of false positives over the nulls of validity.py, 40 seeds of each
 # (docs/results/tap/detector).
@@ -123,6 +124,29 @@ def search(series_NxT, steps_T, from_N) -> tuple[list[list[Jump]], np.ndarray]:
     return found, np.array(go_on)
 
 
+def search_finite(series_NxT, steps_T, from_N) -> tuple[list[list[Jump]], np.ndarray]:
+    """`search` of each series up to its first value that is not finite.
+
+    Args:
+      series_NxT: measurements so far.
+      steps_T: training step of each.
+      from_N: where the search of each series goes on; zeros at first.
+
+    Returns:
+      See `search`.
+    """
+    x_NxT, from_N = np.asarray(series_NxT, float), np.asarray(from_N, int)
+    broken_NxT = ~np.isfinite(x_NxT)
+    end_N = np.where(broken_NxT.any(1), broken_NxT.argmax(1), x_NxT.shape[1])
+    found, go_on_N = [[] for _ in x_NxT], from_N.copy()
+    for end in np.unique(end_N):
+        rows = np.flatnonzero(end_N == end)
+        jumps, go_on_N[rows] = search(x_NxT[rows, :end], steps_T[:end], from_N[rows])
+        for row, of_row in zip(rows, jumps, strict=True):
+            found[row] = of_row
+    return found, go_on_N
+
+
 def strongest(found: list[dict], most: int, window: int) -> list[list[dict]]:
     """Jumps of several layers and seeds put together to a few moments of training.
 
@@ -162,7 +186,7 @@ def _judge(x_NxT, width, first):
         centre = np.median(past, 1)
         spread = MAD_TO_SD * np.median(np.abs(past - centre[:, None]), 1)
         white = MAD_TO_SD * np.median(increments[:, start : end - 1], 1) / np.sqrt(width)
-        least = PRECISION * size[:, start : boundary + width].max(1)
+        least = _least(size, increments, start, boundary + width)
         scale = np.maximum.reduce([spread, white, least])
         score[:, boundary] = (change[:, boundary] - centre) / np.where(scale > 0, scale, np.inf)
         wandering[:, boundary] = scale / np.maximum(white, np.where(least > 0, least, 1.0))
@@ -184,12 +208,20 @@ def _breaks(x_NxT, first):
         start = max(end - HISTORY, 3 * NEAR)
         spread = MAD_TO_SD * np.median(np.abs(change[:, start:end]), 1)
         white = MAD_TO_SD * np.median(increments[:, start:end], 1) / np.sqrt(NEAR)
-        least = PRECISION * size[:, start : boundary + NEAR].max(1)
+        least = _least(size, increments, start, boundary + NEAR)
         scale = np.maximum.reduce([spread, white, least])
         # A break happens from one measurement to the next.
         abrupt = increments[:, boundary] >= SHARPNESS * np.abs(change[:, boundary])
         score[:, boundary] = abrupt * change[:, boundary] / np.where(scale > 0, scale, np.inf)
     return change, score
+
+
+def _least(size_NxT, increments, start, end):
+    """The error of a measurement, or half of the smallest move seen: counts move in whole units."""
+    size_N = size_NxT[:, start:end].max(1)
+    moves = increments[:, start : end - 1]
+    smallest_N = np.where(moves > EPSILON * size_N[:, None], moves, np.inf).min(1)
+    return np.maximum(PRECISION * size_N, np.where(np.isfinite(smallest_N), smallest_N / 2, 0))
 
 
 def _scan(wide, near, breaks, steps, boundary):

@@ -9,8 +9,9 @@ RUN/snapshots/000001200.npz ...                  what the network held before a 
 A record file holds `step [T]` and `scalar/NAME [S, T]`; `probe_step [T']` and
 `probe/NAME [S, T', ...]`; and, where the test split was evaluated, `eval_step [E]` and
 `eval/NAME [S, E]`. Probes are taken before the step they are named by; the last file also holds
-the final state's. A snapshot file holds `step`, `seeds [S]`, `probe_y [P]` and what `RECORDS`
-lists, each [S, ...]. Only NumPy is needed to read or write it, and nothing is pickled.
+the final state's. A snapshot file holds `step`, `seeds [S]`, `probe_y [P]`, `config` (its hash)
+and what `RECORDS` lists, each [S, ...]. Only NumPy is needed to read or write it, and nothing is
+pickled.
 """
 
 import json
@@ -25,7 +26,8 @@ STATUSES = ("RUNNING", "DONE", "DIVERGED", "FAILED", "PREEMPTED")
 # Which step axis a group of arrays runs along.
 STEP_AXES = {"scalar": "step", "probe": "probe_step", "eval": "eval_step"}
 
-# What a snapshot may hold, and under which names.
+# What every snapshot holds, and what it may hold, and under which names.
+SNAPSHOT = ("step", "seeds", "probe_y", "config")
 RECORDS = {
     "weights": "weights/PATH and stats/PATH: every parameter, batch statistics",
     "optimizer": "optimizer/PATH: the optimizer's state",
@@ -46,6 +48,13 @@ def record_name(first_step: int) -> str:
 def record_steps(folder: Path) -> dict[int, Path]:
     """Record files of a run by their first step, in order."""
     return {int(path.stem): path for path in sorted(folder.glob("[0-9]*.npz"))}
+
+
+def filters(weights) -> dict:
+    """The convolution kernels among the weights, by the layer's name."""
+    return {
+        path.removesuffix("/kernel"): kernel for path, kernel in weights.items() if kernel.ndim == 4
+    }
 
 
 def write_json(path: Path, value) -> None:

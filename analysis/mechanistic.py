@@ -17,9 +17,11 @@ from analysis.io import Run, RunError
 from analysis.moments import SIDES, CriticalMoment
 from analysis.snapshots import Snapshot
 
+COMPARED = ("weights", "activations", "positive", "attention")  # groups of a snapshot
 ANGLES = 5  # principal directions whose angles are measured
 LEAST_PAIRS = 19  # ordinary pairs over all seeds: below, no p-value reaches 5 %
 LEAST_OF_SEED = 5  # ordinary pairs of one seed: a spread needs that many
+LEAST_EARLIER = 5  # before the moment: the first changes of training follow no law of later ones
 ALPHA = 0.05
 SHUFFLES, SHUFFLE_SEED = 5, 0  # of the labels, for the selectivity that chance gives
 LEAST_SPREAD = 0.25  # of the logarithm of a change
@@ -58,11 +60,15 @@ def owner(path: str, attention) -> tuple[str, str]:
       attention: names of the attention layers, whose projections belong to them.
 
     Returns:
-      (layer, projection): the projection is empty but for attention.
+      (layer, part): the part is a projection of attention, empty for other kernels, and the
+      parameter's own name for what is no kernel. A parameter of no module is a layer itself.
     """
-    name = path.rpartition("/")[0].replace("/", "_")
+    module, _, leaf = path.rpartition("/")
+    name = module.replace("/", "_")
     block, _, projection = name.rpartition("_")
-    return (block, projection) if block in attention else (name, "")
+    if block in attention and leaf == "kernel":
+        return block, projection
+    return (name, "" if leaf == "kernel" else leaf) if name else (leaf, "")
 
 
 def values(snapshot: Snapshot, rectified) -> dict[tuple[str, str], float]:
@@ -118,14 +124,19 @@ def changes(pair: Pair, rectified) -> dict[tuple[str, str], float]:
     for path, w in before.group("weights").items():
         if w.ndim > 1:
             moved = measures.weight_change_magnitude(w, after.group("weights")[path])
-            layer, projection = owner(path, before.group("attention"))
-            found[layer, f"{projection} weight change".strip()] = moved["relative_change"]
-            found[layer, f"{projection} weight turn".strip()] = 1 - moved["cosine_similarity"]
+            layer, part = owner(path, before.group("attention"))
+            found[layer, f"{part} weight change".strip()] = moved["relative_change"]
+            found[layer, f"{part} weight turn".strip()] = 1 - moved["cosine_similarity"]
     for layer, x_PxD in before.group("activations").items():
         y_PxD = after.group("activations")[layer]
-        found[layer, "1 - CKA"] = 1 - measures.linear_cka(x_PxD, y_PxD)
-        angles = measures.principal_angles(x_PxD, y_PxD, ANGLES)
-        found[layer, "principal angle"] = float(angles.mean()) if len(angles) else float("nan")
+        varies = [np.ptp(a, axis=0).any() for a in (x_PxD, y_PxD)]
+        if all(varies):
+            found[layer, "1 - CKA"] = 1 - measures.linear_cka(x_PxD, y_PxD)
+            angles = measures.principal_angles(x_PxD, y_PxD, ANGLES)
+            found[layer, "principal angle"] = float(angles.mean())
+        else:  # a layer that fell silent has nothing in common with what it was
+            found[layer, "1 - CKA"] = float(any(varies))
+            found[layer, "principal angle"] = any(varies) * np.pi / 2
         rank = [measures.class_selectivity(s, before.y_P) for s in (x_PxD, y_PxD)]
         found[layer, "feature turnover"] = measures.feature_turnover(*rank)
     for layer in rectified:
@@ -154,10 +165,10 @@ def unit_changes(pair: Pair) -> dict[str, np.ndarray]:
     heads = {layer: p.shape[1] for layer, p in pair.before.group("attention").items()}
     after = pair.after.group("weights")
     for path, w in pair.before.group("weights").items():
-        layer, projection = owner(path, heads)
-        if w.ndim < 2 or projection == "out":  # the output projection belongs to all heads
+        layer, part = owner(path, heads)
+        if w.ndim < 2 or not path.endswith("/kernel") or part == "out":  # that is of all heads
             continue
-        units = heads[layer] if projection else w.shape[-1]
+        units = heads[layer] if part else w.shape[-1]
         both = [a.reshape(-1, a.shape[-1]).T.reshape(units, -1) for a in (w, after[path])]
         parts.setdefault(layer, []).append(both)
     found = {}
@@ -206,17 +217,19 @@ def excesses(null_NxK, seed_N, step_N, observed_K, seed, step, least_K=1e-9):
 
 
 def _judge(row_K, step, others_NxK, steps_N, least_K=1e-9):
-    """How far a row lies above the power law in the step that others follow, in their spreads."""
+    """How far a row lies above the power law in the step that others follow.
+
+    In standard errors of its prediction: the further away the others are, the less it says.
+    """
     least_K = np.maximum(SMALL * others_NxK.mean(0), least_K)
     logs_NxK = np.log(others_NxK + least_K)
-    x_N = np.log1p(steps_N)
-    centred = x_N - x_N.mean()
-    slope_K = centred @ logs_NxK / max(centred @ centred, 1e-12)
-    left_NxK = logs_NxK - logs_NxK.mean(0) - centred[:, None] * slope_K
-    expected_K = logs_NxK.mean(0) + (np.log1p(step) - x_N.mean()) * slope_K
-    return (np.log(row_K + least_K) - expected_K) / np.maximum(
-        left_NxK.std(0, ddof=2), LEAST_SPREAD
-    )
+    design_Nx2 = np.stack([np.ones(len(steps_N)), np.log1p(steps_N)], 1)
+    at_2, solve_2xN = np.array([1.0, np.log1p(step)]), np.linalg.pinv(design_Nx2)
+    law_2xK = solve_2xN @ logs_NxK
+    spread_K = np.sqrt(((logs_NxK - design_Nx2 @ law_2xK) ** 2).sum(0) / (len(logs_NxK) - 2))
+    leverage = np.sum((at_2 @ solve_2xN) ** 2)
+    error_K = np.maximum(spread_K, LEAST_SPREAD) * np.sqrt(1 + leverage)
+    return (np.log(row_K + least_K) - at_2 @ law_2xK) / error_K
 
 
 class Ordinary(NamedTuple):
@@ -234,7 +247,20 @@ def rectified_of(run: Run) -> list[str]:
 
 
 def ordinary(pair: Pair, rectified) -> Ordinary:
-    """The changes over a pair of steps."""
+    """The changes over a pair of steps.
+
+    Raises:
+      RunError: the two snapshots do not hold the same arrays.
+    """
+    shapes = [
+        {(group, name): a.shape for group in COMPARED for name, a in side.group(group).items()}
+        for side in (pair.before, pair.after)
+    ]
+    if shapes[0] != shapes[1]:
+        raise RunError(
+            f"the snapshots of steps {pair.before.step} and {pair.after.step} do not hold the same "
+            "arrays: write them anew with launch.replay --moments"
+        )
     middle = (pair.before.step + pair.after.step) // 2
     return Ordinary(pair.seed, middle, changes(pair, rectified), unit_changes(pair))
 
@@ -259,15 +285,12 @@ def compare(
     """
     seed, rectified = triple[1].jump_info["seed"], rectified_of(run)
     moment = ordinary(Pair(seed, sides[0], sides[-1]), rectified)
+    _check_enough(run, moment, null)
     keys = list(moment.changes)
     table = np.array([[row.changes.get(key, np.nan) for key in keys] for row in null])
     observed = np.array([moment.changes[key] for key in keys])
-    if len(null) < LEAST_PAIRS:
-        raise RunError(
-            f"{run.path}, step {triple[1].step}: {len(null)} ordinary pairs are too few, at least "
-            f"{LEAST_PAIRS}; train longer, or choose a smaller checkpoint.pin_window"
-        )
     known = np.isfinite(observed) & np.isfinite(table).all(0)
+    unknown = [" ".join(key) for key, k in zip(keys, known, strict=True) if not k]
     keys = [key for key, k in zip(keys, known, strict=True) if k]
     try:
         where = ([o.seed for o in null], [o.step for o in null])
@@ -297,11 +320,27 @@ def compare(
         "why": triple[1].jump_info,
         "changes": sorted(rows, key=lambda row: (row["p"], -row["z"])),
         "units": _units(moment, [o for o in null if o.seed == seed]),
+        "not_measured": unknown,
         "null_pairs": len(null),
         "smallest_p": min(tests / (1 + len(null)), 1.0),
     }
     kind = triple[1].moment_type.removeprefix("during_")
     return AnalysisResult(run.name, f"{kind} at step {triple[1].step}", measurements, {})
+
+
+def _check_enough(run, moment, null):
+    where = f"{run.path}, step {moment.step}"
+    earlier = sum(o.seed == moment.seed and o.step < moment.step for o in null)
+    if len(null) < LEAST_PAIRS:
+        raise RunError(
+            f"{where}: {len(null)} ordinary pairs are too few, at least {LEAST_PAIRS}; train "
+            "longer, or choose a smaller checkpoint.pin_window"
+        )
+    if earlier < LEAST_EARLIER:
+        raise RunError(
+            f"{where}: too early, {earlier} ordinary pairs of its seed precede it and "
+            f"{LEAST_EARLIER} are needed; choose a smaller checkpoint.pin_window"
+        )
 
 
 def _units(moment, null, most=10):

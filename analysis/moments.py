@@ -13,7 +13,7 @@ SIDES = ("before", "during", "after")
 # one in so many.
 NULL_PAIRS = 150
 SEED = 0
-WINDOW = 25  # steps; of runs from before there were pins
+WINDOW = 5  # measurements from a moment to its sides, where the config leaves it open
 
 
 class CriticalMoment(NamedTuple):
@@ -30,7 +30,7 @@ class CriticalMoment(NamedTuple):
 
 
 def jumps_of_run(run: Run, metric: str | None = None) -> list[dict]:
-    """Jumps of one run.
+    """Jumps of one run; a series that stops being finite is searched up to there.
 
     Args:
       run: an open run.
@@ -50,7 +50,7 @@ def jumps_of_run(run: Run, metric: str | None = None) -> list[dict]:
     each = np.concatenate([run.dimension(metric)[:, :, None], layers_SxTxL], 2)
     rows = []
     for seed, series_TxL in zip(run.seeds, each, strict=True):
-        found = jumps.detect_each(series_TxL.T, t)
+        found, _ = jumps.search_finite(series_TxL.T, t, np.zeros(series_TxL.shape[1], int))
         for layer, of_layer in zip((jumps.MEAN, *run.layer_names), found, strict=True):
             rows += [
                 dict(zip(COLUMNS, (run.name, seed, metric, layer, *j[1:]), strict=True))
@@ -103,25 +103,40 @@ def _of_jumps(run, window):
     ]
 
 
-def _of_periods(run):
-    """The strongest measurement of each period in which layers, or D and the loss, go together."""
-    found, at = [], run.steps("probe")
+def together(run: Run) -> list[tuple[int, str, coordination.Verdict | str]]:
+    """Whether the layers of each seed move together, and whether D moves with the loss.
+
+    Args:
+      run: an open run.
+
+    Returns:
+      (seed, `coordinated` or `loss_linked`, the verdict or why there is none).
+    """
     layers_SxTxL = run.array("probe", run.model["dimension"])
     loss_SxT, d_SxT = loss_at_measurements(run), run.dimension()
-    rng = np.random.default_rng(SEED)
+    found, rng = [], np.random.default_rng(SEED)
     for i, seed in enumerate(run.seeds):
         for kind, judge, series in (
             ("coordinated", coordination.coordinated, (layers_SxTxL[i],)),
             ("loss_linked", coordination.loss_linked, (d_SxT[i], loss_SxT[i])),
         ):
             try:
-                verdict = judge(*series, rng)
-            except ValueError:  # too short or too few layers: there are none then
-                continue
-            for start, stop, value in verdict.periods:
-                peak = start + int(np.argmax(np.abs(verdict.value_T[start:stop])))
-                info = {"seed": seed, "value": value, "level": verdict.level, "p": verdict.p}
-                found.append((int(at[peak]), kind, info))
+                found.append((seed, kind, judge(*series, rng)))
+            except ValueError as error:
+                found.append((seed, kind, str(error)))
+    return found
+
+
+def _of_periods(run):
+    """The strongest measurement of each period in which layers, or D and the loss, go together."""
+    found, at = [], run.steps("probe")
+    for seed, kind, verdict in together(run):
+        if isinstance(verdict, str):
+            continue
+        for start, stop, value in verdict.periods:
+            peak = start + int(np.argmax(np.abs(verdict.value_T[start:stop])))
+            info = {"seed": seed, "value": value, "level": verdict.level, "p": verdict.p}
+            found.append((int(at[peak]), kind, info))
     order = {"coordinated": 0, "loss_linked": 1}
     return sorted(found, key=lambda m: (order[m[1]], -m[2]["value"] / m[2]["level"]))
 
@@ -166,7 +181,8 @@ def plan(run: Run, most: int, asked=(), window: int | None = None) -> dict:
       run: an open run.
       most: at most so many moments.
       asked: steps to look at instead of jumps.
-      window: steps from `during` to `before` and `after`; the run's `checkpoint.pin_window`.
+      window: steps from `during` to `before` and `after`; `checkpoint.pin_window`, or 5
+        measurements.
 
     Returns:
       JSON data: `window`, `moments` (triples of CriticalMoment as dicts, each with its `null`
@@ -175,7 +191,8 @@ def plan(run: Run, most: int, asked=(), window: int | None = None) -> dict:
     Raises:
       RunError: see `critical_moments`.
     """
-    window = window or run.config.get("checkpoint", {}).get("pin_window", WINDOW)
+    of_config = run.config.get("checkpoint", {}).get("pin_window", 0)
+    window = window or of_config or WINDOW * int(np.median(np.diff(run.steps("probe"))))
     moments, steps = [], set()
     for triple in critical_moments(run, most, window, asked):
         pairs = ordinary_pairs(run, triple[1].step, window)

@@ -6,9 +6,9 @@ from typing import NamedTuple
 import numpy as np
 
 from analysis.io import RunError, read_json, read_record
-from analysis.layout import record_name
+from analysis.layout import SNAPSHOT, filters, record_name
 
-ADVICE = "python -m launch.replay --run={run} --moments writes them"
+ADVICE = "python -m launch.replay --run=RUN --moments --out={out} writes it"
 
 
 class Snapshot(NamedTuple):
@@ -27,12 +27,13 @@ class Snapshot(NamedTuple):
         return self.groups.get(name, {})
 
 
-def read_snapshots(folder: Path, step: int) -> dict[int, Snapshot]:
+def read_snapshots(folder: Path, step: int, wanted=None) -> dict[int, Snapshot]:
     """The networks of all seeds at a step.
 
     Args:
       folder: of the snapshots.
       step: training step.
+      wanted: groups to read; all by default.
 
     Returns:
       Seed -> Snapshot.
@@ -42,21 +43,26 @@ def read_snapshots(folder: Path, step: int) -> dict[int, Snapshot]:
     """
     path = folder / record_name(step)
     if not path.is_file():
-        raise RunError(f"{path} is missing: {ADVICE.format(run=folder.parent)}")
-    arrays = read_record(path)
+        raise RunError(f"{path} is missing: {ADVICE.format(out=folder)}")
+    arrays = read_record(
+        path, lambda name: wanted is None or name.split("/")[0] in (*wanted, *SNAPSHOT)
+    )
     try:
         seeds, y_P = arrays.pop("seeds").tolist(), arrays.pop("probe_y")
         found_step = int(arrays.pop("step"))
+        arrays.pop("config")
     except KeyError as error:
         raise RunError(f"{path} is no snapshot: it has no {error}") from error
     if found_step != step:
         raise RunError(f"{path} holds step {found_step}")
     snapshots = {}
     for i, seed in enumerate(seeds):
-        groups = {}
+        groups: dict[str, dict] = {}
         for name, values in arrays.items():
             group, _, rest = name.partition("/")
             groups.setdefault(group, {})[rest] = values[i]
+        if "weights" in groups:
+            groups["filters"] = filters(groups["weights"])
         snapshots[seed] = Snapshot(step, y_P, groups)
     return snapshots
 
@@ -69,5 +75,5 @@ def read_plan(folder: Path) -> dict:
     """
     path = folder / "moments.json"
     if not path.is_file():
-        raise RunError(f"{folder} has no moments.json: {ADVICE.format(run=folder.parent)}")
+        raise RunError(f"{folder} has no moments.json: {ADVICE.format(out=folder)}")
     return read_json(path)

@@ -54,6 +54,10 @@ def fixtures(seed: int) -> list[Fixture]:
         "collapse, recovery, AR(1)": _recovery(t, 5, 60, 0.005 * wandering[0.9]),
         "heavy-tailed noise": rng.standard_t(3, LENGTH),
         "shrinking noise": noise * np.exp(-t / 150) + 5 * np.exp(-t / 50),
+        # What counts something, as effective_rank_90 does, moves in whole units.
+        "rounded noise": np.round(0.3 * noise),
+        "rounded walk": np.round(0.1 * np.cumsum(noise)),
+        "rounded decay": np.round(20 * np.exp(-t / 80) + 0.2 * noise),
     }
     return planted + [Fixture(name, series, ()) for name, series in nulls.items()]
 

@@ -10,11 +10,12 @@ from tqdm import tqdm
 from analysis import comparison, measures, mechanistic
 from analysis import course as course_of
 from analysis.commands.output import plain
+from analysis.convergence import CHARACTER
 from analysis.figures import mechanistic as figures
 from analysis.figures.style import synthetic
 from analysis.io import RunError, find_runs, open_run
 from analysis.layout import write_json
-from analysis.moments import CriticalMoment
+from analysis.moments import COLUMNS, CriticalMoment
 from analysis.snapshots import read_plan, read_snapshots
 
 SHOWN = ("run", "moment", "seed", "layer", "quantity", "before", "after", "change", "z", "p")
@@ -66,7 +67,8 @@ def explain(paths, out: Path, partial=False, number: int | None = None, snapshot
             run, Path(snapshots or run.path / "snapshots"), folder, number
         )
         _draw_course(run, course, folder)
-        pd.DataFrame(course["jumps"]).to_csv(folder / "jumps_detailed.csv", index=False)
+        detailed = pd.DataFrame(course["jumps"], columns=(*COLUMNS, *CHARACTER, "kind"))
+        detailed.to_csv(folder / "jumps_detailed.csv", index=False)
         runs[run.name] = course | {"moments": [r._asdict() for r in results]}
         write_json(folder / "analysis_results.json", plain(runs[run.name]))
         text = comparison.report(run.name, course, results, why)
@@ -113,7 +115,7 @@ def compare_moments(run, folder: Path, out: Path, number: int | None = None):
             raise RunError(f"--jump={number}: {folder} has {len(chosen)} moments")
         chosen = [chosen[number - 1]]
     at = functools.lru_cache(CACHED)(functools.partial(read_snapshots, folder))
-    quiet = _quiet_pairs(run, planned["moments"])
+    quiet = _quiet_pairs(run, planned)
     known, results, left_out = _ordinary(run, at, [quiet[i - 1] for i, _ in chosen]), [], []
     for i, moment in chosen:
         triple = [CriticalMoment(**m) for m in moment["triple"]]
@@ -129,24 +131,25 @@ def compare_moments(run, folder: Path, out: Path, number: int | None = None):
         numbered = {"number": i} | result.measurements
         results.append(result._replace(measurements=numbered, visualizations=drawn))
     looked_at = [moment["triple"][1]["step"] for moment in planned["moments"]]
-    _draw_entropy(run, at, planned["steps"], looked_at, out)
+    _draw_entropy(run, folder, planned["steps"], looked_at, out)
     if results:
         figures.change_map(run.layer_names, results, _title(run), out / "change_map.png")
     return results, left_out
 
 
-def _quiet_pairs(run, moments):
-    """Of each moment the ordinary pairs (seed, step, step) without a jump or moment between."""
+def _quiet_pairs(run, planned):
+    """Of each moment the ordinary pairs (seed, step, step) away from jumps and moments."""
+    window = planned["window"]
     eventful = [(jump["seed"], jump["step"]) for jump in course_of.found_jumps(run)]
-    eventful += [(seed, m["triple"][1]["step"]) for seed in run.seeds for m in moments]
+    eventful += [(seed, m["triple"][1]["step"]) for seed in run.seeds for m in planned["moments"]]
+
+    def quiet(seed, a, b):
+        steps = [step for other, step in eventful if other == seed]
+        return not any(a - window < step <= b + window for step in steps)
+
     return [
-        [
-            (seed, a, b)
-            for a, b in moment["null"]
-            for seed in run.seeds
-            if not any(seed == other and a < step <= b for other, step in eventful)
-        ]
-        for moment in moments
+        [(seed, a, b) for a, b in moment["null"] for seed in run.seeds if quiet(seed, a, b)]
+        for moment in planned["moments"]
     ]
 
 
@@ -188,10 +191,11 @@ def _draw_moment(result, sides, title, stem):
     return {name: path.name for name, path in drawn.items()}
 
 
-def _draw_entropy(run, at, steps, moments, out):
+def _draw_entropy(run, folder, steps, moments, out):
     seed, entropy = run.seeds[0], {}
     for step in steps:
-        for layer, p in at(step)[seed].group("attention").items():
+        few = read_snapshots(folder, step, ["attention"])[seed]
+        for layer, p in few.group("attention").items():
             entropy.setdefault(layer, []).append(measures.attention_entropy(p))
             most = float(np.log(p.shape[-1]))
     if entropy:
@@ -202,4 +206,5 @@ def _draw_entropy(run, at, steps, moments, out):
 def _draw_course(run, course, folder):
     settled_SxL = np.array(list(course["settled"].values())).T
     names, order = run.layer_names, course["convergence"]
-    figures.settling(settled_SxL, names, order, _title(run), folder / "convergence.png")
+    if len(settled_SxL):
+        figures.settling(settled_SxL, names, order, _title(run), folder / "convergence.png")

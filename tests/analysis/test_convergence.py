@@ -42,6 +42,17 @@ def test_no_order_is_not_found():
     assert convergence.settling_order(np.zeros((3, 2)), rng)["rho"] is None
 
 
+def test_an_order_of_their_own_on_which_seeds_agree_is_not_an_order_by_depth():
+    rng, found = np.random.default_rng(0), []
+    for _ in range(100):
+        own = rng.permutation(6)
+        settled = own + 0.5 * rng.standard_normal((3, 6))
+        found.append(convergence.settling_order(settled, rng)["p"] <= 0.05)
+    assert np.mean(found) <= 0.095  # 5 % and two standard errors
+    nothing = convergence.settling_order(np.zeros((0, 6)), rng)
+    assert nothing["rho"] is None and nothing["pattern"] == convergence.UNSETTLED
+
+
 def jump_rows(kinds, rng):
     """Jumps of well separated kinds."""
     return [
@@ -57,11 +68,17 @@ def jump_rows(kinds, rng):
 def test_kinds_of_jumps_are_found_again_and_noise_is_less_stable():
     rng, kinds = np.random.default_rng(0), np.repeat([0, 1, 2], 12)
     found = convergence.cluster(jump_rows(kinds, rng))
-    assert found["kinds"] == 3 and found["stability"] > 0.95
+    assert found["kinds"] == 3 and found["stability"] > 0.95 and found["p"] <= 0.05
     assert len({(a, b) for a, b in zip(kinds, found["labels"], strict=True)}) == 3
     noise = convergence.cluster(jump_rows(np.zeros(36), rng))
     assert noise["stability"] < 0.8 and noise["silhouette"] < found["silhouette"]
     assert convergence.cluster(jump_rows(kinds[:5], rng))["kinds"] is None
+
+
+def test_structureless_jumps_have_no_stable_kinds():
+    rng = np.random.default_rng(1)
+    trials = [convergence.cluster(jump_rows(np.zeros(24), rng), seed)["p"] for seed in range(12)]
+    assert np.mean(np.array(trials) <= 0.05) <= 0.17  # 2 of 12: 5 % and two standard errors
 
 
 def test_size_speed_phase_and_depth_of_a_planted_jump():

@@ -37,6 +37,16 @@ def test_d_that_goes_its_own_way_is_not_linked_to_the_loss():
     assert np.mean(hits) <= 0.125
 
 
+def test_two_smooth_series_are_not_linked_for_being_smooth():
+    rng, t, hits = np.random.default_rng(0), np.arange(600), []
+    for _ in range(40):
+        falls = [np.exp(-t / rng.uniform(20, 80)) for _ in range(2)]
+        d = 10 - 4 * falls[0] + 0.003 * np.cumsum(rng.standard_normal(600))
+        log_loss = 0.8 * falls[1] - 1 + 0.001 * np.cumsum(rng.standard_normal(600))
+        hits.append(coordination.loss_linked(d, np.exp(log_loss), rng, 99).p <= 0.05)
+    assert np.mean(hits) <= 0.125
+
+
 def test_a_link_with_the_loss_is_found_where_it_was_planted():
     d, other = series(0, 2).T
     change = np.diff(other)
@@ -52,5 +62,7 @@ def test_a_link_with_the_loss_is_found_where_it_was_planted():
 def test_too_little_is_refused(shape):
     with pytest.raises(ValueError, match="coordination needs"):
         coordination.coordinated(np.ones(shape), np.random.default_rng(0))
+    with pytest.raises(ValueError, match="not finite"):
+        coordination.loss_linked(np.full(200, np.nan), np.ones(200), np.random.default_rng(0))
     with pytest.raises(ValueError, match="series that change"):
         coordination.loss_linked(np.ones(200), np.ones(200), np.random.default_rng(0))

@@ -76,7 +76,22 @@ def test_rounding_noise_is_not_a_jump():
     step = 1e-7 * (np.arange(400) >= 200)
     assert indices(1.0 + step) == []
     assert indices(np.ones(400)) == []
-    assert len(indices(1.0 + 1e4 * step)) == 1
+    jitter = 2e-7 * np.random.default_rng(0).standard_normal(400)
+    assert len(indices(1.0 + 1e4 * step + jitter)) == 1
+
+
+def test_one_unit_of_a_count_is_no_jump_but_many_are():
+    count = np.round(5 + 0.6 * np.random.default_rng(0).standard_normal(400))
+    later = np.arange(400) >= 200
+    assert indices(count + later) == [] and len(indices(count + 6 * later)) == 1
+
+
+def test_a_series_is_searched_up_to_its_first_value_that_is_not_finite():
+    series = 0.1 * np.random.default_rng(0).standard_normal((2, 400)) + (np.arange(400) >= 170)
+    series[1, 300:] = np.nan
+    whole, broken = jumps.search_finite(series, np.arange(400), np.zeros(2, int))[0]
+    assert [j.index for j in whole] == indices(series[0])
+    assert [j.index for j in broken] == indices(series[1, :300]) != []
 
 
 def test_many_series_at_once_are_each_alone():

@@ -1,7 +1,11 @@
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
 from analysis import mechanistic
+from analysis.io import RunError
+from analysis.moments import SIDES, CriticalMoment
 from analysis.snapshots import Snapshot
 
 PAIRS, QUANTITIES = 40, 30
@@ -94,3 +98,57 @@ def test_changes_of_known_states():
     assert moved["block_0_attention", "query weight change"] == pytest.approx(1, abs=0.05)
     assert moved["block_0_attention", "key weight change"] < 0.05
     assert 0 < moved["block_0_attention", "attention moved"] < 1
+
+
+def test_the_layer_and_the_part_of_a_parameter():
+    attention = ["block_0_attention"]
+    assert mechanistic.owner("block_0/attention/query/kernel", attention)[1] == "query"
+    assert mechanistic.owner("block_0/linear_0/kernel", attention) == ("block_0_linear_0", "")
+    assert mechanistic.owner("position", attention) == ("position", "")
+    assert mechanistic.owner("gate/w1", attention) == ("gate", "w1")
+    assert mechanistic.owner("gate/w2", attention) == ("gate", "w2")
+
+
+def test_a_layer_that_falls_silent_has_changed_wholly():
+    rng = np.random.default_rng(0)
+    before, after = snapshot(0, rng), snapshot(10, rng)
+    after.groups["activations"]["block_0_linear_0"] = np.zeros((30, 4))
+    moved = mechanistic.changes(mechanistic.Pair(0, before, after), [])
+    assert moved["block_0_linear_0", "1 - CKA"] == 1
+    assert moved["block_0_linear_0", "principal angle"] == pytest.approx(np.pi / 2)
+    silent = mechanistic.changes(mechanistic.Pair(0, after, after), [])
+    assert (
+        silent["block_0_linear_0", "1 - CKA"] == silent["block_0_linear_0", "principal angle"] == 0
+    )
+
+
+def test_snapshots_that_hold_other_things_are_refused():
+    rng = np.random.default_rng(0)
+    before, after = snapshot(0, rng), snapshot(10, rng)
+    del after.groups["attention"]
+    with pytest.raises(RunError, match="steps 0 and 10 do not hold the same arrays"):
+        mechanistic.ordinary(mechanistic.Pair(0, before, after), [])
+
+
+def test_a_moment_without_ordinary_pairs_before_it_is_refused():
+    rng = np.random.default_rng(0)
+    run = SimpleNamespace(
+        path="runs/a", name="a", model={}, layer_names=["block_0_attention", "block_0_linear_0"]
+    )
+    steps = np.arange(10, 1000, 20)
+    states = [snapshot(step, rng) for step in (*steps, 1010)]
+    null = [
+        mechanistic.ordinary(mechanistic.Pair(0, a, b), [])
+        for a, b in zip(states, states[1:], strict=False)
+    ]
+    at = [70, 80, 90]
+    triple = [
+        CriticalMoment("a", s, f"{side}_asked", {"seed": 0})
+        for side, s in zip(SIDES, at, strict=True)
+    ]
+    sides = [snapshot(step, rng) for step in at]
+    with pytest.raises(RunError, match="step 80: too early, 3 ordinary pairs .* 5 are needed"):
+        mechanistic.compare(run, triple, sides, null, 1)
+    later = [side._replace(step=side.step + 500) for side in sides]
+    result = mechanistic.compare(run, triple, later, null, 1)
+    assert result.measurements["not_measured"] == [] and not mechanistic.findings(result)

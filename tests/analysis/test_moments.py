@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from analysis import jumps, moments, open_run
+from analysis import course, jumps, moments, open_run
 from analysis.io import RunError
 from tests.analysis.runs import EVERY, write_run
 
@@ -48,7 +48,7 @@ def test_ordinary_pairs_are_as_far_apart_and_do_not_overlap(run):
 
 def test_a_plan_names_every_step_that_is_needed(run):
     planned = moments.plan(run, 2)
-    assert planned["window"] == moments.WINDOW
+    assert planned["window"] == 5 * moments.WINDOW
     for moment in planned["moments"]:
         needed = {m["step"] for m in moment["triple"]}
         needed |= {step for pair in moment["null"] for step in pair}
@@ -61,3 +61,20 @@ def test_jumps_close_in_time_are_one_group_led_by_the_strongest():
     groups = jumps.strongest(found, 5, 15)
     assert [[j["step"] for j in group] for group in groups] == [[110, 100, 120], [300]]
     assert jumps.strongest(found, 1, 5)[0][0]["step"] == 110
+
+
+def test_what_is_not_finite_is_left_out(tmp_path):
+    rng = np.random.default_rng(0)
+    d_SxT = 10 + 0.1 * rng.standard_normal((2, 301))
+    d_SxT[:, JUMP:] += 3
+    d_SxT[1, 250] = np.nan
+    d_SxT[0, 100:] = np.nan
+    run = open_run(write_run(tmp_path / "run", d_SxT))
+    assert {(j["seed"], j["step"]) for j in moments.jumps_of_run(run)} == {(1, JUMP * EVERY)}
+    assert {row[2] for row in moments.together(run)} <= {
+        "a series has values that are not finite",
+        "coordination needs 3 layers and 100 measurements",
+    }
+    found = course.describe(run)
+    assert found["convergence"]["rho"] is None and len(found["jumps"]) > 0
+    assert all(row["p"] is None for row in found["coordination"])
