@@ -2,7 +2,8 @@
 
 A name is a key of `ZOO` or a family with sizes of your own:
 `mlp:depth=6,width=96`, `mlp:widths=128-64-32`, `cnn:channels=16-32`,
-`transformer:depth=3,width=96,heads=4`.
+`transformer:depth=3,width=96,heads=4`; and of the credit family `residual:depth=4,width=256` and
+`dynamics:depth=8,width=8`.
 """
 
 from typing import NamedTuple
@@ -77,6 +78,8 @@ def parse_architecture(name: str) -> Architecture:
         "mlp": {"depth", "width", "widths"},
         "cnn": {"channels"},
         "transformer": {"depth", "width", "heads"},
+        "residual": {"depth", "width"},
+        "dynamics": {"depth", "width"},
     }
     if family not in allowed or not sizes:
         raise ValueError(f"unknown architecture {name!r}")
@@ -96,7 +99,8 @@ def parse_architecture(name: str) -> Architecture:
     except (KeyError, ValueError) as error:
         raise ValueError(
             f"{name!r}: write mlp:depth=4,width=64, mlp:widths=64-32, cnn:channels=16-32 or "
-            "transformer:depth=2,width=64,heads=4"
+            "transformer:depth=2,width=64,heads=4, residual:depth=4,width=256 or "
+            "dynamics:depth=8,width=8"
         ) from error
     if not widths or min(widths) < 1:
         raise ValueError(f"{name!r}: every size must be at least 1")
@@ -157,6 +161,12 @@ def count_params(arch: Architecture, shape: tuple[int, int, int], classes: int) 
         stages = len(arch.widths)
         flat = pooled_sides(height, stages)[-1] * pooled_sides(width, stages)[-1] * sizes[-1]
         return convs + (flat + 1) * classes
+    if arch.family == "residual":
+        width = arch.widths[0]
+        embed = 0 if input_dim == width else (input_dim + 1) * width
+        return embed + len(arch.widths) * 2 * (width + 1) * width + (width + 1) * classes
+    if arch.family == "dynamics":
+        return len(arch.widths) * arch.widths[0] ** 2
     if arch.family == "resnet":
         total, inputs = (9 * channels + 2) * arch.widths[0], arch.widths[0]
         for outputs in arch.widths:
@@ -196,8 +206,10 @@ def structure(arch: Architecture, shape: tuple[int, int, int], classes: int) -> 
         depth, units = depth + 1, shape[2] + sum(widths) + classes
     elif arch.family == "resnet":
         depth, mean, units = 18, widths[0], shape[2] + classes + high
-    else:
+    elif arch.family == "transformer":
         high, units = 4 * widths[0], widths[0] * depth
+    else:
+        units = widths[0] * depth
     return {
         "family": arch.family,
         "depth": depth,

@@ -21,8 +21,9 @@ def _parse(argv):
     try:
         remaining = flags.FLAGS(argv)
         # A config file that could not be read raises only when its fields are asked for.
-        if "config" in flags.FLAGS and flags.FLAGS.config is not None:
-            _ = flags.FLAGS.config.family
+        config = flags.FLAGS.config if "config" in flags.FLAGS else None
+        if not isinstance(config, (str, type(None))):
+            _ = config.family
     except (flags.Error, AttributeError, KeyError, ValueError, TypeError, OSError) as error:
         sys.exit(_usage(str(error.args[0]) if isinstance(error, KeyError) else str(error)))
     if remaining[1:]:

@@ -13,13 +13,13 @@ Runs that are done are skipped, so the same command resumes; one that fails is r
 rest go on. Results stand in WORKDIR/analysis, report.html first of all.
 """
 
-import json
 import sys
 from pathlib import Path
 
 from absl import flags
 
 from analysis.architectures import ZOO
+from launch.cells import is_done, train_all
 from launch.flags import main, prepare_jax
 
 QUICK_ARCHS = (
@@ -57,13 +57,13 @@ def body() -> int:
     calibration, emergence = _calibration(), _emergence() if "4" in phases else {}
     wanted = (calibration if "1" in phases else {}) | emergence
     prepare_jax()
-    failed, preempted = _train(wanted)
+    failed, preempted = train_all(wanted, _runs())
     if preempted:
         return 75
     left_out, analysed = {}, False
     for phase in phases:
         cells = calibration | emergence if phase == "4" else calibration
-        done = [_folder(name) for name in cells if _is_done(name)]
+        done = [path for path in map(_runs().joinpath, cells) if is_done(path)]
         if done:
             left_out |= _analyse(phase, done)
             analysed = True
@@ -138,34 +138,8 @@ def _cell(arch, data) -> str:
     return f"{arch}__{data}".replace(":", "-")
 
 
-def _folder(name) -> Path:
-    return Path(WORKDIR.value) / "runs" / name
-
-
-def _train(configs) -> tuple[dict, bool]:
-    from tapjax import loop
-    from tapjax.data import DataError
-    from tapjax.rundir import CheckpointError, RunDirError
-
-    failed = {}
-    for i, (name, config) in enumerate(configs.items(), 1):
-        label = f"[{i}/{len(configs)}] {config.model.name} on {config.data.name}"
-        try:
-            outcome = loop.run(config, _folder(name), progress=label)
-        except (CheckpointError, DataError, RunDirError, OSError) as error:
-            failed[name] = str(error)
-            continue
-        print(f"{label}: {outcome.status} at step {outcome.step}", flush=True)
-        if outcome.status == "PREEMPTED":
-            return failed, True
-        if outcome.status == "DIVERGED":
-            failed[name] = outcome.reason
-    return failed, False
-
-
-def _is_done(name) -> bool:
-    status = _folder(name) / "STATUS.json"
-    return status.exists() and json.loads(status.read_text())["status"] == "DONE"
+def _runs() -> Path:
+    return Path(WORKDIR.value) / "runs"
 
 
 def _analyse(phase, runs) -> dict:

@@ -43,7 +43,9 @@ def assemble(cfg: ConfigDict) -> Assembly:
       ConfigError, DataError: with one line that says what to do.
     """
     config.check(cfg)
-    arrays = load_arrays(cfg.data.name, cfg.data.train_size, cfg.data.test_size)
+    arrays = load_arrays(
+        cfg.data.name, cfg.data.train_size, cfg.data.test_size, cfg.data.validation_size
+    )
     config.check_data(cfg, arrays)
     recipe = RECIPES[cfg.family](cfg, arrays)
     data, probe_index = device_data(arrays, cfg.probe.size)

@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 
 from analysis.architectures import ZOO, parse_architecture
 
-FAMILIES = ("tap",)
+FAMILIES = ("tap", "credit")
 # What the probe measures of a spectrum, in the order of `probes.spectral_metrics`.
 DIMENSIONS = (
     "stable_rank",
@@ -26,7 +26,16 @@ CHOICES = {
     "loss": ("cross_entropy", "squared_error"),
     "data.shuffle": ("epoch", "replacement"),
     "model.init": ("lecun", "torch"),
-    "rule.name": ("backprop",),
+    "rule.name": ("backprop", "local"),
+    "rule.normalise": ("raw", "rms", "batch"),
+    "credit.name": ("bp", "dfa", "dir", "state_bridge", "scalar_bridge", "vector_field"),
+    "credit.field": ("plain", "residual", "bilinear", "chain"),
+    "credit.code": ("error", "delta", "target", "error+h", "delta+h"),
+    "credit.targets": ("tail", "joint", "block", "response"),
+    "credit.mode": ("jvp", "central", "onesided"),
+    "credit.distribution": ("rademacher", "gaussian"),
+    "credit.schedule": ("constant", "cosine", "linear"),
+    "blocks.activation": ("gelu", "tanh"),
     "optimizer.name": ("adam", "adamw", "sgd", "momentum", "rmsprop"),
     "optimizer.schedule": ("constant", "cosine", "linear"),
     "probe.tokens": ("rows", "mean", "legacy"),
@@ -35,15 +44,21 @@ CHOICES = {
 OPEN = ("loss", "rule.name", "model.name", "data.name", "probe.extra")
 AT_LEAST_ONE = ("steps", "scalar_bin", "data.batch_size", "probe.every", "probe.size", "probe.rows")
 AT_LEAST_ONE += ("checkpoint.every", "checkpoint.keep")
+AT_LEAST_ONE += ("credit.width", "credit.directions", "credit.steps")
 NOT_NEGATIVE = ("eval_every", "chunk_steps", "data.train_size", "data.test_size")
 NOT_NEGATIVE += ("checkpoint.keep_period", "checkpoint.pin_jumps", "reset.step")
-NOT_NEGATIVE += ("checkpoint.pin_window",)
+NOT_NEGATIVE += ("checkpoint.pin_window", "data.validation_size", "credit.value", "credit.terminal")
+NOT_NEGATIVE += ("rule.block_lr", "rule.clip", "rule.warmup_steps", "rule.freeze_step")
+NOT_NEGATIVE += ("blocks.block_scale", "blocks.noise")
 NOT_NEGATIVE += ("optimizer.weight_decay", "optimizer.clip", "optimizer.warmup_steps")
-BELOW_ONE = ("optimizer.b1", "optimizer.b2", "optimizer.momentum")
+BELOW_ONE = ("optimizer.b1", "optimizer.b2", "optimizer.momentum", "credit.ema")
+# Families of architectures that are networks in blocks, each with its own credit.
+LAYERED = ("residual", "dynamics")
 # Measurements from a jump to what counts as before and after it.
 PIN_MEASUREMENTS = 5
 # Steps a chunk that keep the host's share small and the wait for a signal short.
 CHUNK_STEPS = {"mlp": 500, "cnn": 100, "transformer": 100, "resnet": 10}
+CHUNK_STEPS |= {"residual": 100, "dynamics": 500}
 
 
 class ConfigError(Exception):
@@ -71,11 +86,52 @@ def defaults() -> ConfigDict:
                 "batch_size": 64,
                 "train_size": 0,  # 0: all
                 "test_size": 0,
+                "validation_size": 0,  # so many training examples stand in for the test split
                 "shuffle": "epoch",
                 "augment": False,
             },
             "model": {"name": "mlp_medium_5", "init": "torch"},
-            "rule": {"name": "backprop"},
+            # Networks in blocks: h -> skip h + F(h).
+            "blocks": {
+                "activation": "gelu",  # or tanh, mixed with the identity by alpha
+                "alpha": 1.0,
+                "skip": 1.0,
+                "block_scale": 0.1,  # of F's last matrix, or of the matrices of linear dynamics
+                "embed": True,  # False: the input is the first hidden state
+                "noise": 0.0,  # standard deviation a step of linear dynamics
+                "constant": False,  # the same linear dynamics at every step
+            },
+            "rule": {
+                "name": "backprop",  # or local: each block learns from its own credit
+                "block_lr": 0.0,  # of blocks and embedding; 0: that of the head, optimizer.lr
+                "normalise": "raw",
+                "shift": 1,  # 1: a block follows the credit of its output, 0: of its input
+                "exact_last": True,  # the credit of the last hidden state is known
+                "clip": 0.0,  # of each part's gradient norm; 0: none
+                "gate": False,
+                "warmup_steps": 0,  # of direct feedback before a learned credit is used
+                "freeze_step": 0,  # from then on only the credit learns, anew; 0: never
+            },
+            "credit": {
+                "name": "bp",
+                "field": "bilinear",
+                "code": "error",
+                "layer_norm": True,
+                "width": 256,
+                "lr": 1e-3,
+                "schedule": "constant",
+                "directions": 4,
+                "targets": "tail",
+                "mode": "jvp",
+                "distribution": "rademacher",
+                "shared": False,  # one direction for all layers
+                "terminal": 0.0,  # weight of the known gradient of the last hidden state
+                "value": 1.0,  # weight of the loss itself (scalar bridge)
+                "shuffle": False,  # a control: the targets of other examples
+                "quiet": True,  # start with no output
+                "steps": 1,  # of the estimator, for each of the network
+                "ema": 0.0,  # decay of the slow estimator that is used
+            },
             "optimizer": {
                 "name": "adam",
                 "lr": 1e-3,
@@ -195,18 +251,41 @@ def _relations(flat):
         found.append(f"seeds={seeds} must be one or more different integers, 0 or above")
     if every < 1:
         return found
-    for name in ("steps", "chunk_steps", "reset.step", "checkpoint.pin_window"):
+    for name in ("steps", "chunk_steps", "reset.step", "checkpoint.pin_window", "rule.freeze_step"):
         if flat[name] % every:
             near = max(round(flat[name] / every), 1) * every
             found.append(
                 f"{name}={flat[name]} must be a multiple of probe.every={every}, for example {near}"
             )
+    found += _credit_relations(flat)
     if flat["scalar_bin"] > 0 and every % flat["scalar_bin"]:
         found.append(f"scalar_bin={flat['scalar_bin']} must divide probe.every={every}")
     if flat["reset.step"] >= flat["steps"]:
         found.append("reset.step must be below steps")
     if flat["optimizer.warmup_steps"] >= flat["steps"]:
         found.append("optimizer.warmup_steps must be below steps")
+    return found
+
+
+def _credit_relations(flat):
+    found, name = [], flat["model.name"]
+    layered = not is_import_path(name) and name.partition(":")[0] in LAYERED
+    if layered != (flat["family"] == "credit"):
+        found.append(
+            f"model.name={name!r} does not go with family={flat['family']!r}: family=credit trains "
+            "residual:depth=4,width=256 or dynamics:depth=8,width=8, and only it does"
+        )
+    if flat["family"] == "tap" and flat["rule.name"] == "local":
+        found.append("rule.name='local' needs family=credit")
+    if flat["rule.shift"] not in (0, 1):
+        found.append(f"rule.shift={flat['rule.shift']} must be 0 or 1")
+    for field in ("rule.freeze_step", "rule.warmup_steps"):
+        if flat[field] >= flat["steps"]:
+            found.append(f"{field}={flat[field]} must be below steps={flat['steps']}")
+    if name.startswith("dynamics") and flat["checkpoint.pin_jumps"]:
+        found.append(
+            "checkpoint.pin_jumps must be 0: linear dynamics have no dimensionality to watch"
+        )
     return found
 
 

@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 
 from tapjax.cache import CacheError, decoded_once
-from tapjax.tasks import is_task, modular_addition
+from tapjax.tasks import is_task, make_task
 
 # Mean and standard deviation of each channel, for values scaled to [0, 1].
 NORMALISATION = {
@@ -55,15 +55,19 @@ class Arrays(NamedTuple):
         return self.x.shape[1:]
 
 
-def load_arrays(name: str, train_size: int = 0, test_size: int = 0) -> Arrays:
+def load_arrays(
+    name: str, train_size: int = 0, test_size: int = 0, validation_size: int = 0
+) -> Arrays:
     """Load a data set by name or path.
 
     Args:
-      name: `digits`; `modular:p=59,train=50` (see tasks.py); the name of a prepared TFDS data set;
-        or a path ending in `.npz` with arrays `x`, `y` and optionally `x_test`, `y_test`
-        (otherwise every fifth example of each class is held out).
+      name: `digits`; a synthetic task such as `modular:p=59` (see tasks.py); the name of a prepared
+        TFDS data set; or a path ending in `.npz` with arrays `x`, `y` and optionally `x_test`,
+        `y_test` (otherwise every fifth example of each class is held out).
       train_size: size of a fixed stratified subset of the training split; 0 for all.
       test_size: likewise for the test split.
+      validation_size: so many stratified training examples, taken out of training, stand in for
+        the test split, which is not looked at; 0 for the test split itself.
 
     Returns:
       Arrays with x as [N, H, W, C], uint8 or float32, and y as int32.
@@ -81,6 +85,11 @@ def load_arrays(name: str, train_size: int = 0, test_size: int = 0) -> Arrays:
         raw = _read_tfds(name)
     x, y, x_test, y_test = raw
     classes = int(max(y.max(), y_test.max())) + 1
+    if validation_size:
+        if validation_size >= len(y):
+            raise DataError(f"data.validation_size={validation_size}: {name} has {len(y)} examples")
+        held = np.isin(np.arange(len(y)), stratified_indices(y, validation_size))
+        x, x_test, y, y_test = x[~held], np.asarray(x)[held], y[~held], y[held]
     x, y = _subset(x, y, train_size, "train_size", name)
     x_test, y_test = _subset(x_test, y_test, test_size, "test_size", name)
     mean, std = _normalisation(name, x)
@@ -135,7 +144,7 @@ def _subset(x, y, size, field, name):
 
 
 def _normalisation(name, x):
-    if is_task(name):  # one-hot operands go in as they are
+    if is_task(name):  # these go in as they are
         return np.zeros(1, np.float32), np.ones(1, np.float32)
     if name in NORMALISATION:
         top = 16.0 if name == "digits" else 255.0
@@ -167,7 +176,7 @@ def _read_digits():
 
 def _read_task(name):
     try:
-        return modular_addition(name)
+        return make_task(name)
     except ValueError as error:
         raise DataError(f"data.name: {error}") from error
 

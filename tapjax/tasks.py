@@ -1,18 +1,43 @@
-"""Synthetic tasks by name, with nothing to download."""
+"""Synthetic tasks by name, with nothing to download: `modular:p=59,train=50` and the like."""
 
 import numpy as np
 
-MODULAR = "modular"
-DEFAULTS = {"p": 59, "train": 50}
 LEAST_P = 31  # below, the transformer would cut the two operands into more than two tokens
+TEST = 2048  # examples of the tasks that are drawn at random
 
 
 def is_task(name: str) -> bool:
     """Whether a data set's name is that of a synthetic task."""
-    return name.partition(":")[0] == MODULAR
+    return name.partition(":")[0] in TASKS
 
 
-def modular_addition(name: str) -> tuple[np.ndarray, ...]:
+def make_task(name: str) -> tuple[np.ndarray, ...]:
+    """A task's examples.
+
+    Args:
+      name: key of `TASKS`, with settings after a colon.
+
+    Returns:
+      (x, y, x_test, y_test).
+
+    Raises:
+      ValueError: unknown or impossible settings.
+    """
+    kind, _, text = name.partition(":")
+    make, defaults = TASKS[kind]
+    parts = [part.partition("=") for part in text.split(",") if part]
+    usual = ",".join(f"{key}={value}" for key, value in defaults.items())
+    try:
+        given = {key: type(defaults[key])(value) for key, _, value in parts}
+    except (KeyError, ValueError):
+        raise ValueError(f"{name!r}: write {kind}:{usual}") from None
+    try:
+        return make(**defaults | given)
+    except ValueError as error:
+        raise ValueError(f"{name!r}: {error}") from None
+
+
+def modular_addition(p: int, train: int) -> tuple[np.ndarray, ...]:
     """Addition modulo a prime: all pairs (a, b) and a + b mod p (Power et al. 2022).
 
     The operands are two one-hot rows; a transformer reads them as two tokens, an MLP as one
@@ -20,20 +45,19 @@ def modular_addition(name: str) -> tuple[np.ndarray, ...]:
     by heart long before it can do the second ("grokking").
 
     Args:
-      name: `modular` or `modular:p=59,train=50`: the prime, and per cent of pairs to train on.
+      p: the prime.
+      train: per cent of pairs to train on.
 
     Returns:
       (x, y, x_test, y_test) with x as uint8 [N, 2, p, 1].
 
     Raises:
-      ValueError: unknown or impossible settings.
+      ValueError: impossible settings.
     """
-    settings = _settings(name)
-    p, train = settings["p"], settings["train"]
     if p < LEAST_P or any(p % d == 0 for d in range(2, int(p**0.5) + 1)):
-        raise ValueError(f"{name!r}: p={p} must be a prime of at least {LEAST_P}")
+        raise ValueError(f"p={p} must be a prime of at least {LEAST_P}")
     if not 1 <= train <= 99:
-        raise ValueError(f"{name!r}: train={train} must be a percentage between 1 and 99")
+        raise ValueError(f"train={train} must be a percentage between 1 and 99")
     pairs = np.stack(np.divmod(np.random.default_rng(0).permutation(p * p), p), 1)
     x = np.eye(p, dtype=np.uint8)[pairs][..., None]
     y = (pairs.sum(1) % p).astype(np.int32)
@@ -41,12 +65,67 @@ def modular_addition(name: str) -> tuple[np.ndarray, ...]:
     return x[:cut], y[:cut], x[cut:], y[cut:]
 
 
-def _settings(name):
-    parts = [part.partition("=") for part in name.partition(":")[2].split(",") if part]
-    try:
-        given = {key: int(value) for key, _, value in parts}
-    except ValueError:
-        given = {"": 0}
-    if set(given) - set(DEFAULTS):
-        raise ValueError(f"{name!r}: write {MODULAR}:p=59,train=50")
-    return DEFAULTS | given
+def teacher(
+    alpha: float, depth: int, width: int, classes: int, train: int
+) -> tuple[np.ndarray, ...]:
+    """Classes that a random residual network gives to normal inputs: a ladder of nonlinearity.
+
+    h = x ~ N(0, I); h += phi(h W_l) for each layer, W_l ~ N(0, 1 / width), with
+    phi(z) = (1 - alpha) z + alpha tanh(z); the class is the largest entry of LN(h) W.
+
+    Args:
+      alpha: 0 for a linear teacher, 1 for tanh.
+      depth: its blocks.
+      width: its width.
+      classes: how many.
+      train: training examples.
+
+    Returns:
+      (x, y, x_test, y_test) with x as float32 [N, 1, width, 1].
+
+    Raises:
+      ValueError: impossible settings.
+    """
+    if not 0 <= alpha <= 1 or min(depth, width, train) < 1 or classes < 2:
+        raise ValueError("alpha lies in [0, 1], sizes are at least 1, classes at least 2")
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((train + TEST, width))
+    h = x
+    for _ in range(depth):
+        z = h @ rng.standard_normal((width, width)) * width**-0.5
+        h = h + (1 - alpha) * z + alpha * np.tanh(z)
+    normal = (h - h.mean(1, keepdims=True)) / h.std(1, keepdims=True)
+    y = (normal @ rng.standard_normal((width, classes))).argmax(1).astype(np.int32)
+    x = x.astype(np.float32)[:, None, :, None]
+    return x[:train], y[:train], x[train:], y[train:]
+
+
+def linear_quadratic(width: int, train: int) -> tuple[np.ndarray, ...]:
+    """Starts and targets of a control problem: pairs of independent normal vectors.
+
+    Args:
+      width: of each.
+      train: training examples.
+
+    Returns:
+      (x, y, x_test, y_test) with x as float32 [N, 2, width, 1], start and target; y are zeros.
+
+    Raises:
+      ValueError: impossible settings.
+    """
+    if min(width, train) < 1:
+        raise ValueError("sizes are at least 1")
+    x = np.random.default_rng(0).standard_normal((train + TEST, 2, width, 1)).astype(np.float32)
+    y = np.zeros(len(x), np.int32)
+    return x[:train], y[:train], x[train:], y[train:]
+
+
+# Name -> the function, and the settings with their defaults.
+TASKS = {
+    "modular": (modular_addition, {"p": 59, "train": 50}),
+    "teacher": (
+        teacher,
+        {"alpha": 1.0, "depth": 4, "width": 128, "classes": 10, "train": 10240},
+    ),
+    "lq": (linear_quadratic, {"width": 8, "train": 65536}),
+}

@@ -74,6 +74,55 @@ class Model(NamedTuple):
     capture: Callable | None = None
 
 
+class Layered(NamedTuple):
+    """A network cut into blocks, for rules that give each block its own credit.
+
+    `embed(params, x) -> h_0`; `block(params, i, h, key) -> h_{i+1}`, all h of one shape [B, ...];
+    `output(params, h_L) -> output [B, C]`; `loss(output, batch) -> [B]`. Each takes the whole
+    parameter tree and uses its own part: `embed`, `block_0` ..., `head`. `key` draws what is random
+    in a block (process noise); most ignore it. `depth` is the number of blocks L, `skip` the share
+    of h that a block passes on unchanged, `shape` that of one example's h, `outputs` is C.
+    """
+
+    depth: int
+    skip: float
+    shape: tuple[int, ...]
+    outputs: int
+    embed: Callable
+    block: Callable
+    output: Callable
+    loss: Callable
+
+
+class Seen(NamedTuple):
+    """What a credit estimator may look at after a forward pass.
+
+    `h` [L+1, B, ...] are the hidden states; `error` [B, C] is the gradient of each example's loss
+    by the output and `last` [B, ...] by h_L, both local to the head; `loss` is [B]. `block(l, h)`
+    runs one block forward and `terminal(h) -> [B]` the head and the loss.
+    """
+
+    h: jax.Array
+    error: jax.Array
+    last: jax.Array
+    loss: jax.Array
+    target: jax.Array
+    block: Callable
+    terminal: Callable
+
+
+class Credit(NamedTuple):
+    """An estimator of the gradient of the loss by every hidden state, as a pair.
+
+    `init(key) -> credit state`; `assign(credit, seen, key) -> (credits [L+1, B, ...], credit
+    state, scalars)`: the credits are given by the state as it was, the new one has learned from
+    what was seen.
+    """
+
+    init: Callable
+    assign: Callable
+
+
 class Proposal(NamedTuple):
     """What a rule proposes for one batch: pseudo-gradients, its next state and scalars."""
 

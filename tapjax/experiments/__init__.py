@@ -1,5 +1,5 @@
 """The families of experiments: what each one puts together for the loop."""
 
-from tapjax.experiments import tap
+from tapjax.experiments import credit, tap
 
-RECIPES = {"tap": tap.recipe}
+RECIPES = {"tap": tap.recipe, "credit": credit.recipe}

@@ -5,6 +5,9 @@ from configs import common
 from configs.tap import calibration
 from tapjax import config
 from tapjax.blocks import OVER_SEEDS
+from tapjax.credit import FIXED, LEARNED
+from tapjax.credit.estimator import CODES
+from tapjax.credit.fields import FIELDS
 from tapjax.experiments import RECIPES
 from tapjax.losses import LOSSES
 from tapjax.optimizers import OPTIMIZERS, SCHEDULES
@@ -15,7 +18,10 @@ TABLES = {
     "family": RECIPES,
     "over_seeds": {"auto": None, **OVER_SEEDS},
     "loss": LOSSES,
-    "rule.name": RULES,
+    "rule.name": {**RULES, "local": None},
+    "credit.name": {**FIXED, **LEARNED},
+    "credit.field": FIELDS,
+    "credit.code": dict.fromkeys(CODES),
     "optimizer.name": OPTIMIZERS,
     "optimizer.schedule": SCHEDULES,
     "probe.dimension": spectral_metrics(np.ones(3, np.float32)),

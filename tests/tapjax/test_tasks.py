@@ -5,7 +5,7 @@ from tapjax import data, tasks
 
 
 def test_all_pairs_are_there_once_and_their_sums_are_right():
-    x, y, x_test, y_test = tasks.modular_addition("modular:p=31,train=40")
+    x, y, x_test, y_test = tasks.make_task("modular:p=31,train=40")
     assert len(x) == 31 * 31 * 40 // 100 and len(x) + len(x_test) == 31 * 31
     every = np.concatenate([x, x_test])[..., 0].argmax(-1)
     assert len({tuple(pair) for pair in every}) == 31 * 31

@@ -1,0 +1,97 @@
+"""What learned credits share: their inputs, their state and how they learn."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from tapjax.models.residual import layer_norm
+from tapjax.types import Seen
+
+CODES = ("error", "delta", "target", "error+h", "delta+h")
+PROJECTED = 16  # dimensions of h_L in the codes that hold it
+
+
+class Estimator(NamedTuple):
+    """Parameters, a slow average of them, the optimizer's state and what never changes."""
+
+    params: Any
+    slow: Any
+    opt: Any
+    fixed: Any
+
+
+class Inputs(NamedTuple):
+    """What an estimating network reads: `h [L+1, B, D]`, `time [L+1, B, 1]`, `code [L+1, B, s]`."""
+
+    h: jax.Array
+    time: jax.Array
+    code: jax.Array
+
+    def joined(self):
+        """All of it side by side."""
+        return jnp.concatenate(self, -1)
+
+
+def init_fixed(key, layered):
+    """The fixed projection of h_L that some codes use."""
+    width = layered.shape[-1]
+    return jax.random.normal(key, (width, PROJECTED)) * width**-0.5
+
+
+def inputs(seen: Seen, fixed, code: str, normalise: bool) -> Inputs:
+    """The inputs of an estimator.
+
+    Args:
+      seen: after the forward pass.
+      fixed: from `init_fixed`.
+      code: of `CODES`: the output's error, the gradient by h_L, or the target; with h_L or not.
+      normalise: LayerNorm of h.
+
+    Returns:
+      Inputs.
+    """
+    name, _, with_h = code.partition("+")
+    said = {"error": seen.error, "delta": seen.last, "target": seen.target}[name]
+    if with_h:
+        said = jnp.concatenate([said, seen.h[-1] @ fixed], -1)
+    layers, batch, _ = seen.h.shape
+    time = jnp.broadcast_to(jnp.linspace(0.0, 1.0, layers)[:, None, None], (layers, batch, 1))
+    h = layer_norm(seen.h) if normalise else seen.h
+    return Inputs(h, time, jnp.broadcast_to(said[None], (layers, *said.shape)))
+
+
+def code_size(layered, code: str) -> int:
+    """Values in a code."""
+    name, _, with_h = code.partition("+")
+    size = layered.shape[-1] if name == "delta" else layered.outputs
+    return size + (PROJECTED if with_h else 0)
+
+
+def start(params, fixed, tx) -> Estimator:
+    """An estimator that has learned nothing."""
+    return Estimator(params, params, tx.init(params), fixed)
+
+
+def learn(state: Estimator, objective: Callable, tx, cfg, key) -> tuple[Estimator, dict]:
+    """Some gradient steps of an estimator on its own loss.
+
+    Args:
+      state: so far.
+      objective: (params, key) -> loss.
+      tx: optax transformation.
+      cfg: `config.credit`: `steps`, and `ema`, the decay of the slow average.
+      key: of the directions.
+
+    Returns:
+      (new state, {"credit_loss"}).
+    """
+    for i in range(cfg.steps):
+        value, grads = jax.value_and_grad(objective)(state.params, jax.random.fold_in(key, i))
+        updates, opt = tx.update(grads, state.opt, state.params)
+        params = optax.apply_updates(state.params, updates)
+        slow = jax.tree.map(lambda s, p: cfg.ema * s + (1 - cfg.ema) * p, state.slow, params)
+        state = Estimator(params, slow, opt, state.fixed)
+    return state, {"credit_loss": value}

@@ -1,0 +1,54 @@
+"""Scalar credit bridge: predict the loss from a hidden state, and differentiate the prediction."""
+
+import jax
+import jax.numpy as jnp
+
+from tapjax.credit.estimator import code_size, init_fixed, inputs, learn, start
+from tapjax.models.perceptron import Perceptron
+from tapjax.types import Credit
+
+
+def scalar_bridge(layered, cfg, tx) -> Credit:
+    """a_l = the gradient by h_l of V(h_l, t_l, s), where V is fitted to the loss.
+
+    The loss of an example is known at every layer, its gradient at the last: V is also fitted to
+    that (terminal gradient matching, without which V may ignore h where s tells the loss).
+
+    Args:
+      layered: network.
+      cfg: `config.credit`: `value` and `terminal` weigh the two parts.
+      tx: the estimator's optimizer.
+
+    Returns:
+      A Credit.
+    """
+    net = Perceptron(cfg.width, 1)
+
+    def slope(params, given):
+        def total(h):
+            values = net.apply({"params": params}, given._replace(h=h).joined())[..., 0]
+            return values.sum(), values
+
+        return jax.grad(total, has_aux=True)(given.h)
+
+    def init(key):
+        size = layered.shape[-1] + 1 + code_size(layered, cfg.code)
+        net_key, fixed_key = jax.random.split(key)
+        params = net.init(net_key, jnp.zeros((1, size)))["params"]
+        return start(params, init_fixed(fixed_key, layered), tx)
+
+    def assign(state, seen, key):
+        given = inputs(seen, state.fixed, cfg.code, cfg.layer_norm)
+
+        def objective(params, key):
+            del key
+            credits, values = slope(params, given)
+            wrong = jnp.square(values - seen.loss[None]).mean()
+            terminal = jnp.square(credits[-1] - seen.last).sum(-1).mean()
+            return cfg.value * wrong + cfg.terminal * terminal
+
+        credits, _ = slope(state.slow, given)
+        new, scalars = learn(state, objective, tx, cfg, key)
+        return credits, new, scalars
+
+    return Credit(init, assign)

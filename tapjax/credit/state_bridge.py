@@ -1,0 +1,50 @@
+"""State bridge: predict the last hidden state from each earlier one, and differentiate the loss
+of the prediction."""
+
+import jax
+import jax.numpy as jnp
+
+from tapjax.credit.estimator import code_size, init_fixed, inputs, learn, start
+from tapjax.models.perceptron import Perceptron
+from tapjax.types import Credit
+
+
+def state_bridge(layered, cfg, tx) -> Credit:
+    """a_l = the gradient by h_l of the loss of G(h_l, t_l, s), where G is fitted to h_L.
+
+    Args:
+      layered: network.
+      cfg: `config.credit`; with `field=residual` G predicts what has to be added to h_l.
+      tx: the estimator's optimizer.
+
+    Returns:
+      A Credit.
+    """
+    net = Perceptron(cfg.width, layered.shape[-1], quiet=cfg.field == "residual")
+
+    def predict(params, h, given):
+        guess = net.apply({"params": params}, given._replace(h=h).joined())
+        return h + guess if cfg.field == "residual" else guess
+
+    def init(key):
+        size = layered.shape[-1] + 1 + code_size(layered, cfg.code)
+        net_key, fixed_key = jax.random.split(key)
+        params = net.init(net_key, jnp.zeros((1, size)))["params"]
+        return start(params, init_fixed(fixed_key, layered), tx)
+
+    def assign(state, seen, key):
+        given = inputs(seen, state.fixed, cfg.code, cfg.layer_norm)
+
+        def objective(params, key):
+            del key
+            missed = jnp.square(predict(params, given.h, given) - seen.h[-1][None]).sum(-1)
+            return (missed / (jnp.square(seen.h[-1]).sum(-1) + 1e-6)[None]).mean()
+
+        def cost(h):
+            return jax.vmap(seen.terminal)(predict(state.slow, h, given)).sum()
+
+        credits = jax.grad(cost)(given.h)
+        new, scalars = learn(state, objective, tx, cfg, key)
+        return credits, new, scalars
+
+    return Credit(init, assign)

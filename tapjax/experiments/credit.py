@@ -1,0 +1,128 @@
+"""The credit family: a network in blocks, a credit estimator, and blocks that follow it."""
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from analysis.architectures import parse_architecture, structure
+from tapjax.credit import make_credit
+from tapjax.credit_probe import make_credit_probe
+from tapjax.data import Arrays
+from tapjax.forward import examples_at_once, in_parts
+from tapjax.local import local
+from tapjax.losses import cross_entropy
+from tapjax.models.residual import linear_dynamics, residual_mlp
+from tapjax.optimizers import make_optimizer, make_schedule
+from tapjax.probes import make_evaluation, make_probe
+from tapjax.sampling import make_sampler, normalise
+from tapjax.step import RULE, init_state, make_proposal, make_step
+from tapjax.transitions import make_transitions
+from tapjax.types import Batch, Layered, Model, Recipe
+
+
+def recipe(cfg, arrays: Arrays) -> Recipe:
+    """Everything that the loop needs for one run.
+
+    Args:
+      cfg: a valid config.
+      arrays: the data set.
+
+    Returns:
+      A Recipe.
+    """
+    model, layered, features = _network(cfg, arrays)
+    estimator = optax.adam(_schedule_of_credit(cfg))
+    credit = make_credit(layered, cfg.credit, estimator, cfg.rule.warmup_steps)
+    rule = local(layered, credit, cfg.rule)
+    schedule = _until_frozen(cfg, make_schedule(cfg.optimizer, cfg.rule.freeze_step or cfg.steps))
+    tx = _optimizer(cfg, schedule, features["family"])
+    sample = make_sampler(cfg.data.batch_size, cfg.data.shuffle, cfg.data.augment)
+    propose = make_proposal(rule, sample)
+    return Recipe(
+        model=model,
+        structure=features,
+        init=lambda key: init_state(key, model, rule, tx),
+        step=make_step(propose, tx, schedule),
+        gradient=lambda state, data: propose(state, data).grads,
+        probe=_probe(cfg, model, layered, credit, arrays.classes),
+        evaluate=_evaluation(cfg, model, layered),
+        transitions=make_transitions(cfg, model) + _freezing(cfg, rule),
+    )
+
+
+def _network(cfg, arrays) -> tuple[Model, Layered, dict]:
+    arch = parse_architecture(cfg.model.name)
+    depth, width = len(arch.widths), arch.widths[0]
+    features = structure(arch, arrays.shape, arrays.classes)
+    if arch.family == "dynamics":
+        return *linear_dynamics(cfg.blocks, depth, width), features
+    height, breadth, channels = arrays.shape
+    inputs = height * breadth * channels
+    return *residual_mlp(cfg.blocks, depth, width, inputs, arrays.classes), features
+
+
+def _schedule_of_credit(cfg):
+    decays = {
+        "constant": lambda lr, steps: lr,
+        "cosine": optax.cosine_decay_schedule,
+        "linear": lambda lr, steps: optax.linear_schedule(lr, 0.0, steps),
+    }
+    learning = (cfg.steps - cfg.rule.freeze_step) * cfg.credit.steps
+    return decays[cfg.credit.schedule](cfg.credit.lr, learning)
+
+
+def _until_frozen(cfg, schedule):
+    if not cfg.rule.freeze_step:
+        return schedule
+    return optax.join_schedules([schedule, lambda step: 0.0], [cfg.rule.freeze_step])
+
+
+def _optimizer(cfg, schedule, family):
+    """Blocks and embedding at their own rate, the head at that of the config's optimizer."""
+    if family == "dynamics":
+        return optax.set_to_zero()
+    ratio = cfg.rule.block_lr / cfg.optimizer.lr if cfg.rule.block_lr else 1.0
+    rates = {"head": schedule, "blocks": lambda step: ratio * schedule(step)}
+
+    def label(params):
+        return {name: "head" if name == "head" else "blocks" for name in params}
+
+    parts = {name: make_optimizer(cfg.optimizer, rate) for name, rate in rates.items()}
+    return optax.partition(parts, label)
+
+
+def _freezing(cfg, rule):
+    """Where the network stops to learn, the estimator starts anew."""
+    if not cfg.rule.freeze_step:
+        return ()
+
+    def fresh(state):
+        key = jax.random.fold_in(state.key, RULE)
+        return state._replace(rule=rule.init(key, state.params))
+
+    return ((cfg.rule.freeze_step, jax.vmap(fresh)),)
+
+
+def _probe(cfg, model, layered, credit, classes):
+    of_credit = make_credit_probe(layered, credit, cfg.rule)
+    if cfg.model.name.startswith("dynamics"):
+        return of_credit
+    standard = make_probe(model, cross_entropy, classes, centred=cfg.probe.centred)
+    return lambda state, data: standard(state, data) | of_credit(state, data)
+
+
+def _evaluation(cfg, model, layered):
+    if not cfg.model.name.startswith("dynamics"):
+        return make_evaluation(model, cross_entropy)
+
+    def evaluate(state, data, x_test, y_test):
+        def cost(x):
+            batch = Batch(normalise(x, data.mean, data.std), jnp.zeros(len(x), jnp.int32))
+            output, _, _ = model.apply(state.params, state.stats, batch.x)
+            return layered.loss(output, batch)
+
+        del y_test
+        at_once = examples_at_once(lambda x: x, x_test)
+        return {"loss": in_parts(cost, x_test, at_once).mean()}
+
+    return evaluate

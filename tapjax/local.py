@@ -1,0 +1,134 @@
+"""The local rule: every block learns from its own credit."""
+
+import jax
+import jax.numpy as jnp
+
+from tapjax.credit.directions import directions, tail_targets
+from tapjax.credit.forward import observe
+from tapjax.types import Credit, Layered, Proposal, Rule, Seen
+
+
+def local(layered: Layered, credit: Credit, cfg) -> Rule:
+    """A rule in which no gradient passes through a hidden block.
+
+    Block l follows the gradient of <F_l(h_l), a>, with h_l and the credit a held fixed; the
+    embedding likewise; the head its own gradient at h_L.
+
+    Args:
+      layered: network.
+      credit: its estimator.
+      cfg: `config.rule`: `name` (`backprop` trains the network by the true gradient and only
+        watches the estimator), `shift` (1: the credit of the block's output, the right one; 0: of
+        its input), `normalise` (see `scaled`), `exact_last` (take the known gradient for a_L),
+        `clip` (of each part's gradient norm; 0: none), `gate` (see `trust`).
+
+    Returns:
+      A Rule; scalars are `loss` and `accuracy` of the batch and the estimator's own.
+    """
+
+    def init(key, params):
+        del params
+        return credit.init(key)
+
+    def update(rule, params, stats, batch, key):
+        block_key, credit_key, gate_key = jax.random.split(key, 3)
+        seen = observe(layered, params, batch, block_key)
+        credits, rule, scalars = credit.assign(rule, seen, credit_key)
+        credits = credits.at[-1].set(seen.last) if cfg.exact_last else credits
+        if cfg.name == "backprop":
+            grads = jax.grad(lambda p: observe(layered, p, batch, block_key).loss.mean())(params)
+        else:
+            used = scaled(credits, cfg.normalise)
+            if cfg.gate:
+                used = used * trust(seen, credits, gate_key).reshape(-1, *[1] * (used.ndim - 1))
+            grads = block_gradients(layered, params, batch, seen, used, block_key, cfg.shift)
+            grads = {name: clipped(part, cfg.clip) for name, part in grads.items()}
+        hits = (seen.target - seen.error).argmax(-1) == batch.y
+        scalars |= {"loss": seen.loss.mean(), "accuracy": hits.mean(dtype=jnp.float32)}
+        return Proposal(grads, rule, stats, scalars)
+
+    return Rule(init, update)
+
+
+def scaled(credits, how: str):
+    """Credits as an update uses them.
+
+    Args:
+      credits: [L+1, B, ...].
+      how: `raw`; `rms`, each example's divided by its root mean square (which keeps fitted
+        examples from dropping out); `batch`, one root mean square a layer.
+
+    Returns:
+      Like the credits.
+    """
+    if how == "raw":
+        return credits
+    axes = tuple(range(2 if how == "rms" else 1, credits.ndim))
+    return credits / (jnp.sqrt(jnp.square(credits).mean(axes, keepdims=True)) + 1e-6)
+
+
+def block_gradients(layered: Layered, params, batch, seen: Seen, credits, key, shift: int = 1):
+    """The gradient of each part of a network by its own credit, mean over the batch.
+
+    Args:
+      layered: network.
+      params: its parameters.
+      batch: examples.
+      seen: what `observe` gave.
+      credits: [L+1, B, ...].
+      key: the one that `observe` got.
+      shift: 1 for the credit of a block's output, 0 for that of its input.
+
+    Returns:
+      A tree like params.
+    """
+
+    def pulled(name, run, cotangent):
+        _, pull = jax.vjp(lambda part: run(params | {name: part}), params[name])
+        return pull(cotangent / len(batch.y))[0]
+
+    grads = {}
+    for i in range(layered.depth):
+        grads[f"block_{i}"] = pulled(
+            f"block_{i}",
+            lambda p, i=i: layered.block(p, i, seen.h[i], key),
+            credits[i + shift],
+        )
+    if "embed" in params:
+        grads["embed"] = pulled("embed", lambda p: layered.embed(p, batch.x), credits[0])
+    if "head" in params:
+        grads["head"] = pulled("head", lambda p: layered.output(p, seen.h[-1]), seen.error)
+    return grads
+
+
+def clipped(tree, most: float):
+    """A part's gradient, its norm bounded; 0 for no bound."""
+    if not most:
+        return tree
+    norm = jnp.sqrt(sum(jnp.vdot(leaf, leaf) for leaf in jax.tree.leaves(tree)))
+    return jax.tree.map(lambda leaf: leaf * jnp.minimum(1.0, most / (norm + 1e-12)), tree)
+
+
+def trust(seen: Seen, credits, key):
+    """How well each layer's credit predicts what a random step does to the loss.
+
+    Args:
+      seen: what `observe` gave.
+      credits: [L+1, B, ...].
+      key: of the directions.
+
+    Returns:
+      [L+1], the squared correlation over examples where it is positive, else 0; 1 for the last.
+    """
+    v_LxB = directions(key, seen.h[:-1].shape, "rademacher")
+    answers_LxB = tail_targets(seen, v_LxB[:, None])[:, 0]
+    said_LxB = (credits[:-1] * v_LxB).reshape(*answers_LxB.shape, -1).sum(-1)
+    r_L = jax.vmap(correlation)(said_LxB, answers_LxB)
+    return jnp.append(jnp.square(jnp.maximum(r_L, 0.0)), 1.0)
+
+
+def correlation(a, b):
+    """Pearson correlation of two arrays; 0 where one does not vary."""
+    a, b = a.ravel() - a.mean(), b.ravel() - b.mean()
+    norm = jnp.sqrt(jnp.vdot(a, a) * jnp.vdot(b, b))
+    return jnp.where(norm > 0, jnp.vdot(a, b) / jnp.where(norm > 0, norm, 1.0), 0.0)

@@ -1,0 +1,22 @@
+"""The small network that estimates credits."""
+
+import flax.linen as nn
+
+from tapjax.models.layers import Linear
+
+
+class Perceptron(nn.Module):
+    """Two hidden GELU layers; `quiet` starts with an output of zero."""
+
+    width: int
+    outputs: int
+    quiet: bool = False
+
+    @nn.compact
+    def __call__(self, x):
+        for i in range(2):
+            x = nn.gelu(Linear(self.width, name=f"hidden_{i}")(x))
+        if self.quiet:
+            kernel = self.param("kernel", nn.initializers.zeros_init(), (x.shape[-1], self.outputs))
+            return x @ kernel
+        return Linear(self.outputs, name="output")(x)
