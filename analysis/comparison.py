@@ -24,7 +24,7 @@ def report(name: str, course: dict, results: list[AnalysisResult], why: list[str
     synthetic = " (SYNTHETIC data)" if course["synthetic"] else ""
     lines = [f"# {name}: {course['architecture']} on {course['data']}{synthetic}", ""]
     lines += [f"{len(course['seeds'])} seeds, {course['measurements']} measurements.", ""]
-    lines += [f"No comparison: {reason}" for reason in why]
+    lines += [line for reason in why for line in (f"No comparison: {reason}", "")]
     if not results and not why:
         lines += ["No critical moment was found. " + NOTHING, ""]
     for result in results:

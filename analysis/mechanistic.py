@@ -298,7 +298,7 @@ def compare(
         at = (observed[known], seed, moment.step)
         z_K, p_K = excesses(table[:, known], *where, *at, least_K)
     except ValueError as error:
-        raise RunError(f"{run.path}, step {triple[1].step}: {error}; train longer") from error
+        raise RunError(f"{run.name}, step {triple[1].step}: {error}; train longer") from error
     at_all = [values(snapshot, rectified) for snapshot in sides]
     usual_K = np.median(table[:, known], 0)
     rows = [
@@ -329,7 +329,7 @@ def compare(
 
 
 def _check_enough(run, moment, null):
-    where = f"{run.path}, step {moment.step}"
+    where = f"{run.name}, step {moment.step}"
     earlier = sum(o.seed == moment.seed and o.step < moment.step for o in null)
     if len(null) < LEAST_PAIRS:
         raise RunError(
