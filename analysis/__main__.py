@@ -10,6 +10,7 @@ from threadpoolctl import threadpool_limits
 
 from analysis.commands import (
     alpha,
+    credit,
     detector,
     emergence,
     forecast,
@@ -33,6 +34,7 @@ READERS = {
     "monitor": (monitor, "what the live monitor would have said of runs"),
     "mechanistic": (mechanistic, "what changes inside around jumps, beyond what always does"),
     "emergence": (emergence, "does D move before capabilities do?"),
+    "credit": (credit, "how good estimated credits are, and what training by them is worth"),
     "report": (report, "every analysis that suits the runs, on one page"),
     "predictor": (predictor, "how well D(t) can be predicted before training"),
 }

@@ -1,0 +1,55 @@
+"""Figures of credit runs: quality by layer and over training, and accuracy over training."""
+
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+from analysis.credit import measure, method
+from analysis.figures.style import save, synthetic
+
+MOST = 10  # methods in one picture
+
+
+def overview(runs, setting: str, out: Path) -> Path:
+    """Gamma of each layer, Gamma over training and test accuracy over training.
+
+    Args:
+      runs: of one setting, each another method.
+      setting: its name, for the title.
+      out: PNG file.
+
+    Returns:
+      The file.
+    """
+    figure, axes = plt.subplots(1, 3, figsize=(13, 4.2), layout="constrained")
+    for i, run in enumerate(runs[:MOST]):
+        label, colour = f"{method(run.config)}", f"C{i % 10}"
+        _layers(axes[0], run, label, colour)
+        _course(axes[1], run.steps("probe"), run.array("probe", "gamma")[..., :-1].mean(-1), colour)
+        if run.has("eval", "accuracy"):
+            _course(axes[2], run.steps("eval"), run.array("eval", "accuracy"), colour)
+    axes[0].set(xlabel="hidden state (0: input of the first block)", ylabel="Gamma of each")
+    axes[1].set(xlabel="training step", ylabel="Gamma (cosine with the true gradient), mean")
+    axes[2].set(xlabel="training step", ylabel="test accuracy")
+    for axis in axes[:2]:
+        axis.set_ylim(-0.1, 1.05)
+        axis.axhline(0, color="0.7", linewidth=0.8, zorder=0)
+    axes[0].legend(fontsize=7, loc="best", title="dashed: copied output gradient", title_fontsize=7)
+    seeds = f"means over {len(runs[0].seeds)} seeds, bands their range"
+    figure.suptitle(f"{setting}{synthetic(runs[0])}; {seeds}", fontsize=9)
+    return save(figure, out)
+
+
+def _layers(axis, run, label, colour):
+    found = measure(run)
+    at = np.arange(found["gamma_layers"].shape[1])
+    axis.plot(at, found["gamma_layers"].mean(0), "o-", color=colour, label=label, markersize=3)
+    axis.plot(at, found["dir_layers"].mean(0), "--", color=colour, linewidth=0.8)
+    axis.set_xticks(at)
+
+
+def _course(axis, steps, values_SxT, colour):
+    axis.plot(steps, values_SxT.mean(0), color=colour)
+    if len(values_SxT) > 1:
+        axis.fill_between(steps, values_SxT.min(0), values_SxT.max(0), color=colour, alpha=0.2)

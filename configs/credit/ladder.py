@@ -1,0 +1,41 @@
+"""Student and teacher of the same depth, from linear (alpha 0) to tanh (alpha 1).
+
+    python -m launch.sweep --config=configs/credit/ladder.py --workdir=RUNS \
+        --grid='method=dfa|dir|state_bridge|scalar_bridge;alpha=0|0.25|0.5|1;depth=2|4|8|12'
+
+With `method=vector`, `vector_shuffled`, `vector_no_terminal` or `vector_onesided` it is the pilot
+and the audit of the vector field; with `code`, `terminal` and `warmup` the ablation of the
+boundary condition. The recipe is that of the notes unless `recipe=repaired`.
+"""
+
+from configs import common
+from configs.credit import methods
+
+
+def get_config(arg=""):
+    """60 epochs over 10,240 examples, batches of 128, width 128."""
+    args = common.parse_arg(
+        arg, method="scalar_bridge", recipe="notes", alpha=1.0, depth=4, width=128, train=10240,
+        epochs=60, block_lr=1e-4, credit_lr=1e-3, code="error", terminal=-1.0, warmup=-1.0,
+        directions=4, seeds=3, first_seed=0, quick=False,
+    )  # fmt: skip
+    config = common.base(
+        family="credit",
+        seeds=tuple(range(args.first_seed, args.first_seed + args.seeds)),
+        eval_every=0,
+    )
+    teacher = f"alpha={args.alpha},depth={args.depth},width={args.width},train={args.train}"
+    config.data.update(name=f"teacher:{teacher}", batch_size=128)
+    config.model.name = f"residual:depth={args.depth},width={args.width}"
+    config.blocks.update(activation="tanh", alpha=args.alpha, embed=False)
+    config.probe.every = args.train // 128
+    config.steps = args.epochs * config.probe.every
+    config.checkpoint.every, config.checkpoint.pin_jumps = config.steps, 0
+    config.rule.block_lr = args.block_lr
+    methods.use(config, args.method, args.recipe)
+    config.credit.update(width=128, lr=args.credit_lr, code=args.code, directions=args.directions)
+    if args.terminal >= 0:
+        config.credit.terminal = args.terminal
+    if args.warmup >= 0:
+        config.rule.warmup_steps = int(args.warmup * config.steps)
+    return methods.quick(config) if args.quick else config

@@ -1,0 +1,36 @@
+"""Linear-quadratic control: does an estimator find the costate of a known linear system?
+
+    python -m launch.run --config=configs/credit/lq.py:method=state_bridge --workdir=RUN
+
+Eight steps of h + A_l h + noise in eight dimensions, cost |h_L - y|^2 / 2. Gamma is the costate
+cosine. `scale` is that of A: at the .17 of the notes the copied gradient alone has a costate
+cosine of .95, so that the estimators can hardly show anything; at .4 it has less.
+`terminal=0` takes the known gradient at the last step away from the scalar bridge.
+"""
+
+from configs import common
+from configs.credit import methods
+
+
+def get_config(arg=""):
+    """3000 steps of batches of 64."""
+    args = common.parse_arg(
+        arg, method="scalar_bridge", code="error", scale=0.17, noise=0.2, constant=False,
+        value=0.01, terminal=1.0, steps=3000, seeds=3, first_seed=0, quick=False,
+    )  # fmt: skip
+    config = common.base(
+        family="credit",
+        seeds=tuple(range(args.first_seed, args.first_seed + args.seeds)),
+        steps=args.steps,
+        eval_every=0,
+    )
+    config.data.update(name="lq:width=8", batch_size=64, shuffle="replacement")
+    config.model.name = "dynamics:depth=8,width=8"
+    config.blocks.update(block_scale=args.scale, noise=args.noise, constant=args.constant)
+    config.probe.every, config.probe.size = 100, 1024
+    config.checkpoint.every, config.checkpoint.pin_jumps = args.steps, 0
+    methods.use(config, args.method, "notes")
+    config.rule.warmup_steps = 0
+    config.credit.update(width=64, lr=3e-3, schedule="cosine", code=args.code)
+    config.credit.update(value=args.value, terminal=args.terminal)
+    return methods.quick(config) if args.quick else config

@@ -1,0 +1,126 @@
+"""All combinations of arguments, and the analysis of what they trained, as a user runs them."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from analysis import credit
+from configs.credit import frozen, ladder, lq, methods, online, push
+from launch.sweep import combinations
+from tapjax.config import ConfigError, check
+
+ONLINE = "--config=configs/credit/online.py"
+
+
+def python(*args):
+    return subprocess.run(
+        [sys.executable, "-m", *map(str, args)], capture_output=True, text=True, timeout=300
+    )
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("sweep") / "runs"
+    grid = "--grid=method=dfa|dir|vector_response"
+    fixed = "--fixed=dataset=digits,depth=2,width=16,seeds=2,quick"
+    result = python("launch.sweep", ONLINE, fixed, grid, f"--workdir={folder}")
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.count("DONE at step 200") == 3
+    return folder
+
+
+def test_a_sweep_is_compared(runs, tmp_path):
+    result = python("analysis", "credit", runs, f"--out={tmp_path}", "--json")
+    assert result.returncode == 0, result.stderr
+    said = json.loads(result.stdout)
+    rows = pd.DataFrame(said["rows"]).set_index("method")
+    assert list(rows.index) == ["dfa", "dir", "vector chain response"]
+    assert rows.gamma["dir"] == pytest.approx(rows.dir_gamma["dir"])
+    assert rows.n.tolist() == [2, 2, 2] and rows.setting.nunique() == 1
+    gain = rows.over_dir["vector chain response"]
+    assert gain == pytest.approx(rows.accuracy["vector chain response"] - rows.accuracy["dir"])
+    assert rows.S1["dir"] == pytest.approx(rows.gamma["dir"] - rows.gamma["dfa"])
+    assert (tmp_path / "setting_1.png").stat().st_size > 10_000
+    assert len(pd.read_csv(tmp_path / "credit.csv")) == 3
+
+
+def test_what_is_done_is_not_trained_again(runs):
+    before = {p: p.stat().st_mtime_ns for p in runs.glob("*/records/*.npz")}
+    args = ("--fixed=dataset=digits,depth=2,width=16,seeds=2,quick", "--grid=method=dfa")
+    assert python("launch.sweep", ONLINE, *args, f"--workdir={runs}").returncode == 0
+    assert before == {p: p.stat().st_mtime_ns for p in runs.glob("*/records/*.npz")}
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (("--config=nothing.py",), "no such file"),
+        ((ONLINE, "--grid=method"), "not of the form NAME=VALUE|VALUE"),
+        ((ONLINE, "--grid=methd=dfa"), "did you mean 'method'"),
+        ((ONLINE, "--grid=method=dfaa"), "did you mean 'dfa'"),
+    ],
+)
+def test_mistakes_are_explained_before_anything_trains(args, message, tmp_path):
+    result = python("launch.sweep", *args, f"--workdir={tmp_path / 'runs'}")
+    assert result.returncode == 2 and message in result.stderr
+    assert len(result.stderr.splitlines()) == 1 and not (tmp_path / "runs").exists()
+
+
+def test_combinations():
+    assert combinations("a=1", "b=x:2|y;c=3|4") == {
+        "b=x-2,c=3": "a=1,b=x:2,c=3",
+        "b=x-2,c=4": "a=1,b=x:2,c=4",
+        "b=y,c=3": "a=1,b=y,c=3",
+        "b=y,c=4": "a=1,b=y,c=4",
+    }
+    assert combinations("a=1", "") == {"run": "a=1"}
+    with pytest.raises(ConfigError, match="'b' is not of the form"):
+        combinations("", "b")
+
+
+@pytest.mark.parametrize("method", methods.METHODS)
+@pytest.mark.parametrize("module", [online, ladder, frozen])
+def test_every_method_has_a_valid_config(module, method):
+    for text in ("", ",quick"):
+        check(module.get_config(f"method={method}{text}"))
+
+
+@pytest.mark.parametrize("method", ["dfa", "state_bridge", "scalar_bridge", "vector_response"])
+def test_the_control_problem_has_a_valid_config(method):
+    check(lq.get_config(f"method={method},quick"))
+
+
+@pytest.mark.parametrize("method", push.RATES)
+def test_the_named_outcome_is_judged_at_tuned_rates(method):
+    config = push.get_config(f"method={method}")
+    check(config)
+    assert config.blocks.skip == 0 and config.seeds == (0, 1, 2)
+    assert (config.rule.block_lr, config.credit.lr) == push.RATES[method]
+
+
+def test_an_interval_is_that_of_students_t():
+    mean, half = credit.interval([1.0, 2.0, 3.0])
+    assert mean == 2 and half == pytest.approx(4.303 / np.sqrt(3), rel=1e-3)
+    assert np.isnan(credit.interval([1.0])[1]) and np.isnan(credit.paired_p([1.0]))
+    assert credit.paired_p([1.0, 1.1, 0.9]) < 0.01 < credit.paired_p([1.0, -1.1, 0.9])
+
+
+@pytest.mark.parametrize(
+    ("arg", "gamma"),
+    [
+        ("method=state_bridge,depth=4", 0.34),
+        ("method=scalar_bridge,depth=12", 0.24),
+        ("method=scalar_bridge,terminal=0", 0.12),
+        ("method=scalar_bridge,code=delta", 0.562),
+        ("method=vector", 0.91),
+        ("method=vector_shuffled", 0.051),
+        ("method=scalar_bridge,alpha=0.5", None),
+    ],
+)
+def test_the_notes_number_of_an_experiment(arg, gamma):
+    config = ladder.get_config(arg).to_dict()
+    assert credit.notes_of(config, credit.method(config)).get("gamma") == gamma
