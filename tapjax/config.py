@@ -41,7 +41,7 @@ CHOICES = {
     "probe.tokens": ("rows", "mean", "legacy"),
     "probe.dimension": DIMENSIONS,
 }
-OPEN = ("loss", "rule.name", "model.name", "data.name", "probe.extra")
+OPEN = ("loss", "rule.name", "model.name", "data.name", "probe.extra", "credit.name")
 AT_LEAST_ONE = ("steps", "scalar_bin", "data.batch_size", "probe.every", "probe.size", "probe.rows")
 AT_LEAST_ONE += ("checkpoint.every", "checkpoint.keep")
 AT_LEAST_ONE += ("credit.width", "credit.directions", "credit.steps")

@@ -7,18 +7,18 @@ from tapjax.credit.forward import true_credit
 from tapjax.types import Credit
 
 
-def backprop(layered, cfg) -> Credit:
+def backprop(layered, cfg, tx) -> Credit:
     """The true gradient: what all others are measured against."""
-    del layered, cfg
+    del layered, cfg, tx
     return Credit(lambda key: (), lambda credit, seen, key: (true_credit(seen), credit, {}))
 
 
-def direct_feedback(layered, cfg) -> Credit:
+def direct_feedback(layered, cfg, tx) -> Credit:
     """Direct feedback alignment: the output's error through a fixed random matrix for each layer.
 
     a_l = e B_l with B_l ~ N(0, 1) (Nokland 2016).
     """
-    del cfg
+    del cfg, tx
     size = int(jnp.prod(jnp.array(layered.shape)))
 
     def init(key):
@@ -32,9 +32,9 @@ def direct_feedback(layered, cfg) -> Credit:
     return Credit(init, assign)
 
 
-def projection(layered, cfg) -> Credit:
+def projection(layered, cfg, tx) -> Credit:
     """The control: the gradient by the last hidden state, W_out^T e, copied to every layer."""
-    del layered, cfg
+    del layered, cfg, tx
 
     def assign(credit, seen, key):
         del key

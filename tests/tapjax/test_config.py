@@ -5,7 +5,7 @@ from configs import common
 from configs.tap import calibration
 from tapjax import config
 from tapjax.blocks import OVER_SEEDS
-from tapjax.credit import FIXED, LEARNED
+from tapjax.credit import CREDITS
 from tapjax.credit.estimator import CODES
 from tapjax.credit.fields import FIELDS
 from tapjax.experiments import RECIPES
@@ -19,7 +19,7 @@ TABLES = {
     "over_seeds": {"auto": None, **OVER_SEEDS},
     "loss": LOSSES,
     "rule.name": {**RULES, "local": None},
-    "credit.name": {**FIXED, **LEARNED},
+    "credit.name": CREDITS,
     "credit.field": FIELDS,
     "credit.code": dict.fromkeys(CODES),
     "optimizer.name": OPTIMIZERS,
