@@ -27,6 +27,8 @@ TURNS = flags.DEFINE_integer("turns", 5, "Alternating turns a comparison.")
 # Steps a turn: about a second of work.
 STEPS = {"mlp_medium_5": 400, "mlp_verywide": 60, "transformer_shallow": 20, "cnn_medium": 20}
 GOALS = {"mlp_medium_5": 9, "mlp_verywide": 5, "transformer_shallow": 2.5, "cnn_medium": 1.3}
+CREDITS = ("dfa", "dir", "forward_gradient", "state_bridge", "scalar_bridge", "vector")
+CREDITS += ("vector_bilinear", "vector_chain", "vector_response")
 DEFAULT_PROBE = {"size": 512, "tokens": "rows", "centred": True}
 
 
@@ -146,6 +148,30 @@ def seeds(turns: int) -> list[dict]:
     return rows
 
 
+def credit(turns: int) -> list[dict]:
+    """A training step by each credit against one by backprop; and seeds together."""
+    rows = []
+    task = {"side": "credit", "steps": 20, "depth": 8, "width": 256, "skip": 0.0, "scale": 1.0}
+    sides = {name: task | {"method": name} for name in ("bp", *CREDITS)}
+    taken = take_turns(turns, **sides)
+    for name in CREDITS:
+        rows.append({"what": f"{name} / backprop, L=8, d=256", **compare(taken, name, "bp")})
+    for experiment, steps, sizes, size in (
+        ("lq", 500, {}, "L=8, d=8"),
+        ("ladder", 50, {"depth": 4, "width": 32}, "L=4, d=32"),
+        ("ladder", 50, {"depth": 4, "width": 128}, "L=4, d=128"),
+        ("online", 20, {"depth": 4, "width": 256}, "L=4, d=256"),
+    ):
+        task = {"side": "credit", "experiment": experiment, "steps": steps, **sizes}
+        for method in ("dfa", "vector_response"):
+            alone = task | {"method": method}
+            together = alone | {"seeds": 3, "over_seeds": "vmap"}
+            taken = take_turns(turns, alone=alone, together=together)
+            what = f"{experiment}, {size}, {method}: 3 seeds alone / 3 by vmap, a seed"
+            rows.append({"what": what, "goal": 1.3, **compare(taken, "alone", "together")})
+    return rows
+
+
 def start(turns: int) -> list[dict]:
     """A quick run from a cold compilation cache against a warm one, whole process."""
     rows = []
@@ -230,6 +256,7 @@ SUITES = {
     "measure": measure,
     "overhead": overhead,
     "seeds": seeds,
+    "credit": credit,
     "start": start,
     "metrics": metrics,
 }

@@ -76,6 +76,82 @@ def ours(arch, steps, every=5, seeds=1, over_seeds="auto", **probe):
     return run
 
 
+def credit(method, steps, seeds=1, over_seeds="vmap", experiment="online", **sizes):
+    """Steps of the credit family without measurements, as one of its experiments takes them."""
+    import importlib
+
+    import jax
+    import numpy as np
+
+    from tapjax import blocks
+    from tapjax.data import Arrays, load_arrays
+    from tapjax.experiments.credit import recipe
+    from tapjax.sampling import device_data
+
+    gradient_forward = method == "forward_gradient"
+    arguments = {"method": "bp" if gradient_forward else method} | sizes
+    text = ",".join(f"{name}={value}" for name, value in arguments.items())
+    cfg = importlib.import_module(f"configs.credit.{experiment}").get_config(text)
+    if experiment == "online":
+        x, y = synthetic("resnet18")
+        mean, std = (np.full(3, value, np.float32) for value in (128, 70))
+        arrays = Arrays("synthetic", x[PROBE:], y[PROBE:], x[:PROBE], y[:PROBE], 10, mean, std)
+    else:
+        arrays = load_arrays(cfg.data.name)
+    made, data = recipe(cfg, arrays), device_data(arrays, PROBE)[0]
+    step = forward_gradient(made, cfg) if gradient_forward else made.step
+    block = blocks.make_block(step, lambda state, data: {}, steps)
+    chunk = blocks.make_chunk(block, 1, blocks.OVER_SEEDS[over_seeds])
+    init = jax.jit(jax.vmap(lambda seed: made.init(jax.random.key(seed))))
+    states = init(np.arange(seeds, dtype=np.uint32))
+
+    def run():
+        nonlocal states
+        states, record = chunk(states, data)
+        jax.device_get(record)
+
+    return run
+
+
+def forward_gradient(made, cfg):
+    """A step by the derivative along one random direction in weight space (Baydin et al. 2022)."""
+    import jax
+    import jax.numpy as jnp
+
+    from tapjax.losses import cross_entropy
+    from tapjax.optimizers import make_optimizer
+    from tapjax.sampling import make_sampler
+    from tapjax.step import make_step
+    from tapjax.types import Proposal
+
+    sample = make_sampler(cfg.data.batch_size, "epoch", False)
+
+    def propose(state, data):
+        batch = sample(state.key, state.step, data)
+        key = jax.random.fold_in(state.key, state.step)
+        leaves, tree = jax.tree.flatten(state.params)
+        keys = jax.random.split(key, len(leaves))
+        drawn = [jax.random.normal(k, w.shape) for k, w in zip(keys, leaves, strict=True)]
+        v = jax.tree.unflatten(tree, drawn)
+
+        def loss(params):
+            return cross_entropy(made.model.apply(params, {}, batch.x)[0], batch.y).mean()
+
+        value, along = jax.jvp(loss, (state.params,), (v,))
+        grads = jax.tree.map(lambda d: along * d, v)
+        return Proposal(grads, state.rule, {}, {"loss": value, "accuracy": jnp.float32(0)})
+
+    optimizer = make_optimizer(cfg.optimizer, cfg.optimizer.lr)
+    inner = make_step(propose, optimizer, lambda step: cfg.optimizer.lr)
+
+    def step(state, data):
+        fresh = state._replace(opt=optimizer.init(state.params))  # its moments do not matter here
+        after, scalars = inner(fresh, data)
+        return after._replace(opt=state.opt), scalars
+
+    return step
+
+
 def unrolled(arch, steps):
     """Five steps without a scan around them, called from Python: what XLA handles best."""
     import jax
@@ -274,6 +350,7 @@ SIDES = {
     "torch": torch_loop,
     "peak_xla": peak_xla,
     "peak_torch": peak_torch,
+    "credit": credit,
 }
 
 

@@ -16,6 +16,14 @@ def test_sides_take_turns_and_their_ratio_is_reported():
     assert f"| ours / unrolled | {row['ratio']:.2f} |" in bench.markdown(result)
 
 
+@pytest.mark.parametrize("method", ["forward_gradient", "vector_response"])
+def test_a_credit_side_takes_its_steps(method):
+    from launch.bench_workers import credit
+
+    sizes = {"experiment": "ladder", "depth": 1, "width": 8, "train": 256}
+    credit(method, steps=2, seeds=2, **sizes)()
+
+
 def test_a_side_that_fails_is_an_error():
     with pytest.raises(OSError, match="exit code 1"):
         bench.Worker(side="ours", arch="no_such", steps=5)

@@ -64,6 +64,20 @@ def test_the_true_credit_gives_backprops_gradient(net):
     assert set(found.scalars) == {"loss", "accuracy"}
 
 
+def test_a_target_one_step_down_the_credit_is_the_same_update(net):
+    """Target propagation's local loss |h_{i+1} - (target)|^2 / 2 has the gradient of <F, a>."""
+    layered, params, batch = net
+    seen = observe(layered, params, batch, KEY)
+    credits = jax.random.normal(jax.random.key(4), seen.h.shape)
+    found = local.block_gradients(layered, params, batch, seen, credits, KEY)["block_1"]
+
+    def distance(part):
+        reached = layered.block(params | {"block_1": part}, 1, seen.h[1], KEY)
+        return 0.5 * jnp.square(reached - (seen.h[2] - credits[2])).sum(-1).mean()
+
+    assert_close(found, jax.jit(jax.grad(distance))(params["block_1"]), 1e-3, 1e-5)
+
+
 def test_the_credit_of_a_blocks_input_is_another_one(net):
     found, expected = proposal(net, shift=0).grads["block_0"], gradient(net)["block_0"]
     a, b = (jnp.concatenate([x.ravel() for x in jax.tree.leaves(t)]) for t in (found, expected))
