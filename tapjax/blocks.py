@@ -99,13 +99,15 @@ def shard_seeds(fn, donate: bool = False):
     return sharded
 
 
+# Families whose small networks gain from a batch of seeds on one CPU core.
+SMALL = ("mlp", "residual", "dynamics")
 OVER_SEEDS = {"vmap": vmap_seeds, "map": map_seeds, "loop": loop_seeds, "shard": shard_seeds}
 
 
 def choose_over_seeds(name: str, seeds: int, structure: dict) -> str:
     """The fastest way to run the seed axis here, unless the config names one.
 
-    On one CPU core batching seeds pays only where dispatch dominates, in small MLPs, and
+    On one CPU core batching seeds pays only where matrices are small, in small MLPs, and
     batched convolutions are several times slower; accelerators batch or shard.
 
     Args:
@@ -125,6 +127,6 @@ def choose_over_seeds(name: str, seeds: int, structure: dict) -> str:
     if name != "auto":
         return name
     if jax.default_backend() == "cpu":
-        small = structure.get("family") == "mlp" and structure["num_params"] < 500_000
+        small = structure.get("family") in SMALL and structure["num_params"] < 500_000
         return "vmap" if small else "loop"
     return "shard" if devices > 1 and seeds % devices == 0 else "vmap"

@@ -5,7 +5,7 @@ from tapjax.config import did_you_mean
 
 VECTOR = {"name": "vector_field"}
 METHODS = {
-    "bp": {"name": "dir"},  # backprop trains; the copied output gradient is measured beside it
+    "bp": {"name": "bp"},
     "dfa": {"name": "dfa"},
     "dir": {"name": "dir"},
     "state_bridge": {"name": "state_bridge", "field": "plain"},

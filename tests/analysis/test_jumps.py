@@ -15,7 +15,15 @@ def indices(series):
 
 @pytest.fixture(scope="module")
 def scores():
-    rows = validity.validate(indices, SEEDS, FRESH)
+    series = [s for seed in range(FRESH, FRESH + SEEDS) for _, s, _ in validity.fixtures(seed)]
+    found = {}
+    for length in {len(s) for s in series}:  # all of one length at once, which is much faster
+        together = np.stack([s for s in series if len(s) == length])
+        for row, jumps_of_row in zip(
+            together, jumps.detect_each(together, range(length)), strict=True
+        ):
+            found[row.tobytes()] = [jump.index for jump in jumps_of_row]
+    rows = validity.validate(lambda s: found[np.asarray(s, float).tobytes()], SEEDS, FRESH)
     return {row["fixture"]: row for row in rows}
 
 
@@ -55,7 +63,7 @@ def test_a_search_in_parts_finds_what_one_search_finds(seed, part):
         np.testing.assert_allclose([j[2:] for j in parts], [j[2:] for j in whole])
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(
     seed=st.integers(0, 10**6),
     end=st.integers(60, 399),

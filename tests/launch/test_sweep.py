@@ -26,7 +26,7 @@ def python(*args):
 def runs(tmp_path_factory):
     folder = tmp_path_factory.mktemp("sweep") / "runs"
     grid = "--grid=method=dfa|dir|vector_response"
-    fixed = "--fixed=dataset=digits,depth=2,width=16,seeds=2,quick"
+    fixed = "--fixed=dataset=digits,depth=1,width=16,seeds=2,quick"
     result = python("launch.sweep", ONLINE, fixed, grid, f"--workdir={folder}")
     assert result.returncode == 0, result.stderr
     assert result.stdout.count("DONE at step 200") == 3
@@ -50,7 +50,7 @@ def test_a_sweep_is_compared(runs, tmp_path):
 
 def test_what_is_done_is_not_trained_again(runs):
     before = {p: p.stat().st_mtime_ns for p in runs.glob("*/records/*.npz")}
-    args = ("--fixed=dataset=digits,depth=2,width=16,seeds=2,quick", "--grid=method=dfa")
+    args = ("--fixed=dataset=digits,depth=1,width=16,seeds=2,quick", "--grid=method=dfa")
     assert python("launch.sweep", ONLINE, *args, f"--workdir={runs}").returncode == 0
     assert before == {p: p.stat().st_mtime_ns for p in runs.glob("*/records/*.npz")}
 
