@@ -43,7 +43,7 @@ NOTES = [
         scalar_bridge=_quality(0.944, 0.930, nudge=-0.342),
     ),
     *_rows("toy LQ", LQ | {"credit.terminal": 0.0}, scalar_bridge={"gamma": 0.03}),
-    *_rows("toy LQ", {"data.name": "lq"}, dfa=_quality(0.001, 0.001, nudge=0.0)),
+    *_rows("toy LQ", LQ, dfa=_quality(0.001, 0.001, nudge=0.0)),
     *_rows("toy LQ", LQ, state_bridge=_quality(0.945, 0.931, nudge=-0.344)),
     *(
         row
