@@ -35,7 +35,9 @@ def overview(runs, setting: str, out: Path) -> Path:
     for axis in axes[:2]:
         axis.set_ylim(-0.1, 1.05)
         axis.axhline(0, color="0.7", linewidth=0.8, zorder=0)
-    axes[0].legend(fontsize=7, loc="best", title="dashed: copied output gradient", title_fontsize=7)
+    handles, labels = axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, fontsize=8, loc="outside lower center", ncols=len(labels))
+    axes[0].set_title("dashed: the copied output gradient in the same network", fontsize=8)
     seeds = f"means over {len(runs[0].seeds)} seeds, bands their range"
     figure.suptitle(f"{setting}{synthetic(runs[0])}; {seeds}", fontsize=9)
     return save(figure, out)
