@@ -55,9 +55,6 @@ def build(arch, steps, size=PROBE, **probe):
 
 def ours(arch, steps, every=5, seeds=1, over_seeds="auto", **probe):
     """Our compiled chunk, measuring every so many steps; never with every=0."""
-    import jax
-    import numpy as np
-
     from tapjax import blocks
 
     made, data = build(arch, steps, **probe)
@@ -65,6 +62,14 @@ def ours(arch, steps, every=5, seeds=1, over_seeds="auto", **probe):
     measure = made.probe if every else (lambda state, data: {})
     every = every or 5
     chunk = blocks.make_chunk(blocks.make_block(made.step, measure, every), steps // every, over)
+    return _repeated(made, chunk, seeds, data)
+
+
+def _repeated(made, chunk, seeds, data):
+    """A function that runs a chunk, on from where the last call ended."""
+    import jax
+    import numpy as np
+
     init = jax.jit(jax.vmap(lambda seed: made.init(jax.random.key(seed))))
     states = init(np.arange(seeds, dtype=np.uint32))
 
@@ -80,7 +85,6 @@ def credit(method, steps, seeds=1, over_seeds="vmap", experiment="online", **siz
     """Steps of the credit family without measurements, as one of its experiments takes them."""
     import importlib
 
-    import jax
     import numpy as np
 
     from tapjax import blocks
@@ -102,15 +106,7 @@ def credit(method, steps, seeds=1, over_seeds="vmap", experiment="online", **siz
     step = forward_gradient(made, cfg) if gradient_forward else made.step
     block = blocks.make_block(step, lambda state, data: {}, steps)
     chunk = blocks.make_chunk(block, 1, blocks.OVER_SEEDS[over_seeds])
-    init = jax.jit(jax.vmap(lambda seed: made.init(jax.random.key(seed))))
-    states = init(np.arange(seeds, dtype=np.uint32))
-
-    def run():
-        nonlocal states
-        states, record = chunk(states, data)
-        jax.device_get(record)
-
-    return run
+    return _repeated(made, chunk, seeds, data)
 
 
 def forward_gradient(made, cfg):

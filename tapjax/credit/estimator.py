@@ -59,8 +59,14 @@ def inputs(seen: Seen, fixed, code: str, normalise: bool) -> Inputs:
         said = jnp.concatenate([said, seen.h[-1] @ fixed], -1)
     layers, batch, _ = seen.h.shape
     time = jnp.broadcast_to(jnp.linspace(0.0, 1.0, layers)[:, None, None], (layers, batch, 1))
-    h = layer_norm(seen.h) if normalise else seen.h
-    return Inputs(h, time, jnp.broadcast_to(said[None], (layers, *said.shape)))
+    return Inputs(
+        read(seen.h, normalise), time, jnp.broadcast_to(said[None], (layers, *said.shape))
+    )
+
+
+def read(h, normalise: bool):
+    """Hidden states as an estimator reads them."""
+    return layer_norm(h) if normalise else h
 
 
 def code_size(layered, code: str) -> int:
@@ -73,6 +79,18 @@ def code_size(layered, code: str) -> int:
 def start(params, fixed, tx) -> Estimator:
     """An estimator that has learned nothing."""
     return Estimator(params, params, tx.init(params), fixed)
+
+
+def initialiser(net, layered, cfg, tx):
+    """The `init` of an estimator that is one network of all inputs."""
+
+    def init(key):
+        size = layered.shape[-1] + 1 + code_size(layered, cfg.code)
+        net_key, fixed_key = jax.random.split(key)
+        params = net.init(net_key, jnp.zeros((1, size)))["params"]
+        return start(params, init_fixed(fixed_key, layered), tx)
+
+    return init
 
 
 def learn(state: Estimator, objective: Callable, tx, cfg, key) -> tuple[Estimator, dict]:

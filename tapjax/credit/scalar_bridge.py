@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from tapjax.credit.estimator import code_size, init_fixed, inputs, learn, start
+from tapjax.credit.estimator import initialiser, inputs, learn, read
 from tapjax.models.perceptron import Perceptron
 from tapjax.types import Credit
 
@@ -24,31 +24,26 @@ def scalar_bridge(layered, cfg, tx) -> Credit:
     """
     net = Perceptron(cfg.width, 1)
 
-    def slope(params, given):
+    def slope(params, seen, given):
         def total(h):
-            values = net.apply({"params": params}, given._replace(h=h).joined())[..., 0]
+            told = given._replace(h=read(h, cfg.layer_norm))
+            values = net.apply({"params": params}, told.joined())[..., 0]
             return values.sum(), values
 
-        return jax.grad(total, has_aux=True)(given.h)
-
-    def init(key):
-        size = layered.shape[-1] + 1 + code_size(layered, cfg.code)
-        net_key, fixed_key = jax.random.split(key)
-        params = net.init(net_key, jnp.zeros((1, size)))["params"]
-        return start(params, init_fixed(fixed_key, layered), tx)
+        return jax.grad(total, has_aux=True)(seen.h)
 
     def assign(state, seen, key):
         given = inputs(seen, state.fixed, cfg.code, cfg.layer_norm)
 
         def objective(params, key):
             del key
-            credits, values = slope(params, given)
+            credits, values = slope(params, seen, given)
             wrong = jnp.square(values - seen.loss[None]).mean()
             terminal = jnp.square(credits[-1] - seen.last).sum(-1).mean()
             return cfg.value * wrong + cfg.terminal * terminal
 
-        credits, _ = slope(state.slow, given)
+        credits, _ = slope(state.slow, seen, given)
         new, scalars = learn(state, objective, tx, cfg, key)
         return credits, new, scalars
 
-    return Credit(init, assign)
+    return Credit(initialiser(net, layered, cfg, tx), assign)

@@ -4,7 +4,7 @@ of the prediction."""
 import jax
 import jax.numpy as jnp
 
-from tapjax.credit.estimator import code_size, init_fixed, inputs, learn, start
+from tapjax.credit.estimator import initialiser, inputs, learn, read
 from tapjax.models.perceptron import Perceptron
 from tapjax.types import Credit
 
@@ -23,28 +23,23 @@ def state_bridge(layered, cfg, tx) -> Credit:
     net = Perceptron(cfg.width, layered.shape[-1], quiet=cfg.field == "residual")
 
     def predict(params, h, given):
-        guess = net.apply({"params": params}, given._replace(h=h).joined())
+        told = given._replace(h=read(h, cfg.layer_norm))
+        guess = net.apply({"params": params}, told.joined())
         return h + guess if cfg.field == "residual" else guess
-
-    def init(key):
-        size = layered.shape[-1] + 1 + code_size(layered, cfg.code)
-        net_key, fixed_key = jax.random.split(key)
-        params = net.init(net_key, jnp.zeros((1, size)))["params"]
-        return start(params, init_fixed(fixed_key, layered), tx)
 
     def assign(state, seen, key):
         given = inputs(seen, state.fixed, cfg.code, cfg.layer_norm)
 
         def objective(params, key):
             del key
-            missed = jnp.square(predict(params, given.h, given) - seen.h[-1][None]).sum(-1)
+            missed = jnp.square(predict(params, seen.h, given) - seen.h[-1][None]).sum(-1)
             return (missed / (jnp.square(seen.h[-1]).sum(-1) + 1e-6)[None]).mean()
 
         def cost(h):
             return jax.vmap(seen.terminal)(predict(state.slow, h, given)).sum()
 
-        credits = jax.grad(cost)(given.h)
+        credits = jax.grad(cost)(seen.h)
         new, scalars = learn(state, objective, tx, cfg, key)
         return credits, new, scalars
 
-    return Credit(init, assign)
+    return Credit(initialiser(net, layered, cfg, tx), assign)

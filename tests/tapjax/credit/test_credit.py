@@ -15,10 +15,12 @@ from tapjax.credit.directions import (
     losses_from_each,
     tail_targets,
 )
-from tapjax.credit.estimator import CODES
+from tapjax.credit.estimator import CODES, inputs
 from tapjax.credit.fields import FIELDS
 from tapjax.credit.forward import observe, true_credit
 from tapjax.credit_probe import cosines
+from tapjax.models.perceptron import Perceptron
+from tapjax.models.residual import layer_norm as layer_norm_of
 from tapjax.models.residual import linear_dynamics, residual_mlp
 from tapjax.optimizers import make_optimizer
 from tapjax.types import Batch
@@ -225,3 +227,30 @@ def test_a_warm_up_uses_the_first_and_trains_the_second():
         credits, state, _ = both.assign(state, seen, key)
         late, alone, _ = learned.assign(alone, seen, key)
         np.testing.assert_allclose(credits, expected if i < 2 else late, rtol=1e-5)
+
+
+@pytest.mark.parametrize("field", ["plain", "residual"])
+@pytest.mark.parametrize("layer_norm", [True, False])
+def test_bridges_differentiate_by_the_hidden_state_itself(field, layer_norm):
+    """Also where the estimator reads it normalised: against differences along a direction."""
+    layered, params, batch = network()
+    seen = observe(layered, params, batch, jax.random.key(2))
+    fields = {"field": field, "layer_norm": layer_norm, "quiet": False}
+    state_key, v = jax.random.key(3), jax.random.normal(jax.random.key(4), seen.h.shape)
+    for name in ("state_bridge", "scalar_bridge"):
+        credit = estimator(layered, name, **fields)
+        state = credit.init(state_key)
+        given = inputs(seen, state.fixed, "error", layer_norm)
+        of_state = name == "state_bridge"
+        net = Perceptron(16, WIDTH if of_state else 1, quiet=of_state and field == "residual")
+
+        def loss(h, name=name, net=net, state=state, given=given):
+            told = given._replace(h=layer_norm_of(h) if layer_norm else h).joined()
+            out = net.apply({"params": state.params}, told)
+            if name == "scalar_bridge":
+                return out[..., 0]
+            return jax.vmap(seen.terminal)(h + out if field == "residual" else out)
+
+        answers = (loss(seen.h + 1e-2 * v) - loss(seen.h - 1e-2 * v)) / 2e-2
+        credits, _, _ = credit.assign(state, seen, jax.random.key(5))
+        np.testing.assert_allclose((credits * v).sum(-1), answers, rtol=2e-2, atol=2e-3)
