@@ -2,8 +2,8 @@
 
 A name is a key of `ZOO` or a family with sizes of your own:
 `mlp:depth=6,width=96`, `mlp:widths=128-64-32`, `cnn:channels=16-32`,
-`transformer:depth=3,width=96,heads=4`; and of the credit family `residual:depth=4,width=256` and
-`dynamics:depth=8,width=8`.
+`transformer:depth=3,width=96,heads=4`; and of the credit family `residual:depth=4,width=256`,
+`residual_conv:depth=4,width=32` and `dynamics:depth=8,width=8`.
 """
 
 from typing import NamedTuple
@@ -79,6 +79,7 @@ def parse_architecture(name: str) -> Architecture:
         "cnn": {"channels"},
         "transformer": {"depth", "width", "heads"},
         "residual": {"depth", "width"},
+        "residual_conv": {"depth", "width"},
         "dynamics": {"depth", "width"},
     }
     if family not in allowed or not sizes:
@@ -99,8 +100,8 @@ def parse_architecture(name: str) -> Architecture:
     except (KeyError, ValueError) as error:
         raise ValueError(
             f"{name!r}: write mlp:depth=4,width=64, mlp:widths=64-32, cnn:channels=16-32 or "
-            "transformer:depth=2,width=64,heads=4, residual:depth=4,width=256 or "
-            "dynamics:depth=8,width=8"
+            "transformer:depth=2,width=64,heads=4, residual:depth=4,width=256, "
+            "residual_conv:depth=4,width=32 or dynamics:depth=8,width=8"
         ) from error
     if not widths or min(widths) < 1:
         raise ValueError(f"{name!r}: every size must be at least 1")
@@ -165,6 +166,10 @@ def count_params(arch: Architecture, shape: tuple[int, int, int], classes: int) 
         width = arch.widths[0]
         embed = 0 if input_dim == width else (input_dim + 1) * width
         return embed + len(arch.widths) * 2 * (width + 1) * width + (width + 1) * classes
+    if arch.family == "residual_conv":
+        width = arch.widths[0]
+        blocks = len(arch.widths) * 2 * (9 * width + 1) * width
+        return (16 * channels + 1) * width + blocks + (width + 1) * classes
     if arch.family == "dynamics":
         return len(arch.widths) * arch.widths[0] ** 2
     if arch.family == "resnet":

@@ -2,7 +2,8 @@
 
 from ml_collections import ConfigDict
 
-from tapjax.config import defaults, did_you_mean
+from tapjax.config import defaults
+from tapjax.constraints import did_you_mean
 
 
 def base(**fields) -> ConfigDict:

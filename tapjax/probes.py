@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from tapjax.config import DIMENSIONS
+from tapjax.constraints import DIMENSIONS
 from tapjax.forward import examples_at_once, in_parts
 from tapjax.sampling import normalise
 from tapjax.spectra import spectra

@@ -10,7 +10,8 @@ import numpy as np
 
 from analysis.layout import RECORDS, SNAPSHOT, filters, record_name, write_npz
 from tapjax.blocks import OVER_SEEDS
-from tapjax.config import ConfigError, config_hash, did_you_mean
+from tapjax.config import ConfigError, config_hash
+from tapjax.constraints import did_you_mean
 from tapjax.forward import examples_at_once, in_parts
 from tapjax.probes import pooled
 from tapjax.replay import Drift, Timeline, enter, states_at

@@ -10,6 +10,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 # From the top of the tree down; a module imports only from those before it.
 ORDER = [
+    "tapjax.constraints",
     "tapjax.config",
     "tapjax.cache",
     "tapjax.tasks",

@@ -1,7 +1,7 @@
 """The methods that every credit experiment compares, and the two recipes they can follow."""
 
 from configs import common
-from tapjax.config import did_you_mean
+from tapjax.constraints import did_you_mean
 
 VECTOR = {"name": "vector_field"}
 METHODS = {
@@ -29,40 +29,49 @@ LEARNED = set(METHODS) - {"bp", "dfa", "dir"}
 # As the notes have it, and with the faults of that taken out (see docs/results/credit).
 RECIPES = {
     "notes": {
-        "rule": {"normalise": "rms", "shift": 0, "exact_last": False, "clip": 1.0},
-        "credit": {"layer_norm": False, "quiet": False},
-        "warmup": 0.2,
+        "rule.normalise": "rms", "rule.shift": 0, "rule.exact_last": False,
+        "credit.layer_norm": False, "credit.quiet": False, "warmup": 0.2,
     },
     "repaired": {
-        "rule": {"normalise": "raw", "shift": 1, "exact_last": True, "clip": 1.0},
-        "credit": {"layer_norm": True, "quiet": True},
-        "warmup": 0.0,
+        "rule.normalise": "raw", "rule.shift": 1, "rule.exact_last": True,
+        "credit.layer_norm": True, "credit.quiet": True, "warmup": 0.0,
     },
-}
+}  # fmt: skip
 
 
-def use(config, method: str, recipe: str):
+def use(config, method: str, recipe: str, change: str = ""):
     """Set a config to a method and a recipe.
 
     Args:
       config: of the credit family, with `steps` set; changed in place.
       method: key of `METHODS`.
       recipe: key of `RECIPES`.
+      change: the one thing that is as in the other recipe: `normalise`, `warmup`, ...
 
     Raises:
       ValueError: unknown names.
     """
-    for name, table, what in ((method, METHODS, "method"), (recipe, RECIPES, "recipe")):
-        if name not in table:
-            raise ValueError(
-                f"{what}={name!r} is not one of {', '.join(table)}{did_you_mean(name, table)}"
-            )
-    config.rule.name = "backprop" if method == "bp" else "local"
-    config.rule.update(RECIPES[recipe]["rule"])
-    config.credit.update(RECIPES[recipe]["credit"])
+    _one_of("method", method, METHODS)
+    _one_of("recipe", recipe, RECIPES)
+    fields = dict(RECIPES[recipe])
+    if change:
+        (other,) = set(RECIPES) - {recipe}
+        places = {name.rpartition(".")[2]: name for name in fields}
+        _one_of("change", change, places)
+        fields[places[change]] = RECIPES[other][places[change]]
+    warmup = fields.pop("warmup")
+    config.update_from_flattened_dict(fields)
+    config.rule.update(name="backprop" if method == "bp" else "local", clip=1.0)
     config.credit.update(METHODS[method])
-    if method in LEARNED and config.rule.name == "local":
-        config.rule.warmup_steps = int(RECIPES[recipe]["warmup"] * config.steps)
+    if method in LEARNED:
+        config.rule.warmup_steps = int(warmup * config.steps)
+
+
+def _one_of(what, name, table):
+    if name not in table:
+        raise ValueError(
+            f"{what}={name!r} is not one of {', '.join(table)}{did_you_mean(name, table)}"
+        )
 
 
 def quick(config):

@@ -3,8 +3,9 @@
     python -m launch.run --config=configs/credit/online.py:method=vector_bilinear --workdir=RUN
 
 Recipe `repaired` is raw credits of a block's output; `notes` is that of the notes (per-example RMS
-normalisation, credits of a block's input, a warm-up by direct feedback). Regimes in which the
-copied output gradient must fail have no skip connection (`skip=0,scale=1`) or many blocks.
+normalisation, credits of a block's input, a warm-up by direct feedback); `change=normalise` takes
+one thing from the other recipe. Regimes in which the copied output gradient must fail have no skip
+connection (`skip=0,scale=1`); `net=residual_conv,width=32` has convolutional blocks.
 """
 
 from configs import common
@@ -14,9 +15,10 @@ from configs.credit import methods
 def get_config(arg=""):
     """Twelve epochs over 20,000 images of CIFAR-10 by default."""
     args = common.parse_arg(
-        arg, method="dir", recipe="repaired", dataset="cifar10", depth=4, width=256, skip=1.0,
-        scale=0.1, epochs=12, train=20000, test=0, validation=0, batch=128, lr=1e-3, block_lr=1e-4,
-        credit_lr=1e-3, seeds=3, first_seed=0, net_warmup=0, quick=False,
+        arg, method="dir", recipe="repaired", change="", dataset="cifar10", net="residual", depth=4,
+        width=256, activation="gelu", alpha=1.0, skip=1.0, scale=0.1, epochs=12, train=20000,
+        test=0, validation=0, batch=128, lr=1e-3, block_lr=1e-4, credit_lr=1e-3, seeds=3,
+        first_seed=0, net_warmup=0, quick=False,
     )  # fmt: skip
     config = common.base(
         family="credit",
@@ -27,8 +29,10 @@ def get_config(arg=""):
         name=args.dataset, train_size=args.train, test_size=args.test,
         validation_size=args.validation, batch_size=args.batch,
     )  # fmt: skip
-    config.model.name = f"residual:depth={args.depth},width={args.width}"
-    config.blocks.skip, config.blocks.block_scale = args.skip, args.scale
+    config.model.name = f"{args.net}:depth={args.depth},width={args.width}"
+    config.blocks.update(
+        activation=args.activation, alpha=args.alpha, skip=args.skip, block_scale=args.scale
+    )
     if args.dataset == "digits":
         config.data.train_size = args.train = min(args.train, 1400)
     per_epoch = args.train // args.batch
@@ -39,5 +43,5 @@ def get_config(arg=""):
     config.optimizer.warmup_steps = args.net_warmup
     config.optimizer.lr, config.rule.block_lr = args.lr, args.block_lr
     config.credit.lr = args.credit_lr
-    methods.use(config, args.method, args.recipe)
+    methods.use(config, args.method, args.recipe, args.change)
     return methods.quick(config) if args.quick else config

@@ -11,7 +11,7 @@ from tapjax.data import Arrays
 from tapjax.forward import examples_at_once, in_parts
 from tapjax.local import local
 from tapjax.losses import cross_entropy
-from tapjax.models.residual import linear_dynamics, residual_mlp
+from tapjax.models.residual import linear_dynamics, residual_conv, residual_mlp
 from tapjax.optimizers import make_optimizer, make_schedule
 from tapjax.probes import make_evaluation, make_probe
 from tapjax.sampling import make_sampler, normalise
@@ -35,7 +35,7 @@ def recipe(cfg, arrays: Arrays) -> Recipe:
     credit = make_credit(layered, cfg.credit, estimator, cfg.rule.warmup_steps)
     rule = local(layered, credit, cfg.rule)
     schedule = _until_frozen(cfg, make_schedule(cfg.optimizer, cfg.rule.freeze_step or cfg.steps))
-    tx = _optimizer(cfg, schedule, features["family"])
+    tx = _optimizer(cfg, schedule, layered)
     sample = make_sampler(cfg.data.batch_size, cfg.data.shuffle, cfg.data.augment)
     propose = make_proposal(rule, sample)
     return Recipe(
@@ -56,6 +56,8 @@ def _network(cfg, arrays) -> tuple[Model, Layered, dict]:
     features = structure(arch, arrays.shape, arrays.classes)
     if arch.family == "dynamics":
         return *linear_dynamics(cfg.blocks, depth, width), features
+    if arch.family == "residual_conv":
+        return *residual_conv(cfg.blocks, depth, width, arrays.shape, arrays.classes), features
     height, breadth, channels = arrays.shape
     inputs = height * breadth * channels
     return *residual_mlp(cfg.blocks, depth, width, inputs, arrays.classes), features
@@ -77,18 +79,24 @@ def _until_frozen(cfg, schedule):
     return optax.join_schedules([schedule, lambda step: 0.0], [cfg.rule.freeze_step])
 
 
-def _optimizer(cfg, schedule, family):
-    """Blocks and embedding at their own rate, the head at that of the config's optimizer."""
-    if family == "dynamics":
+def _optimizer(cfg, schedule, layered):
+    """Blocks and embedding at their own rate, at once or in turn; the head at the config's rate."""
+    if cfg.model.name.startswith("dynamics"):
         return optax.set_to_zero()
     ratio = cfg.rule.block_lr / cfg.optimizer.lr if cfg.rule.block_lr else 1.0
-    rates = {"head": schedule, "blocks": lambda step: ratio * schedule(step)}
+    inner = ("embed", *(f"block_{i}" for i in range(layered.depth)))
+    parts = {"head": make_optimizer(cfg.optimizer, schedule)}
+    for turn, name in enumerate(inner):
+        tx = make_optimizer(cfg.optimizer, lambda step: ratio * schedule(step))
+        parts[name] = _in_turn(tx, turn, len(inner), cfg.rule.alternate)
+    return optax.partition(parts, lambda params: {name: name for name in params})
 
-    def label(params):
-        return {name: "head" if name == "head" else "blocks" for name in params}
 
-    parts = {name: make_optimizer(cfg.optimizer, rate) for name, rate in rates.items()}
-    return optax.partition(parts, label)
+def _in_turn(tx, turn, turns, steps):
+    """A part's optimizer that rests, its state as it is, while others have their turn."""
+    if not steps:
+        return tx
+    return optax.conditionally_mask(tx, lambda step: step // steps % turns == turn)
 
 
 def _freezing(cfg, rule):

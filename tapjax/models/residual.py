@@ -1,9 +1,11 @@
-"""Networks in blocks: a residual MLP, and linear dynamics with a quadratic cost."""
+"""Networks in blocks: residual, of matrices or convolutions; and linear dynamics with a quadratic
+cost."""
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from tapjax.config import ConfigError
 from tapjax.losses import cross_entropy
 from tapjax.models.layers import Linear
 from tapjax.types import Layered, Model
@@ -14,25 +16,46 @@ def phi(alpha: float):
     return lambda z: (1 - alpha) * z + alpha * jnp.tanh(z)
 
 
+PATCH = 4  # pixels along a side of what a convolutional network embeds at once
+
+
 class Block(nn.Module):
     """F(h) = phi(LN(h) W_1 + b_1) W_2 + b_2 with the normalisation's own parameters left out.
 
-    W_1 has variance 1 / width, W_2 that times the square of `scale`.
+    W_1 has variance 1 / inputs, W_2 that times the square of `scale`. `spatial` makes each
+    product a 3 x 3 convolution of `h [B, H, W, C]`.
     """
 
     activation: str
     alpha: float
     scale: float
+    spatial: bool = False
 
     @nn.compact
     def __call__(self, h):
-        width = h.shape[-1]
-        z = Linear(width, name="linear_0")(layer_norm(h))
-        z = nn.gelu(z) if self.activation == "gelu" else phi(self.alpha)(z)
-        kernel = self.param(
-            "kernel", nn.initializers.normal(self.scale * width**-0.5), (width,) * 2
-        )
-        return z @ kernel + self.param("bias", nn.initializers.zeros_init(), (width,))[None]
+        width, gather = h.shape[-1], neighbours if self.spatial else lambda z: z
+        z = Linear(width, name="linear_0")(gather(layer_norm(h)))
+        z = gather(nn.gelu(z) if self.activation == "gelu" else phi(self.alpha)(z))
+        normal = nn.initializers.normal(self.scale * z.shape[-1] ** -0.5)
+        kernel = self.param("kernel", normal, (z.shape[-1], width))
+        bias = self.param("bias", nn.initializers.zeros_init(), (width,))
+        return (z.reshape(-1, z.shape[-1]) @ kernel + bias[None]).reshape(h.shape)
+
+
+def neighbours(h_BxHxWxC):
+    """Each place with the eight around it, [B, H, W, 9 C]: a convolution as a matrix product,
+    which has a forward-mode derivative on every platform."""
+    _, height, width, _ = h_BxHxWxC.shape
+    padded = jnp.pad(h_BxHxWxC, ((0, 0), (1, 1), (1, 1), (0, 0)))
+    shifted = [padded[:, i : i + height, j : j + width] for i in range(3) for j in range(3)]
+    return jnp.concatenate(shifted, -1)
+
+
+def patches(x_BxHxWxC):
+    """Squares of `PATCH` pixels as one place each, [B, H / 4, W / 4, 16 C]."""
+    batch, height, width, channels = x_BxHxWxC.shape
+    cut = x_BxHxWxC.reshape(batch, height // PATCH, PATCH, width // PATCH, PATCH, channels)
+    return cut.transpose(0, 1, 3, 2, 4, 5).reshape(batch, height // PATCH, width // PATCH, -1)
 
 
 def layer_norm(h):
@@ -45,7 +68,7 @@ def residual_mlp(cfg, depth: int, width: int, inputs: int, classes: int) -> tupl
     """The residual MLP of the credit experiments: pre-LayerNorm blocks and a bare linear head.
 
     Args:
-      cfg: `config.model`: `activation` (`gelu` or `tanh`), `alpha`, `skip`, `block_scale`, `embed`.
+      cfg: `config.blocks`.
       depth: blocks L.
       width: of every hidden state.
       inputs: values of one example; without an embedding they are h_0.
@@ -54,36 +77,77 @@ def residual_mlp(cfg, depth: int, width: int, inputs: int, classes: int) -> tupl
     Returns:
       (Model, Layered); the layers measured are h_0, ..., h_L and the head.
     """
-    block, linear, head = (
-        Block(cfg.activation, cfg.alpha, cfg.block_scale),
-        Linear(width),
-        Linear(classes),
+    block = Block(cfg.activation, cfg.alpha, cfg.block_scale)
+    return _residual(
+        cfg,
+        depth,
+        block,
+        (width,),
+        (inputs,),
+        classes,
+        lambda x: x.reshape(len(x), -1),
+        lambda h: h,
     )
-    example, hidden = jnp.zeros((1, inputs)), jnp.zeros((1, width))
+
+
+def residual_conv(cfg, depth: int, width: int, shape, classes: int) -> tuple[Model, Layered]:
+    """The same with convolutional blocks over patches of the image, their mean before the head.
+
+    Args:
+      cfg: `config.blocks`.
+      depth: blocks L.
+      width: channels of every hidden state.
+      shape: height, width and channels of one image.
+      classes: outputs.
+
+    Returns:
+      (Model, Layered).
+
+    Raises:
+      ConfigError: images that do not fall into patches.
+    """
+    height, breadth, channels = shape
+    if height % PATCH or breadth % PATCH:
+        raise ConfigError(
+            f"model.name: residual_conv needs images of a multiple of {PATCH} pixels along each "
+            f"side, not {height}x{breadth}"
+        )
+    block = Block(cfg.activation, cfg.alpha, cfg.block_scale, spatial=True)
+    places = (height // PATCH, breadth // PATCH)
+    cut = (*places, PATCH**2 * channels)
+    return _residual(
+        cfg, depth, block, (*places, width), cut, classes, patches, lambda h: h.mean((1, 2))
+    )
+
+
+def _residual(cfg, depth, block, hidden, inputs, classes, arrange, pool):
+    """Blocks of one kind between an embedding of arranged inputs and a head on pooled states."""
+    linear, head = Linear(hidden[-1]), Linear(classes)
 
     def init(key):
         keys = jax.random.split(key, depth + 2)
-        params = {f"block_{i}": block.init(keys[i], hidden)["params"] for i in range(depth)}
-        params["head"] = head.init(keys[depth], hidden)["params"]
+        h = jnp.zeros((1, *hidden))
+        params = {f"block_{i}": block.init(keys[i], h)["params"] for i in range(depth)}
+        params["head"] = head.init(keys[depth], pool(h))["params"]
         if cfg.embed:
-            params["embed"] = linear.init(keys[depth + 1], example)["params"]
+            params["embed"] = linear.init(keys[depth + 1], jnp.zeros((1, *inputs)))["params"]
         return params, {}
 
     def embed(params, x):
-        flat = x.reshape(len(x), -1)
-        return linear.apply({"params": params["embed"]}, flat) if cfg.embed else flat
+        x = arrange(x)
+        return linear.apply({"params": params["embed"]}, x) if cfg.embed else x
 
     def step(params, i, h, key):
         del key
         return cfg.skip * h + block.apply({"params": params[f"block_{i}"]}, h)
 
     def output(params, h):
-        return head.apply({"params": params["head"]}, h)
+        return head.apply({"params": params["head"]}, pool(h))
 
     def loss(logits, batch):
         return cross_entropy(logits, batch.y)
 
-    layered = Layered(depth, cfg.skip, (width,), classes, embed, step, output, loss)
+    layered = Layered(depth, cfg.skip, hidden, classes, embed, step, output, loss)
     return as_model(layered, init), layered
 
 
@@ -94,7 +158,7 @@ def linear_dynamics(cfg, depth: int, width: int) -> tuple[Model, Layered]:
     the costate p_L = h_L - y, p_l = (I + A_l)^T p_{l+1}.
 
     Args:
-      cfg: `config.model`: `block_scale` (of A_l, whose entries have the variance of that squared
+      cfg: `config.blocks`: `block_scale` (of A_l, whose entries have the variance of that squared
         over the width), `noise` (standard deviation of each step), `constant` (one A for all).
       depth: steps L.
       width: of the state.

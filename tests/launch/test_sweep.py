@@ -11,7 +11,7 @@ import pytest
 from analysis import credit
 from configs.credit import frozen, ladder, lq, methods, online, push
 from launch.sweep import combinations
-from tapjax.config import ConfigError, check
+from tapjax.config import ConfigError, check, flatten
 
 ONLINE = "--config=configs/credit/online.py"
 
@@ -87,6 +87,17 @@ def test_combinations():
 def test_every_method_has_a_valid_config(module, method):
     for text in ("", ",quick"):
         check(module.get_config(f"method={method}{text}"))
+
+
+@pytest.mark.parametrize("change", methods.RECIPES["notes"])
+def test_a_recipe_changes_in_one_thing(change):
+    name = change.rpartition(".")[2]
+    flat = [
+        flatten(online.get_config(f"method=vector,recipe=notes{text}").to_dict())
+        for text in ("", f",change={name}")
+    ]
+    changed = {field.rpartition(".")[2] for field in flat[0] if flat[0][field] != flat[1][field]}
+    assert changed == {"warmup_steps" if name == "warmup" else name}
 
 
 @pytest.mark.parametrize("method", ["dfa", "state_bridge", "scalar_bridge", "vector_response"])

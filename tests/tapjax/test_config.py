@@ -3,7 +3,7 @@ import pytest
 
 from configs import common
 from configs.tap import calibration
-from tapjax import config
+from tapjax import config, constraints
 from tapjax.blocks import OVER_SEEDS
 from tapjax.credit import CREDITS
 from tapjax.credit.estimator import CODES
@@ -30,7 +30,7 @@ TABLES = {
 
 @pytest.mark.parametrize("field", TABLES)
 def test_choices_are_the_tables_keys(field):
-    assert tuple(config.CHOICES[field]) == tuple(TABLES[field])
+    assert tuple(constraints.CHOICES[field]) == tuple(TABLES[field])
 
 
 def test_defaults_are_valid():

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tapjax import probes
-from tapjax.config import DIMENSIONS
+from tapjax.constraints import DIMENSIONS
 
 STANDARD = 2e-6  # accepted relative error against float64
 

@@ -1,0 +1,155 @@
+"""What the fields of a config may hold, alone and together. Imports no JAX."""
+
+import difflib
+
+from analysis.architectures import ZOO, parse_architecture
+
+FAMILIES = ("tap", "credit")
+# What the probe measures of a spectrum, in the order of `probes.spectral_metrics`.
+DIMENSIONS = (
+    "stable_rank",
+    "participation_ratio",
+    "effective_rank_90",
+    "nuclear_norm_ratio",
+    "covariance_participation_ratio",
+)
+# What a field may hold. Names open to the user's own code also take `package.module:function`.
+CHOICES = {
+    "family": FAMILIES,
+    "over_seeds": ("auto", "vmap", "map", "loop", "shard"),
+    "loss": ("cross_entropy", "squared_error"),
+    "data.shuffle": ("epoch", "replacement"),
+    "model.init": ("lecun", "torch"),
+    "rule.name": ("backprop", "local"),
+    "rule.normalise": ("raw", "rms", "batch"),
+    "credit.name": ("bp", "dfa", "dir", "state_bridge", "scalar_bridge", "vector_field"),
+    "credit.field": ("plain", "residual", "bilinear", "chain"),
+    "credit.code": ("error", "delta", "target", "error+h", "delta+h"),
+    "credit.targets": ("tail", "joint", "block", "response"),
+    "credit.mode": ("jvp", "central", "onesided"),
+    "credit.distribution": ("rademacher", "gaussian"),
+    "credit.schedule": ("constant", "cosine", "linear"),
+    "blocks.activation": ("gelu", "tanh"),
+    "optimizer.name": ("adam", "adamw", "sgd", "momentum", "rmsprop"),
+    "optimizer.schedule": ("constant", "cosine", "linear"),
+    "probe.tokens": ("rows", "mean", "legacy"),
+    "probe.dimension": DIMENSIONS,
+}
+OPEN = ("loss", "rule.name", "model.name", "data.name", "probe.extra", "credit.name")
+AT_LEAST_ONE = ("steps", "scalar_bin", "data.batch_size", "probe.every", "probe.size", "probe.rows")
+AT_LEAST_ONE += ("checkpoint.every", "checkpoint.keep")
+AT_LEAST_ONE += ("credit.width", "credit.directions", "credit.steps")
+NOT_NEGATIVE = ("eval_every", "chunk_steps", "data.train_size", "data.test_size")
+NOT_NEGATIVE += ("checkpoint.keep_period", "checkpoint.pin_jumps", "reset.step")
+NOT_NEGATIVE += ("checkpoint.pin_window", "data.validation_size", "credit.value", "credit.terminal")
+NOT_NEGATIVE += ("rule.alternate", "rule.block_lr", "rule.clip", "rule.warmup_steps")
+NOT_NEGATIVE += ("rule.freeze_step",)
+NOT_NEGATIVE += ("blocks.block_scale", "blocks.noise")
+NOT_NEGATIVE += ("optimizer.weight_decay", "optimizer.clip", "optimizer.warmup_steps")
+BELOW_ONE = ("optimizer.b1", "optimizer.b2", "optimizer.momentum", "credit.ema")
+# Families of architectures that are networks in blocks, each with its own credit.
+LAYERED = ("residual", "residual_conv", "dynamics")
+# Credits whose estimators read vectors.
+LEARNED = ("state_bridge", "scalar_bridge", "vector_field")
+
+
+def did_you_mean(name: str, known) -> str:
+    """A suggestion to append to an error message, or nothing."""
+    near = difflib.get_close_matches(name, list(known), n=1)
+    return f"; did you mean {near[0]!r}?" if near else ""
+
+
+def is_import_path(name: str) -> bool:
+    """Whether a name has the form `package.module:function`."""
+    module, colon, function = name.partition(":")
+    parts = [*module.split("."), function]
+    return bool(colon) and all(part.isidentifier() for part in parts)
+
+
+def broken(flat: dict) -> list[str]:
+    """The constraints that a config breaks.
+
+    Args:
+      flat: dotted name -> value of the right type, every field.
+
+    Returns:
+      One line each.
+    """
+    found = []
+    for name, choices in CHOICES.items():
+        value = flat[name]
+        if value not in choices and not (name in OPEN and is_import_path(value)):
+            found.append(
+                f"{name}={value!r} is not one of {', '.join(choices)}"
+                + did_you_mean(value, choices)
+            )
+    found += [f"{n}={flat[n]} must be at least 1" for n in AT_LEAST_ONE if flat[n] < 1]
+    found += [f"{n}={flat[n]} must not be negative" for n in NOT_NEGATIVE if flat[n] < 0]
+    found += [f"{n}={flat[n]} must be in [0, 1)" for n in BELOW_ONE if not 0 <= flat[n] < 1]
+    if not flat["optimizer.lr"] > 0:
+        found.append(f"optimizer.lr={flat['optimizer.lr']} must be above 0")
+    if flat["probe.extra"] and not is_import_path(flat["probe.extra"]):
+        found.append(f"probe.extra={flat['probe.extra']!r} must be package.module:function")
+    return found + _model_problems(flat["model.name"]) + _relations(flat)
+
+
+def _model_problems(name):
+    if is_import_path(name):
+        return []
+    try:
+        parse_architecture(name)
+    except ValueError as error:
+        return [f"model.name: {error}{did_you_mean(name, ZOO)}"]
+    return []
+
+
+def _relations(flat):
+    found = []
+    seeds, every = flat["seeds"], flat["probe.every"]
+    if not seeds or len(set(seeds)) < len(seeds) or min(seeds) < 0:
+        found.append(f"seeds={seeds} must be one or more different integers, 0 or above")
+    if every < 1:
+        return found
+    for name in ("steps", "chunk_steps", "reset.step", "checkpoint.pin_window", "rule.freeze_step"):
+        if flat[name] % every:
+            near = max(round(flat[name] / every), 1) * every
+            found.append(
+                f"{name}={flat[name]} must be a multiple of probe.every={every}, for example {near}"
+            )
+    found += _credit_relations(flat)
+    if flat["scalar_bin"] > 0 and every % flat["scalar_bin"]:
+        found.append(f"scalar_bin={flat['scalar_bin']} must divide probe.every={every}")
+    if flat["reset.step"] >= flat["steps"]:
+        found.append("reset.step must be below steps")
+    if flat["optimizer.warmup_steps"] >= flat["steps"]:
+        found.append("optimizer.warmup_steps must be below steps")
+    return found
+
+
+def _credit_relations(flat):
+    found, name = [], flat["model.name"]
+    layered = not is_import_path(name) and name.partition(":")[0] in LAYERED
+    if layered != (flat["family"] == "credit"):
+        found.append(
+            f"model.name={name!r} does not go with family={flat['family']!r}: family=credit trains "
+            "residual:depth=4,width=256, residual_conv:depth=4,width=32 or "
+            "dynamics:depth=8,width=8, and only it does"
+        )
+    if name.startswith("residual_conv") and flat["credit.name"] in LEARNED:
+        found.append(f"credit.name={flat['credit.name']!r} reads vectors: residual or dynamics")
+    if flat["family"] == "tap" and flat["rule.name"] == "local":
+        found.append("rule.name='local' needs family=credit")
+    if flat["rule.shift"] not in (0, 1):
+        found.append(f"rule.shift={flat['rule.shift']} must be 0 or 1")
+    if flat["rule.alternate"] and flat["optimizer.schedule"] != "constant":
+        found.append(
+            "rule.alternate needs optimizer.schedule='constant': each part counts its own steps"
+        )
+    for field in ("rule.freeze_step", "rule.warmup_steps"):
+        if flat[field] >= flat["steps"]:
+            found.append(f"{field}={flat[field]} must be below steps={flat['steps']}")
+    if name.startswith("dynamics") and flat["checkpoint.pin_jumps"]:
+        found.append(
+            "checkpoint.pin_jumps must be 0: linear dynamics have no dimensionality to watch"
+        )
+    return found

@@ -1,0 +1,102 @@
+"""Networks in blocks of convolutions, and parts of a network that learn in turn."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import lax
+
+from analysis.architectures import count_params, parse_architecture
+from tapjax import assembly, config
+from tapjax.credit.directions import directions, tail_targets
+from tapjax.credit.forward import observe, true_credit
+from tapjax.models.residual import neighbours, patches, residual_conv
+from tapjax.types import Batch
+
+SHAPE = (8, 8, 3)
+
+
+@pytest.fixture(scope="module")
+def net():
+    cfg = config.defaults()
+    cfg.blocks.update(block_scale=1.0, skip=0.5)
+    model, layered = residual_conv(cfg.blocks, 2, 4, SHAPE, 5)
+    params, _ = model.init(jax.random.key(0))
+    return (
+        layered,
+        params,
+        Batch(jax.random.normal(jax.random.key(1), (6, *SHAPE)), jnp.arange(6) % 5),
+    )
+
+
+def test_gathered_neighbours_make_a_convolution():
+    h = jax.random.normal(jax.random.key(0), (2, 5, 6, 3))
+    kernel = jax.random.normal(jax.random.key(1), (3, 3, 3, 4))
+    expected = lax.conv_general_dilated(
+        h, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
+    )
+    np.testing.assert_allclose(neighbours(h) @ kernel.reshape(27, 4), expected, atol=1e-4)
+
+
+def test_a_patch_holds_the_pixels_of_its_square():
+    x = jnp.arange(64.0).reshape(1, 8, 8, 1)
+    expected = x[0, 4:, :4, 0].ravel()
+    np.testing.assert_array_equal(patches(x)[0, 1, 0], expected)
+
+
+def test_convolutional_blocks_have_forward_and_backward_derivatives(net):
+    layered, params, batch = net
+    seen = observe(layered, params, batch, jax.random.key(2))
+    assert seen.h.shape == (3, 6, 2, 2, 4) and layered.shape == (2, 2, 4)
+    v = directions(jax.random.key(3), (2, 2, *seen.h.shape[1:]), "rademacher")
+    expected = (true_credit(seen)[:-1, None] * v).sum((-1, -2, -3))
+    np.testing.assert_allclose(tail_targets(seen, v), expected, rtol=1e-3, atol=1e-6)
+
+
+def test_their_parameters_are_counted(net):
+    _, params, _ = net
+    arch = parse_architecture("residual_conv:depth=2,width=4")
+    assert count_params(arch, SHAPE, 5) == sum(leaf.size for leaf in jax.tree.leaves(params))
+
+
+def test_images_must_fall_into_patches():
+    with pytest.raises(config.ConfigError, match="multiple of 4 pixels along each side, not 6x8"):
+        residual_conv(config.defaults().blocks, 2, 4, (6, 8, 1), 5)
+
+
+def small(**rule):
+    cfg = config.defaults()
+    cfg.family, cfg.model.name = "credit", "residual_conv:depth=1,width=4"
+    cfg.steps, cfg.seeds, cfg.checkpoint.pin_jumps = 20, (0,), 0
+    cfg.credit.name = "dir"
+    cfg.rule.update(name="local", **rule)
+    return cfg
+
+
+@pytest.mark.parametrize("steps", [0, 3])
+def test_parts_learn_in_turn(steps):
+    ready = assembly.assemble(small(alternate=steps))
+    states = ready.programs.init()
+    moved = []
+    for _ in range(6):
+        before = jax.tree.map(np.asarray, states.params)
+        states, _ = ready.programs.step(states, ready.data)
+        change = jax.tree.map(lambda a, b: bool((a != b).any()), before, states.params)
+        moved.append({name for name in change if any(jax.tree.leaves(change[name]))})
+    everything = {"embed", "block_0", "head"}
+    expected = [{"embed", "head"}] * 3 + [{"block_0", "head"}] * 3
+    assert moved == (expected if steps else [everything] * 6)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"credit.name": "vector_field"}, "reads vectors"),
+        ({"rule.alternate": 2, "optimizer.schedule": "cosine"}, "each part counts its own steps"),
+    ],
+)
+def test_what_does_not_go_together(change, message):
+    cfg = small()
+    cfg.update_from_flattened_dict(change)
+    with pytest.raises(config.ConfigError, match=message):
+        config.check(cfg)
