@@ -1,0 +1,82 @@
+"""Judge moments that were chosen without looking, each in every seed: how often is p small?
+
+    python -m launch.replay --run=RUN --moments --steps=210,272,281 --out=SNAPSHOTS
+    python docs/results/mechanistic/placebo.py RUN SNAPSHOTS [PLANTED_STEP]
+
+Ordinary pairs are those of no jump and of no planted change of their seed; moments within three
+windows of a planted change are left out.
+"""
+
+import argparse
+import functools
+from pathlib import Path
+
+import numpy as np
+
+from analysis import mechanistic, open_run
+from analysis.course import found_jumps
+from analysis.io import RunError
+from analysis.moments import CriticalMoment
+from analysis.snapshots import read_plan, read_snapshots
+
+EARLY = 600
+
+
+def judged(run, folder, planted):
+    """(smallest p of a moment alone, its step) of each moment and seed that is not refused."""
+    plan, rectified = read_plan(folder), mechanistic.rectified_of(run)
+    window = plan["window"]
+    at = functools.lru_cache(6)(functools.partial(read_snapshots, folder))
+    changed = [(jump["seed"], jump["step"]) for jump in found_jumps(run)]
+    changed += [(seed, planted) for seed in run.seeds if planted]
+    pairs = {
+        (seed, *pair): mechanistic.ordinary(
+            mechanistic.Pair(seed, at(pair[0])[seed], at(pair[1])[seed]), rectified
+        )
+        for pair in sorted({tuple(p) for m in plan["moments"] for p in m["null"]})
+        for seed in run.seeds
+    }
+    quiet = {
+        (seed, a, b)
+        for seed, a, b in pairs
+        if not any(seed == s and a - window < step <= b + window for s, step in changed)
+    }
+    triples = {m["triple"][1]["step"]: m for m in plan["moments"]}
+    for step, moment in triples.items():
+        if planted and abs(step - planted) <= 3 * window:
+            continue
+        null = [
+            pairs[seed, a, b]
+            for a, b in moment["null"]
+            for seed in run.seeds
+            if (seed, a, b) in quiet
+        ]
+        for seed in run.seeds:
+            triple = [
+                CriticalMoment(**m)._replace(jump_info={"seed": seed}) for m in moment["triple"]
+            ]
+            sides = [at(m.step)[seed] for m in triple]
+            try:
+                found = mechanistic.compare(run, triple, sides, null, 1)
+            except RunError:  # too early
+                continue
+            yield min(row["p"] for row in found.measurements["changes"]), step
+
+
+def main():
+    """Print how many of the comparisons have a small p."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("run")
+    parser.add_argument("snapshots", type=Path)
+    parser.add_argument("planted", type=int, nargs="?", default=0)
+    args = parser.parse_args()
+    p_N, step_N = np.array(list(judged(open_run(args.run), args.snapshots, args.planted))).T
+    early_N = step_N <= EARLY
+    print(
+        f"{len(p_N)} comparisons: {(p_N <= 0.05).sum()} with p <= .05, {(p_N <= 0.1).sum()} <= .1"
+    )
+    print(f"to step {EARLY}: {early_N.sum()}, {(p_N[early_N] <= 0.05).sum()} with p <= .05")
+
+
+if __name__ == "__main__":
+    main()
