@@ -49,8 +49,6 @@ NOT_NEGATIVE += ("optimizer.weight_decay", "optimizer.clip", "optimizer.warmup_s
 BELOW_ONE = ("optimizer.b1", "optimizer.b2", "optimizer.momentum", "credit.ema")
 # Families of architectures that are networks in blocks, each with its own credit.
 LAYERED = ("residual", "residual_conv", "dynamics")
-# Credits whose estimators read vectors.
-LEARNED = ("state_bridge", "scalar_bridge", "vector_field")
 
 
 def did_you_mean(name: str, known) -> str:
@@ -135,8 +133,6 @@ def _credit_relations(flat):
             "residual:depth=4,width=256, residual_conv:depth=4,width=32 or "
             "dynamics:depth=8,width=8, and only it does"
         )
-    if name.startswith("residual_conv") and flat["credit.name"] in LEARNED:
-        found.append(f"credit.name={flat['credit.name']!r} reads vectors: residual or dynamics")
     if flat["family"] == "tap" and flat["rule.name"] == "local":
         found.append("rule.name='local' needs family=credit")
     if flat["rule.shift"] not in (0, 1):

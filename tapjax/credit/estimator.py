@@ -24,7 +24,8 @@ class Estimator(NamedTuple):
 
 
 class Inputs(NamedTuple):
-    """What an estimating network reads: `h [L+1, B, D]`, `time [L+1, B, 1]`, `code [L+1, B, s]`."""
+    """What an estimating network reads: `h [L+1, B, D]`, `time [L+1, B, 1]`, `code [L+1, B, s]`, or
+    the same at each place of an image, [L+1, B, H, W, ...]."""
 
     h: jax.Array
     time: jax.Array
@@ -54,14 +55,23 @@ def inputs(seen: Seen, fixed, code: str, normalise: bool) -> Inputs:
       Inputs.
     """
     name, _, with_h = code.partition("+")
-    said = {"error": seen.error, "delta": seen.last, "target": seen.target}[name]
-    if with_h:
-        said = jnp.concatenate([said, seen.h[-1] @ fixed], -1)
-    layers, batch, _ = seen.h.shape
-    time = jnp.broadcast_to(jnp.linspace(0.0, 1.0, layers)[:, None, None], (layers, batch, 1))
+    said = [{"error": seen.error, "delta": seen.last, "target": seen.target}[name]]
+    said += [seen.h[-1] @ fixed] if with_h else []
+    layers, *places = seen.h.shape[:-1]
+    time = jnp.linspace(0.0, 1.0, layers).reshape(layers, *[1] * (len(places) + 1))
+    told = jnp.concatenate([_everywhere(value, places) for value in said], -1)
     return Inputs(
-        read(seen.h, normalise), time, jnp.broadcast_to(said[None], (layers, *said.shape))
+        read(seen.h, normalise),
+        jnp.broadcast_to(time, (layers, *places, 1)),
+        jnp.broadcast_to(told[None], (layers, *told.shape)),
     )
+
+
+def _everywhere(value, places):
+    """What is known of an example, or of each of its places, at all of them."""
+    missing = len(places) + 1 - value.ndim
+    value = value.reshape(len(value), *[1] * missing, *value.shape[1:])
+    return jnp.broadcast_to(value, (*places, value.shape[-1]))
 
 
 def read(h, normalise: bool):

@@ -1,6 +1,7 @@
 """Architectures of a vector credit field: from what is seen after a forward pass to credits."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -8,7 +9,7 @@ import jax.numpy as jnp
 
 from tapjax.credit.estimator import code_size
 from tapjax.models.perceptron import Perceptron
-from tapjax.models.residual import layer_norm
+from tapjax.models.residual import layer_norm, neighbours
 
 
 class Field(NamedTuple):
@@ -74,39 +75,39 @@ def bilinear(layered, cfg):
 
 
 def chain(layered, cfg):
-    """a_l = c_l a_{l+1} + U_l [m_l(h_l) * (V_l a_{l+1})], from a_L = g_L down.
+    """a_l = c_l a_{l+1} + U_l^T [m_l(h_l) * (V_l^T a_{l+1})], from a_L = g_L down.
 
-    The form of the adjoint recursion: a block's transposed Jacobian is the identity's share plus
-    one matrix, a gate that depends on h_l, and another matrix. Nothing of the network's weights is
-    copied. Turned around it predicts how the block answers to a step v: c_l v + V_l^T [m_l(h_l) *
-    (U_l^T v)]. It starts with U at zero and c at the network's own skip.
+    The adjoint recursion through a model of each block's answer to a step v at its input,
+    c_l v + V_l [m_l(h_l) * (U_l v)]: the skip's share; and a matrix, a gate that depends on h_l and
+    another matrix, after LayerNorm's derivative where the estimator reads h normalised. The
+    matrices are 3 x 3 convolutions where those of the blocks are. Nothing of the network's weights
+    is copied. It starts with U at zero and c at the network's own skip.
     """
     width, rank = layered.shape[-1], cfg.width
+    spatial = len(layered.shape) > 1
+    gather, places = (neighbours, 9) if spatial else (lambda z: z, 1)
 
     def init(key):
         def one(key):
             keys = jax.random.split(key)
+            inputs, inner = places * width, places * rank
             return {
-                "skip": jnp.full(1, layered.skip, jnp.float32),
-                "into": jax.random.normal(keys[0], (width, rank)) * width**-0.5,
-                "gate": jax.random.normal(keys[1], (width, rank)) * width**-0.5,
+                "skip": jnp.float32(layered.skip),
+                "gate": jax.random.normal(keys[1], (inputs, rank)) * inputs**-0.5,
                 "bias": jnp.zeros(rank),
-                "out": jnp.zeros((rank, width)),
+                "first": jnp.zeros((inputs, rank)),
+                "second": jax.random.normal(keys[0], (inner, width)) * inner**-0.5,
             }
 
         keys = jax.random.split(key, layered.depth)
         return {f"block_{i}": one(k) for i, k in enumerate(keys)}
 
-    def gate(own, h):
-        return jax.nn.sigmoid(h @ own["gate"] + own["bias"][None])
-
-    def normalised(h):
-        """LayerNorm's derivative at h along v and, transposed, back: blocks begin with it."""
-        if not cfg.layer_norm:
-            return lambda v: v, lambda u: u
-        _, along = jax.linearize(layer_norm, h)
-        _, back = jax.vjp(layer_norm, h)
-        return along, lambda u: back(u)[0]
+    def answer(own, h, given_h, v):
+        """How a block is thought to answer to v; linear in it."""
+        along = jax.jvp(layer_norm, (h,), (v,))[1] if cfg.layer_norm else v
+        bias = own["bias"].reshape(*[1] * (h.ndim - 1), rank)
+        gate = jax.nn.sigmoid(gather(given_h) @ own["gate"] + bias)
+        return own["skip"] * v + gather(gate * (gather(along) @ own["first"])) @ own["second"]
 
     def apply(params, seen, given):
         credits = [seen.last]
@@ -114,18 +115,16 @@ def chain(layered, cfg):
             own, above = params[f"block_{i}"], credits[-1]
             if cfg.targets == "block":  # each block learns alone
                 above = jax.lax.stop_gradient(above)
-            inner = gate(own, given.h[i]) * (above @ own["into"])
-            _, back = normalised(seen.h[i])
-            credits.append(own["skip"][None] * above + back(inner @ own["out"]))
+            of_v = partial(answer, own, seen.h[i], given.h[i])
+            (credit,) = jax.linear_transpose(of_v, above)(above)
+            credits.append(credit)
         return jnp.stack(credits[::-1])
 
     def respond(params, seen, given, v_LxMxB):
         answers = []
-        for i, v in enumerate(v_LxMxB):
-            own = params[f"block_{i}"]
-            along, _ = normalised(seen.h[i])
-            inner = gate(own, given.h[i])[None] * (jax.vmap(along)(v) @ own["out"].T)
-            answers.append(own["skip"][None, None] * v + inner @ own["into"].T)
+        for i, v_MxB in enumerate(v_LxMxB):
+            of_v = partial(answer, params[f"block_{i}"], seen.h[i], given.h[i])
+            answers.append(jax.vmap(of_v)(v_MxB))
         return jnp.stack(answers)
 
     return Field(init, apply, respond)

@@ -28,7 +28,8 @@ def scalar_bridge(layered, cfg, tx) -> Credit:
         def total(h):
             told = given._replace(h=read(h, cfg.layer_norm))
             values = net.apply({"params": params}, told.joined())[..., 0]
-            return values.sum(), values
+            values_LxB = values.reshape(*h.shape[:2], -1).mean(-1)  # over the places of an image
+            return values_LxB.sum(), values_LxB
 
         return jax.grad(total, has_aux=True)(seen.h)
 
