@@ -22,6 +22,10 @@ RATES = {
     "bp": (3e-4, 1e-3),
     "dfa": (1e-4, 1e-3),
     "dir": (1e-4, 1e-3),
+    "state_bridge": (1e-4, 1e-3),
+    "scalar_bridge": (1e-4, 1e-3),
+    "vector": (1e-4, 1e-3),
+    "vector_bilinear": (1e-4, 3e-3),
     "vector_response": (1e-4, 3e-3),
     "response_shuffled": (1e-4, 3e-3),
 }
