@@ -1,8 +1,9 @@
 """The architectures by name: sizes and structural features, shared with the training side.
 
 A name is a key of `ZOO` or a family with sizes of your own:
-`mlp:depth=6,width=96`, `mlp:widths=128-64-32`, `cnn:channels=16-32`,
-`transformer:depth=3,width=96,heads=4`; and of the credit family `residual:depth=4,width=256`,
+`mlp:depth=6,width=96`, `mlp:widths=128-64-32`, `cnn:channels=16-32`, `cnn:channels=64-128,fc=512`,
+`resnet:channels=64-128-256-512`, `transformer:depth=3,width=96,heads=4`,
+`vit:depth=6,width=384,heads=6,patch=8`; and of the credit family `residual:depth=4,width=256`,
 `residual_conv:depth=4,width=32` and `dynamics:depth=8,width=8`.
 """
 
@@ -15,13 +16,15 @@ class Architecture(NamedTuple):
     """One architecture.
 
     `widths` holds hidden units a layer (mlp), channels a stage (cnn, resnet) or the model
-    dimension once a block (transformer).
+    dimension once a block (transformer, vit); `dense` holds a cnn's fully connected layers.
     """
 
     name: str
     family: str
     widths: tuple[int, ...]
     heads: int = 0
+    dense: tuple[int, ...] = ()
+    patch: int = 0
 
 
 def _zoo():
@@ -76,8 +79,10 @@ def parse_architecture(name: str) -> Architecture:
     fields = dict(part.partition("=")[::2] for part in sizes.split(",") if part)
     allowed = {
         "mlp": {"depth", "width", "widths"},
-        "cnn": {"channels"},
+        "cnn": {"channels", "fc"},
+        "resnet": {"channels"},
         "transformer": {"depth", "width", "heads"},
+        "vit": {"depth", "width", "heads", "patch"},
         "residual": {"depth", "width"},
         "residual_conv": {"depth", "width"},
         "dynamics": {"depth", "width"},
@@ -96,18 +101,22 @@ def parse_architecture(name: str) -> Architecture:
             widths = tuple(int(w) for w in listed.split("-"))
         else:
             widths = (int(fields["width"]),) * int(fields["depth"])
-        heads = int(fields.get("heads", 4)) if family == "transformer" else 0
+        heads = int(fields.get("heads", 4)) if family in ("transformer", "vit") else 0
+        dense = tuple(int(w) for w in fields["fc"].split("-")) if "fc" in fields else ()
+        patch = int(fields.get("patch", 4)) if family == "vit" else None
     except (KeyError, ValueError) as error:
         raise ValueError(
-            f"{name!r}: write mlp:depth=4,width=64, mlp:widths=64-32, cnn:channels=16-32 or "
-            "transformer:depth=2,width=64,heads=4, residual:depth=4,width=256, "
+            f"{name!r}: write mlp:depth=4,width=64, mlp:widths=64-32, cnn:channels=16-32,fc=64, "
+            "resnet:channels=16-32-64-128, transformer:depth=2,width=64,heads=4, "
+            "vit:depth=2,width=64,heads=4,patch=4, residual:depth=4,width=256, "
             "residual_conv:depth=4,width=32 or dynamics:depth=8,width=8"
         ) from error
-    if not widths or min(widths) < 1:
+    attentive = (heads,) if family in ("transformer", "vit") else ()
+    if not widths or min(*widths, *dense, *attentive, 1 if patch is None else patch) < 1:
         raise ValueError(f"{name!r}: every size must be at least 1")
     if heads and widths[0] % heads:
         raise ValueError(f"{name!r}: width {widths[0]} is not a multiple of {heads} heads")
-    return Architecture(name, family, widths, heads)
+    return Architecture(name, family, widths, heads, dense, patch or 0)
 
 
 def token_count(input_dim: int) -> int:
@@ -149,7 +158,7 @@ def count_params(arch: Architecture, shape: tuple[int, int, int], classes: int) 
       classes: outputs.
 
     Returns:
-      The number of trainable scalars.
+      The number of trainable scalars of the architecture with its own normalisation.
     """
     height, width, channels = shape
     input_dim = height * width * channels
@@ -161,7 +170,8 @@ def count_params(arch: Architecture, shape: tuple[int, int, int], classes: int) 
         convs = sum((9 * i + 1) * o for i, o in zip(sizes, sizes[1:], strict=False))
         stages = len(arch.widths)
         flat = pooled_sides(height, stages)[-1] * pooled_sides(width, stages)[-1] * sizes[-1]
-        return convs + (flat + 1) * classes
+        sizes = (flat, *arch.dense, classes)
+        return convs + sum((i + 1) * o for i, o in zip(sizes, sizes[1:], strict=False))
     if arch.family == "residual":
         width = arch.widths[0]
         embed = 0 if input_dim == width else (input_dim + 1) * width
@@ -179,6 +189,11 @@ def count_params(arch: Architecture, shape: tuple[int, int, int], classes: int) 
             total += (9 * inputs + 2) * outputs + 3 * (9 * outputs + 2) * outputs + shortcut
             inputs = outputs
         return total + (inputs + 1) * classes
+    if arch.family == "vit":
+        dim, tokens = arch.widths[0], (height // arch.patch) * (width // arch.patch)
+        block = 12 * dim**2 + 13 * dim
+        embed = (arch.patch**2 * channels + 1) * dim + (tokens + 2) * dim
+        return embed + len(arch.widths) * block + 2 * dim + (dim + 1) * classes
     dim, tokens = arch.widths[0], token_count(input_dim)
     block = 4 * (dim + 1) * dim + (dim + 1) * 4 * dim + (4 * dim + 1) * dim + 4 * dim
     embed = (input_dim // tokens + 1) * dim + tokens * dim

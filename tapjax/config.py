@@ -13,7 +13,7 @@ from tapjax.constraints import broken, did_you_mean, is_import_path
 # Measurements from a jump to what counts as before and after it.
 PIN_MEASUREMENTS = 5
 # Steps a chunk that keep the host's share small and the wait for a signal short.
-CHUNK_STEPS = {"mlp": 500, "cnn": 100, "transformer": 100, "resnet": 10}
+CHUNK_STEPS = {"mlp": 500, "cnn": 100, "transformer": 100, "vit": 100, "resnet": 10}
 CHUNK_STEPS |= {"residual": 100, "residual_conv": 100, "dynamics": 500}
 
 
@@ -46,7 +46,15 @@ def defaults() -> ConfigDict:
                 "shuffle": "epoch",
                 "augment": False,
             },
-            "model": {"name": "mlp_medium_5", "init": "torch"},
+            "model": {
+                "name": "mlp_medium_5",
+                "init": "torch",
+                "activation": "own",  # own: that of the architecture
+                "norm": "own",
+                "affine": True,  # normalisation with parameters of its own
+                "norm_after": False,  # after the activation instead of before it
+                "dropout": -1.0,  # share; -1: the architecture's own
+            },
             # Networks in blocks: h -> skip h + F(h).
             "blocks": {
                 "activation": "gelu",  # or tanh, mixed with the identity by alpha

@@ -19,7 +19,20 @@ CHOICES = {
     "over_seeds": ("auto", "vmap", "map", "loop", "shard"),
     "loss": ("cross_entropy", "squared_error"),
     "data.shuffle": ("epoch", "replacement"),
-    "model.init": ("lecun", "torch"),
+    "model.init": ("lecun", "torch", "kaiming", "small"),
+    "model.activation": (
+        "own",
+        "relu",
+        "leaky_relu",
+        "tanh",
+        "sigmoid",
+        "gelu",
+        "elu",
+        "selu",
+        "crelu",
+        "none",
+    ),
+    "model.norm": ("own", "none", "batch", "layer", "group", "instance"),
     "rule.name": ("backprop", "local"),
     "rule.normalise": ("raw", "rms", "batch"),
     "credit.name": ("bp", "dfa", "dir", "state_bridge", "scalar_bridge", "vector_field"),
@@ -47,6 +60,8 @@ NOT_NEGATIVE += ("rule.freeze_step",)
 NOT_NEGATIVE += ("blocks.block_scale", "blocks.noise")
 NOT_NEGATIVE += ("optimizer.weight_decay", "optimizer.clip", "optimizer.warmup_steps")
 BELOW_ONE = ("optimizer.b1", "optimizer.b2", "optimizer.momentum", "credit.ema")
+# Families of architectures whose activation, normalisation and dropout can be chosen.
+STYLED = ("mlp", "cnn", "resnet", "resnet18", "vit")
 # Families of architectures that are networks in blocks, each with its own credit.
 LAYERED = ("residual", "residual_conv", "dynamics")
 
@@ -88,7 +103,7 @@ def broken(flat: dict) -> list[str]:
         found.append(f"optimizer.lr={flat['optimizer.lr']} must be above 0")
     if flat["probe.extra"] and not is_import_path(flat["probe.extra"]):
         found.append(f"probe.extra={flat['probe.extra']!r} must be package.module:function")
-    return found + _model_problems(flat["model.name"]) + _relations(flat)
+    return found + _model_problems(flat["model.name"]) + _style_problems(flat) + _relations(flat)
 
 
 def _model_problems(name):
@@ -99,6 +114,26 @@ def _model_problems(name):
     except ValueError as error:
         return [f"model.name: {error}{did_you_mean(name, ZOO)}"]
     return []
+
+
+def _style_problems(flat):
+    name = flat["model.name"]
+    found, styled = [], not is_import_path(name) and name.partition(":")[0].partition("_")[0]
+    rate = flat["model.dropout"]
+    if rate != -1 and not 0 <= rate < 1:
+        found.append(f"model.dropout={rate} must be in [0, 1), or -1 for the architecture's own")
+    usual = {"model.activation": "own", "model.norm": "own", "model.dropout": -1.0}
+    usual |= {"model.affine": True, "model.norm_after": False}
+    changed = [field for field, value in usual.items() if flat[field] != value]
+    if changed and styled not in STYLED:
+        found.append(f"{changed[0]} is only for {', '.join(STYLED)}, not for {name!r}")
+    if styled == "mlp" and flat["model.norm"] == "instance":
+        found.append("model.norm='instance' normalises each channel of an image: not for an mlp")
+    if styled == "vit" and flat["model.norm"] in ("group", "instance"):
+        found.append(f"model.norm={flat['model.norm']!r} is not for a vit: layer, batch or none")
+    if styled == "vit" and flat["model.norm_after"]:
+        found.append("model.norm_after is not for a vit, which normalises first")
+    return found
 
 
 def _relations(flat):

@@ -66,12 +66,15 @@ class Model(NamedTuple):
     `layer_names`; the last one is the head (the logits).
     `capture(params, stats, x) -> dict` of what the modules sow, such as attention
     probabilities [B, H, Q, K], by path; None where a model has nothing of the kind.
+    `watch(params, stats, x, shifts=None) -> (logits, activations)` shows in evaluation mode what
+    follows the nonlinearities, as a tree; `shifts`, a tree like it, is added to them on the way.
     """
 
     init: Callable
     apply: Callable
     layer_names: tuple[str, ...]
     capture: Callable | None = None
+    watch: Callable | None = None
 
 
 class Layered(NamedTuple):

@@ -45,7 +45,10 @@ def recipe(cfg, arrays: Arrays) -> Recipe:
 
 def _model(cfg, arrays) -> tuple[Model, dict]:
     if not config.is_import_path(cfg.name):
-        model = make_model(cfg.name, arrays.shape, arrays.classes, cfg.init)
+        style = {"affine": cfg.affine, "norm_after": cfg.norm_after}
+        style |= {name: cfg[name] for name in ("activation", "norm") if cfg[name] != "own"}
+        style |= {"dropout": cfg.dropout} if cfg.dropout >= 0 else {}
+        model = make_model(cfg.name, arrays.shape, arrays.classes, cfg.init, **style)
         return model, structure(parse_architecture(cfg.name), arrays.shape, arrays.classes)
     made = config.lookup(cfg.name, {}, "model.name")(arrays.shape, arrays.classes)
     return made if isinstance(made, Model) else from_module(made, arrays.shape), {}

@@ -28,8 +28,10 @@ def initializers(kind: str, fan_in: int):
     """Initialisers of a layer's kernel and bias.
 
     Args:
-      kind: `lecun` (normal of variance 1/fan_in, zero bias; Flax's default) or `torch`
-        (both uniform in +-1/sqrt(fan_in), what PyTorch's Linear and Conv2d do).
+      kind: `lecun` (normal of variance 1/fan_in, zero bias; Flax's default), `torch` (both
+        uniform in +-1/sqrt(fan_in), what PyTorch's Linear and Conv2d do), `kaiming` (uniform of
+        variance 2/fan_in, zero bias) or `small` (normal of standard deviation .02 truncated at two
+        of them, zero bias: vision transformers).
       fan_in: inputs of one unit.
 
     Returns:
@@ -37,7 +39,12 @@ def initializers(kind: str, fan_in: int):
     """
     if kind == "torch":
         return _uniform_by_fan_in(fan_in), _uniform_by_fan_in(fan_in)
-    return nn.initializers.lecun_normal(), nn.initializers.zeros_init()
+    kernels = {
+        "lecun": nn.initializers.lecun_normal(),
+        "kaiming": nn.initializers.he_uniform(),
+        "small": nn.initializers.truncated_normal(0.02),
+    }
+    return kernels[kind], nn.initializers.zeros_init()
 
 
 class Linear(nn.Module):
@@ -168,6 +175,23 @@ def max_pool(x_BxHxWxC):
         x = x[:, :, : width // 2 * 2]
         x = jnp.maximum(x[:, :, 0::2], x[:, :, 1::2])
     return x
+
+
+def patches(x_BxHxWxC, size: int):
+    """Squares of pixels as one place each; pixels beyond the last whole one are left out.
+
+    Args:
+      x_BxHxWxC: images.
+      size: pixels along a side of a square.
+
+    Returns:
+      `[B, H // size, W // size, size * size * C]`.
+    """
+    batch, height, width, channels = x_BxHxWxC.shape
+    rows, columns = height // size, width // size
+    x = x_BxHxWxC[:, : rows * size, : columns * size]
+    x = x.reshape(batch, rows, size, columns, size, channels).transpose(0, 1, 3, 2, 4, 5)
+    return x.reshape(batch, rows, columns, size * size * channels)
 
 
 def dropout(key, x, rate: float):

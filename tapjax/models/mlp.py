@@ -3,25 +3,26 @@
 import flax.linen as nn
 
 from tapjax.models.layers import Linear
+from tapjax.models.style import Style, activate
 
 
 class MLP(nn.Module):
-    """Linear + ReLU stages and a linear head.
+    """Stages of a linear map, normalisation and activation, and a linear head.
 
     Hidden layers are the pre-activations of each stage: `hidden_0 ...`, then `head`.
     """
 
     widths: tuple[int, ...]
     classes: int
-    initializer: str
+    style: Style
 
     @nn.compact
     def __call__(self, x, train: bool = False):
         h = x.reshape(x.shape[0], -1)
         hidden = {}
         for i, width in enumerate(self.widths):
-            z = Linear(width, self.initializer, name=f"hidden_{i}")(h)
-            hidden[f"hidden_{i}"] = z
-            h = nn.relu(z)
-        logits = Linear(self.classes, self.initializer, name="head")(h)
+            name = f"hidden_{i}"
+            hidden[name] = Linear(width, self.style.initializer, name=name)(h)
+            h = activate(self, self.style, name, hidden[name], train)
+        logits = Linear(self.classes, self.style.initializer, name="head")(h)
         return logits, hidden | {"head": logits}

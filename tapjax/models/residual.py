@@ -1,13 +1,15 @@
 """Networks in blocks: residual, of matrices or convolutions; and linear dynamics with a quadratic
 cost."""
 
+from functools import partial
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
 from tapjax.config import ConfigError
 from tapjax.losses import cross_entropy
-from tapjax.models.layers import Linear
+from tapjax.models.layers import Linear, patches
 from tapjax.types import Layered, Model
 
 
@@ -49,13 +51,6 @@ def neighbours(h_BxHxWxC):
     padded = jnp.pad(h_BxHxWxC, ((0, 0), (1, 1), (1, 1), (0, 0)))
     shifted = [padded[:, i : i + height, j : j + width] for i in range(3) for j in range(3)]
     return jnp.concatenate(shifted, -1)
-
-
-def patches(x_BxHxWxC):
-    """Squares of `PATCH` pixels as one place each, [B, H / 4, W / 4, 16 C]."""
-    batch, height, width, channels = x_BxHxWxC.shape
-    cut = x_BxHxWxC.reshape(batch, height // PATCH, PATCH, width // PATCH, PATCH, channels)
-    return cut.transpose(0, 1, 3, 2, 4, 5).reshape(batch, height // PATCH, width // PATCH, -1)
 
 
 def layer_norm(h):
@@ -116,7 +111,14 @@ def residual_conv(cfg, depth: int, width: int, shape, classes: int) -> tuple[Mod
     places = (height // PATCH, breadth // PATCH)
     cut = (*places, PATCH**2 * channels)
     return _residual(
-        cfg, depth, block, (*places, width), cut, classes, patches, lambda h: h.mean((1, 2))
+        cfg,
+        depth,
+        block,
+        (*places, width),
+        cut,
+        classes,
+        partial(patches, size=PATCH),
+        lambda h: h.mean((1, 2)),
     )
 
 

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 
 from analysis.architectures import token_count
 from tapjax.models.layers import Linear, dropout
+from tapjax.models.style import watched
 
 DROPOUT = 0.1
 
@@ -47,7 +48,8 @@ class Block(nn.Module):
         attended = Attention(self.heads, self.initializer, name="attention")(x_BxQxD, train)
         x = nn.LayerNorm(**norm, name="norm_0")(x_BxQxD + drop(attended))
         z1 = Linear(4 * d, self.initializer, name="linear_0")(x)
-        z2 = Linear(d, self.initializer, name="linear_1")(drop(nn.relu(z1)))
+        h1 = watched(self, "linear_0", nn.relu(z1))
+        z2 = Linear(d, self.initializer, name="linear_1")(drop(h1))
         x = nn.LayerNorm(**norm, name="norm_1")(x + drop(z2))
         return x, {"attention": attended, "linear_0": z1, "linear_1": z2}
 

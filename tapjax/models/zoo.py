@@ -9,33 +9,44 @@ from analysis.architectures import parse_architecture
 from tapjax.models.cnn import CNN
 from tapjax.models.mlp import MLP
 from tapjax.models.resnet import ResNet18
+from tapjax.models.style import Style
 from tapjax.models.transformer import Transformer
+from tapjax.models.vit import ViT
 from tapjax.types import Model
 
 MODULES = {
-    "mlp": lambda arch, classes, init: MLP(arch.widths, classes, init),
-    "cnn": lambda arch, classes, init: CNN(arch.widths, classes, init),
-    "resnet": lambda arch, classes, init: ResNet18(arch.widths, classes, init),
-    "transformer": lambda arch, classes, init: Transformer(
-        len(arch.widths), arch.widths[0], arch.heads, classes, init
+    "mlp": lambda arch, classes, style: MLP(arch.widths, classes, style),
+    "cnn": lambda arch, classes, style: CNN(arch.widths, arch.dense, classes, style),
+    "resnet": lambda arch, classes, style: ResNet18(arch.widths, classes, style),
+    "transformer": lambda arch, classes, style: Transformer(
+        len(arch.widths), arch.widths[0], arch.heads, classes, style.initializer
+    ),
+    "vit": lambda arch, classes, style: ViT(
+        len(arch.widths), arch.widths[0], arch.heads, arch.patch, classes, style
     ),
 }
+# Collections that show what happens inside, as opposed to what a network needs.
+SEEN = ("intermediates", "activations", "perturbations")
+# What an architecture has where a config does not say otherwise.
+OWN = {"resnet": Style(norm="batch"), "vit": Style("gelu", "layer", dropout=0.1)}
 
 
-def make_model(name: str, shape: tuple[int, ...], classes: int, init: str = "lecun") -> Model:
+def make_model(name: str, shape: tuple[int, ...], classes: int, init="lecun", **style) -> Model:
     """The Model of a named architecture.
 
     Args:
       name: as `architectures.parse_architecture` reads it.
       shape: shape of one input, (H, W, C).
       classes: outputs.
-      init: `lecun` or `torch`.
+      init: of `layers.initializers`.
+      **style: fields of `Style` other than the architecture's own.
 
     Returns:
       A Model.
     """
     arch = parse_architecture(name)
-    return from_module(MODULES[arch.family](arch, classes, init), shape)
+    chosen = OWN.get(arch.family, Style())._replace(initializer=init, **style)
+    return from_module(MODULES[arch.family](arch, classes, chosen), shape)
 
 
 def from_module(module, shape: tuple[int, ...]) -> Model:
@@ -54,8 +65,7 @@ def from_module(module, shape: tuple[int, ...]) -> Model:
     def init(key):
         variables = module.init(key, example)
         params = variables.pop("params")
-        variables.pop("intermediates", None)
-        return params, variables
+        return params, {name: v for name, v in variables.items() if name not in SEEN}
 
     def trace(key):
         (_, hidden), _ = module.init_with_output(key, example)
@@ -80,4 +90,12 @@ def from_module(module, shape: tuple[int, ...]) -> Model:
         name = partial(jax.tree_util.keystr, simple=True, separator="/")
         return {name(path[:-1]): leaf for path, leaf in leaves}
 
-    return Model(init, apply, tuple(names), capture)
+    def watch(params, stats, x, shifts=None):
+        variables = {"params": params, **stats}
+        if shifts is not None:
+            variables["perturbations"] = shifts
+        (logits, _), found = module.apply(variables, x, mutable=["activations"])
+        sown = found.get("activations", {})
+        return logits, jax.tree.map(lambda a: a[0], sown, is_leaf=lambda a: isinstance(a, tuple))
+
+    return Model(init, apply, tuple(names), capture, watch)

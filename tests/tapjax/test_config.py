@@ -10,6 +10,7 @@ from tapjax.credit.estimator import CODES
 from tapjax.credit.fields import FIELDS
 from tapjax.experiments import RECIPES
 from tapjax.losses import LOSSES
+from tapjax.models.style import ACTIVATIONS, NORMS
 from tapjax.optimizers import OPTIMIZERS, SCHEDULES
 from tapjax.probes import spectral_metrics
 from tapjax.rules import RULES
@@ -18,6 +19,8 @@ TABLES = {
     "family": RECIPES,
     "over_seeds": {"auto": None, **OVER_SEEDS},
     "loss": LOSSES,
+    "model.activation": {"own": None, **ACTIVATIONS},
+    "model.norm": dict.fromkeys(("own", *NORMS)),
     "rule.name": {**RULES, "local": None},
     "credit.name": CREDITS,
     "credit.field": FIELDS,
@@ -54,6 +57,8 @@ def test_defaults_are_valid():
         ("scalar_bin", 3, "must divide"),
         ("optimizer.b1", 1.0, r"\[0, 1\)"),
         ("loss", None, "must be a name"),
+        ("model.norm", "instance", "not for an mlp"),
+        ("model.dropout", 1.0, "or -1 for the architecture's own"),
     ],
 )
 def test_problems_name_the_field(field, value, message):

@@ -6,6 +6,7 @@ from jax import lax
 
 from analysis import architectures
 from tapjax.models import layers
+from tapjax.models.style import ACTIVATIONS, NORMS, group_count
 from tapjax.models.zoo import make_model
 
 MNIST, CIFAR, DIGITS = (28, 28, 1), (32, 32, 3), (8, 8, 1)
@@ -20,7 +21,16 @@ def shapes(model, shape, batch=2):
 
 
 @pytest.mark.parametrize("shape", [MNIST, CIFAR, DIGITS, (1, 20, 1)])
-@pytest.mark.parametrize("name", [*architectures.ZOO, "mlp:widths=5-3", "cnn:channels=2-3-4-5-6"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *architectures.ZOO,
+        "mlp:widths=5-3",
+        "cnn:channels=2-3-4-5-6",
+        "cnn:channels=4-8,fc=6-5",
+        "resnet:channels=2-3-4-5",
+    ],
+)
 def test_every_architecture_takes_every_input(name, shape):
     model = make_model(name, shape, 7)
     params, logits, hidden = shapes(model, shape)
@@ -114,3 +124,112 @@ def test_attention_probabilities_sum_to_one(getkey):
     (probabilities,) = sown["intermediates"]["probabilities"]
     assert probabilities.shape == (2, 4, 6, 6)
     np.testing.assert_allclose(probabilities.sum(-1), 1, rtol=1e-5)
+
+
+STYLED = ["mlp:widths=6-4", "cnn:channels=4-6,fc=8", "resnet:channels=2-4-4-6"]
+STYLED += ["vit:depth=1,width=8,heads=2,patch=4"]
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "style", "parameters"),
+    [
+        ("mlp:depth=5,width=128", MNIST, {"norm": "batch"}, 169_098),
+        ("mlp:depth=5,width=128", CIFAR, {"norm": "batch"}, 461_962),
+        ("cnn:channels=64-128-256,fc=512", CIFAR, {"norm": "batch"}, 2_474_506),
+        ("resnet18", CIFAR, {}, 11_173_962),
+        ("vit:depth=6,width=384,heads=6,patch=8", CIFAR, {}, 10_732_426),
+    ],
+)
+def test_parameters_of_the_published_networks(name, shape, style, parameters):
+    params, _ = jax.eval_shape(make_model(name, shape, 10, **style).init, jax.random.key(0))
+    assert sum(leaf.size for leaf in jax.tree.leaves(params)) == parameters
+    if not style:
+        arch = architectures.parse_architecture(name)
+        assert architectures.count_params(arch, shape, 10) == parameters
+
+
+def some_styles(name):
+    if name[:3] == "vit":
+        return [{}, {"norm": "batch", "affine": False}, {"norm": "none", "activation": "relu"}]
+    norms = set(NORMS) - {"mlp": {"instance"}}.get(name[:3], set())
+    styles = [{"norm": norm, "affine": affine} for norm in norms for affine in (True, False)]
+    styles += [{"norm": norm, "norm_after": True} for norm in norms]
+    return styles + [{"activation": activation} for activation in ACTIVATIONS]
+
+
+def training_step(name, style):
+    """Gradients and the running statistics after one batch."""
+    x, y = jax.random.normal(jax.random.key(2), (6, *DIGITS)), jnp.arange(6) % 3
+    model = make_model(name, DIGITS, 3, "torch", dropout=0.25, **style)
+
+    def loss(params, stats):
+        logits, _, new = model.apply(params, stats, x, jax.random.key(1))
+        return jnp.square(logits - y[:, None]).mean(), new
+
+    params, stats = model.init(jax.random.key(0))
+    return jax.grad(loss, has_aux=True)(params, stats)
+
+
+@pytest.mark.parametrize("name", STYLED)
+def test_every_style_has_gradients(name):
+    for style in some_styles(name):
+        grads, stats = jax.eval_shape(lambda style=style: training_step(name, style))
+        norm = style.get("norm", "batch" if name[:6] == "resnet" else "none")
+        assert set(stats) == ({"batch_stats"} if norm == "batch" else set()), style
+        if name[:3] != "vit":  # whose blocks hold their own
+            own = any("norm" in key for key in grads)
+            assert own == (norm != "none" and style.get("affine", True)), style
+
+
+@pytest.mark.parametrize(
+    ("name", "style"),
+    [
+        ("mlp:widths=6-4", {"norm": "batch", "activation": "selu"}),
+        ("mlp:widths=6-4", {"norm": "layer", "norm_after": True, "activation": "crelu"}),
+        ("cnn:channels=4-6,fc=8", {"norm": "instance", "activation": "gelu"}),
+        ("cnn:channels=4-6,fc=8", {"norm": "group", "norm_after": True, "affine": False}),
+    ],
+)
+def test_gradients_are_finite(name, style):
+    grads, _ = jax.jit(lambda: training_step(name, style))()
+    assert all(jnp.isfinite(g).all() for g in jax.tree.leaves(grads))
+
+
+@pytest.mark.parametrize("name", [*STYLED, "transformer:depth=1,width=8,heads=2"])
+def test_activations_are_watched_and_can_be_shifted(name, getkey):
+    model = make_model(name, DIGITS, 3)
+    params, stats = jax.jit(model.init)(getkey())
+    x = jax.random.normal(getkey(), (4, *DIGITS))
+    logits, seen = jax.jit(model.watch)(params, stats, x)
+    np.testing.assert_allclose(logits, jax.jit(model.apply)(params, stats, x)[0], rtol=1e-5)
+    shifts = jax.tree.map(jnp.zeros_like, seen)
+    same, again = jax.jit(model.watch)(params, stats, x, shifts)
+    np.testing.assert_allclose(same, logits, rtol=1e-5)
+    assert jax.tree.structure(again) == jax.tree.structure(seen) and jax.tree.leaves(seen)
+    grads = jax.jit(jax.grad(lambda s: model.watch(params, stats, x, s)[0].sum()))(shifts)
+    last = jax.tree.leaves(grads)[-1]
+    assert float(jnp.abs(last).max()) > 0
+
+
+def test_the_gradient_by_the_last_activation_is_that_of_the_head(getkey):
+    model = make_model("mlp:widths=6-4", DIGITS, 3)
+    params, stats = model.init(getkey())
+    x = jax.random.normal(getkey(), (4, *DIGITS))
+    _, seen = model.watch(params, stats, x)
+    grads = jax.grad(lambda s: model.watch(params, stats, x, s)[0][:, 1].sum())(
+        jax.tree.map(jnp.zeros_like, seen)
+    )
+    expected = jnp.broadcast_to(params["head"]["kernel"][:, 1], (4, 4))
+    np.testing.assert_allclose(grads["hidden_1_units"], expected, rtol=1e-6)
+
+
+def test_pooling_may_come_before_a_monotone_activation(getkey):
+    """What the order saves must not change the result."""
+    z = jax.random.normal(getkey(), (2, 4, 4, 3))
+    for activation in ("relu", "leaky_relu", "tanh", "sigmoid", "elu", "selu"):
+        act = ACTIVATIONS[activation]
+        np.testing.assert_allclose(act(layers.max_pool(z)), layers.max_pool(act(z)), rtol=1e-6)
+
+
+def test_groups_divide_the_channels():
+    assert [group_count(c) for c in (64, 48, 24, 20, 7, 33)] == [32, 24, 24, 20, 7, 11]

@@ -13,7 +13,8 @@ from tapjax.credit import make_credit
 from tapjax.credit.directions import directions, tail_targets
 from tapjax.credit.forward import observe, true_credit
 from tapjax.credit_probe import cosines
-from tapjax.models.residual import neighbours, patches, residual_conv
+from tapjax.models.layers import patches
+from tapjax.models.residual import neighbours, residual_conv
 from tapjax.types import Batch
 
 SHAPE = (8, 8, 3)
@@ -44,7 +45,7 @@ def test_gathered_neighbours_make_a_convolution():
 def test_a_patch_holds_the_pixels_of_its_square():
     x = jnp.arange(64.0).reshape(1, 8, 8, 1)
     expected = x[0, 4:, :4, 0].ravel()
-    np.testing.assert_array_equal(patches(x)[0, 1, 0], expected)
+    np.testing.assert_array_equal(patches(x, 4)[0, 1, 0], expected)
 
 
 def test_convolutional_blocks_have_forward_and_backward_derivatives(net):
