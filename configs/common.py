@@ -5,6 +5,11 @@ from ml_collections import ConfigDict
 from tapjax.config import defaults
 from tapjax.constraints import did_you_mean
 
+# Training images and classes of the data sets that configs are written for; others are taken to
+# have 50,000 and 10.
+EXAMPLES = {"digits": 1437, "mnist": 60_000, "fashion_mnist": 60_000, "tiny_imagenet": 100_000}
+CLASSES = {"cifar100": 100, "tiny_imagenet": 200}
+
 
 def base(**fields) -> ConfigDict:
     """The default config with top-level fields replaced.

@@ -12,7 +12,7 @@ from tapjax.config import ConfigError
 from tapjax.types import Record
 
 
-def make_block(step, probe, k: int, scalar_bin: int = 1):
+def make_block(step, probe, k: int, scalar_bin: int = 1, prepare=lambda state, data: data):
     """Measure the state, then train for K steps.
 
     Args:
@@ -20,12 +20,14 @@ def make_block(step, probe, k: int, scalar_bin: int = 1):
       probe: `(state, data) -> dict of arrays`.
       k: steps between two measurements.
       scalar_bin: steps averaged into one recorded scalar; divides k.
+      prepare: `(state, data) -> data`, once at the beginning.
 
     Returns:
       `block(state, data) -> (state, Record)` with scalars `[k // scalar_bin]`.
     """
 
     def block(state, data):
+        data = prepare(state, data)
         measured = probe(state, data)
         state, scalars = jax.lax.scan(lambda s, _: step(s, data), state, None, k)
         if scalar_bin > 1:

@@ -55,6 +55,18 @@ def defaults() -> ConfigDict:
                 "norm_after": False,  # after the activation instead of before it
                 "dropout": -1.0,  # share; -1: the architecture's own
             },
+            # Task after task (family plasticity).
+            "tasks": {
+                "kind": "single",  # permuted pixels, random labels, classes, slowly changing bits
+                "steps": 0,  # of each task; 0: one task
+                "classes": 2,  # of each task of kind classes
+                "masked": True,  # decide among the task's classes only
+                "slow": 15,  # bits that stay during a task of kind bits
+                "head": "keep",  # or zero: at the beginning of every task
+                "reset": False,  # a new network at every task
+                "reset_optimizer": False,
+                "matrix": True,  # evaluate every task, not only the last one learned
+            },
             # Networks in blocks: h -> skip h + F(h).
             "blocks": {
                 "activation": "gelu",  # or tanh, mixed with the identity by alpha
@@ -115,6 +127,7 @@ def defaults() -> ConfigDict:
                 "rows": 2048,  # at most so many of them
                 "centred": True,
                 "dimension": "participation_ratio",  # what D averages over hidden layers
+                "gradients": 16,  # examples whose gradients are compared (family plasticity)
                 "extra": "",  # package.module:function of a further probe
             },
             "checkpoint": {
@@ -232,12 +245,15 @@ def chunk_steps(cfg: ConfigDict) -> int:
       A multiple of `probe.every`.
     """
     if cfg.chunk_steps:
-        return min(cfg.chunk_steps, cfg.steps)
+        return min(cfg.chunk_steps, cfg.tasks.steps or cfg.steps)
     name = cfg.model.name
     family = "cnn" if is_import_path(name) else parse_architecture(name).family
     every, target = cfg.probe.every, max(CHUNK_STEPS[family], cfg.probe.every)
-    chunks = -(-cfg.steps // target)
-    return -(-cfg.steps // (every * chunks)) * every
+    whole = cfg.tasks.steps or cfg.steps
+    if cfg.tasks.steps:  # equal parts, so that every task ends with a chunk
+        return max(n for n in range(every, min(target, whole) + 1, every) if whole % n == 0)
+    chunks = -(-whole // target)
+    return -(-whole // (every * chunks)) * every
 
 
 def pin_window(cfg: ConfigDict) -> int:

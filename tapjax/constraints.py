@@ -4,7 +4,7 @@ import difflib
 
 from analysis.architectures import ZOO, parse_architecture
 
-FAMILIES = ("tap", "credit")
+FAMILIES = ("tap", "credit", "plasticity")
 # What the probe measures of a spectrum, in the order of `probes.spectral_metrics`.
 DIMENSIONS = (
     "stable_rank",
@@ -17,7 +17,9 @@ DIMENSIONS = (
 CHOICES = {
     "family": FAMILIES,
     "over_seeds": ("auto", "vmap", "map", "loop", "shard"),
-    "loss": ("cross_entropy", "squared_error"),
+    "loss": ("cross_entropy", "squared_error", "regression"),
+    "tasks.kind": ("single", "permuted", "labels", "classes", "bits"),
+    "tasks.head": ("keep", "zero"),
     "data.shuffle": ("epoch", "replacement"),
     "model.init": ("lecun", "torch", "kaiming", "small"),
     "model.activation": (
@@ -50,14 +52,14 @@ CHOICES = {
 }
 OPEN = ("loss", "rule.name", "model.name", "data.name", "probe.extra", "credit.name")
 AT_LEAST_ONE = ("steps", "scalar_bin", "data.batch_size", "probe.every", "probe.size", "probe.rows")
-AT_LEAST_ONE += ("checkpoint.every", "checkpoint.keep")
+AT_LEAST_ONE += ("tasks.classes", "tasks.slow", "checkpoint.every", "checkpoint.keep")
 AT_LEAST_ONE += ("credit.width", "credit.directions", "credit.steps")
 NOT_NEGATIVE = ("eval_every", "chunk_steps", "data.train_size", "data.test_size")
 NOT_NEGATIVE += ("checkpoint.keep_period", "checkpoint.pin_jumps", "reset.step")
 NOT_NEGATIVE += ("checkpoint.pin_window", "data.validation_size", "credit.value", "credit.terminal")
 NOT_NEGATIVE += ("rule.alternate", "rule.block_lr", "rule.clip", "rule.warmup_steps")
 NOT_NEGATIVE += ("rule.freeze_step",)
-NOT_NEGATIVE += ("blocks.block_scale", "blocks.noise")
+NOT_NEGATIVE += ("tasks.steps", "probe.gradients", "blocks.block_scale", "blocks.noise")
 NOT_NEGATIVE += ("optimizer.weight_decay", "optimizer.clip", "optimizer.warmup_steps")
 BELOW_ONE = ("optimizer.b1", "optimizer.b2", "optimizer.momentum", "credit.ema")
 # Families of architectures whose activation, normalisation and dropout can be chosen.
@@ -143,19 +145,36 @@ def _relations(flat):
         found.append(f"seeds={seeds} must be one or more different integers, 0 or above")
     if every < 1:
         return found
-    for name in ("steps", "chunk_steps", "reset.step", "checkpoint.pin_window", "rule.freeze_step"):
+    multiples = ("steps", "chunk_steps", "tasks.steps", "reset.step", "checkpoint.pin_window")
+    for name in (*multiples, "rule.freeze_step"):
         if flat[name] % every:
             near = max(round(flat[name] / every), 1) * every
             found.append(
                 f"{name}={flat[name]} must be a multiple of probe.every={every}, for example {near}"
             )
-    found += _credit_relations(flat)
+    found += _credit_relations(flat) + _task_relations(flat)
     if flat["scalar_bin"] > 0 and every % flat["scalar_bin"]:
         found.append(f"scalar_bin={flat['scalar_bin']} must divide probe.every={every}")
     if flat["reset.step"] >= flat["steps"]:
         found.append("reset.step must be below steps")
     if flat["optimizer.warmup_steps"] >= flat["steps"]:
         found.append("optimizer.warmup_steps must be below steps")
+    return found
+
+
+def _task_relations(flat):
+    found, length = [], flat["tasks.steps"]
+    if (length or flat["tasks.kind"] != "single") and flat["family"] != "plasticity":
+        found.append("tasks.kind and tasks.steps need family=plasticity")
+    if length and flat["steps"] % length:
+        found.append(f"tasks.steps={length} must divide steps={flat['steps']}")
+    if length and flat["chunk_steps"] and length % flat["chunk_steps"]:
+        found.append(f"chunk_steps={flat['chunk_steps']} must divide tasks.steps={length}")
+    bits = flat["tasks.kind"] == "bits"
+    if bits != (flat["loss"] == "regression") or bits != flat["data.name"].startswith("bits"):
+        found.append("tasks.kind='bits', loss='regression' and data.name='bits:...' go together")
+    if flat["probe.extra"] and flat["family"] == "plasticity":
+        found.append("probe.extra is for family=tap")
     return found
 
 
@@ -168,7 +187,7 @@ def _credit_relations(flat):
             "residual:depth=4,width=256, residual_conv:depth=4,width=32 or "
             "dynamics:depth=8,width=8, and only it does"
         )
-    if flat["family"] == "tap" and flat["rule.name"] == "local":
+    if flat["family"] != "credit" and flat["rule.name"] == "local":
         found.append("rule.name='local' needs family=credit")
     if flat["rule.shift"] not in (0, 1):
         found.append(f"rule.shift={flat['rule.shift']} must be 0 or 1")

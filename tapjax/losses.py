@@ -3,6 +3,8 @@
 import jax.numpy as jnp
 import optax
 
+FORBIDDEN = -1e9
+
 
 def cross_entropy(logits_BxC, y_B):
     """Softmax cross-entropy in nats.
@@ -31,4 +33,34 @@ def squared_error(outputs_BxC, y_B):
     return 0.5 * jnp.square(outputs_BxC - target_BxC).sum(-1)
 
 
-LOSSES = {"cross_entropy": cross_entropy, "squared_error": squared_error}
+def regression(outputs_Bx1, y_B):
+    """Squared error of one real target.
+
+    Args:
+      outputs_Bx1: the network's outputs.
+      y_B: targets.
+
+    Returns:
+      The loss of each example, `[B]`.
+    """
+    return jnp.square(outputs_Bx1[:, 0] - y_B)
+
+
+def restricted(logits_BxC, allowed_C):
+    """Logits in which only some classes can win, or have a share of the probability.
+
+    Args:
+      logits_BxC: of all classes.
+      allowed_C: which ones, or None for all.
+
+    Returns:
+      Logits.
+    """
+    return logits_BxC if allowed_C is None else jnp.where(allowed_C[None], logits_BxC, FORBIDDEN)
+
+
+LOSSES = {
+    "cross_entropy": cross_entropy,
+    "squared_error": squared_error,
+    "regression": regression,
+}

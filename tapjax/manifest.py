@@ -11,6 +11,7 @@ from tapjax import config
 from tapjax.data import digests
 from tapjax.probes import weight_names
 from tapjax.tasks import is_task
+from tapjax.unit_probe import unit_layers
 
 PACKAGES = ("tapjax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "scipy")
 
@@ -33,7 +34,7 @@ def manifest(cfg, recipe, arrays, probe_index, over_seeds: str, params_like) -> 
         "config.json": config.to_json(cfg),
         "env.json": _environment(len(cfg.seeds), over_seeds),
         "data.json": _describe_data(arrays, probe_index),
-        "model.json": _describe_model(cfg, recipe, params_like),
+        "model.json": _describe_model(cfg, recipe, arrays, params_like),
     }
 
 
@@ -85,7 +86,8 @@ def _describe_data(arrays, probe_index):
     }
 
 
-def _describe_model(cfg, recipe, params_like):
+def _describe_model(cfg, recipe, arrays, params_like):
+    units = cfg.family == "plasticity"
     single = jax.tree.map(
         lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), params_like
     )
@@ -100,5 +102,6 @@ def _describe_model(cfg, recipe, params_like):
         "dimension": cfg.probe.dimension,
         "dimension_is": f"mean of {cfg.probe.dimension} over all layers but the head",
         "weight_names": weight_names(single),
+        "unit_layers": unit_layers(recipe.model, arrays.shape) if units else [],
         "synthetic": is_task(cfg.data.name),
     }

@@ -9,6 +9,7 @@ import numpy as np
 
 from tapjax.constraints import DIMENSIONS
 from tapjax.forward import examples_at_once, in_parts
+from tapjax.losses import restricted
 from tapjax.sampling import normalise
 from tapjax.spectra import spectra
 from tapjax.types import DeviceData, TrainState
@@ -155,9 +156,10 @@ def make_probe(model, loss, classes: int, tokens="rows", rows=2048, centred=True
 
         def measured(x):
             logits, hidden = apply(x)
+            logits = restricted(logits, data.probe.allowed)
             return logits, [pooled(h, tokens) for h in hidden]
 
-        x, y_P = data.probe
+        x, y_P = data.probe.x, data.probe.y
         logits_PxC, hidden = in_parts(measured, x, examples_at_once(apply, x))
         layers = [layer_dimensions(as_matrix(h, rows), centred) for h in hidden]
         correct_P = (logits_PxC.argmax(-1) == y_P).astype(jnp.float32)

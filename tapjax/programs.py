@@ -40,7 +40,8 @@ def make_programs(cfg, recipe: Recipe, over_seeds: str, arrays: Arrays) -> Progr
       Programs.
     """
     over = OVER_SEEDS[over_seeds]
-    block = make_block(recipe.step, recipe.probe, cfg.probe.every, cfg.scalar_bin)
+    every, prepare = cfg.probe.every, recipe.prepare
+    block = make_block(recipe.step, recipe.probe, every, cfg.scalar_bin, prepare)
     seeds = jnp.asarray(cfg.seeds, jnp.uint32)
     test = (jnp.asarray(arrays.x_test), jnp.asarray(arrays.y_test))
     evaluate = over(recipe.evaluate)
@@ -48,8 +49,8 @@ def make_programs(cfg, recipe: Recipe, over_seeds: str, arrays: Arrays) -> Progr
         # One jit around the whole initialisation: operation by operation it compiles for seconds.
         init=jax.jit(lambda: jax.vmap(lambda seed: recipe.init(jax.random.key(seed)))(seeds)),
         chunk=functools.cache(lambda blocks: make_chunk(block, blocks, over)),
-        step=_single_step(recipe.step, over_seeds),
-        probe=over(recipe.probe),
+        step=_single_step(lambda s, data: recipe.step(s, prepare(s, data)), over_seeds),
+        probe=over(lambda s, data: recipe.probe(s, prepare(s, data))),
         evaluate=lambda states, data: evaluate(states, data, *test),
     )
 

@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 
+from tapjax.losses import restricted
 from tapjax.types import Proposal, Rule
 
 
@@ -14,7 +15,8 @@ def backprop(model, loss) -> Rule:
       loss: per-example loss, `(logits [B, C], y [B]) -> [B]`.
 
     Returns:
-      A Rule without state; scalars are `loss` and `accuracy` of the batch, before the update.
+      A Rule without state; scalars are `loss` and, of several outputs,
+      `accuracy` of the batch, before the update.
     """
 
     def init(key, params):
@@ -24,13 +26,17 @@ def backprop(model, loss) -> Rule:
     def update(rule, params, stats, batch, key):
         def objective(params):
             logits_BxC, _, new_stats = model.apply(params, stats, batch.x, key)
+            logits_BxC = restricted(logits_BxC, batch.allowed)
             return loss(logits_BxC, batch.y).mean(), (logits_BxC, new_stats)
 
         (value, (logits_BxC, new_stats)), grads = jax.value_and_grad(objective, has_aux=True)(
             params
         )
-        accuracy = jnp.mean(logits_BxC.argmax(-1) == batch.y, dtype=jnp.float32)
-        return Proposal(grads, rule, new_stats, {"loss": value, "accuracy": accuracy})
+        scalars = {"loss": value}
+        if logits_BxC.shape[-1] > 1:
+            hits = logits_BxC.argmax(-1) == batch.y
+            scalars["accuracy"] = hits.mean(dtype=jnp.float32)
+        return Proposal(grads, rule, new_stats, scalars)
 
     return Rule(init, update)
 

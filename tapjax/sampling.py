@@ -46,28 +46,44 @@ def normalise(x, mean, std):
     return (x.astype(jnp.float32) - mean.reshape(shape)) / std.reshape(shape)
 
 
-def make_sampler(batch_size: int, shuffle: str, augment: bool):
-    """A function that draws the batch of a step.
+def make_order(batch_size: int, shuffle: str):
+    """A function that says which examples make the batch of a step.
 
     Args:
       batch_size: examples a step.
       shuffle: `epoch` goes through every example once an epoch, in a new order each time (the
         last N mod batch_size of an epoch's order are left out); `replacement` draws
         independently.
+
+    Returns:
+      `order(key, step, n) -> indices [B]` below n.
+    """
+
+    def order(key, step, n: int):
+        if shuffle == "replacement":
+            return jax.random.randint(jax.random.fold_in(key, step), (batch_size,), 0, n)
+        per_epoch = n // batch_size
+        position = (step % per_epoch) * batch_size + jnp.arange(batch_size)
+        return permute(jax.random.fold_in(key, step // per_epoch), position, n)
+
+    return order
+
+
+def make_sampler(batch_size: int, shuffle: str, augment: bool):
+    """A function that draws the batch of a step.
+
+    Args:
+      batch_size: examples a step.
+      shuffle: see `make_order`.
       augment: random crop after padding by 4 pixels, and horizontal flip.
 
     Returns:
       `sample(key, step, data) -> Batch`, normalised.
     """
+    order = make_order(batch_size, shuffle)
 
     def sample(key, step, data: DeviceData) -> Batch:
-        n = data.x.shape[0]
-        if shuffle == "epoch":
-            per_epoch = n // batch_size
-            position = (step % per_epoch) * batch_size + jnp.arange(batch_size)
-            index = permute(jax.random.fold_in(key, step // per_epoch), position, n)
-        else:
-            index = jax.random.randint(jax.random.fold_in(key, step), (batch_size,), 0, n)
+        index = order(key, step, data.x.shape[0])
         x = normalise(data.x[index], data.mean, data.std)
         if augment:
             x = crop_and_flip(jax.random.fold_in(jax.random.fold_in(key, 0), step), x)

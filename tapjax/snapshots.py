@@ -53,7 +53,7 @@ def make_snapshot(recipe: Recipe, classes: int, records: Sequence[str], examples
         if "optimizer" in records:
             taken |= _named("optimizer", state.opt)
         if "gradients" in records:
-            taken |= _named("gradients", recipe.gradient(state, data))
+            taken |= _named("gradients", recipe.gradient(state, recipe.prepare(state, data)))
         if "activations" in records:
             taken |= _activations(recipe.model, state, probe, classes)
         if "maps" in records:

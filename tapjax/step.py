@@ -8,7 +8,7 @@ from tapjax.types import DeviceData, Model, Rule, TrainState
 
 # What a key is for. Folding in a purpose keeps, for example, the batch order of a seed the same
 # whatever the model draws for its dropout.
-INIT, RULE, BATCH, MODEL, RESET = range(5)
+INIT, RULE, BATCH, MODEL, RESET, STREAM = range(6)
 
 
 def init_state(key, model: Model, rule: Rule, tx) -> TrainState:

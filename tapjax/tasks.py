@@ -120,6 +120,25 @@ def linear_quadratic(width: int, train: int) -> tuple[np.ndarray, ...]:
     return x[:train], y[:train], x[train:], y[train:]
 
 
+def random_bits(inputs: int) -> tuple[np.ndarray, ...]:
+    """Bits drawn at random; the stream of tasks (`tasks.kind=bits`) says what is asked of them.
+
+    Args:
+      inputs: bits, the last of which the stream sets to 1.
+
+    Returns:
+      (x, y, x_test, y_test) with x as float32 [N, 1, inputs, 1]; y are zeros.
+
+    Raises:
+      ValueError: too few of them.
+    """
+    if inputs < 2:
+        raise ValueError("inputs are at least 2")
+    x = np.random.default_rng(0).integers(0, 2, (2 * TEST, 1, inputs, 1)).astype(np.float32)
+    y = np.zeros(TEST, np.int32)
+    return x[:TEST], y, x[TEST:], y
+
+
 # Name -> the function, and the settings with their defaults.
 TASKS = {
     "modular": (modular_addition, {"p": 59, "train": 50}),
@@ -127,5 +146,6 @@ TASKS = {
         teacher,
         {"alpha": 1.0, "depth": 4, "width": 128, "classes": 10, "train": 10240},
     ),
+    "bits": (random_bits, {"inputs": 21}),
     "lq": (linear_quadratic, {"width": 8, "train": 65536}),
 }

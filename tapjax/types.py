@@ -19,20 +19,26 @@ def tree_bytes(tree: Tree) -> int:
 
 
 class Batch(NamedTuple):
-    """Examples of one step: inputs `x [B, ...]` and targets `y [B]`."""
+    """Examples of one step: inputs `x [B, ...]` and targets `y [B]`; `allowed [C]` are the classes
+    to decide among, None for all."""
 
     x: jax.Array
     y: jax.Array
+    allowed: jax.Array | None = None
 
 
 class DeviceData(NamedTuple):
-    """The arrays that the compiled chunk reads: uint8 images stay uint8 until they are batched."""
+    """The arrays that the compiled chunk reads: uint8 images stay uint8 until they are batched.
+
+    `task` is what a stream of tasks has drawn for the one at hand (see streams.py).
+    """
 
     x: jax.Array
     y: jax.Array
     probe: Batch
     mean: jax.Array
     std: jax.Array
+    task: Tree = ()
 
 
 class TrainState(NamedTuple):
@@ -153,6 +159,7 @@ class Recipe(NamedTuple):
     `gradient(state, data) -> tree` is what the optimizer gets at that step;
     `transitions` are pairs (step, function of all seeds' states), applied before that step.
     `structure` holds the architecture's features, empty for a model of the user's own.
+    `prepare(state, data) -> data` gives the data of the task at hand, once a block.
     """
 
     model: Model
@@ -163,3 +170,4 @@ class Recipe(NamedTuple):
     probe: Callable
     evaluate: Callable
     transitions: tuple[tuple[int, Callable], ...]
+    prepare: Callable = lambda state, data: data

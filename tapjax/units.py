@@ -165,14 +165,16 @@ def unit_metrics(a_NxD, g_NxD):
     return {name: jnp.where(finite, value, jnp.nan) for name, value in measured.items()}
 
 
-def gram_rank(rows):
+def gram_rank(rows, power: int = 1):
     """Effective rank of vectors given in parts, one row an example in each part.
 
     Args:
       rows: tree of arrays [N, ...].
+      power: 1 for the rank of the vectors, 2 for that of their products with each other.
 
     Returns:
       Scalar, at most N.
     """
     flat = jnp.concatenate([leaf.reshape(len(leaf), -1) for leaf in jax.tree.leaves(rows)], 1)
-    return effective_rank(spectra(flat, centred=False)[0])
+    (s_R,) = spectra(flat, centred=False)
+    return effective_rank((s_R / jnp.where(s_R[0] == 0, 1.0, s_R[0])) ** power)

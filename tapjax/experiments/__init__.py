@@ -1,5 +1,5 @@
 """The families of experiments: what each one puts together for the loop."""
 
-from tapjax.experiments import credit, tap
+from tapjax.experiments import credit, plasticity, tap
 
-RECIPES = {"tap": tap.recipe, "credit": credit.recipe}
+RECIPES = {"tap": tap.recipe, "credit": credit.recipe, "plasticity": plasticity.recipe}

@@ -24,7 +24,7 @@ def recipe(cfg, arrays: Arrays) -> Recipe:
     Returns:
       A Recipe.
     """
-    model, features = _model(cfg.model, arrays)
+    model, features = network(cfg.model, arrays)
     loss = config.lookup(cfg.loss, LOSSES, "loss")
     rule = config.lookup(cfg.rule.name, RULES, "rule.name")(model, loss)
     schedule = make_schedule(cfg.optimizer, cfg.steps)
@@ -43,7 +43,16 @@ def recipe(cfg, arrays: Arrays) -> Recipe:
     )
 
 
-def _model(cfg, arrays) -> tuple[Model, dict]:
+def network(cfg, arrays) -> tuple[Model, dict]:
+    """The network that a config names.
+
+    Args:
+      cfg: `config.model`.
+      arrays: the data set.
+
+    Returns:
+      (Model, its structural features, none for a user's own).
+    """
     if not config.is_import_path(cfg.name):
         style = {"affine": cfg.affine, "norm_after": cfg.norm_after}
         style |= {name: cfg[name] for name in ("activation", "norm") if cfg[name] != "own"}

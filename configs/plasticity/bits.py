@@ -1,0 +1,34 @@
+"""Slowly changing regression: five hidden units learn online, one example at a time.
+
+    python -m launch.run --config=configs/plasticity/bits.py --workdir=runs/bits
+
+20 bits and a constant; 15 of the bits stay for 10,000 examples, then one of them flips; the target
+is a random network of 100 threshold units. `width=0` is a linear learner. Published: the error of a
+ReLU network at rate .01 rises from .62 to about 1.25, a linear learner has about .88.
+"""
+
+from configs import common
+
+
+def get_config(arg=""):
+    """A million examples for each of 30 seeds."""
+    args = common.parse_arg(
+        arg, width=5, activation="relu", optimizer="sgd", lr=0.01, decay=0.0, examples=1_000_000,
+        period=10_000, seeds=30, quick=False,
+    )  # fmt: skip
+    if args.quick:
+        args.examples, args.period, args.seeds = 6_000, 2_000, 2
+    config = common.base(
+        family="plasticity", seeds=tuple(range(args.seeds)), loss="regression", eval_every=0
+    )
+    config.data.update(name="bits:inputs=21", batch_size=1, test_size=0)
+    config.model.update(name=f"mlp:widths={args.width or 1}", init="kaiming")
+    config.model.activation = args.activation if args.width else "none"
+    config.optimizer.update(name=args.optimizer, lr=args.lr, weight_decay=args.decay)
+    config.tasks.update(kind="bits", steps=args.period, slow=15, matrix=False)
+    config.steps = args.examples
+    config.probe.every, config.scalar_bin = args.period // 2, args.period // 20
+    config.probe.update(size=512, gradients=0)
+    config.chunk_steps = args.period
+    config.checkpoint.update(every=args.examples // 10, pin_jumps=0)
+    return config

@@ -1,0 +1,126 @@
+"""Task after task: the data of the one at hand, what is renewed between two, what is remembered."""
+
+import jax
+import jax.numpy as jnp
+
+from tapjax.config import ConfigError
+from tapjax.forward import examples_at_once, in_parts
+from tapjax.losses import restricted
+from tapjax.sampling import normalise
+from tapjax.step import RESET, STREAM
+from tapjax.streams import Stream
+from tapjax.types import Batch, DeviceData, TrainState
+
+
+def task_count(cfg) -> int:
+    """Tasks of a run."""
+    return cfg.steps // cfg.tasks.steps if cfg.tasks.steps else 1
+
+
+def make_prepare(cfg, stream: Stream, members: int):
+    """The data of the task at hand, its probe examples among them.
+
+    Args:
+      cfg: a valid config.
+      stream: of tasks.
+      members: probe examples that belong to every task.
+
+    Returns:
+      `prepare(state, data) -> data`.
+    """
+
+    def prepare(state: TrainState, data: DeviceData):
+        k = jnp.minimum(state.step // (cfg.tasks.steps or cfg.steps), task_count(cfg) - 1)
+        task = stream.begin(jax.random.fold_in(state.key, STREAM), k)
+        mine = jnp.argsort(~stream.belongs(task, data.probe.y), stable=True)[:members]
+        probe = stream.show(task, Batch(data.probe.x[mine], data.probe.y[mine]))
+        return data._replace(task=task, probe=probe)
+
+    return prepare
+
+
+def make_task_evaluation(cfg, stream: Stream, model, loss):
+    """Scores on the test split as the tasks show it.
+
+    Args:
+      cfg: a valid config.
+      stream: of tasks.
+      model: a `types.Model`.
+      loss: per-example loss.
+
+    Returns:
+      `evaluate(state, data, x_test, y_test) -> dict`: `loss` and `accuracy` of the task that has
+      just been learned and, with `tasks.matrix`, `task_accuracy [tasks]`, of all of them, also of
+      those to come. Regression has losses instead (`task_loss`).
+    """
+
+    def of_task(state, data, x_test, y_test, k):
+        task = stream.begin(jax.random.fold_in(state.key, STREAM), k)
+
+        def score(examples):
+            x, y = examples
+            batch = stream.show(task, Batch(normalise(x, data.mean, data.std), y))
+            logits, _, _ = model.apply(state.params, state.stats, batch.x)
+            logits = restricted(logits, batch.allowed)
+            hits = (logits.argmax(-1) == batch.y).astype(jnp.float32)
+            belongs = stream.belongs(task, y).astype(jnp.float32)
+            return loss(logits, batch.y) * belongs, hits * belongs, belongs
+
+        def apply(x):
+            return model.apply(state.params, state.stats, normalise(x, data.mean, data.std))[:2]
+
+        parts = in_parts(score, (x_test, y_test), examples_at_once(apply, x_test))
+        losses, hits, belongs = (part.sum() for part in parts)
+        scores = {"loss": losses / belongs}
+        return scores if cfg.loss == "regression" else scores | {"accuracy": hits / belongs}
+
+    def evaluate(state: TrainState, data: DeviceData, x_test, y_test):
+        now = jnp.maximum(state.step - 1, 0) // (cfg.tasks.steps or cfg.steps)
+        scores = of_task(state, data, x_test, y_test, now)
+        if not cfg.tasks.matrix:
+            return scores
+        every = jax.lax.map(
+            lambda k: of_task(state, data, x_test, y_test, k), jnp.arange(task_count(cfg))
+        )
+        return scores | {f"task_{name}": values for name, values in every.items()}
+
+    return evaluate
+
+
+def make_renewals(cfg, model, tx):
+    """What a task begins with: a head of zeros, a new optimizer, a new network, as the config says.
+
+    Args:
+      cfg: a valid config.
+      model: a `types.Model`.
+      tx: its optimizer.
+
+    Returns:
+      (function of a seed's state before the first task, transitions before all others).
+
+    Raises:
+      ConfigError: the network has no head of that name.
+    """
+    tasks, head = cfg.tasks, model.layer_names[-1]
+    if tasks.head == "zero" and head not in jax.eval_shape(model.init, jax.random.key(0))[0]:
+        raise ConfigError(f"tasks.head='zero': the network has no parameters named {head!r}")
+
+    def with_head(state: TrainState):
+        if tasks.head != "zero":
+            return state
+        zeros = jax.tree.map(jnp.zeros_like, state.params[head])
+        return state._replace(params=state.params | {head: zeros})
+
+    def renew(state: TrainState):
+        if tasks.reset:
+            key = jax.random.fold_in(jax.random.fold_in(state.key, RESET), state.step)
+            params, stats = model.init(key)
+            state = state._replace(params=params, stats=stats)
+        if tasks.reset or tasks.reset_optimizer:
+            state = state._replace(opt=tx.init(state.params))
+        return with_head(state)
+
+    if not (tasks.head == "zero" or tasks.reset or tasks.reset_optimizer):
+        return lambda state: state, ()
+    change = jax.jit(jax.vmap(renew))
+    return with_head, tuple((k * tasks.steps, change) for k in range(1, task_count(cfg)))
