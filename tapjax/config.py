@@ -119,6 +119,23 @@ def defaults() -> ConfigDict:
                 "momentum": 0.9,
                 "weight_decay": 0.0,
                 "clip": 0.0,
+                # So that a network goes on learning (see mitigations.py); 0: none of it.
+                "noise": 0.0,  # of each parameter's gradient, times the gradient's norm
+                "noise_decay": 1.0,  # a step; 0: a single noisy step
+                "l2_init": 0.0,  # pull towards the weights of the beginning
+                "spectral": 0.0,  # pull of the largest singular values towards 1
+                "perturb": 0.0,  # noise on every parameter after every step
+            },
+            # Units of little use begin anew (family plasticity; see renewal.py).
+            "renewal": {
+                "name": "none",  # cbp, continual backprop; redo
+                "rate": 1e-4,  # share of the mature units, a step (cbp)
+                "maturity": 100,  # steps
+                "decay": 0.99,  # of the running means of utility and activation
+                "utility": "adaptable_contribution",
+                "threshold": 0.1,  # share of the layer's mean activity (redo)
+                "period": 1000,  # steps (redo)
+                "legacy": "none",  # faults of published code: no_correction, same_weights
             },
             "probe": {
                 "every": 5,

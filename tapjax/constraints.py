@@ -45,6 +45,17 @@ CHOICES = {
     "credit.distribution": ("rademacher", "gaussian"),
     "credit.schedule": ("constant", "cosine", "linear"),
     "blocks.activation": ("gelu", "tanh"),
+    "renewal.name": ("none", "cbp", "redo"),
+    "renewal.utility": (
+        "weight",
+        "contribution",
+        "adaptation",
+        "zero_contribution",
+        "adaptable_contribution",
+        "feature_by_input",
+        "random",
+    ),
+    "renewal.legacy": ("none", "no_correction", "same_weights"),
     "optimizer.name": ("adam", "adamw", "sgd", "momentum", "rmsprop"),
     "optimizer.schedule": ("constant", "cosine", "linear"),
     "probe.tokens": ("rows", "mean", "legacy"),
@@ -52,6 +63,7 @@ CHOICES = {
 }
 OPEN = ("loss", "rule.name", "model.name", "data.name", "probe.extra", "credit.name")
 AT_LEAST_ONE = ("steps", "scalar_bin", "data.batch_size", "probe.every", "probe.size", "probe.rows")
+AT_LEAST_ONE += ("renewal.period",)
 AT_LEAST_ONE += ("tasks.classes", "tasks.slow", "checkpoint.every", "checkpoint.keep")
 AT_LEAST_ONE += ("credit.width", "credit.directions", "credit.steps")
 NOT_NEGATIVE = ("eval_every", "chunk_steps", "data.train_size", "data.test_size")
@@ -59,9 +71,12 @@ NOT_NEGATIVE += ("checkpoint.keep_period", "checkpoint.pin_jumps", "reset.step")
 NOT_NEGATIVE += ("checkpoint.pin_window", "data.validation_size", "credit.value", "credit.terminal")
 NOT_NEGATIVE += ("rule.alternate", "rule.block_lr", "rule.clip", "rule.warmup_steps")
 NOT_NEGATIVE += ("rule.freeze_step",)
+NOT_NEGATIVE += ("optimizer.noise", "optimizer.noise_decay", "optimizer.l2_init")
+NOT_NEGATIVE += ("optimizer.spectral", "optimizer.perturb", "renewal.rate", "renewal.maturity")
+NOT_NEGATIVE += ("renewal.threshold",)
 NOT_NEGATIVE += ("tasks.steps", "probe.gradients", "blocks.block_scale", "blocks.noise")
 NOT_NEGATIVE += ("optimizer.weight_decay", "optimizer.clip", "optimizer.warmup_steps")
-BELOW_ONE = ("optimizer.b1", "optimizer.b2", "optimizer.momentum", "credit.ema")
+BELOW_ONE = ("optimizer.b1", "optimizer.b2", "optimizer.momentum", "credit.ema", "renewal.decay")
 # Families of architectures whose activation, normalisation and dropout can be chosen.
 STYLED = ("mlp", "cnn", "resnet", "resnet18", "vit")
 # Families of architectures that are networks in blocks, each with its own credit.
@@ -173,6 +188,10 @@ def _task_relations(flat):
     bits = flat["tasks.kind"] == "bits"
     if bits != (flat["loss"] == "regression") or bits != flat["data.name"].startswith("bits"):
         found.append("tasks.kind='bits', loss='regression' and data.name='bits:...' go together")
+    if flat["renewal.name"] != "none" and flat["family"] != "plasticity":
+        found.append("renewal.name needs family=plasticity")
+    if flat["renewal.name"] != "none" and flat["model.activation"] == "crelu":
+        found.append("renewal.name: the units of model.activation='crelu' come in pairs")
     if flat["probe.extra"] and flat["family"] == "plasticity":
         found.append("probe.extra is for family=tap")
     return found

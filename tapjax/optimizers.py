@@ -2,6 +2,8 @@
 
 import optax
 
+from tapjax.mitigations import noisy_gradient, perturbed, spectral, towards_start
+
 OPTIMIZERS = {
     "adam": lambda lr, cfg: optax.adam(lr, b1=cfg.b1, b2=cfg.b2),
     "adamw": lambda lr, cfg: optax.adamw(lr, b1=cfg.b1, b2=cfg.b2, weight_decay=cfg.weight_decay),
@@ -39,16 +41,25 @@ def make_optimizer(cfg, lr) -> optax.GradientTransformation:
 
     Args:
       cfg: `config.optimizer`; `weight_decay` is decoupled for adamw and added to the gradient
-        (L2) for the others; `clip` bounds the global gradient norm, 0 for no bound.
+        (L2) for the others; `clip` bounds the global gradient norm, 0 for no bound; the rest is
+        what mitigations.py has, 0 for none.
       lr: schedule from `make_schedule`.
 
     Returns:
       An optax transformation.
     """
     parts = []
+    if cfg.noise:
+        parts.append(noisy_gradient(cfg.noise, cfg.noise_decay))
     if cfg.clip:
         parts.append(optax.clip_by_global_norm(cfg.clip))
     if cfg.weight_decay and cfg.name != "adamw":
         parts.append(optax.add_decayed_weights(cfg.weight_decay))
+    if cfg.l2_init:
+        parts.append(towards_start(cfg.l2_init))
+    if cfg.spectral:
+        parts.append(spectral(cfg.spectral))
     parts.append(OPTIMIZERS[cfg.name](lr, cfg))
+    if cfg.perturb:
+        parts.append(perturbed(cfg.perturb))
     return optax.chain(*parts)

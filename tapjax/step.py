@@ -8,7 +8,7 @@ from tapjax.types import DeviceData, Model, Rule, TrainState
 
 # What a key is for. Folding in a purpose keeps, for example, the batch order of a seed the same
 # whatever the model draws for its dropout.
-INIT, RULE, BATCH, MODEL, RESET, STREAM = range(6)
+INIT, RULE, BATCH, MODEL, RESET, STREAM, UPDATE = range(7)
 
 
 def init_state(key, model: Model, rule: Rule, tx) -> TrainState:
@@ -57,7 +57,8 @@ def make_step(propose, tx, schedule):
 
     Args:
       propose: from `make_proposal`; its pseudo-gradients feed the optimizer.
-      tx: optax transformation.
+      tx: optax transformation; its update may also take `seen`, the batch's activations, and a
+        random `key`.
       schedule: step -> learning rate; only recorded here.
 
     Returns:
@@ -65,9 +66,12 @@ def make_step(propose, tx, schedule):
       L2 norm of the pseudo-gradient and the learning rate, all taken before the update.
     """
 
+    tx = optax.with_extra_args_support(tx)
+
     def step(state: TrainState, data: DeviceData):
-        grads, rule_state, stats, scalars = propose(state, data)
-        updates, opt = tx.update(grads, state.opt, state.params)
+        grads, rule_state, stats, scalars, seen = propose(state, data)
+        key = jax.random.fold_in(jax.random.fold_in(state.key, UPDATE), state.step)
+        updates, opt = tx.update(grads, state.opt, state.params, seen=seen, key=key)
         params = optax.apply_updates(state.params, updates)
         scalars = scalars | {
             "grad_norm": global_norm(grads),

@@ -72,7 +72,7 @@ class Model(NamedTuple):
     `layer_names`; the last one is the head (the logits).
     `capture(params, stats, x) -> dict` of what the modules sow, such as attention
     probabilities [B, H, Q, K], by path; None where a model has nothing of the kind.
-    `watch(params, stats, x, shifts=None) -> (logits, activations)` shows in evaluation mode what
+    `watch(params, stats, x, shifts=None, key=None) -> (logits, activations, stats)` also shows what
     follows the nonlinearities, as a tree; `shifts`, a tree like it, is added to them on the way.
     """
 
@@ -133,12 +133,14 @@ class Credit(NamedTuple):
 
 
 class Proposal(NamedTuple):
-    """What a rule proposes for one batch: pseudo-gradients, its next state and scalars."""
+    """What a rule proposes for one batch: pseudo-gradients, its next state and scalars; `seen` are
+    the batch's activations, where an optimizer wants them."""
 
     grads: Tree
     rule: Tree
     stats: Tree
     scalars: dict[str, jax.Array]
+    seen: Tree = ()
 
 
 class Rule(NamedTuple):

@@ -79,7 +79,7 @@ def make_unit_probe(model: Model, loss, rows: int, gradients: int):
         places = max(rows // len(batch.y), 1)
 
         def watch(x, shifts=None):
-            return model.watch(state.params, state.stats, x, shifts)
+            return model.watch(state.params, state.stats, x, shifts)[:2]
 
         def seen(examples):
             x, y = examples

@@ -1,15 +1,19 @@
 """The plasticity family: task after task, and what becomes of the units of the network."""
 
+import jax
 import numpy as np
 
+from analysis.architectures import parse_architecture
 from tapjax import config
 from tapjax.config import ConfigError
 from tapjax.continual import make_prepare, make_renewals, make_task_evaluation, task_count
 from tapjax.data import Arrays, stratified_indices
 from tapjax.experiments.tap import network
 from tapjax.losses import LOSSES
+from tapjax.models.wiring import wiring
 from tapjax.optimizers import make_optimizer, make_schedule
 from tapjax.probes import make_probe
+from tapjax.renewal import renewing
 from tapjax.rules import RULES
 from tapjax.step import init_state, make_proposal, make_step
 from tapjax.streams import STREAMS
@@ -33,9 +37,8 @@ def recipe(cfg, arrays: Arrays) -> Recipe:
     """
     model, features = network(cfg.model, arrays)
     loss = config.lookup(cfg.loss, LOSSES, "loss")
-    rule = config.lookup(cfg.rule.name, RULES, "rule.name")(model, loss)
     schedule = make_schedule(cfg.optimizer, cfg.steps)
-    tx = make_optimizer(cfg.optimizer, schedule)
+    rule, tx = _learning(cfg, model, loss, arrays, make_optimizer(cfg.optimizer, schedule))
     stream = STREAMS[cfg.tasks.kind](cfg, arrays)
     begin, renewals = make_renewals(cfg, model, tx)
     propose = make_proposal(rule, stream.sample)
@@ -50,6 +53,16 @@ def recipe(cfg, arrays: Arrays) -> Recipe:
         transitions=make_transitions(cfg, model) + renewals,
         prepare=make_prepare(cfg, stream, _members(cfg, arrays)),
     )
+
+
+def _learning(cfg, model, loss, arrays, tx):
+    """The rule, and the optimizer with what renews units around it."""
+    make_rule = config.lookup(cfg.rule.name, RULES, "rule.name")
+    if cfg.renewal.name == "none":
+        return make_rule(model, loss), tx
+    params, _ = jax.eval_shape(model.init, jax.random.key(0))
+    table = wiring(parse_architecture(cfg.model.name), arrays.shape, params)
+    return make_rule(model, loss, watched=True), renewing(tx, table, cfg.renewal)
 
 
 def _members(cfg, arrays):

@@ -90,12 +90,15 @@ def from_module(module, shape: tuple[int, ...]) -> Model:
         name = partial(jax.tree_util.keystr, simple=True, separator="/")
         return {name(path[:-1]): leaf for path, leaf in leaves}
 
-    def watch(params, stats, x, shifts=None):
+    def watch(params, stats, x, shifts=None, key=None):
         variables = {"params": params, **stats}
         if shifts is not None:
             variables["perturbations"] = shifts
-        (logits, _), found = module.apply(variables, x, mutable=["activations"])
-        sown = found.get("activations", {})
-        return logits, jax.tree.map(lambda a: a[0], sown, is_leaf=lambda a: isinstance(a, tuple))
+        training = {} if key is None else {"train": True, "rngs": {"dropout": key}}
+        changing = ["activations", *(() if key is None else stats)]
+        (logits, _), found = module.apply(variables, x, mutable=changing, **training)
+        sown = found.pop("activations", {})
+        seen = jax.tree.map(lambda a: a[0], sown, is_leaf=lambda a: isinstance(a, tuple))
+        return logits, seen, stats if key is None else found
 
     return Model(init, apply, tuple(names), capture, watch)
