@@ -6,7 +6,7 @@ Everything is a mean over seeds with a t interval; methods are compared seed by 
 import numpy as np
 from scipy import stats
 
-from analysis.credit_notes import NOTES
+from analysis.credit_notes import NOTES, WARMUP
 from analysis.io import Run, RunError
 
 CONFIDENCE = 0.95
@@ -210,6 +210,8 @@ def notes_of(config: dict, name: str) -> dict[str, float]:
 
 
 def _agrees(config, name, wanted):
+    if name == WARMUP:
+        return round(config["rule"]["warmup_steps"] / config["steps"], 2) == wanted
     value = field(config, name)
     if isinstance(wanted, str) and name == "data.name":
         return str(value).startswith(wanted)

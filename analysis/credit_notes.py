@@ -23,6 +23,7 @@ def _teacher(alpha, depth, **more):
     return {"data.name": "teacher", "blocks.alpha": alpha, "model.name": model} | more
 
 
+WARMUP = "warm-up"  # share of training; not a field of a config
 LQ = {"data.name": "lq", "blocks.block_scale": 0.17, "credit.code": "error"}
 CIFAR = {"data.name": "cifar10", "model.name": "residual:depth=4,width=256"}
 FROZEN = CIFAR | {"optimizer.name": "adamw"}
@@ -66,13 +67,28 @@ NOTES = [
     ),
     *(
         row
+        for warmup, gamma, accuracy in ((0.0, 0.68, 0.46), (0.5, 0.23, 0.66))
+        for row in _rows(
+            "boundary ablation",
+            _teacher(1.0, 4) | {WARMUP: warmup},
+            scalar_bridge={"gamma": gamma, "accuracy": accuracy},
+        )
+    ),
+    *(
+        row
         for depth, (dfa, state, scalar) in LADDER.items()
+        for where, methods in (
+            ({}, {"dfa": _quality(*dfa)}),
+            ({WARMUP: 0.2}, {"state_bridge": _quality(*state)}),
+            (
+                {WARMUP: 0.2, "credit.terminal": 1.0, "credit.code": "error"},
+                {"scalar_bridge": _quality(*scalar)},
+            ),
+        )
         for row in _rows(
             "nonlinearity ladder",
-            _teacher(1.0, depth),
-            dfa=_quality(*dfa),
-            state_bridge=_quality(*state),
-            scalar_bridge=_quality(*scalar),
+            _teacher(1.0, depth, **where),
+            **methods,
         )
     ),
     *_rows(

@@ -29,6 +29,7 @@ ORDER = [
     "tapjax.models.perceptron",
     "tapjax.models.wiring",
     "tapjax.models.zoo",
+    "tapjax.cloning",
     "tapjax.streams",
     "tapjax.rules",
     "tapjax.credit.forward",

@@ -2,7 +2,6 @@
 
     python -m launch.run --config=configs/plasticity/continual.py:dataset=fashion_mnist \
         --workdir=runs/permuted
-    python -m analysis plasticity runs/permuted --out=out/plasticity
 
 Kinds of tasks: `permuted` pixels, random `labels`, `classes` (some of the data set's in every
 task, the head starting from zero unless head=keep), and `single`. `norm`, `dropout` and

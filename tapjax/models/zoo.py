@@ -5,7 +5,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 
-from analysis.architectures import parse_architecture
+from analysis.architectures import Architecture, parse_architecture
 from tapjax.models.cnn import CNN
 from tapjax.models.mlp import MLP
 from tapjax.models.resnet import ResNet18
@@ -46,7 +46,12 @@ def make_model(name: str, shape: tuple[int, ...], classes: int, init="lecun", **
     """
     arch = parse_architecture(name)
     chosen = OWN.get(arch.family, Style())._replace(initializer=init, **style)
-    return from_module(MODULES[arch.family](arch, classes, chosen), shape)
+    return build(arch, shape, classes, chosen)
+
+
+def build(arch: Architecture, shape: tuple[int, ...], classes: int, style: Style) -> Model:
+    """The Model of an architecture in a style."""
+    return from_module(MODULES[arch.family](arch, classes, style), shape)
 
 
 def from_module(module, shape: tuple[int, ...]) -> Model:

@@ -130,6 +130,9 @@ def test_an_interval_is_that_of_students_t():
         ("method=vector", 0.91),
         ("method=vector_shuffled", 0.051),
         ("method=scalar_bridge,alpha=0.5", None),
+        ("method=scalar_bridge,terminal=0.25", None),
+        ("method=scalar_bridge,warmup=0.5", 0.23),
+        ("method=scalar_bridge", 0.45),
     ],
 )
 def test_the_notes_number_of_an_experiment(arg, gamma):
