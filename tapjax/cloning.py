@@ -101,8 +101,10 @@ def similarity(base_NxD, clone_NxE, factor: int):
       1 / (1 + variance over these sets), mean over samples.
     """
     sets_fxNxD = jnp.moveaxis(clones(clone_NxE, factor), -1, 0)
-    norms = jnp.linalg.norm(sets_fxNxD, axis=-1) * jnp.linalg.norm(base_NxD, axis=-1)[None]
-    cosine_fxN = (sets_fxNxD * base_NxD[None]).sum(-1) / jnp.maximum(norms, 1e-12)
+    norm_fxN, norm_1xN = (jnp.linalg.norm(a, axis=-1) for a in (sets_fxNxD, base_NxD[None]))
+    cosine_fxN = (sets_fxNxD * base_NxD[None]).sum(-1) / jnp.maximum(norm_fxN * norm_1xN, 1e-12)
+    silent = (norm_fxN == 0) & (norm_1xN == 0)  # in both, as where every unit is dead
+    cosine_fxN = jnp.where(silent, 1.0, cosine_fxN)
     return {
         "activation_similarity": cosine_fxN.mean(),
         "feature_alignment": (1 / (1 + cosine_fxN.var(0))).mean(),

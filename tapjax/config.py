@@ -67,6 +67,13 @@ def defaults() -> ConfigDict:
                 "reset_optimizer": False,
                 "matrix": True,  # evaluate every task, not only the last one learned
             },
+            # A network and its wider clones in one run (family plasticity; see arms.py).
+            "clone": {
+                "factor": 1,  # clones of every unit; 1: none
+                "times": 1,  # clones of clones
+                "step": 0,  # at which it happens, and as many steps later again
+                "track": False,  # rates by which SGD makes the clone follow its base
+            },
             # Networks in blocks: h -> skip h + F(h).
             "blocks": {
                 "activation": "gelu",  # or tanh, mixed with the identity by alpha

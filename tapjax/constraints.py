@@ -63,7 +63,7 @@ CHOICES = {
 }
 OPEN = ("loss", "rule.name", "model.name", "data.name", "probe.extra", "credit.name")
 AT_LEAST_ONE = ("steps", "scalar_bin", "data.batch_size", "probe.every", "probe.size", "probe.rows")
-AT_LEAST_ONE += ("renewal.period",)
+AT_LEAST_ONE += ("renewal.period", "clone.factor", "clone.times")
 AT_LEAST_ONE += ("tasks.classes", "tasks.slow", "checkpoint.every", "checkpoint.keep")
 AT_LEAST_ONE += ("credit.width", "credit.directions", "credit.steps")
 NOT_NEGATIVE = ("eval_every", "chunk_steps", "data.train_size", "data.test_size")
@@ -73,7 +73,7 @@ NOT_NEGATIVE += ("rule.alternate", "rule.block_lr", "rule.clip", "rule.warmup_st
 NOT_NEGATIVE += ("rule.freeze_step",)
 NOT_NEGATIVE += ("optimizer.noise", "optimizer.noise_decay", "optimizer.l2_init")
 NOT_NEGATIVE += ("optimizer.spectral", "optimizer.perturb", "renewal.rate", "renewal.maturity")
-NOT_NEGATIVE += ("renewal.threshold",)
+NOT_NEGATIVE += ("renewal.threshold", "clone.step")
 NOT_NEGATIVE += ("tasks.steps", "probe.gradients", "blocks.block_scale", "blocks.noise")
 NOT_NEGATIVE += ("optimizer.weight_decay", "optimizer.clip", "optimizer.warmup_steps")
 BELOW_ONE = ("optimizer.b1", "optimizer.b2", "optimizer.momentum", "credit.ema", "renewal.decay")
@@ -160,7 +160,14 @@ def _relations(flat):
         found.append(f"seeds={seeds} must be one or more different integers, 0 or above")
     if every < 1:
         return found
-    multiples = ("steps", "chunk_steps", "tasks.steps", "reset.step", "checkpoint.pin_window")
+    multiples = (
+        "steps",
+        "chunk_steps",
+        "tasks.steps",
+        "clone.step",
+        "reset.step",
+        "checkpoint.pin_window",
+    )
     for name in (*multiples, "rule.freeze_step"):
         if flat[name] % every:
             near = max(round(flat[name] / every), 1) * every
@@ -192,6 +199,17 @@ def _task_relations(flat):
         found.append("renewal.name needs family=plasticity")
     if flat["renewal.name"] != "none" and flat["model.activation"] == "crelu":
         found.append("renewal.name: the units of model.activation='crelu' come in pairs")
+    if flat["clone.factor"] > 1:
+        if flat["family"] != "plasticity":
+            found.append("clone.factor needs family=plasticity")
+        if flat["clone.step"] * flat["clone.times"] >= flat["steps"]:
+            found.append("clone.step times clone.times must be below steps")
+        if flat["tasks.head"] == "zero" or flat["tasks.reset"] or flat["tasks.reset_optimizer"]:
+            found.append("clone.factor does not go with heads or networks that begin anew")
+        if flat["clone.track"] and flat["optimizer.name"] != "sgd":
+            found.append("clone.track needs optimizer.name='sgd'")
+        if is_import_path(flat["model.name"]):
+            found.append("clone.factor needs a model.name of tapjax's own")
     if flat["probe.extra"] and flat["family"] == "plasticity":
         found.append("probe.extra is for family=tap")
     return found

@@ -75,32 +75,49 @@ def make_unit_probe(model: Model, loss, rows: int, gradients: int):
     """
 
     def probe(state: TrainState, data: DeviceData):
-        batch = data.probe
-        places = max(rows // len(batch.y), 1)
-
-        def watch(x, shifts=None):
-            return model.watch(state.params, state.stats, x, shifts)[:2]
-
-        def seen(examples):
-            x, y = examples
-            activations = watch(x)[1]
-
-            def total(shifts):
-                return loss(restricted(watch(x, shifts)[0], batch.allowed), y).sum()
-
-            slopes = jax.grad(total)(jax.tree.map(jnp.zeros_like, activations))
-            layers = zip(_named(activations), _named(slopes), strict=True)
-            return [
-                (some_places(a, places, i), some_places(g, places, i))
-                for i, ((_, a), (_, g)) in enumerate(layers)
-            ]
-
-        parts = in_parts(seen, (batch.x, batch.y), examples_at_once(watch, batch.x))
-        measured = [unit_metrics(*(a.reshape(-1, a.shape[-1]) for a in pair)) for pair in parts]
+        samples = unit_samples(model, loss, state.params, state.stats, data.probe, rows)
+        measured = [unit_metrics(*pair) for pair in samples]
         found = jax.tree.map(lambda *values: jnp.stack(values), *measured)
-        return found | (_tangents(model, loss, state, batch, gradients) if gradients else {})
+        return found | (_tangents(model, loss, state, data.probe, gradients) if gradients else {})
 
     return probe
+
+
+def unit_samples(model: Model, loss, params, stats, batch, rows: int):
+    """Of every watched layer the activations, and the gradients of each example's own loss by them.
+
+    Args:
+      model: network.
+      loss: per-example loss.
+      params: its parameters.
+      stats: its other variables.
+      batch: examples.
+      rows: see `make_unit_probe`.
+
+    Returns:
+      Pairs [N, D], layers as in `unit_layers`.
+    """
+    places = max(rows // len(batch.y), 1)
+
+    def watch(x, shifts=None):
+        return model.watch(params, stats, x, shifts)[:2]
+
+    def seen(examples):
+        x, y = examples
+        activations = watch(x)[1]
+
+        def total(shifts):
+            return loss(restricted(watch(x, shifts)[0], batch.allowed), y).sum()
+
+        slopes = jax.grad(total)(jax.tree.map(jnp.zeros_like, activations))
+        layers = zip(_named(activations), _named(slopes), strict=True)
+        return [
+            (some_places(a, places, i), some_places(g, places, i))
+            for i, ((_, a), (_, g)) in enumerate(layers)
+        ]
+
+    parts = in_parts(seen, (batch.x, batch.y), examples_at_once(watch, batch.x))
+    return [tuple(a.reshape(-1, a.shape[-1]) for a in pair) for pair in parts]
 
 
 def _tangents(model, loss, state, batch, count):

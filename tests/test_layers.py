@@ -52,6 +52,7 @@ ORDER = [
     "tapjax.probes",
     "tapjax.units",
     "tapjax.unit_probe",
+    "tapjax.arms",
     "tapjax.continual",
     "tapjax.credit_probe",
     "tapjax.blocks",

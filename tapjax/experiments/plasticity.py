@@ -2,15 +2,19 @@
 
 import jax
 import numpy as np
+import optax
 
-from analysis.architectures import parse_architecture
+from analysis.architectures import parse_architecture, structure
 from tapjax import config
+from tapjax.arms import Arm, make_clone_probe, make_cloning, tracking_rates, with_arms
+from tapjax.cloning import check_groups, wider
 from tapjax.config import ConfigError
 from tapjax.continual import make_prepare, make_renewals, make_task_evaluation, task_count
 from tapjax.data import Arrays, stratified_indices
-from tapjax.experiments.tap import network
+from tapjax.experiments.tap import network, style_of
 from tapjax.losses import LOSSES
 from tapjax.models.wiring import wiring
+from tapjax.models.zoo import build
 from tapjax.optimizers import make_optimizer, make_schedule
 from tapjax.probes import make_probe
 from tapjax.renewal import renewing
@@ -35,12 +39,18 @@ def recipe(cfg, arrays: Arrays) -> Recipe:
     Raises:
       ConfigError: more classes are asked for than there are.
     """
-    model, features = network(cfg.model, arrays)
     loss = config.lookup(cfg.loss, LOSSES, "loss")
     schedule = make_schedule(cfg.optimizer, cfg.steps)
-    rule, tx = _learning(cfg, model, loss, arrays, make_optimizer(cfg.optimizer, schedule))
+    models, features = _networks(cfg, arrays)
+    model = models[-1]
+    rule, tx = _learning(cfg, models, loss, arrays, schedule)
     stream = STREAMS[cfg.tasks.kind](cfg, arrays)
-    begin, renewals = make_renewals(cfg, model, tx)
+    begin, changes = make_renewals(cfg, model, tx)
+    arms = _arms(cfg, models[:-1], loss, schedule)
+    if arms:
+        rule = with_arms(rule, model, arms, cfg.clone.factor)
+        at = [cfg.clone.step * (i + 1) for i in range(cfg.clone.times)]
+        begin, changes = make_cloning(model, tx, arms, cfg.clone.factor, at, arrays.shape)
     propose = make_proposal(rule, stream.sample)
     return Recipe(
         model=model,
@@ -48,21 +58,57 @@ def recipe(cfg, arrays: Arrays) -> Recipe:
         init=lambda key: begin(init_state(key, model, rule, tx)),
         step=make_step(propose, tx, schedule),
         gradient=lambda state, data: propose(state, data).grads,
-        probe=_probe(cfg.probe, model, loss, arrays.classes),
+        probe=_probe(cfg, model, loss, arrays.classes, arms),
         evaluate=make_task_evaluation(cfg, stream, model, loss),
-        transitions=make_transitions(cfg, model) + renewals,
+        transitions=make_transitions(cfg, model) + changes,
         prepare=make_prepare(cfg, stream, _members(cfg, arrays)),
     )
 
 
-def _learning(cfg, model, loss, arrays, tx):
-    """The rule, and the optimizer with what renews units around it."""
+def _networks(cfg, arrays):
+    """The network; or the base, its clone, the clone's clone and so on."""
+    model, features = network(cfg.model, arrays)
+    factor, models = cfg.clone.factor, [model]
+    if factor == 1:
+        return models, features
+    arch = parse_architecture(cfg.model.name)
+    style, size = style_of(cfg.model, arch), (arrays.shape, arrays.classes)
+    for i in range(cfg.clone.times):
+        check_groups(wider(arch, factor**i), style, factor)
+        models.append(build(wider(arch, factor ** (i + 1)), *size, style))
+    return models, structure(wider(arch, factor**cfg.clone.times), *size)
+
+
+def _learning(cfg, models, loss, arrays, schedule):
+    """The rule, and the optimizer with what renews units, or makes clones follow, around it."""
     make_rule = config.lookup(cfg.rule.name, RULES, "rule.name")
+    tx = make_optimizer(cfg.optimizer, schedule)
+    like = [jax.eval_shape(model.init, jax.random.key(0))[0] for model in models]
+    if cfg.clone.factor > 1 and cfg.clone.track:
+        rates = tracking_rates(like[0], like[-1], cfg.clone.factor**cfg.clone.times)
+        scaled = optax.stateless(lambda u, params: jax.tree.map(lambda a, r: r * a, u, rates))
+        tx = optax.chain(tx, scaled)
     if cfg.renewal.name == "none":
-        return make_rule(model, loss), tx
-    params, _ = jax.eval_shape(model.init, jax.random.key(0))
-    table = wiring(parse_architecture(cfg.model.name), arrays.shape, params)
-    return make_rule(model, loss, watched=True), renewing(tx, table, cfg.renewal)
+        return make_rule(models[-1], loss), tx
+    arch = wider(parse_architecture(cfg.model.name), cfg.clone.factor**cfg.clone.times)
+    table = wiring(arch, arrays.shape, like[-1])
+    return make_rule(models[-1], loss, watched=True), renewing(tx, table, cfg.renewal)
+
+
+def _arms(cfg, models, loss, schedule):
+    """Narrower networks, by the same rule and optimizer without noise."""
+    quiet = cfg.optimizer.copy_and_resolve_references()
+    quiet.update(noise=0.0, perturb=0.0)
+    make_rule = config.lookup(cfg.rule.name, RULES, "rule.name")
+    return [
+        Arm(
+            f"x{cfg.clone.factor**i}",
+            model,
+            make_rule(model, loss),
+            make_optimizer(quiet, schedule),
+        )
+        for i, model in enumerate(models)
+    ]
 
 
 def _members(cfg, arrays):
@@ -79,7 +125,19 @@ def _members(cfg, arrays):
     return cfg.tasks.classes * int(np.bincount(y, minlength=arrays.classes).min())
 
 
-def _probe(cfg, model, loss, classes):
-    standard = make_probe(model, loss, classes, cfg.tokens, cfg.rows, cfg.centred)
-    of_units = make_unit_probe(model, loss, cfg.rows, cfg.gradients)
-    return lambda state, data: standard(state, data) | of_units(state, data)
+def _probe(cfg, model, loss, classes, arms):
+    kind, rows = cfg.probe, cfg.probe.rows
+    probes = [
+        make_probe(model, loss, classes, kind.tokens, rows, kind.centred),
+        make_unit_probe(model, loss, rows, kind.gradients),
+    ]
+    if arms:
+        probes.append(make_clone_probe(model, loss, arms, cfg.clone.factor, rows))
+
+    def probe(state, data):
+        found = {}
+        for measure in probes:
+            found |= measure(state, data)
+        return found
+
+    return probe

@@ -4,7 +4,7 @@ from analysis.architectures import parse_architecture, structure
 from tapjax import config
 from tapjax.data import Arrays
 from tapjax.losses import LOSSES
-from tapjax.models.zoo import from_module, make_model
+from tapjax.models.zoo import build, from_module, own_style
 from tapjax.optimizers import make_optimizer, make_schedule
 from tapjax.probes import make_evaluation, make_probe
 from tapjax.rules import RULES
@@ -54,13 +54,18 @@ def network(cfg, arrays) -> tuple[Model, dict]:
       (Model, its structural features, none for a user's own).
     """
     if not config.is_import_path(cfg.name):
-        style = {"affine": cfg.affine, "norm_after": cfg.norm_after}
-        style |= {name: cfg[name] for name in ("activation", "norm") if cfg[name] != "own"}
-        style |= {"dropout": cfg.dropout} if cfg.dropout >= 0 else {}
-        model = make_model(cfg.name, arrays.shape, arrays.classes, cfg.init, **style)
-        return model, structure(parse_architecture(cfg.name), arrays.shape, arrays.classes)
+        arch = parse_architecture(cfg.name)
+        model = build(arch, arrays.shape, arrays.classes, style_of(cfg, arch))
+        return model, structure(arch, arrays.shape, arrays.classes)
     made = config.lookup(cfg.name, {}, "model.name")(arrays.shape, arrays.classes)
     return made if isinstance(made, Model) else from_module(made, arrays.shape), {}
+
+
+def style_of(cfg, arch):
+    """The style of a network: the architecture's own where the config does not say otherwise."""
+    asked = {"affine": cfg.affine, "norm_after": cfg.norm_after, "initializer": cfg.init}
+    asked |= {name: cfg[name] for name in ("activation", "norm") if cfg[name] != "own"}
+    return own_style(arch, **asked, **({"dropout": cfg.dropout} if cfg.dropout >= 0 else {}))
 
 
 def _probe(cfg, model, loss, classes):

@@ -45,8 +45,12 @@ def make_model(name: str, shape: tuple[int, ...], classes: int, init="lecun", **
       A Model.
     """
     arch = parse_architecture(name)
-    chosen = OWN.get(arch.family, Style())._replace(initializer=init, **style)
-    return build(arch, shape, classes, chosen)
+    return build(arch, shape, classes, own_style(arch, initializer=init, **style))
+
+
+def own_style(arch: Architecture, **style) -> Style:
+    """The style of an architecture where nothing else is asked for."""
+    return OWN.get(arch.family, Style())._replace(**style)
 
 
 def build(arch: Architecture, shape: tuple[int, ...], classes: int, style: Style) -> Model:
