@@ -43,9 +43,8 @@ def assemble(cfg: ConfigDict) -> Assembly:
       ConfigError, DataError: with one line that says what to do.
     """
     config.check(cfg)
-    arrays = load_arrays(
-        cfg.data.name, cfg.data.train_size, cfg.data.test_size, cfg.data.validation_size
-    )
+    sizes = (cfg.data.train_size, cfg.data.test_size, cfg.data.validation_size)
+    arrays = load_arrays(cfg.data.name, *sizes, cfg.data.normalise)
     config.check_data(cfg, arrays)
     recipe = RECIPES[cfg.family](cfg, arrays)
     data, probe_index = device_data(arrays, cfg.probe.size)

@@ -45,6 +45,7 @@ def defaults() -> ConfigDict:
                 "validation_size": 0,  # so many training examples stand in for the test split
                 "shuffle": "epoch",
                 "augment": False,
+                "normalise": True,  # each channel; else images keep their [0, 1]
             },
             "model": {
                 "name": "mlp_medium_5",
@@ -147,6 +148,7 @@ def defaults() -> ConfigDict:
             "probe": {
                 "every": 5,
                 "size": 512,  # at most so many test examples
+                "one_class": False,  # of a task's examples only a class's, as published figures
                 "tokens": "rows",  # tokens as samples (rows), averaged (mean) or legacy
                 "rows": 2048,  # at most so many of them
                 "centred": True,

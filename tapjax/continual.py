@@ -23,7 +23,7 @@ def make_prepare(cfg, stream: Stream, members: int):
     Args:
       cfg: a valid config.
       stream: of tasks.
-      members: probe examples that belong to every task.
+      members: probe examples of every task; with `probe.one_class` those of one of its classes.
 
     Returns:
       `prepare(state, data) -> data`.
@@ -32,7 +32,10 @@ def make_prepare(cfg, stream: Stream, members: int):
     def prepare(state: TrainState, data: DeviceData):
         k = jnp.minimum(state.step // (cfg.tasks.steps or cfg.steps), task_count(cfg) - 1)
         task = stream.begin(jax.random.fold_in(state.key, STREAM), k)
-        mine = jnp.argsort(~stream.belongs(task, data.probe.y), stable=True)[:members]
+        mine_N = stream.belongs(task, data.probe.y)
+        if cfg.probe.one_class:
+            mine_N &= data.probe.y == data.probe.y[jnp.argmax(mine_N)]
+        mine = jnp.argsort(~mine_N, stable=True)[:members]
         probe = stream.show(task, Batch(data.probe.x[mine], data.probe.y[mine]))
         return data._replace(task=task, probe=probe)
 

@@ -56,7 +56,11 @@ class Arrays(NamedTuple):
 
 
 def load_arrays(
-    name: str, train_size: int = 0, test_size: int = 0, validation_size: int = 0
+    name: str,
+    train_size: int = 0,
+    test_size: int = 0,
+    validation_size: int = 0,
+    normalised: bool = True,
 ) -> Arrays:
     """Load a data set by name or path.
 
@@ -68,6 +72,7 @@ def load_arrays(
       test_size: likewise for the test split.
       validation_size: so many stratified training examples, taken out of training, stand in for
         the test split, which is not looked at; 0 for the test split itself.
+      normalised: to mean 0 and variance 1 in every channel; else images keep their [0, 1].
 
     Returns:
       Arrays with x as [N, H, W, C], uint8 or float32, and y as int32.
@@ -92,7 +97,7 @@ def load_arrays(
         x, x_test, y, y_test = x[~held], np.asarray(x)[held], y[~held], y[held]
     x, y = _subset(x, y, train_size, "train_size", name)
     x_test, y_test = _subset(x_test, y_test, test_size, "test_size", name)
-    mean, std = _normalisation(name, x)
+    mean, std = _normalisation(name, x, normalised)
     return Arrays(name, x, y, x_test, y_test, classes, mean, std)
 
 
@@ -143,11 +148,13 @@ def _subset(x, y, size, field, name):
     return np.asarray(x)[keep], y[keep]
 
 
-def _normalisation(name, x):
+def _normalisation(name, x, normalised):
     if is_task(name):  # these go in as they are
         return np.zeros(1, np.float32), np.ones(1, np.float32)
+    top = 16.0 if name == "digits" else 255.0 if x.dtype == np.uint8 else 1.0
+    if not normalised:
+        return np.zeros(x.shape[-1], np.float32), np.full(x.shape[-1], top, np.float32)
     if name in NORMALISATION:
-        top = 16.0 if name == "digits" else 255.0
         mean, std = (top * np.asarray(c) for c in NORMALISATION[name])
     else:
         mean, std = x.mean((0, 1, 2), dtype=np.float64), x.std((0, 1, 2), dtype=np.float64)

@@ -8,13 +8,14 @@ ReLU network at rate .01 rises from .62 to about 1.25, a linear learner has abou
 """
 
 from configs import common
+from configs.plasticity import mitigations
 
 
 def get_config(arg=""):
     """A million examples for each of 30 seeds."""
     args = common.parse_arg(
         arg, width=5, activation="relu", optimizer="sgd", lr=0.01, decay=0.0, examples=1_000_000,
-        period=10_000, seeds=30, quick=False,
+        period=10_000, mitigation="none", seeds=30, quick=False,
     )  # fmt: skip
     if args.quick:
         args.examples, args.period, args.seeds = 6_000, 2_000, 2
@@ -25,6 +26,7 @@ def get_config(arg=""):
     config.model.update(name=f"mlp:widths={args.width or 1}", init="kaiming")
     config.model.activation = args.activation if args.width else "none"
     config.optimizer.update(name=args.optimizer, lr=args.lr, weight_decay=args.decay)
+    mitigations.use(config, args.mitigation)
     config.tasks.update(kind="bits", steps=args.period, slow=15, matrix=False)
     config.steps = args.examples
     config.probe.every, config.scalar_bin = args.period // 2, args.period // 20

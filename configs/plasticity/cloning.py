@@ -1,33 +1,33 @@
 """A network and its clone, twice as wide: does the clone ever use its new units?
 
     python -m launch.run --config=configs/plasticity/cloning.py --workdir=runs/clone
-    python -m launch.run --config=configs/plasticity/cloning.py:dropout=0.1 --workdir=runs/dropout
+    python -m launch.run --config=configs/plasticity/cloning.py:mitigation=dropout \
+        --workdir=runs/dropout
 
 The base trains for `before` epochs, is cloned, and both go on for `after` epochs on the same
 batches. Expected: under SGD and Adam the clones stay clones (cloning_loss is 0, the hard rank that
-of the base); dropout, noisy gradients (noise=0.01,noise_decay=0 is a single noisy step) or
-continual backprop (renewal=cbp) part them. `track` corrects SGD's rates so that the clone follows
-its base exactly; arch=mlp:widths=128-64,factor=1 is a network of that width from scratch.
+of the base); mitigation=dropout, noise (also noisy_step, a single one, and noise_fading) or cbp
+part them. `track` corrects SGD's rates so that the clone follows its base exactly;
+arch=mlp:widths=128-64,factor=1 is a network of that width from scratch.
 """
 
 from configs import common
+from configs.plasticity import mitigations
 
 
 def get_config(arg=""):
     """An MLP of 64 and 32 units on MNIST, five seeds."""
     args = common.parse_arg(
-        arg, dataset="mnist", arch="mlp:widths=64-32", norm="own", activation="own", dropout=0.0,
-        factor=2, times=1, before=5, after=15, optimizer="sgd", lr=0.1, noise=0.0, noise_decay=1.0,
-        renewal="none", track=False, train=0, batch=128, seeds=5, quick=False,
+        arg, dataset="mnist", arch="mlp:widths=64-32", norm="own", activation="own",
+        factor=2, times=1, before=5, after=15, optimizer="sgd", lr=0.1, mitigation="none",
+        track=False, train=0, batch=128, seeds=5, quick=False,
     )  # fmt: skip
     config = common.base(family="plasticity", seeds=tuple(range(args.seeds)))
     config.data.update(name=args.dataset, batch_size=args.batch, train_size=args.train)
     config.model.update(name=args.arch, norm=args.norm, activation=args.activation)
-    config.model.dropout = args.dropout
-    config.optimizer.update(
-        name=args.optimizer, lr=args.lr, noise=args.noise, noise_decay=args.noise_decay
-    )
-    config.renewal.name = args.renewal
+    config.optimizer.update(name=args.optimizer, lr=args.lr)
+    config.model.dropout = 0.0
+    mitigations.use(config, args.mitigation)
     epoch = max((args.train or common.EXAMPLES.get(args.dataset, 50_000)) // args.batch, 1)
     if args.quick:
         args.before, args.after, epoch = 1, 2, 60

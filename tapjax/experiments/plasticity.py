@@ -114,15 +114,16 @@ def _arms(cfg, models, loss, schedule):
 def _members(cfg, arrays):
     """Probe examples that a task has."""
     y = arrays.y_test[stratified_indices(arrays.y_test, min(cfg.probe.size, len(arrays.y_test)))]
+    each = int(np.bincount(y, minlength=arrays.classes).min()) if arrays.y.ndim else 0
     if cfg.tasks.kind != "classes":
-        return len(y)
+        return each if cfg.probe.one_class else len(y)
     wanted = task_count(cfg) * cfg.tasks.classes
     if wanted > arrays.classes:
         raise ConfigError(
             f"tasks.classes={cfg.tasks.classes}: {task_count(cfg)} tasks need {wanted} classes, "
             f"{arrays.name} has {arrays.classes}"
         )
-    return cfg.tasks.classes * int(np.bincount(y, minlength=arrays.classes).min())
+    return each if cfg.probe.one_class else cfg.tasks.classes * each
 
 
 def _probe(cfg, model, loss, classes, arms):

@@ -62,10 +62,10 @@ def test_at_corrected_rates_a_clone_follows_its_base(runs):
     assert gap.max() > 0.01
 
 
-@pytest.mark.parametrize("args", [{"noise": 0.01, "noise_decay": 0}, {"renewal": "cbp"}])
-def test_what_tells_clones_apart_parts_them(args):
+@pytest.mark.parametrize("mitigation", ["noisy_step", "cbp"])
+def test_what_tells_clones_apart_parts_them(mitigation):
     """T8: a single noisy step, a unit renewed without its clones (masks: test_cloning)."""
-    cfg = small(**args)
+    cfg = small(mitigation=mitigation)
     cfg.renewal.update(rate=0.02, maturity=5)
     ready = assembly.assemble(cfg)
     _, records = ready.programs.chunk(3)(ready.programs.init(), ready.data)

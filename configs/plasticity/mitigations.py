@@ -1,0 +1,44 @@
+"""What keeps a network learning, by name, at the strengths published for online learning."""
+
+from tapjax.constraints import did_you_mean
+
+CBP = {"renewal.name": "cbp", "renewal.rate": 1e-4, "renewal.maturity": 100}
+MITIGATIONS = {
+    "none": {},
+    "l2": {"optimizer.weight_decay": 1e-4},
+    "shrink_perturb": {"optimizer.weight_decay": 1e-4, "optimizer.perturb": 1e-5},
+    "l2_init": {"optimizer.l2_init": 1e-4},
+    "spectral": {"optimizer.spectral": 1e-4},
+    "noise": {"optimizer.noise": 0.01},
+    "noise_fading": {"optimizer.noise": 0.01, "optimizer.noise_decay": 0.999},
+    "noisy_step": {"optimizer.noise": 0.01, "optimizer.noise_decay": 0.0},
+    "cbp": CBP,
+    "cbp_no_correction": CBP | {"renewal.legacy": "no_correction"},
+    "cbp_same_weights": CBP | {"renewal.legacy": "same_weights"},
+    "redo": {"renewal.name": "redo", "renewal.threshold": 0.1, "renewal.period": 1000},
+    "dropout": {"model.dropout": 0.1},
+    "layer_norm": {"model.norm": "layer"},
+    "batch_norm": {"model.norm": "batch"},
+    "crelu": {"model.activation": "crelu"},
+    "reset_head": {"tasks.head": "zero"},
+    "reset_optimizer": {"tasks.reset_optimizer": True},
+    "reset": {"tasks.reset": True},
+}
+
+
+def use(config, mitigation: str):
+    """Set a config to a mitigation.
+
+    Args:
+      config: of the plasticity family; changed in place.
+      mitigation: key of `MITIGATIONS`; several are joined by `+`, as in `l2+layer_norm`.
+
+    Raises:
+      ValueError: an unknown name.
+    """
+    for name in mitigation.split("+"):
+        if name not in MITIGATIONS:
+            known = ", ".join(MITIGATIONS)
+            hint = did_you_mean(name, MITIGATIONS)
+            raise ValueError(f"mitigation={name!r} is not one of {known}{hint}")
+        config.update_from_flattened_dict(MITIGATIONS[name])
