@@ -18,6 +18,7 @@ from analysis.commands import (
     jumps,
     mechanistic,
     monitor,
+    plasticity,
     predictor,
     report,
     summary,
@@ -35,6 +36,7 @@ READERS = {
     "mechanistic": (mechanistic, "what changes inside around jumps, beyond what always does"),
     "emergence": (emergence, "does D move before capabilities do?"),
     "credit": (credit, "how good estimated credits are, and what training by them is worth"),
+    "plasticity": (plasticity, "does a network go on learning, what does it remember?"),
     "report": (report, "every analysis that suits the runs, on one page"),
     "predictor": (predictor, "how well D(t) can be predicted before training"),
 }

@@ -4,12 +4,11 @@ Everything is a mean over seeds with a t interval; methods are compared seed by 
 """
 
 import numpy as np
-from scipy import stats
 
 from analysis.credit_notes import NOTES, WARMUP
-from analysis.io import Run, RunError
+from analysis.io import Run
+from analysis.seeds import differing, field, interval, paired_p, settings
 
-CONFIDENCE = 0.95
 LAST = 0.02  # share of training whose mean loss is the final training loss
 REFERENCES = ("dir", "dfa")
 # Fields of a config that say what is trained, as opposed to how.
@@ -45,14 +44,6 @@ def method(config: dict) -> str:
     return " ".join(words)
 
 
-def field(config: dict, name: str):
-    """A field of a config by its dotted name."""
-    value = config
-    for part in name.split("."):
-        value = value[part]
-    return value
-
-
 def measure(run: Run) -> dict[str, np.ndarray]:
     """Of each seed what its credits are like after training.
 
@@ -64,12 +55,7 @@ def measure(run: Run) -> dict[str, np.ndarray]:
       last hidden state is known), `param_cosine` (over the parts that follow these), `hidden_rms`
       (the largest layer's), `fitted`, `train_loss`, and `accuracy` on the whole test split; and
       [S, L+1] `gamma_layers`, `dir_layers`.
-
-    Raises:
-      RunError: another family's run.
     """
-    if run.config.get("family") != "credit":
-        raise RunError(f"{run.path} is not of the credit family")
     last = {
         name: run.array("probe", name)[:, -1]
         for name in ("gamma", "dir_gamma", "rho", "nudge", "param_cosine", "hidden_rms", "fitted")
@@ -85,51 +71,12 @@ def measure(run: Run) -> dict[str, np.ndarray]:
     return found | {"gamma_layers": last["gamma"], "dir_layers": last["dir_gamma"]}
 
 
-def interval(values_S) -> tuple[float, float]:
-    """Mean over seeds and half the width of its t interval; not-a-number of a single seed.
-
-    Args:
-      values_S: one value a seed.
-
-    Returns:
-      (mean, half width).
-    """
-    values_S = np.asarray(values_S, float)
-    n = len(values_S)
-    if n < 2:
-        return float(values_S.mean()), float("nan")
-    half = stats.t.ppf(0.5 + CONFIDENCE / 2, n - 1) * values_S.std(ddof=1) / np.sqrt(n)
-    return float(values_S.mean()), float(half)
-
-
-def settings(runs: list[Run]) -> list[tuple[str, list[Run]]]:
-    """Runs put together by what is trained.
-
-    Args:
-      runs: open runs of the credit family.
-
-    Returns:
-      (a name made of what differs between settings, its runs), in order of the first run.
-    """
-    groups: dict[str, list[tuple[dict, Run]]] = {}
-    for run in runs:
-        values = {name: field(run.config, name) for name in SETTING}
-        blocks = values.pop("blocks")
-        values |= {f"blocks.{name}": value for name, value in blocks.items()}
-        values["freeze_step"] = run.config["rule"]["freeze_step"]
-        groups.setdefault(repr(sorted(values.items())), []).append((values, run))
-    differing = _differing([members[0][0] for members in groups.values()])
-    named = []
-    for members in groups.values():
-        values = members[0][0]
-        keep = [name for name in values if name in differing] or ["data.name", "model.name"]
-        text = ", ".join(f"{name.removesuffix('.name')}={values[name]}" for name in keep)
-        named.append((text, [run for _, run in members]))
-    return named
-
-
-def _differing(rows):
-    return {name for name in rows[0] if len({repr(row[name]) for row in rows}) > 1}
+def setting(config: dict) -> dict:
+    """What is trained, as opposed to how."""
+    values = {name: field(config, name) for name in SETTING}
+    blocks = values.pop("blocks")
+    values |= {f"blocks.{name}": value for name, value in blocks.items()}
+    return values | {"freeze_step": config["rule"]["freeze_step"]}
 
 
 def table(runs: list[Run]) -> list[dict]:
@@ -145,13 +92,13 @@ def table(runs: list[Run]) -> list[dict]:
       paired t test); and `notes_...`, what the notes report of the same.
     """
     rows = []
-    for setting, members in settings(runs):
+    for trained, members in settings(runs, setting):
         variants = [{name: field(run.config, name) for name in VARIANT} for run in members]
         methods, measured = [method(run.config) for run in members], [measure(r) for r in members]
         for i, run in enumerate(members):
             same = [v for v, m in zip(variants, methods, strict=True) if m == methods[i]]
-            told = _differing(same) if len(same) > 1 else ()
-            row = {"setting": setting, "method": methods[i], "run": run.name, "n": len(run.seeds)}
+            told = differing(same) if len(same) > 1 else ()
+            row = {"setting": trained, "method": methods[i], "run": run.name, "n": len(run.seeds)}
             said = [f"{name.rpartition('.')[2]}={variants[i][name]}" for name in sorted(told)]
             row["variant"] = ", ".join(said)
             for name, values in measured[i].items():
@@ -183,14 +130,6 @@ def _compared(i, members, methods, measured):
             found[f"over_{reference}"], found[f"over_{reference}_half"] = interval(apart)
             found[f"over_{reference}_p"] = paired_p(apart)
     return found
-
-
-def paired_p(differences_S) -> float:
-    """Two-sided p of a paired t test; not-a-number of a single seed."""
-    differences_S = np.asarray(differences_S, float)
-    if len(differences_S) < 2 or not differences_S.std():
-        return float("nan")
-    return float(stats.ttest_1samp(differences_S, 0.0).pvalue)
 
 
 def notes_of(config: dict, name: str) -> dict[str, float]:

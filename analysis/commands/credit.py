@@ -7,7 +7,7 @@ import pandas as pd
 from analysis import credit
 from analysis.commands.output import plain, write_results
 from analysis.figures.credit import overview
-from analysis.io import find_runs, open_run
+from analysis.seeds import open_family, settings
 
 SHOWN = ("method", "variant", "n", "gamma", "gamma_half", "dir_gamma", "rho", "param_cosine")
 SHOWN += ("accuracy", "accuracy_half", "over_dir", "over_dfa", "notes_gamma", "notes_rho")
@@ -38,11 +38,11 @@ def compare(paths, out: Path, partial: bool = False):
     Raises:
       RunError: not runs of the credit family.
     """
-    runs = [open_run(path, partial) for path in find_runs(paths)]
+    runs = open_family(paths, "credit", partial)
     rows = credit.table(runs)
     table = pd.DataFrame(rows).set_index("setting")
     figures = {}
-    for i, (setting, members) in enumerate(credit.settings(runs), 1):
+    for i, (setting, members) in enumerate(settings(runs, credit.setting), 1):
         figures[setting] = overview(members, setting, out / f"setting_{i}.png").name
     result = {"command": "credit", "rows": plain(rows), "figures": figures}
     write_results(out, "credit", result, table)

@@ -119,3 +119,19 @@ def test_what_does_not_go_together(change, message):
 def test_there_must_be_classes_enough():
     with pytest.raises(config.ConfigError, match="3 tasks need 12 classes, digits has 10"):
         assembly.assemble(small(classes=4))
+
+
+@pytest.mark.parametrize("one_class", [False, True])
+def test_the_probe_holds_a_task_s_classes_or_one_of_them(one_class):
+    cfg = small()
+    cfg.probe.one_class = one_class
+    ready = assembly.assemble(cfg)
+    state = jax.tree.map(lambda a: a[0], ready.programs.init())
+    for step in (0, 60):
+        at = state._replace(step=jnp.int32(step))
+        data = jax.jit(ready.recipe.prepare)(at, ready.data)
+        mine = set(np.asarray(data.task).tolist())
+        shown = np.asarray(data.probe.y).tolist()
+        assert set(shown) <= mine and len(set(shown)) == (1 if one_class else 2)
+        counts = [shown.count(c) for c in set(shown)]
+        assert min(counts) == max(counts) > 20

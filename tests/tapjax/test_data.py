@@ -92,3 +92,11 @@ def test_tfds_is_decoded_once_and_verified(tmp_path, monkeypatch):
     np.save(cached, labels)
     with pytest.raises(data.DataError, match="damaged"):
         data.load_arrays("tiny_imagenet")
+
+
+def test_images_may_keep_their_pixels(tmp_path):
+    raw = data.load_arrays("digits", normalised=False)
+    assert raw.mean == 0 and raw.std == 16
+    x, y = np.zeros((40, 4, 4, 3), np.uint8), np.arange(40) % 2
+    path = save(tmp_path / "a.npz", x=x, y=y)
+    assert data.load_arrays(path, normalised=False).std.tolist() == [255] * 3

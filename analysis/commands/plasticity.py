@@ -1,0 +1,66 @@
+"""`plasticity`: does a network go on learning, what does it remember, do clones part?"""
+
+from pathlib import Path
+
+import pandas as pd
+
+from analysis import plasticity
+from analysis.commands.output import plain, write_results
+from analysis.figures import plasticity as figures
+from analysis.seeds import open_family, settings
+
+SHOWN = ("method", "n", "score", "early", "late", "late_half", "over_plain", "over_plain_half")
+SHOWN += ("over_plain_p", "dead_fraction_late", "dup_fraction_late", "eff_rank_late")
+SHOWN += ("average_accuracy", "forgetting", "backward_transfer", "forward_transfer")
+SHOWN += ("cloning_loss", "loss_late", "x1_loss_late", "hard_rank_end", "x1_hard_rank_end")
+
+
+def add_arguments(parser) -> None:
+    """The command's own flags."""
+    parser.add_argument("--out", type=Path, default=Path("out/plasticity"), help="for the results")
+
+
+def run(args):
+    """Carry out the parsed command."""
+    return compare(args.runs, args.out, args.partial)
+
+
+def compare(paths, out: Path, partial: bool = False):
+    """Tables and figures of plasticity runs, those that learn the same put together.
+
+    Args:
+      paths: run directories or folders of them.
+      out: folder for plasticity.json, plasticity.csv and the figures.
+      partial: read unfinished runs too.
+
+    Returns:
+      (JSON result, table to print).
+
+    Raises:
+      RunError: not runs of the plasticity family.
+    """
+    runs = open_family(paths, "plasticity", partial)
+    rows, signs, drawn = [], {}, {}
+    for i, (name, members) in enumerate(settings(runs, plasticity.setting), 1):
+        rows += [{"setting": name} | row for row in plasticity.table(members)]
+        signs[name] = plasticity.early_signs(members)
+        drawn[name] = [path.name for path in _draw(members, name, signs[name], out, i)]
+    table = pd.DataFrame(rows).set_index("setting")
+    result = {"command": "plasticity", "rows": rows, "early_signs": signs, "figures": drawn}
+    result = plain(result)
+    write_results(out, "plasticity", result, table)
+    return result, table[[name for name in SHOWN if name in table]].dropna(axis=1, how="all")
+
+
+def _draw(members, name, signs, out, i):
+    labels = plasticity.labels(members)
+    if plasticity.score(members[0]).shape[1] > 1:
+        yield figures.learning(members, labels, name, out / f"setting_{i}.png")
+    for run, label in zip(members, labels, strict=True):
+        if run.has("eval", "task_accuracy") and plasticity.score(run).shape[1] > 1:
+            yield figures.memory(run, f"{name}, {label}", out / f"memory_{i}_{run.name}.png")
+    cloned = [pair for pair in zip(members, labels, strict=True) if plasticity.is_cloned(pair[0])]
+    if cloned:
+        yield figures.cloning(*zip(*cloned, strict=True), name, out / f"cloning_{i}.png")
+    if signs:
+        yield figures.early_signs(signs, name, out / f"early_signs_{i}.png")

@@ -1,0 +1,182 @@
+"""Figures of plasticity runs: learning over tasks, what is remembered, clones, early signs."""
+
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+from analysis.figures.style import save, synthetic
+from analysis.plasticity import score, score_name, unit_courses
+
+PANELS = {
+    "dead_fraction": "dead units",
+    "dup_fraction": "duplicate units",
+    "eff_rank": "effective rank",
+    "dimension": "D",
+    "weight_norm": "weight norm",
+}
+MOST = 10  # runs in one picture
+TEXT = {
+    "score": "the score itself", "dimension": "D", "dead_fraction": "dead units",
+    "dormant_fraction": "dormant units", "dup_fraction": "duplicate units",
+    "saturated_fraction": "saturated units", "eff_rank": "effective rank",
+    "stable_rank": "stable rank", "hard_rank": "hard rank", "feature_norm": "feature norm",
+    "weight_norm": "weight norm", "gradient_rank": "gradient rank", "ntk_rank": "NTK rank",
+}  # fmt: skip
+
+
+def learning(runs, labels, title: str, out: Path) -> Path:
+    """Score and unit measures task by task.
+
+    Args:
+      runs: of one setting.
+      labels: of each.
+      title: of the figure.
+      out: PNG file.
+
+    Returns:
+      The file.
+    """
+    figure, axes = plt.subplots(2, 3, figsize=(13, 7), layout="constrained")
+    for run, label, colour in zip(runs[:MOST], labels, _colours(), strict=False):
+        values_SxK = score(run)
+        _band(axes[0, 0], np.arange(1, values_SxK.shape[1] + 1), values_SxK, colour, label)
+        courses = unit_courses(run)
+        for axis, name in zip(axes.flat[1:], PANELS, strict=True):
+            if name in courses:
+                tasks = np.arange(1, courses[name].shape[1] + 1)
+                _band(axis, tasks, courses[name], colour, label)
+    axes[0, 0].set_ylabel(f"online {score_name(runs[0])}, mean over the task")
+    for axis, text in zip(axes.flat[1:], PANELS.values(), strict=True):
+        axis.set_ylabel(f"{text}, mean over layers")
+    for axis in axes.flat:
+        axis.set_xlabel("task")
+        axis.locator_params(axis="x", integer=True)
+    _legend(figure, axes[0, 0])
+    figure.suptitle(f"{title}{synthetic(runs[0])}; {_seeds(runs)}", fontsize=9)
+    return save(figure, out)
+
+
+def memory(run, label: str, out: Path) -> Path:
+    """Accuracy on every task after every task, as a matrix and as curves.
+
+    Args:
+      run: with `eval/task_accuracy`.
+      label: for the title.
+      out: PNG file.
+
+    Returns:
+      The file.
+    """
+    matrix_KxK = run.array("eval", "task_accuracy").mean(0)
+    tasks = np.arange(1, len(matrix_KxK) + 1)
+    figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.6), layout="constrained")
+    box = (0.5, len(tasks) + 0.5, len(tasks) + 0.5, 0.5)
+    image = left.imshow(matrix_KxK, vmin=0, vmax=1, cmap="viridis", extent=box)
+    figure.colorbar(image, ax=left, label="accuracy, test split")
+    left.set(xlabel="task evaluated", ylabel="tasks learned")
+    for i in range(len(tasks)):
+        colour = plt.get_cmap("viridis")(i / max(len(tasks) - 1, 1))
+        right.plot(tasks[i:], matrix_KxK[i:, i], "o-", markersize=3, color=colour)
+    right.set(xlabel="tasks learned", ylabel="accuracy, test split", ylim=(-0.02, 1.02))
+    right.set_title("a line a task, from when it is learned (yellow: the last)", fontsize=9)
+    left.locator_params(integer=True)
+    right.locator_params(axis="x", integer=True)
+    figure.suptitle(f"{label}{synthetic(run)}; means over {len(run.seeds)} seeds", fontsize=9)
+    return save(figure, out)
+
+
+def cloning(runs, labels, title: str, out: Path) -> Path:
+    """How alike clones stay, what they are worth, and how many independent units there are.
+
+    Args:
+      runs: with clones.
+      labels: of each.
+      title: of the figure.
+      out: PNG file.
+
+    Returns:
+      The file.
+    """
+    figure, axes = plt.subplots(1, 3, figsize=(13, 4.4), layout="constrained")
+    for run, label, colour in zip(runs[:MOST], labels, _colours(), strict=False):
+        at = run.steps("probe")
+        alike_SxT = 1 - run.array("probe", "cloning_loss").mean(-1)
+        _band(axes[0], at, alike_SxT, colour, label)
+        for name, line in (("", "-"), ("x1_", "--")):
+            steps, loss_SxT = _binned(run, f"{name}loss")
+            axes[1].plot(steps, loss_SxT.mean(0), line, color=colour, linewidth=1)
+            rank_SxT = run.array("probe", f"{name}hard_rank").sum(-1)
+            axes[2].plot(at, rank_SxT.mean(0), line, color=colour, linewidth=1)
+    clone = runs[0].config["clone"]
+    for axis in axes:
+        for i in range(clone["times"]):
+            axis.axvline((i + 1) * clone["step"], color="0.4", linestyle=":", linewidth=1)
+        axis.set_xlabel("training step")
+    axes[0].set(ylabel="R$^2$ within clones, mean over layers", ylim=(-0.02, 1.05))
+    axes[1].set(ylabel="training loss", yscale="log")
+    axes[2].set_ylabel("independent units (hard rank), all layers")
+    axes[1].set_title("solid: the clone, dashed: its base; dotted: the cloning", fontsize=8)
+    _legend(figure, axes[0])
+    figure.suptitle(f"{title}{synthetic(runs[0])}; {_seeds(runs)}", fontsize=9)
+    return save(figure, out)
+
+
+def early_signs(rows, title: str, out: Path) -> Path:
+    """How well each quantity's early change told the later loss of plasticity.
+
+    Args:
+      rows: from `analysis.plasticity.early_signs`.
+      title: of the figure.
+      out: PNG file.
+
+    Returns:
+      The file.
+    """
+    figure, axis = plt.subplots(figsize=(7.5, 0.42 * len(rows) + 1.8), layout="constrained")
+    kinds = (("rho", "alone", "C0", -0.12), ("given_score", "given the score's own", "C1", 0.12))
+    for key, text, colour, shift in kinds:
+        shown = [(i, row) for i, row in enumerate(rows) if key in row]
+        x = [row[key] for _, row in shown]
+        ends = [
+            [abs(row[f"{key}_{end}"] - row[key]) for _, row in shown] for end in ("low", "high")
+        ]
+        y = [i + shift for i, _ in shown]
+        axis.errorbar(x, y, xerr=ends, fmt="o", color=colour, markersize=4, capsize=2, label=text)
+    axis.axvline(0, color="0.6", linewidth=0.8, zorder=0)
+    axis.set_yticks(range(len(rows)), [TEXT.get(row["quantity"], row["quantity"]) for row in rows])
+    axis.set(xlim=(-1.05, 1.05), xlabel="Spearman's rho of its early change with the later one of")
+    axis.set_xlabel(f"{axis.get_xlabel()} the score")
+    axis.invert_yaxis()
+    axis.legend(fontsize=8)
+    axis.set_title(f"{title}; {rows[0]['runs']} runs, all seeds", fontsize=9)
+    return save(figure, out)
+
+
+def _colours():
+    return [f"C{i}" for i in range(MOST)]
+
+
+def _band(axis, x, values_SxT, colour, label):
+    axis.plot(x, values_SxT.mean(0), color=colour, label=label, linewidth=1.2)
+    if len(values_SxT) > 1:
+        axis.fill_between(x, values_SxT.min(0), values_SxT.max(0), color=colour, alpha=0.15)
+
+
+def _binned(run, name, most=200):
+    """A scalar in at most so many bins."""
+    step, values_SxT = run.steps("scalar"), run.array("scalar", name)
+    width = max(len(step) // most, 1)
+    whole = len(step) // width * width
+    binned = values_SxT[:, :whole].reshape(len(values_SxT), -1, width).mean(-1)
+    return step[:whole].reshape(-1, width).mean(1), binned
+
+
+def _seeds(runs):
+    return f"means over {len(runs[0].seeds)} seeds, bands their range"
+
+
+def _legend(figure, axis):
+    handles, labels = axis.get_legend_handles_labels()
+    columns = min(len(labels), 5)
+    figure.legend(handles, labels, fontsize=8, loc="outside lower center", ncols=columns)

@@ -1,0 +1,146 @@
+"""Learning task after task: what is computed of runs whose course is known."""
+
+import json
+
+import hypothesis
+import numpy as np
+import pytest
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from analysis import open_run, plasticity
+from analysis.figures.plasticity import cloning
+from analysis.layout import write_json
+from analysis.seeds import open_family, settings
+from tapjax import config as tapjax_config
+from tests.analysis.runs import EVERY, write_run
+
+TASKS, PER_TASK = 40, 20
+
+
+def planted(path, online_SxK, dimension_SxK=None, **fields):
+    """A run with that online accuracy and D in every step of every task."""
+    seeds, tasks = online_SxK.shape
+    dimension_SxK = np.ones_like(online_SxK) if dimension_SxK is None else dimension_SxK
+    d_SxT = np.repeat(dimension_SxK, PER_TASK // EVERY, 1)
+    d_SxT = np.concatenate([d_SxT, d_SxT[:, -1:]], 1)
+    accuracy = {"scalar/accuracy": np.repeat(online_SxK, PER_TASK, 1)}
+    write_run(path, d_SxT, **accuracy)
+    config = tapjax_config.defaults()
+    config.update(family="plasticity", seeds=tuple(range(seeds)), steps=tasks * PER_TASK)
+    config.tasks.steps = PER_TASK
+    config.update_from_flattened_dict(fields)
+    write_json(path / "config.json", json.loads(config.to_json()))
+    return open_run(path)
+
+
+def test_what_is_remembered_of_a_known_matrix():
+    matrix = np.array([[0.9, 0.5, 0.4], [0.7, 0.8, 0.6], [0.6, 0.85, 1.0]])[None]
+    found = plasticity.remembered(matrix, 0.5)
+    assert found["average_accuracy"][0] == pytest.approx((0.6 + 0.85 + 1) / 3)
+    assert found["forgetting"][0] == pytest.approx((0.3 + 0.0) / 2)
+    assert found["backward_transfer"][0] == pytest.approx((-0.3 + 0.05) / 2)
+    assert found["forward_transfer"][0] == pytest.approx((0.0 + 0.1) / 2)
+
+
+@hypothesis.given(arrays(float, (2, 4, 4), elements=st.floats(0, 1)))
+def test_forgetting_is_never_less_than_backward_transfer_lost(matrix):
+    found = plasticity.remembered(matrix, 0.1)
+    assert (found["forgetting"] >= -found["backward_transfer"] - 1e-12).all()
+    assert (found["forgetting"] >= -1e-12).all()
+
+
+def test_a_single_task_forgets_nothing():
+    assert set(plasticity.remembered(np.ones((2, 1, 1)), 0.1)) == {"average_accuracy"}
+
+
+def test_early_is_the_second_tenth_and_late_the_last():
+    early, late = plasticity.early_and_late(np.arange(40.0)[None])
+    assert early == [5.5] and late == [37.5]
+    early, late = plasticity.early_and_late(np.array([[0.3, 0.7]]))
+    assert early == late == [0.7]
+
+
+def test_courses_are_of_the_right_task(tmp_path):
+    online = np.random.default_rng(0).uniform(size=(2, TASKS))
+    run = planted(tmp_path / "run", online, 3 * online)
+    np.testing.assert_allclose(plasticity.score(run), online)
+    np.testing.assert_allclose(plasticity.unit_courses(run)["dimension"], 3 * online)
+    assert plasticity.score_name(run) == "accuracy"
+
+
+def test_methods_are_compared_seed_by_seed_with_the_plain_one(tmp_path):
+    rng = np.random.default_rng(1)
+    base = np.linspace(0.9, 0.7, TASKS)[None] + rng.normal(0, 0.05, (5, 1))
+    cbp = {"renewal.name": "cbp"}
+    planted(tmp_path / "a", base)
+    planted(tmp_path / "b", base + 0.02, **cbp)
+    planted(tmp_path / "c", base, **{"optimizer.lr": 0.5})
+    planted(tmp_path / "d", base - 0.01, **cbp | {"optimizer.lr": 0.5})
+    runs = open_family([tmp_path], "plasticity")
+    (name, members), *others = settings(runs, plasticity.setting)
+    assert not others and "tasks.kind=single" in name
+    rows = plasticity.table(members)
+    lr = members[0].config["optimizer"]["lr"]
+    assert [row["method"] for row in rows] == [
+        f"lr={lr}", f"lr={lr}, renewal=cbp", "lr=0.5", "lr=0.5, renewal=cbp",
+    ]  # fmt: skip
+    assert rows[1]["over_plain"] == pytest.approx(0.02)
+    assert rows[3]["over_plain"] == pytest.approx(-0.01)
+    assert "over_plain" not in rows[0] and rows[0]["change"] < -0.1
+    # The seeds differ by far more than the methods do.
+    assert rows[1]["over_plain_half"] < 1e-6 < rows[1]["late_half"]
+
+
+def losing(rng, early_weight, own_weight, runs=8, seeds=5):
+    """Scores that fall late by as much as D, or the score itself, fell early."""
+    t = np.linspace(0, 1, TASKS)[None]
+    for _ in range(runs):
+        d, own = rng.normal(size=(2, seeds, 1))
+        early = np.minimum(t / 0.1, 1)
+        late = np.maximum((t - 0.3) / 0.7, 0)
+        online = 0.9 + 0.05 * own * early + late * (early_weight * d + own_weight * own)
+        dimension = 10 + d * early + 0.05 * rng.normal(size=(seeds, TASKS))
+        yield online + 0.005 * rng.normal(size=(seeds, TASKS)), dimension
+
+
+@pytest.mark.parametrize(("d", "own"), [(0.1, 0.0), (0.0, 0.1), (0.0, 0.0)])
+def test_an_early_sign_is_told_from_none(tmp_path, d, own):
+    rng = np.random.default_rng(2)
+    runs = [planted(tmp_path / str(i), *pair) for i, pair in enumerate(losing(rng, d, own))]
+    rows = {row["quantity"]: row for row in plasticity.early_signs(runs)}
+    of_d, of_score = rows["dimension"], rows["score"]
+    assert (of_d["given_score_low"] > 0.5) == (d > 0)
+    assert (of_score["rho_low"] > 0.5) == (own > 0)
+    if not d:
+        assert of_d["given_score_low"] < 0 < of_d["given_score_high"]
+    if not d and not own:
+        assert of_score["rho_low"] < 0 < of_score["rho_high"]
+    assert "given_score" not in of_score
+
+
+def test_few_tasks_tell_nothing(tmp_path):
+    runs = [planted(tmp_path / str(i), np.ones((2, 10))) for i in range(6)]
+    assert plasticity.early_signs(runs) == []
+
+
+def test_clones_are_told_from_their_base(tmp_path):
+    points = TASKS * PER_TASK // EVERY + 1
+    shape = (2, points, 2)
+    path = tmp_path / "run"
+    more = {
+        "probe/cloning_loss": np.broadcast_to(np.linspace(0, 0.5, points)[None, :, None], shape),
+        "probe/hard_rank": np.full(shape, 6.0), "probe/x1_hard_rank": np.full(shape, 4.0),
+        "scalar/x1_loss": np.full((2, TASKS * PER_TASK), 2.0),
+    }  # fmt: skip
+    write_run(path, np.ones((2, points)), **more)
+    config = tapjax_config.defaults()
+    config.update(family="plasticity", seeds=(0, 1), steps=TASKS * PER_TASK)
+    write_json(path / "config.json", json.loads(config.to_json()))
+    run = open_run(path)
+    drawn = cloning([run], ["a clone"], "planted", tmp_path / "clone.png")
+    assert drawn.stat().st_size > 10_000
+    found = plasticity.measure(run)
+    assert found["cloning_loss"].tolist() == [0.5, 0.5]
+    assert found["x1_loss_late"].tolist() == [2, 2] and found["loss_late"].tolist() == [1, 1]
+    assert found["hard_rank_end"].tolist() == [6, 6] and found["x1_hard_rank_end"][0] == 4
