@@ -45,7 +45,7 @@ def clone(factor, **style):
 
 
 def doubly_centred(params, factor, seed=7):
-    """Clones with noise between hidden units whose rows and columns add up to zero in each block."""
+    """Clones with noise between hidden units; in each block its rows and columns add up to zero."""
     noisy = dict(params)
     for i, name in enumerate(("hidden_1", "hidden_2")):
         kernel = params[name]["kernel"]
