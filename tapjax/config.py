@@ -63,6 +63,7 @@ def defaults() -> ConfigDict:
                 "classes": 2,  # of each task of kind classes
                 "masked": True,  # decide among the task's classes only
                 "slow": 15,  # bits that stay during a task of kind bits
+                "flips": "one",  # of them at every task; or all are drawn anew
                 "head": "keep",  # or zero: at the beginning of every task
                 "reset": False,  # a new network at every task
                 "reset_optimizer": False,

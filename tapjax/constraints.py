@@ -20,6 +20,7 @@ CHOICES = {
     "loss": ("cross_entropy", "squared_error", "regression"),
     "tasks.kind": ("single", "permuted", "labels", "classes", "bits"),
     "tasks.head": ("keep", "zero"),
+    "tasks.flips": ("one", "all"),
     "data.shuffle": ("epoch", "replacement"),
     "model.init": ("lecun", "torch", "kaiming", "small"),
     "model.activation": (

@@ -109,7 +109,8 @@ def classes(cfg, arrays) -> Stream:
 
 
 def bits(cfg, arrays) -> Stream:
-    """Slowly changing regression (Dohare et al. 2024): one of the slow bits flips at every task.
+    """Slowly changing regression (Dohare et al. 2024): one of the slow bits flips at every task, or
+    with `tasks.flips="all"`, as in the runs behind the published figure, all are drawn anew.
 
     Inputs are bits and a constant 1: the first `tasks.slow` of them stay for a task, the others are
     drawn at every step. The target is a fixed random network of 100 threshold units with weights
@@ -121,11 +122,13 @@ def bits(cfg, arrays) -> Stream:
 
     def begin(key, k):
         start_key, flip_key, net_key, sign_key = jax.random.split(key, 4)
+        if cfg.tasks.flips == "all":
+            start_key = jax.random.fold_in(start_key, k)
         start = jax.random.bernoulli(start_key, shape=(slow,))
         flipped_T = jax.random.randint(flip_key, (tasks,), 0, slow)
         flips = (flipped_T[:, None] == jnp.arange(slow)[None]) & (jnp.arange(tasks) < k)[:, None]
         return {
-            "bits": start ^ (flips.sum(0) % 2 == 1),
+            "bits": start if cfg.tasks.flips == "all" else start ^ (flips.sum(0) % 2 == 1),
             "weights": jax.random.rademacher(net_key, (inputs, TARGET_UNITS), jnp.float32),
             "signs": jax.random.rademacher(sign_key, (TARGET_UNITS + 1,), jnp.float32),
         }

@@ -96,6 +96,15 @@ def test_classes_that_are_not_allowed_cannot_win_nor_take_a_share():
     assert restricted(logits, None) is logits
 
 
+def test_all_slow_bits_may_be_drawn_anew():
+    stream, _ = setup("bits", slow=12, flips="all")
+    slow = np.array([stream.begin(KEY, k)["bits"] for k in range(8)])
+    changed = np.abs(np.diff(slow.astype(int), axis=0)).sum(1)
+    assert (changed > 1).all() and 4 < changed.mean() < 8
+    same = [stream.begin(KEY, k)["weights"] for k in (0, 7)]
+    np.testing.assert_array_equal(*same)
+
+
 def test_one_slow_bit_flips_at_every_task():
     stream, data = setup("bits", slow=3)
     tasks = [stream.begin(KEY, k) for k in range(8)]
