@@ -18,7 +18,8 @@ VARIANT = (
     "rule.normalise", "rule.shift", "rule.exact_last", "rule.clip", "rule.gate", "rule.block_lr",
     "rule.warmup_steps", "optimizer.lr", "optimizer.warmup_steps", "credit.lr", "credit.code",
     "credit.terminal", "credit.value", "credit.width", "credit.directions", "credit.layer_norm",
-    "credit.shared", "credit.steps", "credit.ema", "credit.quiet", "data.batch_size", "seeds",
+    "credit.shared", "credit.steps", "credit.ema", "credit.quiet", "credit.matched",
+    "data.batch_size", "seeds",
 )  # fmt: skip
 
 

@@ -56,11 +56,11 @@ def paired_p(differences_S) -> float:
 
 
 def field(config: dict, name: str):
-    """A field of a config by its dotted name."""
+    """A field of a config by its dotted name; None where an older run had none."""
     value = config
     for part in name.split("."):
-        value = value[part]
-    return value
+        value = value.get(part, {})
+    return None if value == {} else value
 
 
 def differing(rows: list[dict]) -> set[str]:

@@ -115,6 +115,7 @@ def defaults() -> ConfigDict:
                 "value": 1.0,  # weight of the loss itself (scalar bridge)
                 "shuffle": False,  # a control: the targets of other examples
                 "quiet": True,  # start with no output
+                "matched": False,  # in units of the known gradient of the last hidden state
                 "steps": 1,  # of the estimator, for each of the network
                 "ema": 0.0,  # decay of the slow estimator that is used
             },

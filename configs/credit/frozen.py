@@ -4,7 +4,8 @@
         --grid='method=dfa|dir|state_bridge|scalar_bridge|vector|vector_response'
 
 The network (L = 4, d = 256) trains for `pretrain` epochs by AdamW with a cosine to zero; then the
-estimator starts anew and learns for `epochs` over the same images.
+estimator starts anew and learns for `epochs` over the same images. Its gradients are small, so a
+vector field works in units of the known gradient of the last hidden state.
 """
 
 from configs import common
@@ -34,5 +35,5 @@ def get_config(arg=""):
     config.optimizer.update(name="adamw", lr=1e-3, weight_decay=0.05, schedule="cosine")
     methods.use(config, args.method, args.recipe)
     config.rule.update(name="backprop", freeze_step=args.pretrain * per_epoch, warmup_steps=0)
-    config.credit.lr = args.credit_lr
+    config.credit.update(lr=args.credit_lr, matched=args.method.startswith("vector"))
     return methods.quick(config) if args.quick else config

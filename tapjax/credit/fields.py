@@ -25,7 +25,7 @@ class Field(NamedTuple):
 
 
 def plain(layered, cfg):
-    """a_l = net(h_l, t_l, s): the whole credit from a network; it starts at zero."""
+    """a_l = net(h_l, t_l, s), with `matched` in units of g_L: the whole credit from a network."""
     net = Perceptron(cfg.width, layered.shape[-1], quiet=cfg.quiet)
 
     def init(key):
@@ -33,10 +33,14 @@ def plain(layered, cfg):
         return net.init(key, jnp.zeros((1, size)))["params"]
 
     def apply(params, seen, given):
-        del seen
-        return net.apply({"params": params}, given.joined())
+        return unit(cfg, seen) * net.apply({"params": params}, given.joined())
 
     return Field(init, apply)
+
+
+def unit(cfg, seen):
+    """The size of a credit: the RMS of the known gradient of the last state, or 1."""
+    return jnp.sqrt(jnp.square(seen.last).mean()) if cfg.matched else jnp.float32(1)
 
 
 def residual(layered, cfg):

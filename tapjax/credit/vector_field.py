@@ -12,7 +12,7 @@ from tapjax.credit.directions import (
     tail_targets,
 )
 from tapjax.credit.estimator import init_fixed, inputs, learn, start
-from tapjax.credit.fields import FIELDS
+from tapjax.credit.fields import FIELDS, unit
 from tapjax.types import Credit
 
 
@@ -49,7 +49,8 @@ def vector_field(layered, cfg, tx) -> Credit:
             credits = field.apply(params, seen, given)
             missed = _misses(cfg, seen, credits, key)
             terminal = jnp.square(credits[-1] - seen.last).sum(-1).mean()
-            return jnp.square(missed).mean() + cfg.terminal * terminal
+            total = jnp.square(missed).mean() + cfg.terminal * terminal
+            return total / jnp.square(unit(cfg, seen))
 
         credits = field.apply(state.slow, seen, given)
         new, scalars = learn(state, objective, tx, cfg, key)

@@ -148,6 +148,23 @@ def test_every_estimator_gives_credits_and_learns(name, fields):
         assert found["credit_loss"][-20:].mean() < found["credit_loss"][:20].mean()
 
 
+@pytest.mark.parametrize("matched", [False, True])
+def test_a_plain_field_learns_small_credits_in_their_own_units(matched):
+    layered, params, batch = network()
+    params = params | {"head": jax.tree.map(lambda a: 1e-3 * a, params["head"])}
+    credit = estimator(layered, "vector_field", field="plain", matched=matched, quiet=False)
+    seen = observe(layered, params, batch, jax.random.key(2))
+
+    def step(state, key):
+        credits, state, _ = credit.assign(state, seen, key)
+        return state, credits
+
+    run = jax.jit(lambda keys: jax.lax.scan(step, credit.init(jax.random.key(5)), keys)[1][-1])
+    credits = run(jax.random.split(jax.random.key(6), 400))
+    similar = float(cosines(credits[:-1], true_credit(seen)[:-1]).mean())
+    assert similar > 0.9 if matched else similar < 0.5
+
+
 @pytest.mark.parametrize("field", ["residual", "bilinear"])
 def test_fields_that_start_as_the_copied_gradient(field):
     layered, params, batch = network()
