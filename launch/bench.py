@@ -3,8 +3,8 @@
     python -m launch.bench --suite=all --out=docs/results/bench
 
 Each side is a process of its own, pinned to one core with one thread; the sides take turns, and
-a ratio is the median over turns of CPU times taken right after one another. The measure suite
-needs the extra [bench] (PyTorch).
+a ratio is the median over turns of CPU times taken right after one another. The suites measure and
+online need the extra [bench] (PyTorch).
 """
 
 import json
@@ -172,6 +172,21 @@ def credit(turns: int) -> list[dict]:
     return rows
 
 
+def online(turns: int) -> list[dict]:
+    """Batch 1: a plain PyTorch loop against our scan, an example of one seed."""
+    rows = []
+    for task, steps, counts in (("bits", 2000, (1, 30)), ("permuted MNIST", 500, (1, 5))):
+        sides = {
+            str(n): {"side": "online", "task": task, "steps": steps, "seeds": n} for n in counts
+        }
+        plain = {"side": "torch_online", "task": task, "steps": steps}
+        taken = take_turns(turns, plain=plain, **sides)
+        for side in sides:
+            what = f"{task}: PyTorch / ours, seeds: {side}"
+            rows.append({"what": what, "goal": 20, **compare(taken, "plain", side)})
+    return rows
+
+
 def start(turns: int) -> list[dict]:
     """A quick run from a cold compilation cache against a warm one, whole process."""
     rows = []
@@ -257,6 +272,7 @@ SUITES = {
     "overhead": overhead,
     "seeds": seeds,
     "credit": credit,
+    "online": online,
     "start": start,
     "metrics": metrics,
 }
@@ -326,14 +342,13 @@ def body() -> int:
     names = tuple(SUITES) if SUITE.value == "all" else (SUITE.value,)
     out = Path(OUT.value)
     out.mkdir(parents=True, exist_ok=True)
-    needs_torch = "measure" in names
-    if needs_torch and machine()["torch"] == "not installed":
-        print("error: the measure suite needs PyTorch: pip install '.[bench]'", file=sys.stderr)
+    if {"measure", "online"} & set(names) and machine()["torch"] == "not installed":
+        print("error: this suite needs PyTorch: pip install '.[bench]'", file=sys.stderr)
         return 2
     result = {
         "command": f"python -m launch.bench --suite={SUITE.value} --turns={TURNS.value}",
         "machine": machine(),
-        "peaks": peaks() if needs_torch else [],
+        "peaks": peaks() if "measure" in names else [],
         "suites": {},
     }
     for name in names:

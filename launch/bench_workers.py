@@ -11,6 +11,8 @@ import os
 import sys
 import time
 
+from launch.bench_online import online, torch_online
+
 BATCH, PROBE, TRAIN = 64, 320, 10_000
 SHAPES = {"cnn": (32, 32, 3), "resnet": (32, 32, 3)}
 
@@ -62,10 +64,10 @@ def ours(arch, steps, every=5, seeds=1, over_seeds="auto", **probe):
     measure = made.probe if every else (lambda state, data: {})
     every = every or 5
     chunk = blocks.make_chunk(blocks.make_block(made.step, measure, every), steps // every, over)
-    return _repeated(made, chunk, seeds, data)
+    return repeated(made, chunk, seeds, data)
 
 
-def _repeated(made, chunk, seeds, data):
+def repeated(made, chunk, seeds, data):
     """A function that runs a chunk, on from where the last call ended."""
     import jax
     import numpy as np
@@ -106,7 +108,7 @@ def credit(method, steps, seeds=1, over_seeds="vmap", experiment="online", **siz
     step = forward_gradient(made, cfg) if gradient_forward else made.step
     block = blocks.make_block(step, lambda state, data: {}, steps)
     chunk = blocks.make_chunk(block, 1, blocks.OVER_SEEDS[over_seeds])
-    return _repeated(made, chunk, seeds, data)
+    return repeated(made, chunk, seeds, data)
 
 
 def forward_gradient(made, cfg):
@@ -347,6 +349,8 @@ SIDES = {
     "peak_xla": peak_xla,
     "peak_torch": peak_torch,
     "credit": credit,
+    "online": online,
+    "torch_online": torch_online,
 }
 
 

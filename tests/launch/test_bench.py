@@ -24,6 +24,12 @@ def test_a_credit_side_takes_its_steps(method):
     credit(method, steps=2, seeds=2, **sizes)()
 
 
+def test_an_online_side_takes_its_steps():
+    from launch.bench_online import online
+
+    online("bits", steps=20, seeds=2)()
+
+
 def test_a_side_that_fails_is_an_error():
     with pytest.raises(OSError, match="exit code 1"):
         bench.Worker(side="ours", arch="no_such", steps=5)
