@@ -7,7 +7,7 @@ TASKS = {  # config, its arguments, sizes of the PyTorch network, learning rate
 
 
 def online(task, steps, seeds=1):
-    """Steps of the plasticity family at batch 1, without measurements, seeds by vmap."""
+    """Steps of the plasticity family at batch 1, without measurements."""
     import importlib
 
     import numpy as np
@@ -28,7 +28,8 @@ def online(task, steps, seeds=1):
         arrays = Arrays("synthetic", x[PROBE:], y[PROBE:], x[:PROBE], y[:PROBE], 10, *scale)
     made, data = recipe(cfg, arrays), device_data(arrays, PROBE)[0]
     block = blocks.make_block(made.step, lambda state, data: {}, steps, prepare=made.prepare)
-    return repeated(made, blocks.make_chunk(block, 1, blocks.OVER_SEEDS["vmap"]), seeds, data)
+    over = blocks.OVER_SEEDS[blocks.choose_over_seeds("auto", seeds, made.structure, 1)]
+    return repeated(made, blocks.make_chunk(block, 1, over), seeds, data)
 
 
 def torch_online(task, steps):

@@ -60,7 +60,7 @@ def ours(arch, steps, every=5, seeds=1, over_seeds="auto", **probe):
     from tapjax import blocks
 
     made, data = build(arch, steps, **probe)
-    over = blocks.OVER_SEEDS[blocks.choose_over_seeds(over_seeds, seeds, made.structure)]
+    over = blocks.OVER_SEEDS[blocks.choose_over_seeds(over_seeds, seeds, made.structure, BATCH)]
     measure = made.probe if every else (lambda state, data: {})
     every = every or 5
     chunk = blocks.make_chunk(blocks.make_block(made.step, measure, every), steps // every, over)

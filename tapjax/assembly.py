@@ -48,7 +48,9 @@ def assemble(cfg: ConfigDict) -> Assembly:
     config.check_data(cfg, arrays)
     recipe = RECIPES[cfg.family](cfg, arrays)
     data, probe_index = device_data(arrays, cfg.probe.size)
-    over_seeds = blocks.choose_over_seeds(cfg.over_seeds, len(cfg.seeds), recipe.structure)
+    over_seeds = blocks.choose_over_seeds(
+        cfg.over_seeds, len(cfg.seeds), recipe.structure, cfg.data.batch_size
+    )
     programs = make_programs(cfg, recipe, over_seeds, arrays)
     like = jax.eval_shape(programs.init)
     contents = manifest(cfg, recipe, arrays, probe_index, over_seeds, like.params)

@@ -106,16 +106,18 @@ SMALL = ("mlp", "residual", "dynamics")
 OVER_SEEDS = {"vmap": vmap_seeds, "map": map_seeds, "loop": loop_seeds, "shard": shard_seeds}
 
 
-def choose_over_seeds(name: str, seeds: int, structure: dict) -> str:
+def choose_over_seeds(name: str, seeds: int, structure: dict, batch_size: int) -> str:
     """The fastest way to run the seed axis here, unless the config names one.
 
-    On one CPU core batching seeds pays only where matrices are small, in small MLPs, and
-    batched convolutions are several times slower; accelerators batch or shard.
+    On one CPU core batching seeds pays only where matrices are small, in small MLPs (at batch 1,
+    where time goes into reading weights, in tiny ones), and batched convolutions are several times
+    slower; accelerators batch or shard.
 
     Args:
       name: `auto` or a key of `OVER_SEEDS`.
       seeds: number of seeds S.
       structure: the architecture's features; empty for a model of the user's own.
+      batch_size: examples a step.
 
     Returns:
       A key of `OVER_SEEDS`.
@@ -129,6 +131,7 @@ def choose_over_seeds(name: str, seeds: int, structure: dict) -> str:
     if name != "auto":
         return name
     if jax.default_backend() == "cpu":
-        small = structure.get("family") in SMALL and structure["num_params"] < 500_000
+        most = 500_000 if batch_size > 1 else 5_000
+        small = structure.get("family") in SMALL and structure["num_params"] < most
         return "vmap" if small else "loop"
     return "shard" if devices > 1 and seeds % devices == 0 else "vmap"

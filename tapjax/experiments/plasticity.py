@@ -19,7 +19,7 @@ from tapjax.optimizers import make_optimizer, make_schedule
 from tapjax.probes import make_probe
 from tapjax.renewal import renewing
 from tapjax.rules import RULES
-from tapjax.step import init_state, make_proposal, make_step
+from tapjax.step import global_norm, init_state, make_proposal, make_step, online_norm
 from tapjax.streams import STREAMS
 from tapjax.transitions import make_transitions
 from tapjax.types import Recipe
@@ -51,12 +51,12 @@ def recipe(cfg, arrays: Arrays) -> Recipe:
         rule = with_arms(rule, model, arms, cfg.clone.factor)
         at = [cfg.clone.step * (i + 1) for i in range(cfg.clone.times)]
         begin, changes = make_cloning(model, tx, arms, cfg.clone.factor, at, arrays.shape)
-    propose = make_proposal(rule, stream.sample)
+    propose, online = make_proposal(rule, stream.sample), cfg.data.batch_size == 1
     return Recipe(
         model=model,
         structure=features,
         init=lambda key: begin(init_state(key, model, rule, tx)),
-        step=make_step(propose, tx, schedule),
+        step=make_step(propose, tx, schedule, online_norm if online else global_norm),
         gradient=lambda state, data: propose(state, data).grads,
         probe=_probe(cfg, model, loss, arrays.classes, arms),
         evaluate=make_task_evaluation(cfg, stream, model, loss),

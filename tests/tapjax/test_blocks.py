@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tapjax import blocks, config
+from tapjax import blocks, config, step
 from tapjax.data import load_arrays
 from tapjax.experiments.tap import recipe
 from tapjax.sampling import device_data
@@ -105,6 +105,18 @@ def test_binned_scalars_are_means_of_bins(parts):
 
 def test_the_automatic_choice_on_cpu():
     small = {"family": "mlp", "num_params": 1000}
-    assert blocks.choose_over_seeds("auto", 3, small) == "vmap"
-    assert blocks.choose_over_seeds("auto", 3, small | {"family": "cnn"}) == "loop"
-    assert blocks.choose_over_seeds("map", 3, small) == "map"
+    assert blocks.choose_over_seeds("auto", 3, small, 64) == "vmap"
+    assert blocks.choose_over_seeds("auto", 3, small | {"family": "cnn"}, 64) == "loop"
+    assert blocks.choose_over_seeds("map", 3, small, 64) == "map"
+    online = [blocks.choose_over_seeds("auto", 3, small | {"num_params": n}, 1) for n in (200, 1e5)]
+    assert online == ["vmap", "loop"]
+
+
+def test_both_ways_to_the_norm_agree():
+    leaves = [
+        np.random.default_rng(i).normal(size=s) for i, s in enumerate([(7, 5), (4,), (2, 3, 3, 2)])
+    ]
+    tree = [jnp.asarray(a, jnp.float32) for a in leaves]
+    expected = np.sqrt(sum(np.square(a).sum() for a in leaves))
+    for norm in (step.global_norm, step.online_norm):
+        assert float(jax.jit(norm)(tree)) == pytest.approx(expected, rel=1e-6)
