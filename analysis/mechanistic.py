@@ -242,7 +242,11 @@ class Ordinary(NamedTuple):
 
 
 def rectified_of(run: Run) -> list[str]:
-    """Layers of a run that a ReLU follows."""
+    """Layers of a run that a ReLU follows at once."""
+    model = run.config.get("model", {})
+    chosen = [model.get(name, "own") for name in ("activation", "norm")]
+    if chosen[0] not in ("own", "relu") or chosen[1] not in ("own", "none"):
+        return []
     return rectified_layers(run.model.get("structure", {}).get("family"), run.layer_names)
 
 

@@ -152,3 +152,21 @@ def test_a_moment_without_ordinary_pairs_before_it_is_refused():
     later = [side._replace(step=side.step + 500) for side in sides]
     result = mechanistic.compare(run, triple, later, null, 1)
     assert result.measurements["not_measured"] == [] and not mechanistic.findings(result)
+
+
+@pytest.mark.parametrize(
+    ("model", "rectified"),
+    [
+        ({}, ["hidden_0"]),
+        ({"activation": "relu", "norm": "none"}, ["hidden_0"]),
+        ({"activation": "tanh"}, []),
+        ({"norm": "batch"}, []),
+    ],
+)
+def test_units_can_be_dead_only_where_a_relu_follows_at_once(model, rectified):
+    run = SimpleNamespace(
+        config={"model": model},
+        model={"structure": {"family": "mlp"}},
+        layer_names=["hidden_0", "head"],
+    )
+    assert mechanistic.rectified_of(run) == rectified
