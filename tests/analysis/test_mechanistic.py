@@ -133,7 +133,11 @@ def test_snapshots_that_hold_other_things_are_refused():
 def test_a_moment_without_ordinary_pairs_before_it_is_refused():
     rng = np.random.default_rng(0)
     run = SimpleNamespace(
-        path="runs/a", name="a", model={}, layer_names=["block_0_attention", "block_0_linear_0"]
+        config={},
+        path="runs/a",
+        name="a",
+        model={},
+        layer_names=["block_0_attention", "block_0_linear_0"],
     )
     steps = np.arange(10, 1000, 20)
     states = [snapshot(step, rng) for step in (*steps, 1010)]
