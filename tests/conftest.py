@@ -17,6 +17,14 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 RESET, WINDOW = 640, 10
 
 
+@pytest.fixture(scope="module")
+def quick_compile():
+    """For tests that mostly compile, and of which none compares bits across programs."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
+
+
 @pytest.fixture
 def getkey():
     """A function that returns a new random key at each call."""

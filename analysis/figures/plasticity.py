@@ -101,8 +101,7 @@ def cloning(runs, labels, title: str, out: Path) -> Path:
     figure, axes = plt.subplots(1, 3, figsize=(13, 4.4), layout="constrained")
     for run, label, colour in zip(runs[:MOST], labels, _colours(), strict=False):
         at = run.steps("probe")
-        alike_SxT = 1 - run.array("probe", "cloning_loss").mean(-1)
-        _band(axes[0], at, alike_SxT, colour, label)
+        _band(axes[0], at, run.array("probe", "cloning_loss").mean(-1), colour, label)
         for name, line in (("", "-"), ("x1_", "--")):
             steps, loss_SxT = _binned(run, f"{name}loss")
             axes[1].plot(steps, loss_SxT.mean(0), line, color=colour, linewidth=1)
@@ -113,7 +112,7 @@ def cloning(runs, labels, title: str, out: Path) -> Path:
         for i in range(clone["times"]):
             axis.axvline((i + 1) * clone["step"], color="0.4", linestyle=":", linewidth=1)
         axis.set_xlabel("training step")
-    axes[0].set(ylabel="R$^2$ within clones, mean over layers", ylim=(-0.02, 1.05))
+    axes[0].set_ylabel("cloning loss (1 - R$^2$ within clones), mean over layers")
     axes[1].set(ylabel="training loss", yscale="log")
     axes[2].set_ylabel("independent units (hard rank), all layers")
     axes[1].set_title("solid: the clone, dashed: its base; dotted: the cloning", fontsize=8)

@@ -21,7 +21,9 @@ def test_iaaft_keeps_the_values_and_nearly_the_spectrum(seed):
     power = np.abs(np.fft.rfft(x))
     error = np.abs(np.abs(np.fft.rfft(made)) - power).sum(1) / power.sum()
     assert error.max() < 0.05
-    assert np.abs(np.corrcoef(np.vstack([x, made]))[0, 1:]).max() < 0.9
+    # Steps, not values: two wanderings resemble each other by chance.
+    steps = np.diff(np.vstack([x, made]), axis=1)
+    assert np.abs(np.corrcoef(steps)[0, 1:]).max() < 0.4
 
 
 def test_same_phases_keep_what_rows_of_a_group_share():
