@@ -9,11 +9,13 @@ import pandas as pd
 
 from analysis import jumps, predict, report
 from analysis.commands.alpha import fit_alpha
+from analysis.commands.credit import compare as compare_credits
 from analysis.commands.emergence import find_emergence
 from analysis.commands.jumps import find_jumps
 from analysis.commands.mechanistic import explain
 from analysis.commands.monitor import replay
 from analysis.commands.output import plain
+from analysis.commands.plasticity import compare as compare_plasticity
 from analysis.commands.predictor import evaluate
 from analysis.commands.summary import summary
 from analysis.commands.tap import tap
@@ -27,11 +29,13 @@ MOST_PICTURES = 24
 class Section(NamedTuple):
     """One analysis on the page.
 
-    `write(paths, out, partial) -> HTML fragments` runs it and leaves its files in a folder.
+    `write(paths, out, partial) -> HTML fragments` runs it and leaves its files in a folder. With a
+    `family` it stands there only if there are runs of that, and is of these.
     """
 
     title: str
     write: Callable
+    family: str = ""
 
 
 def add_arguments(parser) -> None:
@@ -58,12 +62,13 @@ def make_report(paths, out: Path, partial: bool = False):
     if out.is_dir():
         raise RunError(f"--out={out} is a folder; the page is one file, such as {out}/report.html")
     found = find_runs(paths)
+    families = {"", *(open_run(path, partial).config.get("family", "") for path in found)}
+    names = [name for name, section in SECTIONS.items() if section.family in families]
     with tempfile.TemporaryDirectory() as folder:
-        left_out = write_sections(SECTIONS, found, Path(folder), partial)
+        left_out = write_sections(names, found, Path(folder), partial)
         join_sections(Path(folder), out)
-    table = pd.DataFrame(
-        [{"section": SECTIONS[name].title, "left out": left_out.get(name, "")} for name in SECTIONS]
-    ).set_index("section")
+    rows = [{"section": SECTIONS[name].title, "left out": left_out.get(name, "")} for name in names]
+    table = pd.DataFrame(rows).set_index("section")
     result = {"command": "report", "page": str(out), "runs": len(found), "left_out": left_out}
     return plain(result), table
 
@@ -291,6 +296,39 @@ def _emergence(paths, out, partial):
     ]
 
 
+def _credit(paths, out, partial):
+    _, table = compare_credits(_of_family(paths, "credit", partial), out, partial)
+    return [
+        report.paragraph(
+            "Each rule's credits after training: cosine with the true gradient (gamma; dir_gamma: "
+            "that of the copied output gradient in the same network), correlation with the loss's "
+            "answer (rho), and what training by them is worth, seed by seed against the controls."
+        ),
+        report.table(table),
+        *_pictures(sorted(out.glob("setting_*.png"))),
+    ]
+
+
+def _plasticity(paths, out, partial):
+    result, table = compare_plasticity(_of_family(paths, "plasticity", partial), out, partial)
+    signs = [
+        {"setting": name} | row for name, rows in result["early_signs"].items() for row in rows
+    ]
+    return [
+        report.paragraph(
+            "early and late: the online score in the second and in the last tenth of the tasks; "
+            "over_plain: late, seed by seed, less that of the plain run."
+        ),
+        report.table(table),
+        *_pictures(sorted(out.glob("*.png"))),
+        *([report.details("Early signs", report.table(pd.DataFrame(signs)))] if signs else []),
+    ]
+
+
+def _of_family(paths, family, partial):
+    return [p for p in paths if open_run(p, partial).config.get("family") == family]
+
+
 def _refused(result):
     return [report.paragraph(f"Not analysed: {line}.") for line in result.get("refused", ())]
 
@@ -310,4 +348,6 @@ SECTIONS = {
     "predictor": Section("D(t) before training", _before),
     "monitor": Section("The monitor, replayed", _monitor),
     "emergence": Section("Does D move before capabilities?", _emergence),
+    "credit": Section("Credit without a backward pass", _credit, "credit"),
+    "plasticity": Section("Does it go on learning?", _plasticity, "plasticity"),
 }

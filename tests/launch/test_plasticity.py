@@ -51,6 +51,14 @@ def test_other_analyses_read_them_too(runs, command, tmp_path):
     assert said["command"] == command
 
 
+def test_the_page_has_a_section_of_their_own(runs, tmp_path):
+    page = tmp_path / "report.html"
+    python("analysis", "report", runs / "tasks", f"--out={page}")
+    text = page.read_text()
+    assert "<h2>Does it go on learning?</h2>" in text and "over_plain" in text
+    assert "<h2>Credit without a backward pass</h2>" not in text
+
+
 def test_other_runs_are_refused(runs):
     args = [sys.executable, "-m", "analysis", "credit", runs / "bits"]
     result = subprocess.run(args, capture_output=True, text=True, timeout=60)
