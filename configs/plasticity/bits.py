@@ -2,10 +2,11 @@
 
     python -m launch.run --config=configs/plasticity/bits.py --workdir=runs/bits
 
-20 bits and a constant; 15 of the bits stay for 10,000 examples, then one of them flips, or with
-`flips=all` all are drawn anew; the target is a random network of 100 threshold units. `width=0` is
-a linear learner. Published (by code that draws all anew): the error of a ReLU network at rate .01
-rises from .62 to about 1.25, a linear learner has about .88.
+20 bits and a constant; 15 of the bits stay for 10,000 examples, then all of these are drawn anew, as
+in the code behind the published figure, or with `flips=one` one of them flips, as its text says; the
+target is a random network of 100 threshold units. `width=0` is a linear learner. Expected, and
+measured: the error of a ReLU network at rate .01 rises from .65 to 1.32 (published: .62 to 1.25), at
+.001 it falls to .69 and rises to .87 (.72 to .87). Two minutes on one core.
 """
 
 from configs import common
@@ -16,7 +17,7 @@ def get_config(arg=""):
     """A million examples for each of 30 seeds."""
     args = common.parse_arg(
         arg, width=5, activation="relu", optimizer="sgd", lr=0.01, decay=0.0, examples=1_000_000,
-        period=10_000, flips="one", mitigation="none", seeds=30, quick=False,
+        period=10_000, flips="all", mitigation="none", seeds=30, quick=False,
     )  # fmt: skip
     if args.quick:
         args.examples, args.period, args.seeds = 6_000, 2_000, 2
