@@ -2,11 +2,11 @@
 
     python -m launch.run --config=configs/plasticity/bits.py --workdir=runs/bits
 
-20 bits and a constant; 15 of the bits stay for 10,000 examples, then all of these are drawn anew, as
-in the code behind the published figure, or with `flips=one` one of them flips, as its text says; the
-target is a random network of 100 threshold units. `width=0` is a linear learner. Expected, and
-measured: the error of a ReLU network at rate .01 rises from .65 to 1.32 (published: .62 to 1.25), at
-.001 it falls to .69 and rises to .87 (.72 to .87). Two minutes on one core.
+20 bits and a constant; 15 of the bits stay for 10,000 examples, then all of these are drawn anew,
+as in the code behind the published figure, or with `flips=one` one of them flips, as its text says;
+the target is a random network of 100 threshold units. `width=0` is a linear learner. Expected, and
+measured: the error of a ReLU network at rate .01 rises from .65 to 1.32 (published: .62 to 1.25),
+at .001 it falls to .69 and rises to .87 (.72 to .87). Two minutes on one core.
 """
 
 from configs import common
