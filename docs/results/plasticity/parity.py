@@ -46,7 +46,8 @@ def compare(name: str, style: Style) -> dict[str, float]:
         leaves, structure = jax.tree.flatten((params, stats))
         keys = jax.random.split(key, len(leaves))
         moved = [
-            a + 0.1 * jnp.abs(jax.random.normal(k, a.shape))
+            a * (1 + 0.2 * jax.random.uniform(k, a.shape))
+            + jax.random.uniform(k, a.shape, minval=-0.02, maxval=0.02)
             for a, k in zip(leaves, keys, strict=True)
         ]
         params, stats = jax.tree.unflatten(structure, moved)
