@@ -6,7 +6,7 @@ Everything is a mean over seeds with a t interval; runs are compared seed by see
 import numpy as np
 from scipy import stats
 
-from analysis.io import Run
+from analysis.io import Run, RunError
 from analysis.seeds import differing, field, interval, paired_p
 
 # Fields of a config that say what is learned, as opposed to by what network and how.
@@ -67,6 +67,18 @@ def task_steps(run: Run) -> int:
     return run.config["tasks"]["steps"] or run.config["steps"]
 
 
+def finished_tasks(run: Run) -> int:
+    """Tasks that a run has trained to their end.
+
+    Raises:
+      RunError: none, of a run that is read before it is done.
+    """
+    steps = int(run.steps("scalar")[-1]) + run.config.get("scalar_bin", 1)
+    if steps < task_steps(run):
+        raise RunError(f"{run.path}: no task is finished at step {steps}")
+    return steps // task_steps(run)
+
+
 def by_task(run: Run, group: str, values: np.ndarray) -> np.ndarray:
     """A recorded quantity task by task.
 
@@ -81,7 +93,7 @@ def by_task(run: Run, group: str, values: np.ndarray) -> np.ndarray:
     """
     values = values.reshape(*values.shape[:2], -1).mean(-1)
     task = run.steps(group) // task_steps(run)
-    mine = [np.flatnonzero(task == k) for k in range(run.config["steps"] // task_steps(run))]
+    mine = [np.flatnonzero(task == k) for k in range(finished_tasks(run))]
     if group == "scalar":
         return np.stack([values[:, index].mean(1) for index in mine], 1)
     return np.stack([values[:, index[-1]] for index in mine], 1)
@@ -235,7 +247,7 @@ def early_signs(members: list[Run]) -> list[dict]:
       change taken out; `..._low` and `..._high`, 95 % intervals by leaving out one run with all its
       seeds after another. None where tasks or runs are few.
     """
-    tasks = min(run.config["steps"] // task_steps(run) for run in members)
+    tasks = min(finished_tasks(run) for run in members)
     if tasks < MANY_TASKS or len(members) < MANY_RUNS:
         return []
     changes = [early_changes(run) for run in members]

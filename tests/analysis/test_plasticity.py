@@ -10,10 +10,11 @@ from hypothesis.extra.numpy import arrays
 
 from analysis import open_run, plasticity
 from analysis.figures.plasticity import cloning
+from analysis.io import RunError
 from analysis.layout import write_json
 from analysis.seeds import open_family, settings
 from tapjax import config as tapjax_config
-from tests.analysis.runs import EVERY, write_run
+from tests.analysis.runs import EVERY, set_status, write_run
 
 TASKS, PER_TASK = 40, 20
 
@@ -67,6 +68,21 @@ def test_courses_are_of_the_right_task(tmp_path):
     np.testing.assert_allclose(plasticity.score(run), online)
     np.testing.assert_allclose(plasticity.unit_courses(run)["dimension"], 3 * online)
     assert plasticity.score_name(run) == "accuracy"
+
+
+def test_an_unfinished_run_shows_its_finished_tasks(tmp_path):
+    online = np.random.default_rng(0).uniform(size=(2, TASKS))
+    path = planted(tmp_path / "run", online).path
+    config = json.loads((path / "config.json").read_text())
+    write_json(path / "config.json", config | {"steps": 10 * config["steps"]})
+    set_status(path, status="RUNNING")
+    run = open_run(path, partial=True)
+    np.testing.assert_allclose(plasticity.score(run), online)
+    assert plasticity.table([run])[0]["n"] == 2
+    config["tasks"]["steps"] = 10 * config["steps"]
+    write_json(path / "config.json", config)
+    with pytest.raises(RunError, match="no task is finished at step 800"):
+        plasticity.score(open_run(path, partial=True))
 
 
 def test_methods_are_compared_seed_by_seed_with_the_plain_one(tmp_path):
