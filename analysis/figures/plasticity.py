@@ -7,6 +7,7 @@ import numpy as np
 
 from analysis.figures.style import save, synthetic
 from analysis.plasticity import score, score_name, unit_courses
+from analysis.seeds import interval
 
 PANELS = {
     "dead_fraction": "dead units",
@@ -112,7 +113,7 @@ def cloning(runs, labels, title: str, out: Path) -> Path:
         for i in range(clone["times"]):
             axis.axvline((i + 1) * clone["step"], color="0.4", linestyle=":", linewidth=1)
         axis.set_xlabel("training step")
-    axes[0].set_ylabel("cloning loss (1 - R$^2$ within clones), mean over layers")
+    axes[0].set_ylabel("cloning loss, 1 - R$^2$ within clones")
     axes[1].set(ylabel="training loss", yscale="log")
     axes[2].set_ylabel("independent units (hard rank), all layers")
     axes[1].set_title("solid: the clone, dashed: its base; dotted: the cloning", fontsize=8)
@@ -159,7 +160,8 @@ def _colours():
 def _band(axis, x, values_SxT, colour, label):
     axis.plot(x, values_SxT.mean(0), color=colour, label=label, linewidth=1.2)
     if len(values_SxT) > 1:
-        axis.fill_between(x, values_SxT.min(0), values_SxT.max(0), color=colour, alpha=0.15)
+        mean_T, half_T = np.transpose([interval(values_S) for values_S in values_SxT.T])
+        axis.fill_between(x, mean_T - half_T, mean_T + half_T, color=colour, alpha=0.2)
 
 
 def _binned(run, name, most=200):
@@ -172,7 +174,7 @@ def _binned(run, name, most=200):
 
 
 def _seeds(runs):
-    return f"means over {len(runs[0].seeds)} seeds, bands their range"
+    return f"means over {len(runs[0].seeds)} seeds with 95 % intervals"
 
 
 def _legend(figure, axis):
