@@ -1,3 +1,4 @@
+import contextlib
 import os
 import tempfile
 
@@ -6,6 +7,8 @@ os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", tempfile.mkdtemp(prefix="tapj
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+# Most tests compile for longer than they run; those that compare bits use `full_compile`.
+os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
 
 import jax
 import pytest
@@ -17,12 +20,22 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 RESET, WINDOW = 640, 10
 
 
+@contextlib.contextmanager
+def optimised():
+    """Programs are compiled as for a user, here and in subprocesses."""
+    before = jax.config.read("jax_disable_most_optimizations")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", "0")
+        jax.config.update("jax_disable_most_optimizations", False)
+        yield
+    jax.config.update("jax_disable_most_optimizations", before)
+
+
 @pytest.fixture(scope="module")
-def quick_compile():
-    """For tests that mostly compile, and of which none compares bits across programs."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
+def full_compile():
+    """For modules that compare bits across programs, or precision."""
+    with optimised():
+        yield
 
 
 @pytest.fixture
@@ -58,5 +71,6 @@ def planted_run(tmp_path_factory):
     cfg.checkpoint.every, cfg.checkpoint.pin_window = 80, WINDOW
     cfg.reset.step, cfg.reset.layer, cfg.reset.unit = RESET, "conv_1", 2
     path = tmp_path_factory.mktemp("planted") / "run"
-    assert loop.run(cfg, path).status == "DONE"
+    with optimised():
+        assert loop.run(cfg, path).status == "DONE"
     return path

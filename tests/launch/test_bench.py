@@ -5,6 +5,8 @@ import pytest
 from launch import bench
 from launch.bench_workers import torch_metrics
 
+pytestmark = pytest.mark.usefixtures("full_compile")
+
 TASK = {"arch": "mlp:depth=1,width=8", "steps": 5}
 
 

@@ -13,6 +13,8 @@ from tapjax import loop
 from tapjax.config import ConfigError
 from tests.conftest import RESET
 
+pytestmark = pytest.mark.usefixtures("full_compile")
+
 
 def python(*args):
     return subprocess.run(

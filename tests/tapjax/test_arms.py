@@ -8,8 +8,6 @@ from configs.plasticity import cloning as cloned
 from tapjax import arms, assembly, checkpoint, config, loop, replay
 from tapjax.config import ConfigError
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
-
 
 def small(**args):
     """Steps 0 to 30 as base and clone of its beginning, cloned at 30 (and 60), 60 more."""

@@ -8,6 +8,8 @@ from tapjax.data import load_arrays
 from tapjax.experiments.tap import recipe
 from tapjax.sampling import device_data
 
+pytestmark = pytest.mark.usefixtures("full_compile")
+
 K, N = 5, 3
 
 

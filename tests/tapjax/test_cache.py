@@ -3,6 +3,8 @@ import pytest
 
 from tapjax.cache import CacheError, decoded_once
 
+pytestmark = pytest.mark.usefixtures("full_compile")
+
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path, monkeypatch):

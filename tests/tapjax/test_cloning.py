@@ -11,6 +11,8 @@ from tapjax import cloning, config
 from tapjax.models.style import Style
 from tapjax.models.zoo import build
 
+pytestmark = pytest.mark.usefixtures("full_compile")
+
 SHAPE, CLASSES = (8, 8, 1), 5
 CASES = [
     ("mlp:widths=6-4", 2, {}),

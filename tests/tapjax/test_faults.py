@@ -13,6 +13,8 @@ from tapjax import loop, rundir
 from tapjax.data import DataError
 from tests.tapjax.same import assert_same_run
 
+pytestmark = pytest.mark.usefixtures("full_compile")
+
 
 def drive(path, place):
     return subprocess.run(

@@ -11,8 +11,6 @@ from tapjax.credit.forward import observe, true_credit
 from tapjax.models.residual import residual_mlp
 from tapjax.types import Batch, DeviceData, TrainState
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
-
 DEPTH, WIDTH, CLASSES, BATCH = 3, 8, 5, 16
 KEY = jax.random.key(2)
 

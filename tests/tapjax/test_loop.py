@@ -11,6 +11,8 @@ from tapjax.config import ConfigError
 from tapjax.rundir import CheckpointError, RunDirError
 from tests.tapjax.same import assert_same_run
 
+pytestmark = pytest.mark.usefixtures("full_compile")
+
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):

@@ -10,8 +10,6 @@ from tapjax import config
 from tapjax.mitigations import noisy_gradient, perturbed, spectral, towards_start
 from tapjax.optimizers import make_optimizer, make_schedule
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
-
 PARAMS = {"kernel": jax.random.normal(jax.random.key(0), (6, 4)), "bias": jnp.arange(4.0)}
 GRADS = jax.tree.map(lambda w: jnp.sin(3 * w), PARAMS)
 

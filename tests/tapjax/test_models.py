@@ -9,8 +9,6 @@ from tapjax.models import layers
 from tapjax.models.style import ACTIVATIONS, NORMS, group_count
 from tapjax.models.zoo import make_model
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
-
 MNIST, CIFAR, DIGITS = (28, 28, 1), (32, 32, 3), (8, 8, 1)
 
 

@@ -4,12 +4,15 @@ import json
 from types import SimpleNamespace
 
 import numpy as np
+import pytest
 
 from analysis import open_run
 from analysis.moments import jumps_of_run
 from tapjax import checkpoint, jumps, loop, pins, replay
 from tapjax.rundir import RunDir
 from tests.conftest import RESET, WINDOW
+
+pytestmark = pytest.mark.usefixtures("full_compile")
 
 
 def checkpoints(path):

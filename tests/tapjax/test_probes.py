@@ -6,8 +6,6 @@ import pytest
 from tapjax import probes
 from tapjax.constraints import DIMENSIONS
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
-
 STANDARD = 2e-6  # accepted relative error against float64
 
 

@@ -12,8 +12,6 @@ from tapjax.models.wiring import lookup, wiring
 from tapjax.models.zoo import make_model
 from tapjax.renewal import UTILITIES, renewing
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
-
 SHAPE = (8, 8, 1)
 NETWORKS = ["mlp:widths=6-5", "cnn:channels=3-4,fc=5", "cnn:channels=3-4", "resnet:channels=2-3"]
 NETWORKS += ["vit:depth=1,width=8,heads=2", "transformer:depth=1,width=8,heads=2"]

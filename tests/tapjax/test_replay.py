@@ -14,6 +14,8 @@ from tapjax.blocks import OVER_SEEDS
 from tapjax.rundir import RunDirError
 from tests.tapjax.test_loop import flip_one_bit, ignore_orphaned_reads
 
+pytestmark = pytest.mark.usefixtures("full_compile")
+
 STEPS = 60
 FAMILIES = {
     "mlp": ("mlp:depth=2,width=8", "vmap"),

@@ -17,8 +17,6 @@ from tapjax.models.layers import patches
 from tapjax.models.residual import neighbours, residual_conv
 from tapjax.types import Batch
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
-
 SHAPE = (8, 8, 3)
 
 

@@ -5,6 +5,8 @@ import pytest
 
 from tapjax.spectra import by_svd, spectra
 
+pytestmark = pytest.mark.usefixtures("full_compile")
+
 
 def exact(a, centred):
     a = np.asarray(a, np.float64)

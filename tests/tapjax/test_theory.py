@@ -14,8 +14,6 @@ from tapjax.models.style import ACTIVATIONS, Style
 from tapjax.models.zoo import build
 from tapjax.units import dead_fraction, ranks
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
-
 SHAPE, CLASSES = (3, 3, 1), 4
 
 

@@ -9,8 +9,6 @@ from tapjax.models.zoo import make_model
 from tapjax.transitions import make_transitions
 from tapjax.types import TrainState
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
-
 
 def changed(arch, layer, unit, seeds=2):
     """Which parameters a reset changed, by path, and the states before and after."""

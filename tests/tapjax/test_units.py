@@ -8,8 +8,6 @@ from scipy import stats
 
 from tapjax import units
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
-
 N, D = 200, 12
 
 

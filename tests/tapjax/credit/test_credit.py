@@ -25,8 +25,6 @@ from tapjax.models.residual import linear_dynamics, residual_mlp
 from tapjax.optimizers import make_optimizer
 from tapjax.types import Batch
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
-
 DEPTH, WIDTH, CLASSES, BATCH = 3, 8, 5, 6
 
 
