@@ -27,7 +27,8 @@ WARMUP = "warm-up"  # share of training; not a field of a config
 LQ = {"data.name": "lq", "blocks.block_scale": 0.17, "credit.code": "error"}
 CIFAR = {"data.name": "cifar10", "model.name": "residual:depth=4,width=256"}
 FROZEN = CIFAR | {"optimizer.name": "adamw"}
-ONLINE = CIFAR | {"rule.freeze_step": 0, "rule.normalise": "rms"}
+RMS = {"rule.freeze_step": 0, "rule.normalise": "rms"}
+ONLINE = CIFAR | RMS
 # Depth -> Gamma and rho of direct feedback, state bridge and scalar bridge.
 LADDER = {2: ((0.03, 0.03), (0.52, 0.47), (0.53, 0.57))}
 LADDER |= {4: ((0.05, 0.06), (0.34, 0.32), (0.45, 0.51))}
@@ -112,12 +113,31 @@ NOTES = [
         scalar_bridge=_quality(0.115, 0.120),
         vector=_quality(0.364, 0.426),
     ),
+    *_rows("online CIFAR-10", ONLINE, dfa=_quality(0.101, -0.005, accuracy=0.312)),
+    *_rows("online CIFAR-10", ONLINE, state_bridge=_quality(0.025, -0.013)),
     *_rows(
         "online CIFAR-10",
-        ONLINE,
-        dfa=_quality(0.101, -0.005, accuracy=0.312),
+        ONLINE | {WARMUP: 0.2, "credit.code": "error", "credit.terminal": 4.0},
+        scalar_bridge=_quality(0.187, 0.002, accuracy=0.285),
+    ),
+    *_rows(
+        "online CIFAR-10",
+        ONLINE | {WARMUP: 0.2, "credit.code": "error", "credit.terminal": 1.0},
         scalar_bridge=_quality(0.179, 0.009, accuracy=0.283),
         vector=_quality(0.001, 0.000, accuracy=0.243),
-        state_bridge=_quality(0.025, -0.013),
+    ),
+    *_rows("online CIFAR-10", ONLINE | {"credit.code": "delta"}, scalar_bridge=_quality(0.0, 0.0)),
+    *(
+        row
+        for depth, dfa, scalar in (
+            (2, (0.196, 0.001, 0.312), (0.175, 0.031, 0.311)),
+            (4, (0.100, 0.003, 0.314), (0.123, -0.002, 0.298)),
+        )
+        for row in _rows(
+            "depth scan",
+            {"data.name": "cifar10", "model.name": f"residual:depth={depth},width=512"} | RMS,
+            dfa=_quality(*dfa[:2], accuracy=dfa[2]),
+            scalar_bridge=_quality(*scalar[:2], accuracy=scalar[2]),
+        )
     ),
 ]

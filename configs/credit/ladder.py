@@ -33,9 +33,6 @@ def get_config(arg=""):
     config.checkpoint.every, config.checkpoint.pin_jumps = config.steps, 0
     config.rule.block_lr = args.block_lr
     methods.use(config, args.method, args.recipe)
-    config.credit.update(width=128, lr=args.credit_lr, code=args.code, directions=args.directions)
-    if args.terminal >= 0:
-        config.credit.terminal = args.terminal
-    if args.warmup >= 0:
-        config.rule.warmup_steps = int(args.warmup * config.steps)
+    config.credit.update(width=128, lr=args.credit_lr, directions=args.directions)
+    methods.boundary(config, args.code, args.terminal, args.warmup)
     return methods.quick(config) if args.quick else config

@@ -67,6 +67,22 @@ def use(config, method: str, recipe: str, change: str = ""):
         config.rule.warmup_steps = int(warmup * config.steps)
 
 
+def boundary(config, code: str, terminal: float, warmup: float):
+    """Set the condition at the last layer; negative numbers leave what the method says.
+
+    Args:
+      config: of the credit family, with `steps` set; changed in place.
+      code: what the credit is conditioned on, see `tapjax.config`.
+      terminal: weight of matching the known gradient at the last layer.
+      warmup: share of the steps that train by direct feedback.
+    """
+    config.credit.code = code
+    if terminal >= 0:
+        config.credit.terminal = terminal
+    if warmup >= 0:
+        config.rule.warmup_steps = int(warmup * config.steps)
+
+
 def _one_of(what, name, table):
     if name not in table:
         raise ValueError(

@@ -5,7 +5,8 @@
 Recipe `repaired` is raw credits of a block's output; `notes` is that of the notes (per-example RMS
 normalisation, credits of a block's input, a warm-up by direct feedback); `change=normalise` takes
 one thing from the other recipe. Regimes in which the copied output gradient must fail have no skip
-connection (`skip=0,scale=1`); `net=residual_conv,width=32` has convolutional blocks.
+connection (`skip=0,scale=1`); `net=residual_conv,width=32` has convolutional blocks. The scans of
+the notes are `recipe=notes,block_lr=1e-3` with `depth`, or with `code`, `terminal` and `warmup`.
 """
 
 from configs import common
@@ -18,7 +19,7 @@ def get_config(arg=""):
         arg, method="dir", recipe="repaired", change="", dataset="cifar10", net="residual", depth=4,
         width=256, activation="gelu", alpha=1.0, skip=1.0, scale=0.1, epochs=12, train=20000,
         test=0, validation=0, batch=128, lr=1e-3, block_lr=1e-4, credit_lr=1e-3, seeds=3,
-        first_seed=0, net_warmup=0, quick=False,
+        first_seed=0, net_warmup=0, code="error", terminal=-1.0, warmup=-1.0, quick=False,
     )  # fmt: skip
     config = common.base(
         family="credit",
@@ -44,4 +45,5 @@ def get_config(arg=""):
     config.optimizer.lr, config.rule.block_lr = args.lr, args.block_lr
     config.credit.lr = args.credit_lr
     methods.use(config, args.method, args.recipe, args.change)
+    methods.boundary(config, args.code, args.terminal, args.warmup)
     return methods.quick(config) if args.quick else config

@@ -130,3 +130,21 @@ def test_the_named_outcome_is_judged_at_tuned_rates(method):
 def test_the_notes_number_of_an_experiment(arg, gamma):
     config = ladder.get_config(arg).to_dict()
     assert credit.notes_of(config, credit.method(config)).get("gamma") == gamma
+
+
+@pytest.mark.parametrize(
+    ("arg", "gamma"),
+    [
+        ("method=dfa", 0.101),
+        ("method=scalar_bridge", 0.179),
+        ("method=scalar_bridge,terminal=4", 0.187),
+        ("method=scalar_bridge,code=delta,warmup=0.05", 0.0),
+        ("method=scalar_bridge,warmup=0", None),
+        ("method=scalar_bridge,depth=4,width=512", 0.123),
+        ("method=dfa,depth=2,width=512", 0.196),
+        ("method=dfa,recipe=repaired", None),
+    ],
+)
+def test_the_notes_number_of_an_online_experiment(arg, gamma):
+    config = online.get_config(f"recipe=notes,{arg}").to_dict()
+    assert credit.notes_of(config, credit.method(config)).get("gamma") == gamma
