@@ -6,6 +6,7 @@ the optimizer remembers of them is forgotten. With nothing chosen an update stay
 for bit.
 """
 
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -56,8 +57,7 @@ def renewing(inner, table: list[Units], cfg) -> optax.GradientTransformationExtr
 
     def update(updates, state, params=None, *, seen, key, **extra):
         updates, inner_state = inner.update(updates, state.inner, params, **extra)
-        masks = jax.tree.map(lambda p: jnp.zeros(p.shape, bool), params)
-        layers = {}
+        layers, chosen = {}, []
         for i, units in enumerate(table):
             name, own_key = "/".join(units.name), jax.random.fold_in(key, i)
             h = lookup(seen, units.name)
@@ -67,14 +67,26 @@ def renewing(inner, table: list[Units], cfg) -> optax.GradientTransformationExtr
             chosen_D, mean_D, layers[name] = pick(
                 cfg, state.layers[name], units, weights, h_NxD, state.step, own_key
             )
-            updates = renew(cfg, units, params, updates, weights, chosen_D, mean_D, own_key)
-            masks = mark(units, masks, chosen_D)
-        inner_state = optax.tree_utils.tree_map_params(
-            inner, lambda moment, mask: jnp.where(mask, 0.0, moment), inner_state, masks
-        )
+            updates = _if(
+                chosen_D.any(),
+                partial(renew, cfg, units),
+                updates,
+                params,
+                chosen_D,
+                mean_D,
+                own_key,
+            )
+            chosen.append(chosen_D)
+        some = jnp.array([chosen_D.any() for chosen_D in chosen]).any()
+        inner_state = _if(some, partial(forget, inner, table), inner_state, params, chosen)
         return updates, Renewal(inner_state, layers, state.step + 1)
 
     return optax.GradientTransformationExtraArgs(init, update)
+
+
+def _if(some, change, tree, *operands):
+    """change(tree, *operands) if there is something to do, which most steps have not."""
+    return jax.lax.cond(some, change, lambda tree, *_: tree, tree, *operands)
 
 
 def continual_backprop(cfg, layer, units: Units, weights, h_NxD, step, key):
@@ -103,8 +115,12 @@ def continual_backprop(cfg, layer, units: Units, weights, h_NxD, step, key):
     count = jnp.floor(due)
     if cfg.legacy == "same_weights":
         count = jnp.maximum(count, 1.0)
-    rank = jnp.argsort(jnp.argsort(jnp.where(mature, utility / unbiased, jnp.inf)))
-    chosen = (rank < count) & mature
+    chosen = jax.lax.cond(
+        count > 0,
+        lambda use: (jnp.argsort(jnp.argsort(use)) < count) & mature,
+        lambda use: jnp.zeros(use.shape, bool),
+        jnp.where(mature, utility / unbiased, jnp.inf),
+    )
     kept = {"utility": utility, "age": age, "mean": mean}
     new = {name: jnp.where(chosen, 0.0, value) for name, value in kept.items()}
     return chosen, mean / unbiased, new | {"due": due - jnp.floor(due)}
@@ -137,7 +153,7 @@ def redo(cfg, layer, units: Units, weights, h_NxD, step, key):
     return quiet & ((step + 1) % cfg.period == 0), jnp.zeros_like(size_D), layer
 
 
-def renew(cfg, units: Units, params, updates, weights, chosen_D, mean_D, key):
+def renew(cfg, units: Units, updates, params, chosen_D, mean_D, key):
     """Updates by which the chosen units begin anew.
 
     Incoming weights are drawn as at the beginning (uniform of variance 2 / fan-in), the bias is 0,
@@ -147,9 +163,8 @@ def renew(cfg, units: Units, params, updates, weights, chosen_D, mean_D, key):
     Args:
       cfg: `config.renewal`.
       units: the layer.
-      params: before the update.
       updates: so far.
-      weights: params with these updates.
+      params: before the update.
       chosen_D: units to renew.
       mean_D: their mean activations.
       key: of the new weights.
@@ -165,7 +180,8 @@ def renew(cfg, units: Units, params, updates, weights, chosen_D, mean_D, key):
         return replaced(updates, wire.path, jnp.where(mask, value - old, now))
 
     if units.out_bias and cfg.name == "cbp" and cfg.legacy == "none":
-        leaving = _by_unit(units.out, lookup(weights, units.out.path)).sum(0)
+        weights = lookup(params, units.out.path) + lookup(updates, units.out.path)
+        leaving = _by_unit(units.out, weights).sum(0)
         gone = jnp.where(chosen_D, mean_D, 0.0) @ leaving.reshape(
             len(mean_D), -1, leaving.shape[-1]
         ).sum(1)
@@ -183,13 +199,28 @@ def renew(cfg, units: Units, params, updates, weights, chosen_D, mean_D, key):
     return put(updates, units.out, 0.0)
 
 
-def mark(units: Units, masks, chosen_D):
-    """Masks like the parameters, with those of the chosen units set."""
-    wires = (units.into, *((units.bias,) if units.bias else ()), *units.norm, units.out)
-    for wire in wires:
-        mask = lookup(masks, wire.path)
-        masks = replaced(masks, wire.path, mask | _spread(wire, chosen_D, mask))
-    return masks
+def forget(inner, table: list[Units], inner_state, params, chosen):
+    """The inner optimizer's state without what it remembers of the chosen units.
+
+    Args:
+      inner: optimizer.
+      table: from `wiring`.
+      inner_state: its state.
+      params: parameters, for their shapes.
+      chosen: units of each layer [D].
+
+    Returns:
+      The state.
+    """
+    masks = jax.tree.map(lambda p: jnp.zeros(p.shape, bool), params)
+    for units, chosen_D in zip(table, chosen, strict=True):
+        wires = (units.into, *((units.bias,) if units.bias else ()), *units.norm, units.out)
+        for wire in wires:
+            mask = lookup(masks, wire.path)
+            masks = replaced(masks, wire.path, mask | _spread(wire, chosen_D, mask))
+    return optax.tree_utils.tree_map_params(
+        inner, lambda moment, mask: jnp.where(mask, 0.0, moment), inner_state, masks
+    )
 
 
 def _spread(wire, mask_D, like):
@@ -207,4 +238,7 @@ def _by_unit(wire, kernel):
 
 def _mean_size(wire, weights):
     kernel = jnp.abs(_by_unit(wire, lookup(weights, wire.path)))
-    return kernel.mean((0, *range(2, kernel.ndim)))
+    repeats, width = kernel.shape[:2]
+    rows = kernel.reshape(repeats, width, -1)
+    # As a product with ones: XLA's reductions on CPU are several times slower.
+    return (rows @ jnp.ones(rows.shape[-1])).sum(0) / (repeats * rows.shape[-1])
