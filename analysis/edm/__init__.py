@@ -1,0 +1,26 @@
+"""Empirical dynamic modelling: forecasts and causes from the geometry of recorded states."""
+
+from analysis.edm.crossmap import ccm, cross_map, cross_maps
+from analysis.edm.embedding import delays, rows
+from analysis.edm.forecast import Forecast, skill
+from analysis.edm.local_map import smap, smaps
+from analysis.edm.projection import simplex
+from analysis.edm.select import embed_dimension, predict_interval, predict_nonlinear
+from analysis.edm.views import multiview
+
+__all__ = [
+    "Forecast",
+    "ccm",
+    "cross_map",
+    "cross_maps",
+    "delays",
+    "embed_dimension",
+    "multiview",
+    "predict_interval",
+    "predict_nonlinear",
+    "rows",
+    "simplex",
+    "skill",
+    "smap",
+    "smaps",
+]
