@@ -77,8 +77,8 @@ def test_kinds_of_jumps_are_found_again_and_noise_is_less_stable():
 
 def test_structureless_jumps_have_no_stable_kinds():
     rng = np.random.default_rng(1)
-    trials = [convergence.cluster(jump_rows(np.zeros(24), rng), seed)["p"] for seed in range(5)]
-    assert (np.array(trials) <= 0.05).sum() <= 1  # 2 of 5: p .02
+    trials = [convergence.cluster(jump_rows(np.zeros(24), rng), seed)["p"] for seed in range(3)]
+    assert (np.array(trials) <= 0.05).sum() <= 1  # 2 of 3: p .007
 
 
 def test_size_speed_phase_and_depth_of_a_planted_jump():
