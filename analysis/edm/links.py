@@ -9,12 +9,15 @@ from typing import NamedTuple
 import numpy as np
 from scipy.stats import kendalltau
 
-from analysis.edm.crossmap import cross_map, library_sizes
-from analysis.edm.embedding import rows
+from analysis.edm.crossmap import cross_map
+from analysis.edm.embedding import rows, targets
 from analysis.edm.select import decorrelation, embed_dimension, smallest_good
 from analysis.surrogates import benjamini_hochberg, p_value
 
 LEAST = 2  # values of a state: one for the variable itself, one for what acts on it
+SHARES = (0.02, 0.05, 0.1, 0.2, 0.4, 0.7, 1.0)  # sizes of the library
+FEWEST_SEEDS, MISMATCHES = 5, 200
+MISMATCHINGS = {5: 44}  # in how many ways so few seeds can be mismatched
 CHOSEN_ON = 0.3  # share of a series, at its beginning, on which the embedding is chosen
 
 
@@ -35,7 +38,7 @@ def choose(x_T, most: int = 8, tau: int = -1) -> tuple[Embedding, np.ndarray]:
       tau: rows between the values of a state.
 
     Returns:
-      The smallest dimension from 2 whose one-step simplex skill, on the first part of the series, is
+      The smallest dimension from 2 whose one-step simplex skill on the first part of the series is
       within .01 of the best, with a Theiler window as long as the series remembers itself; the
       later rows.
 
@@ -56,24 +59,30 @@ def choose(x_T, most: int = 8, tau: int = -1) -> tuple[Embedding, np.ndarray]:
 
 
 class Evidence(NamedTuple):
-    """Of one variable acting on another."""
+    """Of one variable acting on another, means over seeds."""
 
-    sizes: np.ndarray  # of the library [L]
-    rho: np.ndarray  # mean over libraries [L]
-    null: np.ndarray  # of each surrogate [N, L]
+    sizes: np.ndarray  # of the library, as shares of the rows [L]
+    rho: np.ndarray  # at the best lag at which the cause does not come later [L]
+    null: np.ndarray  # of each set of surrogates [N, L]
+    other_runs: np.ndarray  # of causes taken from other seeds' runs [R, L]; R = 0 for few seeds
     lags: np.ndarray  # rows from the state to the estimated cause; negative: the cause precedes
     lag_rho: np.ndarray  # with the largest library
-    p_level: float
-    p_rise: float
+    n: int  # seeds
 
     @property
     def best_lag(self) -> int:
         return int(self.lags[np.nanargmax(self.lag_rho)])
 
+    def p_against(self, null_NxL) -> float:
+        """Of level and rise together: both have to be there."""
+        level = p_value(self.rho[-1], null_NxL[:, -1])
+        return max(level, p_value(self.rho[-1] - self.rho[0], null_NxL[:, -1] - null_NxL[:, 0]))
+
     @property
     def p(self) -> float:
-        """Of level and rise together: both have to be there."""
-        return max(self.p_level, self.p_rise)
+        """Against surrogates and, where there are enough seeds, against other runs."""
+        nulls = [self.null, *([self.other_runs] if len(self.other_runs) else [])]
+        return max(self.p_against(null) for null in nulls)
 
     @property
     def tendency(self) -> float:
@@ -82,43 +91,77 @@ class Evidence(NamedTuple):
 
 
 def evidence(
-    effect, cause, null, embedding: Embedding, used, lags=range(-5, 6), sizes=None, samples=20,
-    seed=0,
+    effect_SxT, cause_SxT, make_null, surrogates: int = 99, lags=range(-5, 6), shares=SHARES,
+    samples: int = 20, seed: int = 0,
 ) -> Evidence:  # fmt: skip
-    """Cross mapping from an effect to its supposed cause, and to surrogates of that.
+    """Cross mapping from an effect to its supposed cause, to surrogates, and to other runs' causes.
 
     Args:
-      effect: series [T], whose states are made.
-      cause: series [T], which they estimate.
-      null: surrogates of the cause [N, T].
-      embedding: of the effect.
-      used: rows.
-      lags: of the scan.
-      sizes: of the library; 8 in geometric progression by default.
+      effect_SxT: series of each seed, whose states are made.
+      cause_SxT: series which they estimate.
+      make_null: from `nulls.NULLS`.
+      surrogates: of each cause.
+      lags: of the scan, rows.
+      shares: sizes of the library as shares of the rows; a size has at least enough rows for all
+        neighbours.
       samples: random libraries of each size.
-      seed: of the libraries.
+      seed: of libraries and surrogates.
 
     Returns:
       Evidence.
+
+    Raises:
+      ValueError: a series is constant or too short.
     """
-    settings = embedding._asdict() | {"rows": used}
-    count = embedding.dimension + 1
-    total = len(used) - abs(embedding.tau) * (embedding.dimension - 1)
-    if sizes is None:
-        sizes = library_sizes(total, count, embedding.theiler, 8)
-    everyone = np.concatenate([np.asarray(cause, float)[:, None], np.asarray(null, float).T], 1)
-    mean = cross_map(effect, everyone, **settings, sizes=sizes, samples=samples, seed=seed).mean
-    rise = mean[:, -1] - mean[:, 0]
-    at_lags = [
-        cross_map(effect, cause, **settings, horizon=lag, sizes=[total - max(map(abs, lags))],
-                  samples=1, seed=seed).mean[0, 0]
-        for lag in lags
-    ]  # fmt: skip
-    level = mean[:, -1]
+    cause_SxT = np.asarray(cause_SxT, float)
+    count, rng, lags = len(cause_SxT), np.random.default_rng(seed), np.asarray(lags)
+    if not (lags <= 0).any():
+        raise ValueError(
+            f"lags {list(lags)}: at one of them at least the cause must not come later"
+        )
+    found = []
+    for i, effect in enumerate(np.asarray(effect_SxT, float)):
+        wanted = np.concatenate([cause_SxT, make_null(cause_SxT[i], surrogates, rng)])
+        found.append(_skills(effect, wanted, lags, shares, samples, seed))
+    skill = np.array(found)  # [seeds, seeds + surrogates, lags, L]
+    own = skill[range(count), range(count)].mean(0)
     return Evidence(
-        np.asarray(sizes), mean[0], mean[1:], np.asarray(lags), np.array(at_lags),
-        p_value(level[0], level[1:]), p_value(rise[0], rise[1:]),
+        np.asarray(shares), _best(own[lags <= 0]),
+        np.array([_best(curves) for curves in skill[:, count:, lags <= 0].mean(0)]),
+        _mismatched(skill[:, :count, lags <= 0]), lags, own[:, -1], count,
     )  # fmt: skip
+
+
+def _skills(effect_T, wanted_VxT, lags, shares, samples, seed):
+    """Mean skills [V, lags, L] with which the states of a series estimate others."""
+    embedding, used = choose(effect_T)
+    moved = np.stack([targets(wanted_VxT.T, lag) for lag in lags], 2)  # [T, V, lags]
+    used = used[np.isfinite(moved[used]).all((1, 2))]
+    least = embedding.dimension + 2 + 2 * embedding.theiler
+    sizes = [max(int(share * len(used)), least) for share in shares]
+    mean = cross_map(
+        effect_T, moved.reshape(len(effect_T), -1), **embedding._asdict(), rows=used, sizes=sizes,
+        samples=samples, seed=seed,
+    ).mean  # fmt: skip
+    return mean.reshape(*moved.shape[1:], -1)
+
+
+def _best(skill_lagsxL):
+    """The curve at the lag of most skill; surrogates are given the same choice."""
+    return skill_lagsxL[np.nanargmax(skill_lagsxL[:, -1])]
+
+
+def _mismatched(skill_SxSxlagsxL):
+    """Curves with every seed's cause taken from another seed's run."""
+    count = len(skill_SxSxlagsxL)
+    if count < FEWEST_SEEDS:
+        return np.empty((0, skill_SxSxlagsxL.shape[-1]))
+    rng, orders = np.random.default_rng(0), set()
+    while len(orders) < min(MISMATCHES, MISMATCHINGS.get(count, MISMATCHES)):
+        order = tuple(int(j) for j in rng.permutation(count))
+        if all(i != j for i, j in enumerate(order)):
+            orders.add(order)
+    return np.array([_best(skill_SxSxlagsxL[range(count), o].mean(0)) for o in sorted(orders)])
 
 
 def verdicts(found: dict[tuple, Evidence], rate: float = 0.05) -> list[dict]:
@@ -129,21 +172,42 @@ def verdicts(found: dict[tuple, Evidence], rate: float = 0.05) -> list[dict]:
       rate: of false discoveries that a claim may have.
 
     Returns:
-      Rows with `cause`, `effect`, `rho` (largest library), `rise`, `tendency`, `p`, `q`,
-      `lag`, and the `verdict`: `drives`, `synchrony or reverse` (best at a lag at which the
-      supposed cause comes later) or `no evidence`.
+      Rows with `cause`, `effect`, `n` seeds, `rho` (largest library), `rise`, `tendency`,
+      `p_surrogates`, `p_runs` (None for fewer than 5 seeds), `q`, `lag`, and the `verdict`:
+      `drives`, `synchrony or reverse` (best at a lag at which the supposed cause comes later) or
+      `no evidence`.
     """
     q = benjamini_hochberg([e.p for e in found.values()])
     table = []
     for ((cause, effect), e), own_q in zip(found.items(), q, strict=True):
-        real = own_q <= rate and e.rho[-1] > 0
-        late = e.best_lag > 0
+        claimed = "synchrony or reverse" if e.best_lag > 0 else "drives"
         table.append(
             {
-                "cause": cause, "effect": effect, "rho": e.rho[-1], "rise": e.rho[-1] - e.rho[0],
-                "tendency": e.tendency, "p": e.p, "q": own_q, "lag": e.best_lag,
-                "verdict": ("synchrony or reverse" if late else "drives") if real
-                else "no evidence",
+                "cause": cause, "effect": effect, "n": e.n, "rho": float(e.rho[-1]),
+                "rise": float(e.rho[-1] - e.rho[0]), "tendency": e.tendency,
+                "p_surrogates": e.p_against(e.null),
+                "p_runs": e.p_against(e.other_runs) if len(e.other_runs) else None,
+                "q": float(own_q), "lag": e.best_lag,
+                "verdict": claimed if own_q <= rate and e.rho[-1] > 0 else "no evidence",
             }
         )  # fmt: skip
     return table
+
+
+def planted(effect_SxT, cause_SxT, strength: float) -> np.ndarray:
+    """The effect with the cause's previous value added, in standard deviations.
+
+    What a link of known strength would look like: how often it is found is the power.
+
+    Args:
+      effect_SxT: series.
+      cause_SxT: series.
+      strength: standard deviations of the effect for one of the cause.
+
+    Returns:
+      [S, T].
+    """
+    before = np.roll(np.asarray(cause_SxT, float), 1, axis=1)
+    before[:, 0] = before[:, 1]
+    scale = np.std(effect_SxT, 1, keepdims=True) / np.std(before, 1, keepdims=True)
+    return effect_SxT + strength * scale * (before - before.mean(1, keepdims=True))

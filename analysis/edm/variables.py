@@ -1,0 +1,91 @@
+"""Series of a run on one step axis, made ready for analyses that assume a stationary process."""
+
+import numpy as np
+
+from analysis.io import Run, RunError
+
+GROUPS = ("scalar", "probe", "eval")  # from the finest step axis to the coarsest
+WINDOW = 50  # points of a moving mean
+
+
+def variables(run: Run, names) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Recorded quantities on the coarsest step axis among them.
+
+    Args:
+      run: open run.
+      names: `D`; `D/LAYER` or `METRIC/LAYER`; or the name of a scalar, a measurement (of several
+        layers their mean without the head) or an evaluation, these as `eval/NAME`. A finer series
+        is averaged over the steps since the previous point.
+
+    Returns:
+      Steps [T] and series by name [S, T].
+
+    Raises:
+      RunError: not recorded.
+    """
+    found = {name: _find(run, name) for name in names}
+    group = max((g for g, _ in found.values()), key=GROUPS.index)
+    at = run.steps(group)
+    return at, {
+        name: values if own == group else _averaged(run.steps(own), values, at)
+        for name, (own, values) in found.items()
+    }
+
+
+def _find(run, name):
+    metric, _, layer = name.partition("/")
+    if metric == "eval" and layer:
+        return "eval", run.array("eval", layer)
+    if not layer and run.has("scalar", name):
+        return "scalar", run.array("scalar", name)
+    if name == "D":
+        return "probe", run.dimension()
+    values = run.array("probe", run.model["dimension"] if metric == "D" else metric)
+    if values.ndim == 2 and not layer:
+        return "probe", values
+    if values.shape[2:] != (len(run.layer_names),):
+        raise RunError(f"{run.path}: {name!r} is not one value a step or a layer")
+    if not layer:
+        return "probe", values[:, :, run.hidden].mean(-1)
+    if layer not in run.layer_names:
+        raise RunError(f"{run.path} has no layer {layer!r}; layers are {run.layer_names}")
+    return "probe", values[:, :, run.layer_names.index(layer)]
+
+
+def _averaged(steps, values_SxT, at):
+    """Means over the steps between points; before the first point its own value."""
+    total = np.concatenate([np.zeros((len(values_SxT), 1)), np.cumsum(values_SxT, 1)], 1)
+    stop = np.searchsorted(steps, at)
+    start = np.concatenate([[0], stop[:-1]])
+    counts = np.maximum(stop - start, 1)
+    means = (total[:, stop] - total[:, start]) / counts
+    empty = stop == start
+    nearest = np.minimum(stop, len(steps) - 1)
+    means[:, empty] = values_SxT[:, nearest[empty]]
+    return means
+
+
+def increments(x_SxT) -> np.ndarray:
+    """Change from point to point; 0 at the first, so that the axis stays."""
+    return np.diff(x_SxT, axis=1, prepend=x_SxT[:, :1])
+
+
+def detrended(x_SxT, window: int = WINDOW) -> np.ndarray:
+    """Deviation from the mean of the points before, in their standard deviations.
+
+    Only the past is used: a centred window would let a series know its future.
+    """
+    x_SxT = np.asarray(x_SxT, float)
+    past = np.lib.stride_tricks.sliding_window_view(x_SxT, window, axis=1)[:, :-1]
+    result = np.full(x_SxT.shape, np.nan)
+    spread = past.std(-1)
+    apart = x_SxT[:, window:] - past.mean(-1)
+    result[:, window:] = np.divide(apart, spread, out=np.zeros_like(apart), where=spread > 0)
+    return result
+
+
+PREPARED = {
+    "increments": increments,
+    "detrended": detrended,
+    "raw": lambda x_SxT: np.asarray(x_SxT, float),
+}
