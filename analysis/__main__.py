@@ -12,6 +12,7 @@ from analysis.commands import (
     alpha,
     credit,
     detector,
+    edm,
     emergence,
     forecast,
     importing,
@@ -37,6 +38,7 @@ READERS = {
     "emergence": (emergence, "does D move before capabilities do?"),
     "credit": (credit, "how good estimated credits are, and what training by them is worth"),
     "plasticity": (plasticity, "does a network go on learning, what does it remember?"),
+    "edm": (edm, "which recorded variables act on each other?"),
     "report": (report, "every analysis that suits the runs, on one page"),
     "predictor": (predictor, "how well D(t) can be predicted before training"),
 }

@@ -1,0 +1,106 @@
+"""`edm`: which recorded variables act on each other, and how well each can be forecast."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from analysis.commands.output import plain, write_results
+from analysis.edm.links import verdicts
+from analysis.edm.nulls import NULLS
+from analysis.edm.study import forecasts, power, study
+from analysis.edm.variables import PREPARED, WINDOW, variables
+from analysis.figures.edm import convergence, forecast_skill, matrix
+from analysis.io import RunError, find_runs, open_run
+
+LEAST = 200  # points
+
+
+def add_arguments(parser) -> None:
+    """The command's own flags."""
+    parser.add_argument("--out", type=Path, default=Path("out/edm"), help="for the results")
+    parser.add_argument("--variables", default="loss,grad_norm,D", help="names with commas between")
+    parser.add_argument(
+        "--prepare", default="increments", choices=list(PREPARED), help="against shared trends"
+    )
+    parser.add_argument(
+        "--null", default="phases", choices=list(NULLS), help="surrogates of causes"
+    )
+    parser.add_argument("--surrogates", type=int, default=99, help="of each cause")
+    parser.add_argument("--start", type=int, default=0, help="first step that is used")
+    parser.add_argument("--stop", type=int, help="step after the last that is used")
+    parser.add_argument("--lags", type=int, default=5, help="points looked back and ahead")
+    parser.add_argument("--samples", type=int, default=20, help="random libraries of each size")
+    parser.add_argument("--no-power", action="store_true", help="do not plant links")
+
+
+def run(args):
+    """Carry out the parsed command."""
+    found = [_one(open_run(path, args.partial), args) for path in find_runs(args.runs)]
+    rows = [row for one in found for row in one["links"]]
+    table = pd.DataFrame(rows).set_index("run")
+    result = {"command": "edm", "runs": plain(found)}
+    write_results(args.out, "edm", result, table)
+    return result, table
+
+
+def prepared(run, args) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """The asked variables of a run in the asked part, without a constant or missing value.
+
+    Args:
+      run: open run.
+      args: parsed flags.
+
+    Returns:
+      Steps [T] and series by name [S, T].
+
+    Raises:
+      RunError: not recorded, too few points, constant or not finite.
+    """
+    names = [name.strip() for name in args.variables.split(",") if name.strip()]
+    if len(names) < 2:
+        raise RunError(f"--variables={args.variables} are fewer than two")
+    steps, series = variables(run, dict.fromkeys(names))
+    first = WINDOW if args.prepare == "detrended" else 1
+    kept = (steps >= args.start) & (steps < (steps[-1] + 1 if args.stop is None else args.stop))
+    kept[:first] = False
+    if kept.sum() < LEAST:
+        raise RunError(
+            f"{run.path}: {kept.sum()} points between --start and --stop, at least {LEAST} are "
+            "needed: measure more often, or choose variables of every step"
+        )
+    ready = {}
+    for name, values in series.items():
+        ready[name] = PREPARED[args.prepare](values)[:, kept]
+        if not np.isfinite(ready[name]).all() or (ready[name].std(1) == 0).any():
+            raise RunError(f"{run.path}: {name} is constant or not finite in a seed")
+    return steps[kept], ready
+
+
+def _one(run, args):
+    steps, series = prepared(run, args)
+    settings = {
+        "null": args.null, "surrogates": args.surrogates, "samples": args.samples,
+        "lags": range(-args.lags, args.lags + 1),
+    }  # fmt: skip
+    try:
+        found = study(series, **settings)
+        links = [{"run": run.name} | row for row in verdicts(found)]
+        if not args.no_power:
+            strengths = power(series, **settings)
+            for row in links:
+                row["found_from"] = strengths[row["cause"], row["effect"]]
+        ahead = forecasts(series)
+    except ValueError as error:
+        raise RunError(f"{run.path}: {error}") from error
+    title = f"{run.name}, {args.prepare}, steps {steps[0]} to {steps[-1]}"
+    folder = args.out / run.name
+    figures = {
+        "links": matrix(links, title, folder / "links.png").name,
+        "convergence": convergence(found, title, folder / "convergence.png").name,
+        "forecasts": forecast_skill(ahead, title, folder / "forecasts.png").name,
+    }
+    return {
+        "run": run.name, "seeds": run.seeds, "points": len(steps), "steps": [steps[0], steps[-1]],
+        "links": links, "forecasts": ahead, "figures": figures,
+    }  # fmt: skip

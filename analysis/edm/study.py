@@ -1,0 +1,122 @@
+"""Links between the variables of a run, the power to see them, and forecasts."""
+
+import numpy as np
+
+from analysis.edm.baselines import ar_forecast, persistence
+from analysis.edm.embedding import rows
+from analysis.edm.forecast import skill
+from analysis.edm.links import choose, evidence, planted
+from analysis.edm.local_map import smaps
+from analysis.edm.nulls import NULLS, phase_randomised
+from analysis.edm.projection import simplex
+from analysis.edm.select import THETAS
+
+STRENGTHS = (0.5, 1.0, 2.0)  # of planted links, in standard deviations
+HORIZONS = (1, 2, 5, 10)
+
+
+def study(series: dict[str, np.ndarray], null: str = "phases", **settings) -> dict:
+    """Evidence for every ordered pair of variables.
+
+    Args:
+      series: prepared, by name, each [S, T] with finite values.
+      null: name of a null.
+      settings: see `evidence`.
+
+    Returns:
+      Evidence by (cause, effect).
+    """
+    return {
+        (cause, effect): evidence(series[effect], series[cause], NULLS[null], **settings)
+        for effect in series
+        for cause in series
+        if cause != effect
+    }
+
+
+def power(series: dict[str, np.ndarray], null: str = "phases", rate=0.05, seed=0, **settings):
+    """The weakest planted link that would be found, for every ordered pair.
+
+    The effect is a surrogate of the variable, which nothing acts on, with the cause added.
+
+    Args:
+      series: see `study`.
+      null: name of a null.
+      rate: that p may have.
+      seed: of the surrogates.
+      settings: see `evidence`.
+
+    Returns:
+      Strength by (cause, effect), in standard deviations; None if not even the strongest is found.
+    """
+    rng, found = np.random.default_rng(seed), {}
+    for effect, values in series.items():
+        quiet = np.concatenate([phase_randomised(x, 1, rng) for x in values])
+        for cause in series:
+            if cause != effect:
+                tried = (
+                    strength
+                    for strength in STRENGTHS
+                    if evidence(
+                        planted(quiet, series[cause], strength), series[cause], NULLS[null],
+                        seed=seed, **settings,
+                    ).p <= rate
+                )  # fmt: skip
+                found[cause, effect] = next(tried, None)
+    return found
+
+
+def forecasts(series: dict[str, np.ndarray], horizons=HORIZONS) -> list[dict]:
+    """How far each variable can be forecast from itself, on the later half of what is left.
+
+    Args:
+      series: see `study`.
+      horizons: points ahead.
+
+    Returns:
+      Rows with `variable`, `model`, `horizon`, `rho` and `relative_rmse` (to persistence), means
+      over seeds. Embedding and theta are chosen on the part that nothing else uses.
+    """
+    table = []
+    for name, values in series.items():
+        scores = [_forecasts(x, horizons) for x in values]
+        for model, horizon in scores[0]:
+            found = np.array([score[model, horizon] for score in scores])
+            mean = found.mean(0)
+            table.append(
+                {"variable": name, "model": model, "horizon": horizon, "rho": mean[0],
+                 "relative_rmse": mean[1]}
+            )  # fmt: skip
+    return table
+
+
+def _forecasts(x_T, horizons):
+    """(rho, RMSE relative to persistence) by (model, horizon) of one series."""
+    embedding, used = choose(x_T)
+    settings = {"dimension": embedding.dimension, "tau": embedding.tau}
+    start, middle, stop = 0, used[0] // 2, used[0]
+    thetas = [t for t in THETAS if t]
+    fitted = smaps(
+        x_T, x_T, rows([(start, middle)], **settings, horizon=1),
+        rows([(middle, stop)], **settings, horizon=1), thetas=thetas, **settings,
+    )  # fmt: skip
+    theta = thetas[int(np.nanargmax([skill(f.observed, f.predicted)["rho"] for f in fitted]))]
+    middle, found = (used[0] + len(x_T)) // 2, {}
+    for horizon in horizons:
+        library = rows([(used[0], middle)], **settings, horizon=horizon)
+        ahead = rows([(middle, len(x_T))], **settings, horizon=horizon)
+        linear, curved = smaps(
+            x_T, x_T, library, ahead, thetas=[0, theta], horizon=horizon, **settings
+        )
+        made = {
+            "persistence": persistence(x_T, ahead, horizon),
+            "AR": ar_forecast(x_T, np.arange(used[0], middle), ahead, horizon),
+            "S-map, linear": linear,
+            "S-map": curved,
+            "simplex": simplex(x_T, x_T, library, ahead, horizon=horizon, **settings),
+        }
+        scores = {model: skill(f.observed, f.predicted) for model, f in made.items()}
+        base = scores["persistence"]["rmse"]
+        for model, score in scores.items():
+            found[model, horizon] = score["rho"], score["rmse"] / base if base > 0 else np.nan
+    return found

@@ -1,0 +1,116 @@
+"""Figures of empirical dynamic modelling: links, convergence against nulls, forecasts."""
+
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+from analysis.figures.style import save
+
+MOST = 12  # convergence panels in one picture
+MARKS = {"drives": "drives", "synchrony or reverse": "later", "no evidence": ""}
+
+
+def matrix(links: list[dict], title: str, out: Path) -> Path:
+    """Cross-map skill of every ordered pair, with the claims.
+
+    Args:
+      links: rows of `verdicts` of one run.
+      title: of the figure.
+      out: PNG file.
+
+    Returns:
+      The file.
+    """
+    names = list(dict.fromkeys(row["effect"] for row in links))
+    rho = np.full((len(names), len(names)), np.nan)
+    size = 1.1 * len(names)
+    figure, axis = plt.subplots(figsize=(size + 3.5, size + 2.2), layout="constrained")
+    for row in links:
+        i, j = names.index(row["cause"]), names.index(row["effect"])
+        rho[i, j] = row["rho"]
+        claim = MARKS[row["verdict"]]
+        text = f"{row['rho']:.2f}\nq {row['q']:.2f}" + (f"\n{claim}" if claim else "")
+        dark = row["rho"] > 0.6
+        axis.text(j, i, text, ha="center", va="center", fontsize=8, color="w" if dark else "k")
+    image = axis.imshow(rho, vmin=0, vmax=1, cmap="viridis_r")
+    axis.set_xticks(range(len(names)), names, rotation=30, ha="right")
+    axis.set_yticks(range(len(names)), names)
+    axis.set_xlabel("effect, whose states estimate the cause")
+    axis.set_ylabel("cause")
+    figure.colorbar(image, ax=axis, label="cross-map skill (rho), whole library", shrink=0.8)
+    figure.suptitle(title, fontsize=9)
+    return save(figure, out)
+
+
+def convergence(found: dict, title: str, out: Path) -> Path:
+    """Skill by size of the library, beside what surrogates reach.
+
+    Args:
+      found: evidence by (cause, effect).
+      title: of the figure.
+      out: PNG file.
+
+    Returns:
+      The file.
+    """
+    pairs = sorted(found, key=lambda pair: -found[pair].rho[-1])[:MOST]
+    columns = min(len(pairs), 4)
+    rows = -(-len(pairs) // columns)
+    figure, axes = plt.subplots(
+        rows, columns, figsize=(3.2 * columns, 2.7 * rows + 0.8), sharex=True, sharey=True,
+        layout="constrained", squeeze=False,
+    )  # fmt: skip
+    for axis, pair in zip(axes.flat, pairs, strict=False):
+        e = found[pair]
+        low, high = np.quantile(e.null, [0.025, 0.975], axis=0)
+        axis.fill_between(e.sizes, low, high, color="0.85", label="surrogates of the cause, 95 %")
+        if len(e.other_runs):
+            low, high = np.quantile(e.other_runs, [0.025, 0.975], axis=0)
+            axis.plot(e.sizes, low, "C1:", label="causes of other runs, 95 %")
+            axis.plot(e.sizes, high, "C1:")
+        axis.plot(e.sizes, e.rho, "C0.-", label="recorded")
+        axis.set_title(f"{pair[0]} -> {pair[1]}, lag {e.best_lag}", fontsize=8)
+        axis.set_xscale("log")
+    for axis in axes.flat[len(pairs) :]:
+        axis.axis("off")
+    for axis in axes.flat[max(len(pairs) - columns, 0) : len(pairs)]:
+        axis.set_xlabel("library, share of the points")
+        axis.tick_params(labelbottom=True)
+    for axis in axes[:, 0]:
+        axis.set_ylabel("cross-map skill (rho)")
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    figure.suptitle(title, fontsize=9)
+    return save(figure, out)
+
+
+def forecast_skill(rows: list[dict], title: str, out: Path) -> Path:
+    """Error of each model relative to persistence, by horizon.
+
+    Args:
+      rows: from `forecasts`.
+      title: of the figure.
+      out: PNG file.
+
+    Returns:
+      The file.
+    """
+    names = list(dict.fromkeys(row["variable"] for row in rows))
+    models = [m for m in dict.fromkeys(row["model"] for row in rows) if m != "persistence"]
+    figure, axes = plt.subplots(
+        1, len(names), figsize=(3.4 * len(names), 3.4), sharey=True, layout="constrained",
+        squeeze=False,
+    )  # fmt: skip
+    for axis, name in zip(axes[0], names, strict=True):
+        for model in models:
+            own = [r for r in rows if r["variable"] == name and r["model"] == model]
+            axis.plot(
+                [r["horizon"] for r in own], [r["relative_rmse"] for r in own], ".-", label=model
+            )
+        axis.axhline(1, color="0.6", linewidth=1)
+        axis.set_title(name, fontsize=9)
+        axis.set_xlabel("points ahead")
+    axes[0, 0].set_ylabel("RMSE relative to persistence")
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
+    figure.suptitle(title, fontsize=9)
+    return save(figure, out)

@@ -1,0 +1,115 @@
+"""Variables of runs, and the command over them."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from analysis import open_run
+from analysis.edm import study, variables
+from analysis.io import RunError
+from tests.analysis.edm.reference import coupled_maps
+from tests.analysis.runs import EVERY, write_run
+
+POINTS = 401
+
+
+def coupled_run(path, seeds=2):
+    """A run in which the loss, constant between measurements, drives D."""
+    pairs = [coupled_maps(POINTS, 0.0, 0.1, noise=0.003, seed=s) for s in range(seeds)]
+    loss, d = (np.stack([pair[i] for pair in pairs]) for i in (0, 1))
+    return write_run(path, d + 2, np.repeat(loss, EVERY, 1)[:, : (POINTS - 1) * EVERY])
+
+
+def test_finer_series_are_averaged_over_the_steps_since_the_last_point(tmp_path):
+    loss = np.arange(2000.0)[None]
+    run = open_run(write_run(tmp_path / "run", np.ones((1, POINTS)), loss))
+    steps, series = variables.variables(run, ["loss", "D", "D/b", "participation_ratio"])
+    np.testing.assert_array_equal(steps, np.arange(0, 2001, 5))
+    np.testing.assert_allclose(series["loss"][0, :3], [0, 2, 7])  # 0; mean of 0 to 4; of 5 to 9
+    np.testing.assert_allclose(series["D"], 1) and np.testing.assert_allclose(series["D/b"], 2)
+    fine, scalars = variables.variables(run, ["loss", "grad_norm"])
+    assert len(fine) == 2000 and scalars["loss"][0, -1] == 1999
+
+
+@pytest.mark.parametrize("name", ["los", "D/c", "stable_rank"])
+def test_what_was_not_recorded_is_named(tmp_path, name):
+    run = open_run(write_run(tmp_path / "run", np.ones((1, POINTS))))
+    with pytest.raises(RunError, match=name.rpartition("/")[2]):
+        variables.variables(run, ["loss", name])
+
+
+def test_detrending_uses_the_past_alone():
+    x = np.cumsum(np.random.default_rng(0).standard_normal((2, 300)), 1)
+    changed = x.copy()
+    changed[:, 200:] += 5
+    before, after = (variables.detrended(v, 30) for v in (x, changed))
+    np.testing.assert_array_equal(before[:, :200], after[:, :200])
+    assert np.isnan(before[:, :30]).all() and np.isfinite(before[:, 30:]).all()
+    line = variables.detrended(np.arange(100.0)[None], 10)
+    np.testing.assert_allclose(line[0, 10:], line[0, 10])
+
+
+def test_forecasts_beat_persistence_where_there_is_something_to_know():
+    x, _ = coupled_maps(900, 0.0, 0.0)
+    noise = np.random.default_rng(0).standard_normal(900)
+    found = {
+        (row["variable"], row["model"], row["horizon"]): row
+        for row in study.forecasts({"map": x[None], "noise": noise[None]}, horizons=(1, 10))
+    }
+    assert found["map", "simplex", 1]["rho"] > 0.99 > found["map", "AR", 1]["rho"]
+    assert found["map", "S-map", 1]["rho"] > found["map", "S-map, linear", 1]["rho"] + 0.1
+    assert abs(found["noise", "simplex", 1]["rho"]) < 0.2
+    assert found["noise", "persistence", 1]["relative_rmse"] == 1
+
+
+def test_power_says_which_links_would_be_seen():
+    x, y = np.random.default_rng(0).standard_normal((2, 3, 600))
+    found = study.power({"x": x, "y": y}, surrogates=39, samples=5)
+    assert found["x", "y"] in (0.5, 1.0) and found["y", "x"] in (0.5, 1.0)
+    none = study.power({"x": x, "y": y}, surrogates=9)  # p is at least .1
+    assert set(none.values()) == {None}
+
+
+def edm(*args):
+    return subprocess.run(
+        [sys.executable, "-m", "analysis", "edm", *map(str, args)], capture_output=True, text=True
+    )
+
+
+def test_a_planted_link_between_variables_of_a_run_is_reported(tmp_path):
+    run, out = coupled_run(tmp_path / "coupled"), tmp_path / "out"
+    arguments = ("--variables=loss,D", "--prepare=raw", "--samples=5", "--out", out, "--json")
+    result = edm(run, *arguments)
+    assert result.returncode == 0, result.stderr
+    printed = json.loads(result.stdout)
+    assert printed == json.loads((out / "edm.json").read_text())
+    links = {(row["cause"], row["effect"]): row for row in printed["runs"][0]["links"]}
+    assert links["loss", "D"]["verdict"] == "drives" and links["loss", "D"]["lag"] <= 0
+    assert links["D", "loss"]["verdict"] == "no evidence"
+    assert "found_from" in links["D", "loss"]
+    assert {row["model"] for row in printed["runs"][0]["forecasts"]} >= {"AR", "simplex"}
+    for name in (
+        "edm.csv",
+        "coupled/links.png",
+        "coupled/convergence.png",
+        "coupled/forecasts.png",
+    ):
+        assert (out / name).stat().st_size > 100
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--variables=loss"], "fewer than two"),
+        (["--variables=loss,los"], "los"),
+        (["--variables=D,grad_norm"], "grad_norm is constant"),
+        (["--variables=loss,D", "--start=1500"], "at least 200"),
+        (["--null=phase"], "invalid choice"),
+    ],
+)
+def test_bad_usage_is_one_line(tmp_path, arguments, message):
+    result = edm(coupled_run(tmp_path / "run", seeds=1), *arguments)
+    assert result.returncode == 2 and message in result.stderr and "Traceback" not in result.stderr
