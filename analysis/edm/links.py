@@ -180,9 +180,9 @@ def verdicts(found: dict[tuple, Evidence], rate: float = 0.05) -> list[dict]:
 
     Returns:
       Rows with `cause`, `effect`, `n` seeds, `rho` (largest library), `rise` (Fisher's z),
-      `tendency`, `p_surrogates`, `p_runs` (None for fewer than 5 seeds), `q`, `lag`, and the `verdict`:
-      `drives`, `synchrony or reverse` (best at a lag at which the supposed cause comes later) or
-      `no evidence`.
+      `tendency`, `p_surrogates`, `p_runs` (None for fewer than 5 seeds), `q`, `lag`, and the
+      `verdict`: `drives`, `synchrony or reverse` (best at a lag at which the supposed cause comes
+      later) or `no evidence`.
     """
     q = benjamini_hochberg([e.p for e in found.values()])
     table = []

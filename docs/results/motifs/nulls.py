@@ -1,0 +1,89 @@
+"""How often a link is claimed between series that have none.
+
+    python docs/results/motifs/nulls.py RUNS... --out=docs/results/motifs/nulls.csv
+
+Autoregressions of order 1 and the increments of random walks, made independently; and the loss of
+one seed's run against D of another's (RUNS: folders of runs of at least two seeds). A claim is
+p <= .05 of level and rise together, against 39 surrogates with random phases; T points, of which
+the first 30 % choose the embedding. `cross maps alone` is rho > .2, a rule that is in use.
+"""
+
+import argparse
+import csv
+
+import numpy as np
+
+from analysis.edm.links import evidence
+from analysis.edm.nulls import phase_randomised
+from analysis.edm.variables import increments, variables
+from analysis.io import find_runs, open_run
+from analysis.surrogates import p_value
+
+POINTS = 1000
+
+
+def autoregression(rng, coefficient):
+    """One series of order 1."""
+    noise, x = rng.standard_normal(POINTS + 500), np.zeros(POINTS + 500)
+    for t in range(1, len(x)):
+        x[t] = coefficient * x[t - 1] + noise[t]
+    return x[500:]
+
+
+def walk(rng):
+    """A random walk."""
+    return np.cumsum(rng.standard_normal(POINTS))
+
+
+def made(pairs):
+    """Name -> pairs of independent series."""
+    for name, make in (
+        ("autoregression, .9", lambda rng: autoregression(rng, 0.9)),
+        ("autoregression, .99", lambda rng: autoregression(rng, 0.99)),
+        ("random walk", walk),
+        ("random walk, increments", lambda rng: np.diff(walk(rng))),
+    ):
+        rngs = [np.random.default_rng([i, len(name)]) for i in range(pairs)]
+        yield name, ((make(rng), make(rng)) for rng in rngs)
+
+
+def recorded(paths, pairs):
+    """Name -> pairs of series of different seeds of the same run."""
+    found = []
+    for path in find_runs(paths):
+        run = open_run(path)
+        _, series = variables(run, ["loss", "D"])
+        loss, d = (increments(series[name])[:, 1:] for name in ("loss", "D"))
+        seeds = range(len(loss))
+        for i in seeds:
+            for j in seeds:
+                if i != j:
+                    found += [(loss[i], d[j]), (d[i], loss[j])]
+    order = np.random.default_rng(0).permutation(len(found))[:pairs]
+    yield "loss and D of different seeds, increments", (found[k] for k in order)
+
+
+def main():
+    """Write one row a kind of series."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("runs", nargs="*")
+    parser.add_argument("--out", required=True)
+    parser.add_argument("--pairs", type=int, default=200)
+    args = parser.parse_args()
+    kinds = list(made(args.pairs)) + (list(recorded(args.runs, args.pairs)) if args.runs else [])
+    with open(args.out, "w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["series", "pairs", "claimed", "level_alone", "cross_maps_alone"])
+        for name, pairs in kinds:
+            found = [
+                evidence(x[None], y[None], phase_randomised, 39, samples=10, seed=i)
+                for i, (x, y) in enumerate(pairs)
+            ]
+            level = [p_value(e.rho[-1], e.null[:, -1]) <= 0.05 for e in found]
+            claims = [e.p <= 0.05 for e in found], level, [e.rho[-1] > 0.2 for e in found]
+            writer.writerow([name, len(found), *(float(np.mean(c)) for c in claims)])
+            file.flush()
+
+
+if __name__ == "__main__":
+    main()
