@@ -24,6 +24,11 @@ FAMILIES = {
     "cnn, vmap": ("cnn:channels=4-8", "vmap"),
     "cnn, map": ("cnn:channels=4-8", "map"),
 }
+# The longest to compile are left to `-m slow`.
+EVERY = [
+    pytest.param(name, marks=pytest.mark.slow) if name in ("transformer", "cnn, vmap") else name
+    for name in FAMILIES
+]
 RESETS = {"mlp": "hidden_1", "transformer": "block_0_attention"}
 
 
@@ -53,7 +58,7 @@ def live_digests(cfg, path):
     return found
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", EVERY)
 def test_a_replayed_state_is_the_live_one_bit_for_bit(family, tiny, tmp_path):
     cfg = of_family(tiny, family)
     live = live_digests(cfg, tmp_path / "live")
