@@ -85,7 +85,7 @@ def _one(run, args):
     }  # fmt: skip
     try:
         found = study(series, **settings)
-        links = [{"run": run.name} | row for row in verdicts(found)]
+        links = [{"run": run.name} | row for row in verdicts(found, runs=True)]
         if not args.no_power:
             strengths = power(series, **settings)
             for row in links:

@@ -171,23 +171,27 @@ def _mismatched(skill_SxSxlagsxL):
     return np.array([_best(skill_SxSxlagsxL[range(count), o].mean(0)) for o in sorted(orders)])
 
 
-def verdicts(found: dict[tuple, Evidence], rate: float = 0.05) -> list[dict]:
+def verdicts(found: dict[tuple, Evidence], runs: bool, rate: float = 0.05) -> list[dict]:
     """One row a pair, with false discovery rates over all of them.
 
     Args:
       found: evidence by (cause, effect).
+      runs: whether the series are of training runs, which share what surrogates do not have, such
+        as schedules; of these a link is claimed only beyond what other seeds' runs show.
       rate: of false discoveries that a claim may have.
 
     Returns:
       Rows with `cause`, `effect`, `n` seeds, `rho` (largest library), `rise` (Fisher's z),
       `tendency`, `p_surrogates`, `p_runs` (None for fewer than 5 seeds), `q`, `lag`, and the
       `verdict`: `drives`, `synchrony or reverse` (best at a lag at which the supposed cause comes
-      later) or `no evidence`.
+      later), `untested` (more than surrogates, and too few seeds to say) or `no evidence`.
     """
     q = benjamini_hochberg([e.p for e in found.values()])
     table = []
     for ((cause, effect), e), own_q in zip(found.items(), q, strict=True):
         claimed = "synchrony or reverse" if e.best_lag > 0 else "drives"
+        if runs and not len(e.other_runs):
+            claimed = "untested: needs 5 seeds"
         table.append(
             {
                 "cause": cause, "effect": effect, "n": e.n, "rho": float(e.rho[-1]),

@@ -9,6 +9,7 @@ from analysis.figures.style import save
 
 MOST = 12  # convergence panels in one picture
 MARKS = {"drives": "drives", "synchrony or reverse": "later", "no evidence": ""}
+MARKS |= {"untested: needs 5 seeds": "untested"}
 
 
 def matrix(links: list[dict], title: str, out: Path) -> Path:

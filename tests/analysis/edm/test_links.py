@@ -15,7 +15,7 @@ def judged(x, y, seed=0, **settings):
         ("x", "y"): links.evidence(y, x, **settings),
         ("y", "x"): links.evidence(x, y, **settings),
     }
-    return {(row["cause"], row["effect"]): row for row in links.verdicts(found)}
+    return {(row["cause"], row["effect"]): row for row in links.verdicts(found, runs=len(x) > 1)}
 
 
 def test_a_one_way_link_is_found_one_way():
@@ -63,6 +63,8 @@ def test_runs_of_several_seeds_are_their_own_null():
     rows = judged(shared + noise[0], shared + noise[1], surrogates=19, samples=5)
     assert min(row["p_runs"] for row in rows.values()) > 0.05
     assert {row["verdict"] for row in rows.values()} == {"no evidence"}
+    few = judged(x[:4], y[:4], samples=5)["x", "y"]
+    assert few["p_runs"] is None and few["verdict"].startswith("untested")
 
 
 def test_a_planted_link_is_found_the_more_the_stronger():

@@ -16,7 +16,7 @@ from tests.analysis.runs import EVERY, write_run
 POINTS = 401
 
 
-def coupled_run(path, seeds=2):
+def coupled_run(path, seeds=5):
     """A run in which the loss, constant between measurements, drives D."""
     pairs = [coupled_maps(POINTS, 0.0, 0.1, noise=0.003, seed=s) for s in range(seeds)]
     loss, d = (np.stack([pair[i] for pair in pairs]) for i in (0, 1))

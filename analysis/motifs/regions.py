@@ -1,0 +1,121 @@
+"""States on a map: density of points, its peaks' basins, and what the visits to them are like."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+CELLS = 501
+THRESHOLD = 1e-5  # of the highest density: beyond it the map is empty
+LEAST_STAY = 5  # samples in a row that make a stay
+
+
+class Regions(NamedTuple):
+    """A map cut into basins."""
+
+    density: np.ndarray  # [CELLS, CELLS], first axis x
+    label: np.ndarray  # int [CELLS, CELLS], 0 where empty, basins from 1
+    extent: float  # the map reaches from -extent to extent
+
+    @property
+    def count(self) -> int:
+        return int(self.label.max())
+
+    def of(self, z_Nx2) -> np.ndarray:
+        """Basins of points; of a point on an empty cell the nearest one's."""
+        from scipy.ndimage import distance_transform_edt
+
+        cell = np.clip(_cell(z_Nx2, self.extent), 0, CELLS - 1)
+        empty = self.label == 0
+        near = distance_transform_edt(empty, return_distances=False, return_indices=True)
+        return self.label[tuple(near[:, cell[:, 0], cell[:, 1]])]
+
+
+def _cell(z_Nx2, extent):
+    return np.round((np.asarray(z_Nx2) + extent) * (CELLS - 1) / (2 * extent)).astype(int)
+
+
+def density(z_Nx2, sigma: float, extent: float) -> np.ndarray:
+    """Gaussian-smoothed density of points on a square.
+
+    Args:
+      z_Nx2: points.
+      sigma: of the Gaussian, in the map's units.
+      extent: half the side of the square.
+
+    Returns:
+      [CELLS, CELLS] of sum 1.
+    """
+    from scipy.ndimage import gaussian_filter
+
+    cell = _cell(z_Nx2, extent)
+    inside = ((cell >= 0) & (cell < CELLS)).all(1)
+    counts = np.zeros((CELLS, CELLS))
+    np.add.at(counts, tuple(cell[inside].T), 1.0)
+    smooth = gaussian_filter(counts, sigma * (CELLS - 1) / (2 * extent), mode="constant")
+    return smooth / max(smooth.sum(), np.finfo(float).tiny)
+
+
+def watershed(z_Nx2, sigma: float | None = None, extent: float | None = None) -> Regions:
+    """Basins of the density's peaks.
+
+    Args:
+      z_Nx2: points of the map.
+      sigma: of the density; a fortieth of the extent by default. The number of basins depends on
+        it: see `counts`.
+      extent: half the side of the map; 1.1 times the farthest coordinate by default.
+
+    Returns:
+      Regions.
+
+    Raises:
+      ImportError: scikit-image is not installed.
+    """
+    from skimage.feature import peak_local_max
+    from skimage.segmentation import watershed as flood
+
+    z_Nx2 = np.asarray(z_Nx2, float)
+    extent = extent or max(1.1 * np.abs(z_Nx2).max(), np.finfo(float).tiny)
+    sigma = sigma or extent / 40
+    smooth = density(z_Nx2, sigma, extent)
+    peaks = peak_local_max(smooth, min_distance=1, threshold_rel=THRESHOLD, exclude_border=False)
+    markers = np.zeros(smooth.shape, int)
+    markers[tuple(peaks.T)] = np.arange(1, len(peaks) + 1)
+    # watershed_line=True takes minutes on such a map (scikit-image 0.26).
+    label = flood(-smooth, markers, connectivity=2, mask=smooth > THRESHOLD * smooth.max())
+    return Regions(smooth, label, extent)
+
+
+def counts(z_Nx2, fractions=(80, 56, 40, 28, 20, 14, 10)) -> dict[int, int]:
+    """Number of basins by how fine the density is: sigma is the extent over each number."""
+    extent = 1.1 * np.abs(z_Nx2).max()
+    return {f: watershed(z_Nx2, extent / f, extent).count for f in fractions}
+
+
+def stays(label_T, least: int = LEAST_STAY) -> np.ndarray:
+    """Labels where a basin is kept for some samples in a row, 0 (on the way) elsewhere."""
+    label_T = np.asarray(label_T)
+    start = np.flatnonzero(np.r_[True, label_T[1:] != label_T[:-1]])
+    length = np.diff(np.r_[start, len(label_T)])
+    return np.repeat(np.where(length >= least, label_T[start], 0), length)
+
+
+def dwell_times(label_T) -> dict[int, np.ndarray]:
+    """Lengths of the visits to each state, in samples; 0 is no state."""
+    label_T = np.asarray(label_T)
+    start = np.flatnonzero(np.r_[True, label_T[1:] != label_T[:-1]])
+    length = np.diff(np.r_[start, len(label_T)])
+    return {int(s): length[label_T[start] == s] for s in np.unique(label_T) if s}
+
+
+def transitions(label_T, count: int) -> np.ndarray:
+    """Shares of the moves out of each state that lead to each other, [count, count].
+
+    Moves through no state count as direct; a state that is never left has a row of zeros.
+    """
+    visited = np.asarray(label_T)
+    visited = visited[visited > 0]
+    visited = visited[np.r_[True, visited[1:] != visited[:-1]]] if len(visited) else visited
+    moves = np.zeros((count, count))
+    np.add.at(moves, (visited[:-1] - 1, visited[1:] - 1), 1.0)
+    total = moves.sum(1, keepdims=True)
+    return np.divide(moves, total, out=np.zeros_like(moves), where=total > 0)
