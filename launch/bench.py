@@ -4,7 +4,7 @@
 
 Each side is a process of its own, pinned to one core with one thread; the sides take turns, and
 a ratio is the median over turns of CPU times taken right after one another. The suites measure and
-online need the extra [bench] (PyTorch).
+online need the extra [bench] (PyTorch), edm needs pyEDM (extra [test]).
 """
 
 import json
@@ -29,6 +29,7 @@ STEPS = {"mlp_medium_5": 400, "mlp_verywide": 60, "transformer_shallow": 20, "cn
 GOALS = {"mlp_medium_5": 9, "mlp_verywide": 5, "transformer_shallow": 2.5, "cnn_medium": 1.3}
 CREDITS = ("dfa", "dir", "forward_gradient", "state_bridge", "scalar_bridge", "vector")
 CREDITS += ("vector_bilinear", "vector_chain", "vector_response")
+MATRIX_PAIRS = 30 * 29 // 2  # of 30 variables
 DEFAULT_PROBE = {"size": 512, "tokens": "rows", "centred": True}
 
 
@@ -187,6 +188,25 @@ def online(turns: int) -> list[dict]:
     return rows
 
 
+def edm(turns: int) -> list[dict]:
+    """Cross mapping, S-maps and simplex projection: pyEDM against ours, one process each."""
+    rows = []
+    for task, length, goal in (
+        ("ccm", 1000, 8), ("ccm", 3000, 8), ("ccm", 10_000, 6), ("smap", 1000, None),
+        ("smap", 3000, 20), ("smap", 10_000, 20), ("simplex", 3000, None), ("matrix", 1000, 100),
+    ):  # fmt: skip
+        sides = {
+            name: {"side": name, "task": task, "length": length, "steps": 1}
+            for name in ("pyedm", "edm")
+        }
+        row = compare(take_turns(turns, **sides), "pyedm", "edm")
+        if task == "matrix":
+            # Of pyEDM one pair, both directions, is measured.
+            row |= {key: MATRIX_PAIRS * row[key] for key in row if not key.startswith("b_")}
+        rows.append({"what": f"{task}, {length} points: pyEDM / ours", "goal": goal, **row})
+    return rows
+
+
 def start(turns: int) -> list[dict]:
     """A quick run from a cold compilation cache against a warm one, whole process."""
     rows = []
@@ -273,6 +293,7 @@ SUITES = {
     "seeds": seeds,
     "credit": credit,
     "online": online,
+    "edm": edm,
     "start": start,
     "metrics": metrics,
 }

@@ -11,6 +11,7 @@ import os
 import sys
 import time
 
+from launch import bench_edm
 from launch.bench_online import online, torch_online
 
 BATCH, PROBE, TRAIN = 64, 320, 10_000
@@ -351,6 +352,8 @@ SIDES = {
     "credit": credit,
     "online": online,
     "torch_online": torch_online,
+    "edm": bench_edm.ours,
+    "pyedm": bench_edm.pyedm,
 }
 
 

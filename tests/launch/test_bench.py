@@ -32,6 +32,13 @@ def test_an_online_side_takes_its_steps():
     online("bits", steps=20, seeds=2)()
 
 
+@pytest.mark.parametrize("task", ["ccm", "smap", "simplex", "matrix"])
+def test_sides_of_dynamic_modelling_run(task):
+    from launch import bench_edm
+
+    bench_edm.ours(task, length=120, variables=3)()
+
+
 def test_a_side_that_fails_is_an_error():
     with pytest.raises(OSError, match="exit code 1"):
         bench.Worker(side="ours", arch="no_such", steps=5)

@@ -1,0 +1,82 @@
+"""Empirical dynamic modelling: ours against pyEDM, on coupled logistic maps."""
+
+DIMENSION, SAMPLES, SIZES = 3, 100, 20
+WARM = 400  # points on which everything compiles first
+
+
+def coupled_maps(length: int):
+    """Two logistic maps that act on each other."""
+    import numpy as np
+
+    x, y, found = 0.4, 0.2, []
+    for _ in range(300 + length):
+        x, y = x * (3.8 - 3.8 * x - 0.02 * y), y * (3.5 - 3.5 * y - 0.1 * x)
+        found.append((x, y))
+    return np.array(found[300:]).T
+
+
+def library_sizes(length: int) -> list[int]:
+    """Twenty in geometric progression, from 20 to almost all points."""
+    import numpy as np
+
+    return np.unique(np.geomspace(20, 0.95 * length, SIZES).astype(int)).tolist()
+
+
+def ours(task: str, length: int, steps: int = 1, theta: float = 3.0, variables: int = 30):
+    """`ccm`, `smap`, `simplex` or `matrix` (all pairs of many variables)."""
+    import numpy as np
+
+    from analysis import edm
+
+    def make(points):
+        x, y = coupled_maps(points)
+        half = points // 2
+        rows = {"library": np.arange(2, half - 1), "prediction": np.arange(half, points)}
+        many = np.random.default_rng(0).standard_normal((points, variables)).cumsum(0)
+        settings = {"sizes": library_sizes(points), "samples": SAMPLES, "dimension": DIMENSION}
+        few = settings | {"samples": 10, "sizes": [points // 2]}
+        few["dimensions"] = [few.pop("dimension")] * variables
+        return {
+            "ccm": lambda: edm.ccm(x, y, **settings),
+            # As many library rows as pyEDM uses, which leaves out the farthest.
+            "smap": lambda: edm.smap(
+                x, x, **rows, dimension=DIMENSION, theta=theta, neighbours=half - 4
+            ),
+            "simplex": lambda: edm.simplex(x, x, **rows, dimension=DIMENSION),
+            "matrix": lambda: edm.cross_maps(many, **few),
+        }[task]
+
+    make(WARM)()
+    return _repeated(make(length), steps)
+
+
+def pyedm(task: str, length: int, steps: int = 1, theta: float = 3.0, variables: int = 30):
+    """The same by pyEDM; of `matrix` a single pair, in one process."""
+    import numpy as np
+    import pandas as pd
+    import pyEDM
+
+    x, y = coupled_maps(length)
+    half = length // 2
+    frame = pd.DataFrame({"Time": np.arange(length), "x": x, "y": y})
+    if task == "matrix":
+        pair = np.random.default_rng(0).standard_normal((length, variables)).cumsum(0)[:, :2]
+        frame["x"], frame["y"] = pair.T
+    common = {"dataFrame": frame, "columns": "x", "E": DIMENSION}
+    halves = common | {"target": "x", "lib": [1, half], "pred": [half + 1, length]}
+    cross = common | {"target": "y", "seed": 777, "parallel": False}
+    run = {
+        "ccm": lambda: pyEDM.CCM(**cross, libSizes=library_sizes(length), sample=SAMPLES),
+        "smap": lambda: pyEDM.SMap(**halves, theta=theta),
+        "simplex": lambda: pyEDM.Simplex(**halves, kdWorkers=1),
+        "matrix": lambda: pyEDM.CCM(**cross, libSizes=[half], sample=10),
+    }[task]
+    return _repeated(run, steps)
+
+
+def _repeated(run, steps):
+    def work():
+        for _ in range(steps):
+            run()
+
+    return work
