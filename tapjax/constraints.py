@@ -4,6 +4,7 @@ import difflib
 
 from analysis.architectures import ZOO, parse_architecture
 
+SINGLE_GROUPS = 32  # layers of up to so many units fall into groups of one
 FAMILIES = ("tap", "credit", "plasticity")
 # What the probe measures of a spectrum, in the order of `probes.spectral_metrics`.
 DIMENSIONS = (
@@ -147,6 +148,12 @@ def _style_problems(flat):
         found.append(f"{changed[0]} is only for {', '.join(STYLED)}, not for {name!r}")
     if styled == "mlp" and flat["model.norm"] == "instance":
         found.append("model.norm='instance' normalises each channel of an image: not for an mlp")
+    if styled == "mlp" and flat["model.norm"] == "group" and not _model_problems(name):
+        if min(parse_architecture(name).widths) <= SINGLE_GROUPS:
+            found.append(
+                f"model.norm='group' makes a group of each unit of a layer of up to "
+                f"{SINGLE_GROUPS}, which leaves nothing of it: wider layers, or another norm"
+            )
     if styled == "vit" and flat["model.norm"] in ("group", "instance"):
         found.append(f"model.norm={flat['model.norm']!r} is not for a vit: layer, batch or none")
     if styled == "vit" and flat["model.norm_after"]:

@@ -58,6 +58,7 @@ def test_defaults_are_valid():
         ("optimizer.b1", 1.0, r"\[0, 1\)"),
         ("loss", None, "must be a name"),
         ("model.norm", "instance", "not for an mlp"),
+        ("model.norm", "group", "leaves nothing of it"),
         ("model.dropout", 1.0, "or -1 for the architecture's own"),
     ],
 )
