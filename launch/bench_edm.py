@@ -34,8 +34,8 @@ def ours(task: str, length: int, steps: int = 1, theta: float = 3.0, variables: 
         rows = {"library": np.arange(2, half - 1), "prediction": np.arange(half, points)}
         many = np.random.default_rng(0).standard_normal((points, variables)).cumsum(0)
         settings = {"sizes": library_sizes(points), "samples": SAMPLES, "dimension": DIMENSION}
-        few = settings | {"samples": 10, "sizes": [points // 2]}
-        few["dimensions"] = [few.pop("dimension")] * variables
+        every = settings | {"dimensions": [settings["dimension"]] * variables}
+        del every["dimension"]
         return {
             "ccm": lambda: edm.ccm(x, y, **settings),
             # As many library rows as pyEDM uses, which leaves out the farthest.
@@ -43,7 +43,7 @@ def ours(task: str, length: int, steps: int = 1, theta: float = 3.0, variables: 
                 x, x, **rows, dimension=DIMENSION, theta=theta, neighbours=half - 4
             ),
             "simplex": lambda: edm.simplex(x, x, **rows, dimension=DIMENSION),
-            "matrix": lambda: edm.cross_maps(many, **few),
+            "matrix": lambda: edm.cross_maps(many, **every),
         }[task]
 
     make(WARM)()
@@ -69,7 +69,7 @@ def pyedm(task: str, length: int, steps: int = 1, theta: float = 3.0, variables:
         "ccm": lambda: pyEDM.CCM(**cross, libSizes=library_sizes(length), sample=SAMPLES),
         "smap": lambda: pyEDM.SMap(**halves, theta=theta),
         "simplex": lambda: pyEDM.Simplex(**halves, kdWorkers=1),
-        "matrix": lambda: pyEDM.CCM(**cross, libSizes=[half], sample=10),
+        "matrix": lambda: pyEDM.CCM(**cross, libSizes=library_sizes(length), sample=SAMPLES),
     }[task]
     return _repeated(run, steps)
 

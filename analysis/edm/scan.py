@@ -47,7 +47,7 @@ def skills(space: Space, wanted_MxV, members_SxL, count: int) -> np.ndarray:
     """
     sums = compiled_sums if compiled else array_sums
     moments = sums(space, wanted_MxV, members_SxL, count)
-    n, estimate, true, squared, true_squared, product = np.moveaxis(moments, -1, 0)
+    n, estimate, true, squared, true_squared, product = np.moveaxis(moments, 1, 0)
     with np.errstate(divide="ignore", invalid="ignore"):
         covariance = product - estimate * true / n
         spread = (squared - estimate**2 / n) * (true_squared - true**2 / n)
@@ -56,7 +56,7 @@ def skills(space: Space, wanted_MxV, members_SxL, count: int) -> np.ndarray:
 
 
 def array_sums(space, wanted_MxV, members_SxL, count):
-    """Sums over the estimated states, [S, V, 6]: n, p, y, p^2, y^2, p y (p estimates y)."""
+    """Sums over the estimated states, [S, 6, V]: n, p, y, p^2, y^2, p y (p estimates y)."""
     return np.stack([_sums(*_estimate(space, wanted_MxV, m, count)) for m in members_SxL])
 
 
@@ -88,7 +88,7 @@ def _estimate(space, wanted_MxV, members_L, count):
 def _sums(estimate_MxV, true_MxV):
     n = np.full(true_MxV.shape[1], float(len(true_MxV)))
     products = estimate_MxV**2, true_MxV**2, estimate_MxV * true_MxV
-    return np.stack([n, *(a.sum(0) for a in (estimate_MxV, true_MxV, *products))], 1)
+    return np.stack([n, *(a.sum(0) for a in (estimate_MxV, true_MxV, *products))])
 
 
 def compiled_sums(space, wanted_MxV, members_SxL, count):
@@ -97,7 +97,7 @@ def compiled_sums(space, wanted_MxV, members_SxL, count):
     samples, size = members_SxL.shape
     total, listed = space.order.shape
     wanted_MxV = np.ascontiguousarray(wanted_MxV)
-    moments = np.zeros((samples, wanted_MxV.shape[1], 6))
+    moments = np.zeros((samples, 6, wanted_MxV.shape[1]))
     if listed < total and count * total > WALKED * listed * size and size < 2**MEMBER_BITS:
         sweep(space.states, space.rows, space.theiler, wanted_MxV, members_SxL, count, moments)
         return moments
@@ -129,7 +129,7 @@ def _kernels():
             x[i] *= scale[i]
 
     @compiled
-    def add(wanted, i, index, near, whole, weight, power, scale, moments):
+    def add(wanted, i, index, near, whole, weight, power, scale, estimate, moments):
         """Add the estimates of one state by all libraries to their sums."""
         samples, count = near.shape
         for s in range(samples):
@@ -141,20 +141,22 @@ def _kernels():
         for s in range(samples):
             if not whole[s]:
                 continue
-            norm = 1.0
-            for k in range(count - 1):
-                norm += weight[s * (count - 1) + k]
-            for v in range(wanted.shape[1]):
-                estimate, true = wanted[index[s, 0], v], wanted[i, v]
-                for k in range(1, count):
-                    estimate += weight[s * (count - 1) + k - 1] * wanted[index[s, k], v]
-                estimate /= norm
-                moments[s, v, 0] += 1
-                moments[s, v, 1] += estimate
-                moments[s, v, 2] += true
-                moments[s, v, 3] += estimate * estimate
-                moments[s, v, 4] += true * true
-                moments[s, v, 5] += estimate * true
+            norm, j = 1.0, index[s, 0]
+            for v in range(len(estimate)):
+                estimate[v] = wanted[j, v]
+            for k in range(1, count):
+                own, j = weight[s * (count - 1) + k - 1], index[s, k]
+                norm += own
+                for v in range(len(estimate)):
+                    estimate[v] += own * wanted[j, v]
+            for v in range(len(estimate)):
+                guess, true = estimate[v] / norm, wanted[i, v]
+                moments[s, 0, v] += 1
+                moments[s, 1, v] += guess
+                moments[s, 2, v] += true
+                moments[s, 3, v] += guess * guess
+                moments[s, 4, v] += true * true
+                moments[s, 5, v] += guess * true
 
     @compiled
     def search(states, rows, theiler, i, members, index, near):
@@ -197,7 +199,7 @@ def _kernels():
         index, near = np.empty((samples, count), np.int64), np.empty((samples, count))
         found, whole = np.empty(samples, np.int64), np.empty(samples, np.bool_)
         weight, power = np.empty(samples * (count - 1)), np.empty(samples * (count - 1), np.int64)
-        scale = power.view(np.float64)
+        scale, estimate = power.view(np.float64), np.empty(wanted.shape[1])
         for i in range(total):
             found[:] = 0
             waiting, place = full, 0
@@ -217,7 +219,7 @@ def _kernels():
                     listed < total
                     and search(states, rows, theiler, i, members[s], index[s], near[s])
                 )
-            add(wanted, i, index, near, whole, weight, power, scale, moments)
+            add(wanted, i, index, near, whole, weight, power, scale, estimate, moments)
 
     @compiled
     def sweep(states, rows, theiler, wanted, members, count, moments):
@@ -238,7 +240,7 @@ def _kernels():
         whole = np.empty((LANES, len(members)), np.bool_)
         weight = np.empty(len(members) * (count - 1))
         power = np.empty(len(weight), np.int64)
-        scale = power.view(np.float64)
+        scale, estimate = power.view(np.float64), np.empty(wanted.shape[1])
         for start in range(0, len(states), LANES):
             lanes = min(LANES, len(states) - start)
             block[:, :lanes] = states[start : start + lanes].T
@@ -276,6 +278,17 @@ def _kernels():
                         states, rows, theiler, start + r, members[s], index[r, s], near[r, s]
                     )
             for r in range(lanes):
-                add(wanted, start + r, index[r], near[r], whole[r], weight, power, scale, moments)
+                add(
+                    wanted,
+                    start + r,
+                    index[r],
+                    near[r],
+                    whole[r],
+                    weight,
+                    power,
+                    scale,
+                    estimate,
+                    moments,
+                )
 
     return walk, sweep
