@@ -1,8 +1,12 @@
 """Compiles inner loops where numba is installed (extra `edm`); elsewhere NumPy does the same."""
 
-try:
+from importlib.util import find_spec
+
+AVAILABLE = find_spec("numba") is not None
+
+
+def compiled(function):
+    """The function compiled by numba, which takes half a second to import: only when it is used."""
     import numba
-except ImportError:
-    compiled = None
-else:
-    compiled = numba.njit(cache=True, error_model="numpy")
+
+    return numba.njit(cache=True, error_model="numpy")(function)

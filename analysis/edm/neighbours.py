@@ -9,7 +9,7 @@ import functools
 import numpy as np
 from scipy.spatial import cKDTree
 
-from analysis.edm.compiled import compiled
+from analysis.edm.compiled import AVAILABLE, compiled
 
 BLOCK = 2**17  # distances held at once: they stay in the cache
 SAMPLE = 8  # one of so many points finds how far the near ones reach
@@ -31,7 +31,7 @@ def squared_distances(a_NxE, b_ExM, out=None, spare=None) -> np.ndarray:
     """
     shape = len(a_NxE), b_ExM.shape[1]
     out = np.empty(shape) if out is None else out
-    if compiled:
+    if AVAILABLE:
         _differences()(np.ascontiguousarray(a_NxE), b_ExM, out)
         return out
     spare = np.empty(shape) if spare is None else spare

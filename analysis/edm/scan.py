@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from analysis.edm.compiled import compiled
+from analysis.edm.compiled import AVAILABLE, compiled
 from analysis.edm.neighbours import nearest
 from analysis.edm.projection import weights
 
@@ -45,7 +45,7 @@ def skills(space: Space, wanted_MxV, members_SxL, count: int) -> np.ndarray:
     Returns:
       [V, S]; NaN where a variable or an estimate is constant.
     """
-    sums = compiled_sums if compiled else array_sums
+    sums = compiled_sums if AVAILABLE else array_sums
     moments = sums(space, wanted_MxV, members_SxL, count)
     n, estimate, true, squared, true_squared, product = np.moveaxis(moments, 1, 0)
     with np.errstate(divide="ignore", invalid="ignore"):
