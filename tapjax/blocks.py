@@ -23,7 +23,7 @@ def make_block(step, probe, k: int, scalar_bin: int = 1, prepare=lambda state, d
       prepare: `(state, data) -> data`, once at the beginning.
 
     Returns:
-      `block(state, data) -> (state, Record)` with scalars `[k // scalar_bin]`.
+      `block(state, data) -> (state, Record)` with scalars `[k // scalar_bin, ...]`.
     """
 
     def block(state, data):
@@ -31,10 +31,16 @@ def make_block(step, probe, k: int, scalar_bin: int = 1, prepare=lambda state, d
         measured = probe(state, data)
         state, scalars = jax.lax.scan(lambda s, _: step(s, data), state, None, k)
         if scalar_bin > 1:
-            scalars = jax.tree.map(lambda a: a.reshape(-1, scalar_bin).mean(-1), scalars)
+            scalars = jax.tree.map(lambda a: _binned(a, scalar_bin), scalars)
         return state, Record(scalars, measured)
 
     return block
+
+
+def _binned(scalar_K, size):
+    """Means over so many steps; of integers, which name something, the first."""
+    bins = scalar_K.reshape(-1, size, *scalar_K.shape[1:])
+    return bins[:, 0] if jnp.issubdtype(scalar_K.dtype, jnp.integer) else bins.mean(1)
 
 
 def make_chunk(block, n: int, over_seeds):

@@ -129,6 +129,7 @@ def defaults() -> ConfigDict:
                 "momentum": 0.9,
                 "weight_decay": 0.0,
                 "clip": 0.0,
+                "drive": 0.0,  # the rate times 1 + drive x, x chaotic, a seed's own (optimizers.py)
                 # So that a network goes on learning (see mitigations.py); 0: none of it.
                 "noise": 0.0,  # of each parameter's gradient, times the gradient's norm
                 "noise_decay": 1.0,  # a step; 0: a single noisy step
@@ -157,6 +158,12 @@ def defaults() -> ConfigDict:
                 "dimension": "participation_ratio",  # what D averages over hidden layers
                 "gradients": 16,  # examples whose gradients are compared (family plasticity)
                 "extra": "",  # package.module:function of a further probe
+            },
+            # What every step leaves behind (family motifs; see recording.py).
+            "record": {
+                "sketch": 256,  # numbers that stand for each weight matrix; 0: none
+                "weights": 64,  # single weights of each
+                "examples": 256,  # of the probe, at most: their losses, the means of all units
             },
             "checkpoint": {
                 "every": 500,

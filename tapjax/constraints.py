@@ -5,7 +5,7 @@ import difflib
 from analysis.architectures import ZOO, parse_architecture
 
 SINGLE_GROUPS = 32  # layers of up to so many units fall into groups of one
-FAMILIES = ("tap", "credit", "plasticity")
+FAMILIES = ("tap", "credit", "plasticity", "motifs")
 # What the probe measures of a spectrum, in the order of `probes.spectral_metrics`.
 DIMENSIONS = (
     "stable_rank",
@@ -76,9 +76,11 @@ NOT_NEGATIVE += ("rule.freeze_step",)
 NOT_NEGATIVE += ("optimizer.noise", "optimizer.noise_decay", "optimizer.l2_init")
 NOT_NEGATIVE += ("optimizer.spectral", "optimizer.perturb", "renewal.rate", "renewal.maturity")
 NOT_NEGATIVE += ("renewal.threshold", "clone.step")
+NOT_NEGATIVE += ("record.sketch", "record.weights", "record.examples")
 NOT_NEGATIVE += ("tasks.steps", "probe.gradients", "blocks.block_scale", "blocks.noise")
 NOT_NEGATIVE += ("optimizer.weight_decay", "optimizer.clip", "optimizer.warmup_steps")
 BELOW_ONE = ("optimizer.b1", "optimizer.b2", "optimizer.momentum", "credit.ema", "renewal.decay")
+BELOW_ONE += ("optimizer.drive",)
 # Families of architectures whose activation, normalisation and dropout can be chosen.
 STYLED = ("mlp", "cnn", "resnet", "resnet18", "vit")
 # Families of architectures that are networks in blocks, each with its own credit.

@@ -5,8 +5,10 @@ repeats work, and a resumed run is bit-identical to one that was never interrupt
 """
 
 import contextlib
+import sys
 from typing import NamedTuple
 
+import jax
 import numpy as np
 from tqdm import tqdm
 
@@ -43,7 +45,6 @@ def run(cfg, workdir, resume="auto", allow_numeric_drift=False, progress=None) -
       to do. The last one leaves the status FAILED.
     """
     ready = assemble(cfg)
-    probe_size = len(ready.contents["data.json"]["probe_index"])
     with (
         rundir.open_run_dir(workdir, ready.contents, resume, allow_numeric_drift) as run_dir,
         stop_on_sigterm() as stop,
@@ -51,7 +52,7 @@ def run(cfg, workdir, resume="auto", allow_numeric_drift=False, progress=None) -
     ):
         if run_dir.status.get("status") in ("DONE", "DIVERGED"):
             return Outcome(*(run_dir.status[name] for name in Outcome._fields))
-        run_dir.log(describe(cfg, ready.contents["model.json"], ready.over_seeds, probe_size))
+        _announce(run_dir, ready, progress)
         try:
             with _open_managers(cfg, run_dir) as managers:
                 states, first = _restore_or_init(run_dir, managers[0], ready)
@@ -61,6 +62,17 @@ def run(cfg, workdir, resume="auto", allow_numeric_drift=False, progress=None) -
             with contextlib.suppress(OSError):  # a full disk may refuse even this
                 run_dir.set_status("FAILED", run_dir.status.get("step", 0), str(error))
             raise
+
+
+def _announce(run_dir, ready, progress):
+    """What it will cost, before anything is compiled."""
+    record = jax.eval_shape(ready.programs.chunk(1), ready.like, ready.data)[1]
+    probe_size = len(ready.contents["data.json"]["probe_index"])
+    model = ready.contents["model.json"]
+    line = describe(ready.cfg, model, ready.over_seeds, probe_size, record)
+    run_dir.log(line)
+    if progress is not None:
+        print(line, file=sys.stderr)
 
 
 @contextlib.contextmanager

@@ -11,6 +11,7 @@ from tapjax import config
 from tapjax.data import digests
 from tapjax.probes import weight_names
 from tapjax.tasks import is_task
+from tapjax.types import Record, tree_bytes
 from tapjax.unit_probe import unit_layers
 
 PACKAGES = ("tapjax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "scipy")
@@ -38,7 +39,7 @@ def manifest(cfg, recipe, arrays, probe_index, over_seeds: str, params_like) -> 
     }
 
 
-def describe(cfg, model: dict, over_seeds: str, probe_size: int) -> str:
+def describe(cfg, model: dict, over_seeds: str, probe_size: int, record: Record) -> str:
     """One line on the size of a run and the expected cost of measuring it.
 
     Args:
@@ -46,16 +47,22 @@ def describe(cfg, model: dict, over_seeds: str, probe_size: int) -> str:
       model: contents of model.json.
       over_seeds: how the seed axis is run.
       probe_size: probe examples.
+      record: shapes of what one block leaves behind, over all seeds.
 
     Returns:
       A line of text. A training step counts as three forward passes over its batch.
     """
-    share = probe_size / (3 * cfg.data.batch_size * cfg.probe.every)
+    examples = probe_size / cfg.probe.every
+    if cfg.family == "motifs":
+        examples += min(cfg.record.examples, probe_size)
+    share = examples / (3 * cfg.data.batch_size)
+    size = tree_bytes(record) * (cfg.steps // cfg.probe.every)
     return (
         f"{model['architecture']} on {model['data']}: {model['num_params']:,} parameters, "
         f"{len(cfg.seeds)} seeds by {over_seeds}, {cfg.steps} steps in chunks of "
         f"{config.chunk_steps(cfg)}; probe of {probe_size} examples every {cfg.probe.every} steps: "
-        f"about {share:.0%} of the training's work in forward passes, plus the spectra"
+        f"about {share:.0%} of the training's work in forward passes, plus the spectra; "
+        f"{size / 1e6:.3g} MB of records"
     )
 
 

@@ -1,5 +1,9 @@
 """Optimizers by name; the learning rate is a schedule so that it can be recorded each step."""
 
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
 import optax
 
 from tapjax.mitigations import noisy_gradient, perturbed, spectral, towards_start
@@ -36,13 +40,46 @@ def make_schedule(cfg, steps: int):
     return optax.join_schedules([warmup, decay], [cfg.warmup_steps])
 
 
+class Driven(NamedTuple):
+    """By what the last update was multiplied, and the state of the map that decides it."""
+
+    drive: jax.Array
+    count: jax.Array
+    place: jax.Array
+
+
+HENON_A, HENON_B, HENON_EXTENT = 1.4, 0.3, 1.285
+
+
+def driven(depth: float) -> optax.GradientTransformationExtraArgs:
+    """Multiply every update by 1 + depth x, x being chaotic, the same as such a learning rate.
+
+    x is the first coordinate of a Henon map (1976), scaled to [-1, 1], one iteration a step, from
+    a start of each seed's own: a cause that nothing in the network can act on.
+    """
+
+    def init(params):
+        del params
+        return Driven(jnp.ones(()), jnp.int32(0), jnp.zeros(2))
+
+    def update(updates, state, params=None, *, key, **_):
+        del params
+        start = jax.random.uniform(key, (2,), minval=-0.1, maxval=0.1)
+        x, y = jnp.where(state.count == 0, start, state.place)
+        drive = 1 + depth * x / HENON_EXTENT
+        place = jnp.stack([1 - HENON_A * x**2 + y, HENON_B * x])
+        return jax.tree.map(lambda u: drive * u, updates), Driven(drive, state.count + 1, place)
+
+    return optax.GradientTransformationExtraArgs(init, update)
+
+
 def make_optimizer(cfg, lr) -> optax.GradientTransformation:
     """The optax transformation that a config names.
 
     Args:
       cfg: `config.optimizer`; `weight_decay` is decoupled for adamw and added to the gradient
-        (L2) for the others; `clip` bounds the global gradient norm, 0 for no bound; the rest is
-        what mitigations.py has, 0 for none.
+        (L2) for the others; `clip` bounds the global gradient norm, 0 for no bound; `drive` see
+        `driven`; the rest is what mitigations.py has, 0 for none.
       lr: schedule from `make_schedule`.
 
     Returns:
@@ -60,6 +97,8 @@ def make_optimizer(cfg, lr) -> optax.GradientTransformation:
     if cfg.spectral:
         parts.append(spectral(cfg.spectral))
     parts.append(OPTIMIZERS[cfg.name](lr, cfg))
+    if cfg.drive:
+        parts.append(driven(cfg.drive))
     if cfg.perturb:
         parts.append(perturbed(cfg.perturb))
     return optax.chain(*parts)

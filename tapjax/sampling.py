@@ -113,8 +113,8 @@ def permute(key, position, n: int):
     def network(value):
         left, right = value % a, value // a
         for i in range(0, FEISTEL_ROUNDS, 2):
-            left = (left + _mix(right ^ round_keys[i]) % a) % a
-            right = (right + _mix(left ^ round_keys[i + 1]) % b) % b
+            left = (left + mix(right ^ round_keys[i]) % a) % a
+            right = (right + mix(left ^ round_keys[i + 1]) % b) % b
         return right * a + left
 
     def outside(value):
@@ -127,8 +127,8 @@ def permute(key, position, n: int):
     return lax.while_loop(outside, walk, first).astype(jnp.int32)
 
 
-def _mix(h):
-    """The finaliser of MurmurHash3: every input bit reaches every output bit."""
+def mix(h):
+    """The finaliser of MurmurHash3 of uint32: every input bit reaches every output bit."""
     h = (h ^ (h >> 16)) * jnp.uint32(0x85EBCA6B)
     h = (h ^ (h >> 13)) * jnp.uint32(0xC2B2AE35)
     return h ^ (h >> 16)

@@ -66,7 +66,7 @@ def make_proposal(rule: Rule, sample):
     return propose
 
 
-def make_step(propose, tx, schedule, norm=global_norm):
+def make_step(propose, tx, schedule, norm=global_norm, observe=None):
     """Compose sampling, rule and optimizer into one step.
 
     Args:
@@ -75,6 +75,7 @@ def make_step(propose, tx, schedule, norm=global_norm):
         random `key`.
       schedule: step -> learning rate; only recorded here.
       norm: `global_norm` or `online_norm`.
+      observe: `(state, data, grads, updates, new state) -> dict`, further scalars.
 
     Returns:
       `step(state, data) -> (state, scalars)`; the scalars are those of the rule plus the global
@@ -88,10 +89,12 @@ def make_step(propose, tx, schedule, norm=global_norm):
         key = jax.random.fold_in(jax.random.fold_in(state.key, UPDATE), state.step)
         updates, opt = tx.update(grads, state.opt, state.params, seen=seen, key=key)
         params = optax.apply_updates(state.params, updates)
+        drive = optax.tree_utils.tree_get(opt, "drive", default=1.0)
         scalars = scalars | {
             "grad_norm": norm(grads),
-            "lr": jnp.asarray(schedule(state.step), jnp.float32),
+            "lr": jnp.asarray(schedule(state.step) * drive, jnp.float32),
         }
-        return TrainState(state.step + 1, params, stats, opt, rule_state, state.key), scalars
+        new = TrainState(state.step + 1, params, stats, opt, rule_state, state.key)
+        return new, scalars | (observe(state, data, grads, updates, new) if observe else {})
 
     return step

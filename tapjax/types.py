@@ -57,7 +57,7 @@ class TrainState(NamedTuple):
 
 
 class Record(NamedTuple):
-    """What a block leaves behind: per-step scalars `[K]` and one probe measurement."""
+    """What a block leaves behind: per-step scalars `[K, ...]` and one probe measurement."""
 
     scalars: dict[str, jax.Array]
     probe: dict[str, jax.Array]

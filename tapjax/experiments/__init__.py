@@ -1,5 +1,10 @@
 """The families of experiments: what each one puts together for the loop."""
 
-from tapjax.experiments import credit, plasticity, tap
+from tapjax.experiments import credit, motifs, plasticity, tap
 
-RECIPES = {"tap": tap.recipe, "credit": credit.recipe, "plasticity": plasticity.recipe}
+RECIPES = {
+    "tap": tap.recipe,
+    "credit": credit.recipe,
+    "plasticity": plasticity.recipe,
+    "motifs": motifs.recipe,
+}

@@ -1,5 +1,7 @@
 """The tap family: train by any rule and measure the dimensionality of every layer."""
 
+import optax
+
 from analysis.architectures import parse_architecture, structure
 from tapjax import config
 from tapjax.data import Arrays
@@ -7,6 +9,7 @@ from tapjax.losses import LOSSES
 from tapjax.models.zoo import build, from_module, own_style
 from tapjax.optimizers import make_optimizer, make_schedule
 from tapjax.probes import make_evaluation, make_probe
+from tapjax.recording import remembering
 from tapjax.rules import RULES
 from tapjax.sampling import make_sampler
 from tapjax.step import init_state, make_proposal, make_step
@@ -14,12 +17,13 @@ from tapjax.transitions import make_transitions
 from tapjax.types import Model, Recipe
 
 
-def recipe(cfg, arrays: Arrays) -> Recipe:
+def recipe(cfg, arrays: Arrays, recorder=None) -> Recipe:
     """Everything that the loop needs for one run.
 
     Args:
       cfg: a valid config.
       arrays: the data set.
+      recorder: `(cfg, model, loss, classes) -> observe`, see `step.make_step`.
 
     Returns:
       A Recipe.
@@ -29,13 +33,17 @@ def recipe(cfg, arrays: Arrays) -> Recipe:
     rule = config.lookup(cfg.rule.name, RULES, "rule.name")(model, loss)
     schedule = make_schedule(cfg.optimizer, cfg.steps)
     tx = make_optimizer(cfg.optimizer, schedule)
+    observe = None
+    if recorder:
+        tx = optax.chain(tx, remembering())
+        observe = recorder(cfg, model, loss, arrays.classes)
     sample = make_sampler(cfg.data.batch_size, cfg.data.shuffle, cfg.data.augment)
     propose = make_proposal(rule, sample)
     return Recipe(
         model=model,
         structure=features,
         init=lambda key: init_state(key, model, rule, tx),
-        step=make_step(propose, tx, schedule),
+        step=make_step(propose, tx, schedule, observe=observe),
         gradient=lambda state, data: propose(state, data).grads,
         probe=_probe(cfg.probe, model, loss, arrays.classes),
         evaluate=make_evaluation(model, loss),

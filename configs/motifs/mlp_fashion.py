@@ -1,0 +1,32 @@
+"""A small MLP on fashion_mnist, every one of its 46,900 steps recorded.
+
+    python -m launch.run --config=configs/motifs/mlp_fashion.py --workdir=runs/fashion
+
+784-256-256-10, Adam at 3e-4, batches of 128, a hundred epochs: the published run, but with logits
+into the cross entropy and images normalised. Each step leaves norms of weights, gradients, updates
+and moments, a sketch of every weight matrix, losses of fixed test images by class and the means of
+all units; any step can be had again in full. `drive` in (0, 1) makes the learning rate a chaotic
+signal, a known cause to try `python -m analysis edm` on.
+"""
+
+from configs import common
+
+
+def get_config(arg=""):
+    """Three seeds; D every ten steps."""
+    args = common.parse_arg(
+        arg, dataset="fashion_mnist", arch="mlp:widths=256-256", optimizer="adam", lr=3e-4,
+        batch=128, steps=46_900, every=10, drive=0.0, seeds=3, quick=False,
+    )  # fmt: skip
+    config = common.base(family="motifs", seeds=tuple(range(args.seeds)), steps=args.steps)
+    config.data.update(name=args.dataset, batch_size=args.batch)
+    config.model.name = args.arch
+    config.optimizer.update(name=args.optimizer, lr=args.lr, drive=args.drive)
+    config.probe.update(every=args.every, size=256)
+    config.eval_every = 500
+    config.checkpoint.update(every=1000, keep_period=1000)
+    if args.quick:
+        common.quick(config)
+        config.data.name, config.data.batch_size = "digits", 32
+        config.model.name = "mlp:widths=16-16"
+    return config
