@@ -18,8 +18,9 @@ NEIGHBOURS = 200  # training points that place a new one
 EARLY, LATE, EXAGGERATION = 125, 875, 4  # iterations, and what the first of them exaggerate
 MOST = 5000  # training points; divergences of all pairs are held
 BATCH = 2000
-SHRUNK, ROUNDS = 2.0**-12, 200  # of the search: last step over the first, most steps
-COMPASS = np.array([(1, 0), (-1, 0), (0, 1), (0, -1)])
+# Of the search: first damping and the one to give up at, the shortest step over the neighbours'
+# spread, most steps.
+DAMPING, HOPELESS, SHORT, ROUNDS = 0.01, 1e12, 1e-4, 100
 
 
 class Map(NamedTuple):
@@ -123,25 +124,42 @@ def _cost(p_KxN, y_KxNx2, z_Kx2):
     return np.log((1 / (1 + squared)).sum(1)) + (p_KxN * np.log1p(squared)).sum(1)
 
 
+def _derivatives(p_KxN, y_KxNx2, z_Kx2):
+    """Gradient [K, 2] and Hessian [K, 2, 2] of the cost."""
+    apart = z_Kx2[:, None] - y_KxNx2
+    w = 1 / (1 + (apart**2).sum(-1))
+    q = w / w.sum(1, keepdims=True)
+    slope = 2 * np.einsum("kn,kn,knd->kd", p_KxN - q, w, apart)
+    pull = 2 * np.einsum("kn,knd->kd", q * w, apart)
+    curved = np.einsum("kn,knd,kne->kde", (2 * q - p_KxN) * w**2, 4 * apart, apart)
+    round_part = 2 * ((p_KxN - q) * w).sum(1)
+    return slope, curved + round_part[:, None, None] * np.eye(2) - pull[:, :, None] * pull[:, None]
+
+
 def _search(p_KxN, y_KxNx2, z_Kx2):
-    """Compass search: the best of four steps if it helps, then a longer step, else a shorter."""
+    """Damped Newton steps, never longer than the neighbours are spread."""
     z, cost = z_Kx2.copy(), _cost(p_KxN, y_KxNx2, z_Kx2)
-    first = np.maximum(y_KxNx2.std(1).mean(1), np.finfo(float).tiny)
-    step = first.copy()
+    spread = np.maximum(y_KxNx2.std(1).mean(1), np.finfo(float).tiny)
+    damping, active = np.full(len(z), DAMPING), np.arange(len(z))
     for _ in range(ROUNDS):
-        active = np.flatnonzero(step > SHRUNK * first)
         if not active.size:
             break
-        tried = z[active] + step[active, None] * COMPASS[:, None]
-        costs = np.array([_cost(p_KxN[active], y_KxNx2[active], t) for t in tried])
-        best = costs.argmin(0)
-        k = np.arange(len(active))
-        better = costs[best, k] < cost[active]
+        p, y = p_KxN[active], y_KxNx2[active]
+        slope, curve = _derivatives(p, y, z[active])
+        # Away from saddles too: along each axis of the curvature by its absolute value.
+        value, axes = np.linalg.eigh(curve)
+        size = np.abs(value) + damping[active, None] * np.abs(value).max(1, keepdims=True)
+        along = np.einsum("kde,kd->ke", axes, slope)
+        step = -np.einsum("kde,ke->kd", axes, along / np.maximum(size, np.finfo(float).tiny))
+        length = np.linalg.norm(step, axis=1)
+        step *= np.minimum(1, spread[active] / np.maximum(length, np.finfo(float).tiny))[:, None]
+        tried = _cost(p, y, z[active] + step)
+        better = tried < cost[active]
         moved = active[better]
-        z[moved], cost[moved] = tried[best, k][better], costs[best, k][better]
-        step[active] = np.where(
-            better, np.minimum(2 * step[active], first[active]), step[active] / 2
-        )
+        z[moved] += step[better]
+        cost[moved] = tried[better]
+        damping[active] *= np.where(better, 0.2, 8.0)
+        active = active[(length > SHORT * spread[active]) & (damping[active] < HOPELESS)]
     return z, cost
 
 

@@ -68,7 +68,8 @@ def test_a_clone_computes_the_same(name, factor, style):
         return a[0], b[0], a[1], b[1]
 
     logits, cloned, seen, seen_cloned = compare(x)
-    np.testing.assert_allclose(cloned, logits, atol=1e-5)
+    size = max(1.0, float(jnp.abs(logits).max()))  # up to 44 here; rounding grows with it
+    np.testing.assert_allclose(cloned / size, logits / size, atol=1e-5)
     for a, b in zip(jax.tree.leaves(seen), jax.tree.leaves(seen_cloned), strict=True):
         a, b = a.reshape(-1, a.shape[-1]), b.reshape(-1, b.shape[-1])
         if style.get("activation") == "crelu":
