@@ -19,9 +19,11 @@ from analysis.commands import (
     jumps,
     mechanistic,
     monitor,
+    motifs,
     plasticity,
     predictor,
     report,
+    spectra,
     summary,
     tap,
 )
@@ -39,6 +41,8 @@ READERS = {
     "credit": (credit, "how good estimated credits are, and what training by them is worth"),
     "plasticity": (plasticity, "does a network go on learning, what does it remember?"),
     "edm": (edm, "which recorded variables act on each other?"),
+    "motifs": (motifs, "which movements recur while networks train, on one map?"),
+    "spectra": (spectra, "how fast components move, beside a random walk of the same steps"),
     "report": (report, "every analysis that suits the runs, on one page"),
     "predictor": (predictor, "how well D(t) can be predicted before training"),
 }

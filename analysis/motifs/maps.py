@@ -75,7 +75,7 @@ def fit(shares_NxM, perplexity: float = PERPLEXITY, seed: int = 0) -> Map:
     return Map(shares_NxM, np.asarray(embedding.optimize(LATE, momentum=0.8, **rate)))
 
 
-def place(fitted: Map, shares_KxM, perplexity: float = PERPLEXITY) -> Places:
+def place(fitted: Map, shares_KxM, perplexity: float = PERPLEXITY, without=None) -> Places:
     """Where new points belong: as near to their neighbours on the map as in divergence.
 
     Of two searches, from the neighbours' mean and from the nearest one, the one that ends lower
@@ -85,19 +85,25 @@ def place(fitted: Map, shares_KxM, perplexity: float = PERPLEXITY) -> Places:
       fitted: from `fit`.
       shares_KxM: points.
       perplexity: effective neighbours.
+      without: training point that each point may not use, such as itself [K]; all count by default.
 
     Returns:
       Places.
     """
     batches = [
-        _place(fitted, shares_KxM[start : start + BATCH], perplexity)
+        _place(
+            fitted, shares_KxM[start : start + BATCH], perplexity,
+            None if without is None else without[start : start + BATCH],
+        )
         for start in range(0, len(shares_KxM), BATCH)
-    ]
+    ]  # fmt: skip
     return Places(*(np.concatenate(parts) for parts in zip(*batches, strict=True)))
 
 
-def _place(fitted, shares_KxM, perplexity):
+def _place(fitted, shares_KxM, perplexity, without):
     apart = divergences(shares_KxM, fitted.shares)
+    if without is not None:
+        apart[np.arange(len(apart)), without] = np.inf
     count = min(NEIGHBOURS, apart.shape[1])
     near = np.argpartition(apart, count - 1, 1)[:, :count]
     p = conditional(np.take_along_axis(apart, near, 1) ** 2, perplexity)

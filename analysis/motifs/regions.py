@@ -15,6 +15,7 @@ class Regions(NamedTuple):
     density: np.ndarray  # [CELLS, CELLS], first axis x
     label: np.ndarray  # int [CELLS, CELLS], 0 where empty, basins from 1
     extent: float  # the map reaches from -extent to extent
+    sigma: float  # of the density
 
     @property
     def count(self) -> int:
@@ -82,13 +83,36 @@ def watershed(z_Nx2, sigma: float | None = None, extent: float | None = None) ->
     markers[tuple(peaks.T)] = np.arange(1, len(peaks) + 1)
     # watershed_line=True takes minutes on such a map (scikit-image 0.26).
     label = flood(-smooth, markers, connectivity=2, mask=smooth > THRESHOLD * smooth.max())
-    return Regions(smooth, label, extent)
+    return Regions(smooth, label, extent, sigma)
 
 
 def counts(z_Nx2, fractions=(80, 56, 40, 28, 20, 14, 10)) -> dict[int, int]:
     """Number of basins by how fine the density is: sigma is the extent over each number."""
     extent = 1.1 * np.abs(z_Nx2).max()
     return {f: watershed(z_Nx2, extent / f, extent).count for f in fractions}
+
+
+def separation(regions: Regions) -> float:
+    """How much of the map lies in hills of their own: 0 of a single hill and its shoulders.
+
+    The prominence of each basin, 1 less the highest pass out of it over its peak, times the share
+    of the points in it, summed over all but the one with the highest peak: of K islands alike
+    (K - 1) / K.
+    """
+    label, smooth = regions.label, regions.density
+    passes, peaks, weight = np.zeros((3, regions.count + 1))
+    np.maximum.at(peaks, label, smooth)
+    np.add.at(weight, label, smooth)
+    for axis in (0, 1):
+        one, other = [slice(None)] * 2, [slice(None)] * 2
+        one[axis], other[axis] = slice(1, None), slice(None, -1)
+        a, b = label[tuple(one)], label[tuple(other)]
+        met = (a != b) & (a > 0) & (b > 0)
+        height = np.minimum(smooth[tuple(one)], smooth[tuple(other)])[met]
+        np.maximum.at(passes, a[met], height)
+        np.maximum.at(passes, b[met], height)
+    others = np.delete(np.arange(1, regions.count + 1), peaks[1:].argmax())
+    return float(((1 - passes / np.maximum(peaks, np.finfo(float).tiny)) * weight)[others].sum())
 
 
 def stays(label_T, least: int = LEAST_STAY) -> np.ndarray:

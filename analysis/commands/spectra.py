@@ -1,0 +1,99 @@
+"""`spectra`: how fast the components of a run move, beside a random walk of the same steps."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from analysis import spectra
+from analysis.commands.output import plain, write_results
+from analysis.figures import spectra as figures
+from analysis.io import RunError, find_runs, open_run
+from analysis.motifs.channels import OF, Recorded, between, default_kind, epoch_steps, recorded
+from analysis.seeds import interval, paired_p
+
+LEAST_SEGMENTS = 4  # of a spectrum
+
+
+def add_arguments(parser) -> None:
+    """The command's own flags."""
+    parser.add_argument("--out", type=Path, default=Path("out/spectra"), help="for the results")
+    parser.add_argument(
+        "--channels",
+        help="weights, units, scalars, or names as in edm --variables; by default weights where "
+        "they were sketched, else loss, grad_norm and D of every layer",
+    )
+    parser.add_argument(
+        "--of", default="levels", choices=OF, help="what was recorded, or its changes"
+    )
+    parser.add_argument("--modes", type=int, default=10, help="principal components")
+    parser.add_argument("--start", type=int, default=0, help="first step that is used")
+    parser.add_argument("--stop", type=int, help="step after the last that is used")
+    parser.add_argument(
+        "--segment", type=int,
+        help=f"points of a segment; default {spectra.SEGMENT}, or an eighth of a run",
+    )  # fmt: skip
+
+
+def run(args):
+    """Carry out the parsed command."""
+    if args.modes < 1:
+        raise RunError(f"--modes={args.modes} is less than 1")
+    runs = [open_run(path, args.partial) for path in find_runs(args.runs)]
+    rows, drawn = [], {}
+    for one in runs:
+        kind = args.channels or default_kind(one)
+        columns = between(recorded(one, kind), args.start, args.stop)
+        own, pictures = _one(columns, epoch_steps(one), kind, args)
+        rows += own
+        drawn[one.name] = pictures
+    table = pd.DataFrame(rows).set_index("run")
+    result = plain({"command": "spectra", "of": args.of, "rows": rows, "figures": drawn})
+    write_results(args.out, "spectra", result, table)
+    return result, table.drop(columns=[name for name in table if name.endswith("_half")])
+
+
+def _one(columns: Recorded, epoch, kind, args):
+    """Rows and figures of a run."""
+    points = len(columns.steps)
+    segment = args.segment or min(spectra.SEGMENT, points // 8)
+    if not 16 <= segment <= points // 2:
+        raise RunError(
+            f"{columns.name}: segments of {segment} points; they lie between 16 and half of the "
+            f"{points} points"
+        )
+    if not np.isfinite(columns.values).all():
+        raise RunError(f"{columns.name}: the channels are not finite")
+    if (np.ptp(columns.values, axis=1) == 0).all(-1).any():
+        raise RunError(f"{columns.name}: the channels never change in a seed")
+    found = spectra.movements(columns, args.of, args.modes, segment)
+    frequency = spectra.frequencies(segment)
+    rows = [_row(columns.name, group, *pair, frequency) for group, pair in found.items()]
+    every = int(columns.steps[1] - columns.steps[0])
+    title = f"{columns.name}: {args.of} of {kind}, {len(columns.values)} seeds"
+    folder = args.out / columns.name
+    pictures = [
+        figures.power(
+            found, frequency, epoch and every / epoch, every, title, folder / "power.png"
+        ),
+        figures.components(found, columns.steps, title, folder / "components.png"),
+        figures.shares(found, title, folder / "shares.png"),
+    ]
+    return rows, [path.name for path in pictures]
+
+
+def _row(name, group, recorded_S, walk_S, frequency):
+    """One line of the table: means over seeds, and differences from the random walks."""
+    measures = {
+        "slope": lambda m: spectra.slope(frequency, m.power_F),
+        "cosine": lambda m: m.cosine,
+    }
+    if len(recorded_S[0].share_K) > 3:
+        measures["first_3"] = lambda m: float(m.share_K[:3].sum())
+    row = {"run": name, "group": group, "n": len(recorded_S)}
+    for measure, of in measures.items():
+        own, walk = (np.array([of(m) for m in kind]) for kind in (recorded_S, walk_S))
+        row[measure], row[f"{measure}_half"] = interval(own)
+        row[f"{measure}_walk"], row[f"{measure}_walk_half"] = interval(walk)
+        row[f"{measure}_p"] = paired_p(own - walk)
+    return row

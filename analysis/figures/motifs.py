@@ -1,0 +1,254 @@
+"""Figures of motif maps: what moves when, where it lies, and when which state is visited."""
+
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+from analysis.figures.style import save
+from analysis.motifs.regions import CELLS, Regions
+from analysis.motifs.stages import occupancy
+from analysis.motifs.study import Mapped
+
+MOST_DRAWN = 6000  # points of a scatter plot
+COLUMNS = 1200  # pixels of a scalogram's time axis
+LEAST_MOVE = 0.1  # share of a state's moves that is worth an arrow
+PARTS = 60  # of the time, in an ethogram
+
+
+def learning(runs, title: str, out: Path) -> Path:
+    """Training loss (moving mean) and test accuracy of every seed.
+
+    Args:
+      runs: open runs.
+      title: of the figure.
+      out: PNG file.
+
+    Returns:
+      The file.
+    """
+    figure, axes = plt.subplots(1, 2, figsize=(9, 3.4), layout="constrained")
+    for i, run in enumerate(runs):
+        steps, loss = run.steps("scalar"), run.array("scalar", "loss")
+        width = max(len(steps) // 200, 1)
+        kept = len(steps) // width * width
+        means = loss[:, :kept].reshape(len(loss), -1, width).mean(-1)
+        at = steps[:kept].reshape(-1, width).mean(1)
+        for j, seed in enumerate(means):
+            label = run.name if j == 0 else None
+            axes[0].plot(at, seed, color=f"C{i}", linewidth=0.8, label=label)
+        if run.has("eval", "accuracy"):
+            for seed in run.array("eval", "accuracy"):
+                axes[1].plot(run.steps("eval"), seed, color=f"C{i}", linewidth=0.8)
+    axes[0].set_ylabel(f"training loss, means of {width} steps")
+    axes[1].set_ylabel("test accuracy")
+    if not axes[1].lines:
+        axes[1].remove()
+    axes[0].set_yscale("log")
+    for axis in figure.axes:
+        axis.set_xlabel("training step")
+    axes[0].legend(frameon=False, fontsize=8)
+    figure.suptitle(title, fontsize=9)
+    return save(figure, out)
+
+
+def scalogram(steps, amplitude_TxCxF, frequency_F, epoch, title: str, out: Path) -> Path:
+    """Amplitudes of a few channels over time and frequency.
+
+    Args:
+      steps: of the points [T].
+      amplitude_TxCxF: amplitudes.
+      frequency_F: cycles a point.
+      epoch: points of an epoch, marked as a line; None for none.
+      title: of the figure.
+      out: PNG file.
+
+    Returns:
+      The file.
+    """
+    shown = amplitude_TxCxF[:, :3]
+    width = -(-len(shown) // COLUMNS)
+    kept = len(shown) // width * width
+    shown = shown[:kept].reshape(-1, width, *shown.shape[1:]).mean(1)
+    figure, axes = plt.subplots(
+        shown.shape[1], 1, figsize=(9, 2 * shown.shape[1] + 0.8), sharex=True,
+        layout="constrained", squeeze=False,
+    )  # fmt: skip
+    top = np.quantile(shown, 0.995)
+    for i, axis in enumerate(axes[:, 0]):
+        image = axis.pcolormesh(
+            steps[: kept : width], 1 / frequency_F, shown[:, i].T, vmin=0, vmax=top,
+            cmap="magma", shading="nearest", rasterized=True,
+        )  # fmt: skip
+        axis.set_yscale("log")
+        axis.set_ylabel(f"component {i + 1}\nperiod (points)")
+        if epoch and epoch <= 1 / frequency_F[0]:
+            axis.axhline(epoch, color="c", linewidth=0.8, linestyle="--")
+    axes[-1, 0].set_xlabel("training step" + (" (dashed: an epoch)" if epoch else ""))
+    figure.colorbar(image, ax=axes, label="amplitude", shrink=0.8)
+    figure.suptitle(title, fontsize=9)
+    return save(figure, out)
+
+
+def overview(found: Mapped, steps: list, names: list[str], title: str, out: Path) -> Path:
+    """The map by density with its boundaries, by step, by seed, and by how much moves.
+
+    Args:
+      found: the map.
+      steps: of the placed points of each series.
+      names: of the series.
+      title: of the figure.
+      out: PNG file.
+
+    Returns:
+      The file.
+    """
+    figure, axes = plt.subplots(2, 2, figsize=(9.5, 8.2), layout="constrained")
+    _density(axes[0, 0], found.regions)
+    axes[0, 0].set_title(f"density, {found.regions.count} basins", fontsize=9)
+    total = sum(map(len, found.place))
+    rng = np.random.default_rng(0)
+    pick = rng.permutation(total)[:MOST_DRAWN]
+    z = np.concatenate(found.place)[pick]
+    series = np.repeat(range(len(found.place)), [len(p) for p in found.place])[pick]
+    amount = np.concatenate(found.total)[pick]
+    low, high = np.quantile(amount, [0.02, 0.98])
+    dots = {"s": 2, "linewidths": 0, "rasterized": True}
+    image = axes[0, 1].scatter(*z.T, c=np.concatenate(steps)[pick], cmap="viridis", **dots)
+    figure.colorbar(image, ax=axes[0, 1], label="training step")
+    image = axes[1, 0].scatter(*z.T, c=amount, cmap="magma", vmin=low, vmax=high, **dots)
+    figure.colorbar(image, ax=axes[1, 0], label="how much moves (sum of amplitudes)")
+    for i, name in enumerate(names):
+        axes[1, 1].scatter(*z[series == i].T, color=f"C{i % 10}", label=name, **dots)
+    axes[1, 1].legend(markerscale=4, fontsize=7, frameon=False, loc="center left",
+                      bbox_to_anchor=(1.0, 0.5))  # fmt: skip
+    for axis in axes.flat:
+        _square(axis, found.regions.extent)
+    for axis in axes[1:].flat:
+        _boundaries(axis, found.regions, "0.4")
+    _boundaries(axes[0, 1], found.regions, "0.4")
+    figure.suptitle(title, fontsize=9)
+    return save(figure, out)
+
+
+def controls(maps: dict[str, Mapped], counts: dict[str, dict], title: str, out: Path) -> Path:
+    """Densities of the map and of its controls, and their basins by how fine the density is.
+
+    Args:
+      maps: name -> map; the recorded one first.
+      counts: name -> {extent over sigma: number of basins}.
+      title: of the figure.
+      out: PNG file.
+
+    Returns:
+      The file.
+    """
+    figure, axes = plt.subplots(
+        1, len(maps) + 1, figsize=(3 * len(maps) + 3.6, 3.4), layout="constrained"
+    )
+    for axis, (name, found) in zip(axes, maps.items(), strict=False):
+        _density(axis, found.regions)
+        _square(axis, found.regions.extent)
+        axis.set_title(f"{name}: {found.regions.count} basins", fontsize=9)
+    for name, found in counts.items():
+        axes[-1].plot(list(found), list(found.values()), ".-", label=name)
+    axes[-1].set_xscale("log")
+    axes[-1].set_yscale("log")
+    axes[-1].set_xlabel("extent of the map / sigma of the density")
+    axes[-1].set_ylabel("basins")
+    axes[-1].legend(fontsize=7, frameon=False)
+    figure.suptitle(title, fontsize=9)
+    return save(figure, out)
+
+
+def ethogram(found: Mapped, steps: list, names: list[str], title: str, out: Path) -> Path:
+    """Which states every series is in over the training.
+
+    Args:
+      found: the map.
+      steps: of the placed points of each series.
+      names: of the series.
+      title: of the figure.
+      out: PNG file.
+
+    Returns:
+      The file.
+    """
+    count = found.regions.count
+    figure, axes = plt.subplots(
+        len(names), 1, figsize=(9, min(1.3 * len(names), 12) + 1), sharex=True,
+        layout="constrained", squeeze=False,
+    )  # fmt: skip
+    shares = [occupancy(label, PARTS, count) for label in found.label]
+    top = max(share.max() for share in shares)
+    for axis, share, step, name in zip(axes[:, 0], shares, steps, names, strict=True):
+        image = axis.imshow(
+            share.T, aspect="auto", origin="lower", cmap="viridis", vmin=0, vmax=top,
+            extent=(step[0], step[-1], 0.5, count + 0.5), interpolation="nearest",
+        )  # fmt: skip
+        axis.set_ylabel(name, fontsize=8)
+    axes[-1, 0].set_xlabel("training step; rows are states")
+    figure.colorbar(image, ax=axes, label=f"share of a {PARTS}th of the time", shrink=0.8)
+    figure.suptitle(title, fontsize=9)
+    return save(figure, out)
+
+
+def graph(found: Mapped, summary: dict, title: str, out: Path) -> Path:
+    """States where they lie on the map, as large as they are visited, and where they lead.
+
+    Args:
+      found: the map.
+      summary: of it.
+      title: of the figure.
+      out: PNG file.
+
+    Returns:
+      The file.
+    """
+    figure, axis = plt.subplots(figsize=(6.2, 5.6), layout="constrained")
+    places = np.array([_peak(found.regions, k + 1) for k in range(found.regions.count)])
+    moves = np.array(summary["transitions"])
+    for i, j in zip(*np.nonzero(moves >= LEAST_MOVE), strict=True):
+        axis.annotate(
+            "", places[j], places[i],
+            arrowprops={"arrowstyle": "->", "lw": 3 * moves[i, j], "color": "C0", "alpha": 0.6,
+                        "connectionstyle": "arc3,rad=0.15", "shrinkA": 6, "shrinkB": 6},
+        )  # fmt: skip
+    share = np.array([row["share"] for row in summary["by_state"]])
+    axis.scatter(*places.T, s=30 + 3000 * share, color="0.8", edgecolor="0.3", zorder=3)
+    for k, place in enumerate(places, 1):
+        axis.text(*place, str(k), ha="center", va="center", fontsize=7, zorder=4)
+    _square(axis, found.regions.extent)
+    axis.set_title(f"arrows: {LEAST_MOVE:.0%} of a state's moves or more; size: share of the time",
+                   fontsize=8)  # fmt: skip
+    figure.suptitle(title, fontsize=9)
+    return save(figure, out)
+
+
+def _peak(regions: Regions, state: int):
+    inside = np.where(regions.label == state, regions.density, -1.0)
+    cell = np.array(np.unravel_index(inside.argmax(), inside.shape))
+    return cell * 2 * regions.extent / (CELLS - 1) - regions.extent
+
+
+def _density(axis, regions: Regions):
+    side = (-regions.extent, regions.extent)
+    top = 0.8 * regions.density.max()
+    axis.imshow(regions.density.T, origin="lower", extent=side * 2, cmap="magma_r", vmax=top)
+    _boundaries(axis, regions, "k")
+
+
+def _boundaries(axis, regions: Regions, colour):
+    """Every basin's outline; few enough to be drawn one by one."""
+    grid = np.linspace(-regions.extent, regions.extent, CELLS)
+    for state in range(1, regions.count + 1):
+        own = (regions.label == state).T.astype(float)
+        axis.contour(grid, grid, own, [0.5], colors=colour, linewidths=0.4)
+
+
+def _square(axis, extent):
+    axis.set_xlim(-extent, extent)
+    axis.set_ylim(-extent, extent)
+    axis.set_aspect("equal")
+    axis.set_xticks([])
+    axis.set_yticks([])

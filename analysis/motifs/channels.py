@@ -1,0 +1,198 @@
+"""From runs to a few channels that move: principal components of what moves from step to step."""
+
+from typing import NamedTuple
+
+import numpy as np
+from scipy.ndimage import uniform_filter1d
+
+from analysis.edm.variables import variables
+from analysis.io import Run, RunError
+
+MODES = 8
+LIMIT = 8.0  # standard deviations beyond which an outlier counts no more
+# Of every step, comparable between seeds: one channel each, and one for every weight matrix.
+SCALARS = ("loss", "grad_norm", "probe_loss", "weight_grad_norm", "update_norm", "update_cosine")
+OF = ("increments", "levels")
+
+
+class Recorded(NamedTuple):
+    """What a run recorded, as columns."""
+
+    name: str  # of the run
+    own: bool  # each seed has components of its own: its columns have no order that seeds share
+    steps: np.ndarray  # [T]
+    group_D: list[str]  # what a column belongs to: a weight matrix, a layer, or itself
+    values: np.ndarray  # [S, T, D]
+
+
+class Channels(NamedTuple):
+    """What is mapped of a run."""
+
+    steps: np.ndarray  # [T]
+    values: np.ndarray  # [S, T, C]
+    share: np.ndarray  # of the variance [S, C]
+
+
+def default_kind(run: Run) -> str:
+    """`weights` where they were sketched; elsewhere loss, gradient norm and D of every layer."""
+    if run.has("scalar", "sketch"):
+        return "weights"
+    return ",".join(["loss", "grad_norm", *(f"D/{run.layer_names[i]}" for i in run.hidden)])
+
+
+def recorded(run: Run, kind: str) -> Recorded:
+    """The columns of a kind.
+
+    Args:
+      run: open run.
+      kind: `weights` (sketches of weight matrices), `units` (means of units over fixed examples),
+        `scalars` (norms and losses), or names as `analysis edm --variables` takes them.
+
+    Returns:
+      Recorded.
+
+    Raises:
+      RunError: not recorded.
+    """
+    if kind == "weights":
+        sketch = run.array("scalar", "sketch")
+        groups = [name for name in run.model["weight_names"] for _ in range(sketch.shape[-1])]
+        values = sketch.reshape(*sketch.shape[:2], -1)
+        return Recorded(run.name, True, run.steps("scalar"), groups, values)
+    if kind == "units":
+        means = run.array("scalar", "unit_mean")
+        groups = ["units"] * means.shape[-1]
+        return Recorded(run.name, True, run.steps("scalar"), groups, means)
+    if kind == "scalars":
+        found = {name: run.array("scalar", name) for name in SCALARS}
+        columns = {name: x[..., None] if x.ndim == 2 else x for name, x in found.items()}
+        groups = [f"{name} {i}" for name, x in columns.items() for i in range(x.shape[-1])]
+        values = np.concatenate([*columns.values()], -1)
+        return Recorded(run.name, False, run.steps("scalar"), groups, values)
+    names = dict.fromkeys(name.strip() for name in kind.split(",") if name.strip())
+    if not names:
+        raise RunError(f"--channels={kind!r} names nothing")
+    steps, series = variables(run, names)
+    return Recorded(run.name, False, steps, list(names), np.stack([*series.values()], -1))
+
+
+def between(found: Recorded, start: int, stop: int | None) -> Recorded:
+    """The points from one step to before another; None for all after."""
+    stop = found.steps[-1] + 1 if stop is None else stop
+    kept = (found.steps >= start) & (found.steps < stop)
+    if kept.sum() < 2:
+        raise RunError(f"{found.name}: no points between --start and --stop")
+    return found._replace(steps=found.steps[kept], values=found.values[:, kept])
+
+
+def epoch_steps(run: Run) -> int | None:
+    """Steps of an epoch; None if batches are drawn with replacement, or by another framework."""
+    data = run.config.get("data", {})
+    if data.get("shuffle") != "epoch" or "train_examples" not in run.data:
+        return None
+    return run.data["train_examples"] // data["batch_size"]
+
+
+def moving(found: Recorded, of: str, window: int) -> np.ndarray:
+    """What moves, the columns of a group together of unit size.
+
+    Args:
+      found: columns.
+      of: `increments`, changes from point to point, or `levels`, deviations from a moving mean.
+      window: points of that mean.
+
+    Returns:
+      [S, T - 1, D].
+
+    Raises:
+      RunError: a value is missing, or a group never changes.
+    """
+    if not np.isfinite(found.values).all():
+        raise RunError(f"{found.name}: the channels are not finite")
+    if of == "increments":
+        x_SxTxD = np.diff(found.values, axis=1)
+    else:
+        x_SxTxD = (found.values - _moving_mean(found.values, window))[:, 1:]
+    for group in dict.fromkeys(found.group_D):
+        columns = np.array([own == group for own in found.group_D])
+        size = np.sqrt(x_SxTxD[..., columns].var(1).mean(-1))
+        if not size.all():
+            raise RunError(f"{found.name}: {group} never changes in a seed")
+        x_SxTxD[..., columns] /= size[:, None, None]
+    return x_SxTxD
+
+
+def _moving_mean(x_SxTxD, window):
+    return uniform_filter1d(x_SxTxD, window, axis=1, mode="nearest")
+
+
+def components(x_TxD, modes: int = MODES) -> tuple[np.ndarray, np.ndarray]:
+    """Scores of the principal components, and their shares of the variance.
+
+    Args:
+      x_TxD: columns.
+      modes: how many; all columns if there are not more.
+
+    Returns:
+      Scores [T, k] and shares [k], in falling order. The sign of a component is such that its
+      largest loading is positive.
+    """
+    centred = x_TxD - x_TxD.mean(0)
+    value, vector = np.linalg.eigh(centred.T @ centred)
+    order = np.argsort(value)[::-1][:modes]
+    vector = vector[:, order]
+    largest = vector[np.abs(vector).argmax(0), np.arange(len(order))]
+    share = value[order] / max(value.sum(), np.finfo(float).tiny)
+    return centred @ (vector * np.sign(largest)), np.maximum(share, 0)
+
+
+def steady(x_SxTxC, window: int) -> np.ndarray:
+    """Deviations from a moving mean in moving standard deviations: no trend, no change of scale.
+
+    Args:
+      x_SxTxC: channels.
+      window: points, centred.
+
+    Returns:
+      [S, T, C], within +-8.
+    """
+    apart = x_SxTxC - _moving_mean(x_SxTxC, window)
+    scale = np.sqrt(_moving_mean(apart**2, window))
+    z = np.divide(apart, scale, out=np.zeros_like(apart), where=scale > 0)
+    return np.clip(z, -LIMIT, LIMIT)
+
+
+def channels(found: list[Recorded], modes: int, of: str, window: int) -> list[Channels]:
+    """The principal components of what moves in runs.
+
+    Components of weights and units are each seed's own, those of scalars and named variables are
+    common to all seeds of all runs.
+
+    Args:
+      found: columns of each run.
+      modes: components.
+      of: see `moving`.
+      window: see `moving`.
+
+    Returns:
+      Channels of each run, without its first point.
+
+    Raises:
+      RunError: not finite or constant, or runs that differ in their columns.
+    """
+    widths = {len(f.group_D) for f in found}
+    if len(widths) > 1:
+        raise RunError(f"the runs have {sorted(widths)} columns: map them apart")
+    change = [moving(f, of, window) for f in found]
+    if found[0].own:
+        scored = [zip(*(components(own, modes) for own in x), strict=True) for x in change]
+        made = [(np.stack(scores), np.stack(share)) for scores, share in scored]
+    else:
+        together, share = components(np.concatenate([*map(np.concatenate, change)]), modes)
+        ends = np.cumsum([x.shape[0] * x.shape[1] for x in change])[:-1]
+        parts = np.split(together, ends)
+        made = [
+            (part.reshape(*x.shape[:2], -1), np.tile(share, (len(x), 1)))
+            for part, x in zip(parts, change, strict=True)
+        ]
+    return [Channels(f.steps[1:], *m) for f, m in zip(found, made, strict=True)]

@@ -1,0 +1,190 @@
+"""One map of the movements of several series, its states, and what visits to them are like."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from analysis.motifs import maps
+from analysis.motifs.regions import Regions, dwell_times, separation, stays, transitions, watershed
+from analysis.motifs.wavelets import amplitudes, cone, frequencies, shares
+
+OWN_POINTS, OWN_PERPLEXITY = 600, 20.0  # of each series' own map, which chooses its part
+CANDIDATES = 4  # points looked at for each that is chosen
+FEWEST = 200  # points of a map
+
+
+class Settings(NamedTuple):
+    """How a map is made; lengths in points."""
+
+    slowest: int = 500  # period of the lowest frequency
+    train: int = 3000  # training points of the map, of all series together
+    every: int = 1  # points from one that is placed to the next
+    sigma: float = 1 / 40  # of the density, relative to the map's extent
+    seed: int = 0
+
+
+class Mapped(NamedTuple):
+    """A joint map of series, which may differ in length."""
+
+    fitted: maps.Map
+    regions: Regions
+    index: list[np.ndarray]  # which points of each series were placed [T]
+    place: list[np.ndarray]  # [T, 2]
+    inside: list[np.ndarray]  # whether among their neighbours [T]
+    label: list[np.ndarray]  # basins, from 1 [T]
+    total: list[np.ndarray]  # sums of the amplitudes: how much moves at all [T]
+
+
+def mapped(series: list[np.ndarray], settings: Settings) -> Mapped:
+    """Wavelets, shares, training points, t-SNE, the place of every point, density, basins.
+
+    Args:
+      series: channels of each, steady, [T, C].
+      settings: how.
+
+    Returns:
+      Mapped; points too near the ends for the lowest frequency are left out.
+
+    Raises:
+      ValueError: series too short.
+      ImportError: openTSNE or scikit-image is not installed.
+    """
+    grid = frequencies(1 / settings.slowest, 0.5)
+    ends = [cone(len(x), grid[0]) for x in series]
+    index = [np.arange(end.start, end.stop, settings.every) for end in ends]
+    if sum(map(len, index)) < FEWEST or min(map(len, index)) <= OWN_PERPLEXITY + 1:
+        raise ValueError(
+            f"{sum(map(len, index))} points are left between the ends, which reach as far as the "
+            f"slowest period, {settings.slowest} points; a map takes {FEWEST}"
+        )
+    points, totals = zip(
+        *(_shares(x, grid, i) for x, i in zip(series, index, strict=True)), strict=True
+    )
+    count = [min(settings.train // len(series), len(p)) for p in points]
+    chosen = [
+        p[choose(p, n, settings.seed + i)]
+        for i, (p, n) in enumerate(zip(points, count, strict=True))
+    ]
+    fitted = maps.fit(np.concatenate(chosen), seed=settings.seed)
+    placed = [maps.place(fitted, p) for p in points]
+    everything = np.concatenate([p.place[p.inside] for p in placed])
+    extent = 1.1 * np.abs(everything).max()
+    regions = watershed(everything, settings.sigma * extent, extent)
+    return Mapped(
+        fitted, regions, index, [p.place for p in placed], [p.inside for p in placed],
+        [regions.of(p.place) for p in placed], list(totals),
+    )  # fmt: skip
+
+
+def _shares(x_TxC, grid, index):
+    share, total = shares(amplitudes(x_TxC, grid)[index])
+    return share.astype(np.float32), total
+
+
+def choose(shares_TxM, count: int, seed: int = 0) -> np.ndarray:
+    """Training points of one series, from every part of a small map of its own (Berman et al.).
+
+    Rare movements are represented: each basin gives points in proportion to its size, at least one.
+
+    Args:
+      shares_TxM: all points.
+      count: how many to choose.
+      seed: of the choice.
+
+    Returns:
+      Indices [count].
+    """
+    if count == len(shares_TxM):
+        return np.arange(count)
+    rng = np.random.default_rng(seed)
+    own = maps.fit(shares_TxM[_spread(len(shares_TxM), OWN_POINTS)], OWN_PERPLEXITY, seed)
+    apart = np.linalg.norm(own.place[:, None] - own.place, axis=-1)
+    regions = watershed(own.place, np.median(np.sort(apart, 1)[:, 5]))
+    candidates = _spread(len(shares_TxM), CANDIDATES * count)
+    label = regions.of(maps.place(own, shares_TxM[candidates], OWN_PERPLEXITY).place)
+    members = [candidates[label == k] for k in np.unique(label)]
+    size = np.array([len(m) for m in members])
+    quota = np.minimum(np.maximum(count * size // size.sum(), 1), size)
+    picked = [rng.choice(m, q, replace=False) for m, q in zip(members, quota, strict=True)]
+    picked = rng.permutation(np.concatenate(picked))[:count]
+    rest = np.setdiff1d(candidates, picked)
+    return np.sort(np.r_[picked, rng.choice(rest, count - len(picked), replace=False)])
+
+
+def _spread(length, most):
+    """At most so many indices, evenly over a series."""
+    return np.linspace(0, length - 1, min(length, most)).astype(int)
+
+
+def summary(found: Mapped) -> dict:
+    """What the states of a map are like.
+
+    Args:
+      found: a map.
+
+    Returns:
+      `states`; `inside`, the share of points placed among their neighbours; `fidelity`; `series`,
+      of each of them the `basins` and the `separation` of the density of its own points, `occupied`
+      (share of its points in a stay), `dwell` (mean length of a stay, in points) and
+      `transition_entropy` (of where a state leads, over that of equal shares); `transitions`, means
+      over series; `by_state`, rows of `state`, `share`, `visits` and `dwell`.
+    """
+    count, sigma, extent = found.regions.count, found.regions.sigma, found.regions.extent
+    stay = [stays(label) for label in found.label]
+    lengths = [dwell_times(own) for own in stay]
+    moves = np.stack([transitions(own, count) for own in stay])
+    own = [watershed(z[ok], sigma, extent) for z, ok in zip(found.place, found.inside, strict=True)]
+    series = {
+        "basins": [r.count for r in own],
+        "separation": [separation(r) for r in own],
+        "occupied": [float((labels > 0).mean()) for labels in stay],
+        "dwell": [_mean(np.concatenate([*visits.values(), []])) for visits in lengths],
+        "transition_entropy": [_relative_entropy(m) for m in moves],
+    }
+    return {
+        "states": count,
+        "inside": float(np.concatenate(found.inside).mean()),
+        "fidelity": fidelity(found),
+        "series": series,
+        "transitions": moves.mean(0).tolist(),
+        "by_state": [_state(k, np.concatenate(stay), lengths) for k in range(1, count + 1)],
+    }
+
+
+def fidelity(found: Mapped) -> float | None:
+    """How well a map stands for what was mapped: do neighbours tell where a training point lies?
+
+    Args:
+      found: a map.
+
+    Returns:
+      The share of training points that, placed without themselves, come back to their own basin,
+      beyond chance (Cohen's kappa): 1 all of them, 0 no more than by chance. None for one basin.
+    """
+    shares_NxM, place_Nx2 = found.fitted
+    again = maps.place(found.fitted, shares_NxM, without=np.arange(len(shares_NxM))).place
+    one, other = found.regions.of(place_Nx2), found.regions.of(again)
+    size = found.regions.count + 1
+    chance = (np.bincount(one, minlength=size) * np.bincount(other, minlength=size)).sum()
+    chance = chance / len(one) ** 2
+    return None if chance == 1 else float(((one == other).mean() - chance) / (1 - chance))
+
+
+def _state(k, stay, lengths):
+    visits = np.concatenate([own.get(k, []) for own in lengths])
+    share = float((stay == k).mean())
+    return {"state": k, "share": share, "visits": len(visits), "dwell": _mean(visits)}
+
+
+def _mean(values):
+    return float(np.mean(values)) if len(values) else None
+
+
+def _relative_entropy(moves_KxK):
+    """Mean over states that are left of the entropy of where to, 1 if everywhere alike."""
+    left = moves_KxK.sum(1) > 0
+    if len(moves_KxK) < 3 or not left.any():
+        return None
+    p = moves_KxK[left]
+    bits = -(p * np.log(np.where(p > 0, p, 1))).sum(1)
+    return float(bits.mean() / np.log(len(moves_KxK) - 1))
