@@ -115,9 +115,9 @@ def overview(found: Mapped, steps: list, names: list[str], title: str, out: Path
     low, high = np.quantile(amount, [0.02, 0.98])
     dots = {"s": 2, "linewidths": 0, "rasterized": True}
     image = axes[0, 1].scatter(*z.T, c=np.concatenate(steps)[pick], cmap="viridis", **dots)
-    figure.colorbar(image, ax=axes[0, 1], label="training step")
+    figure.colorbar(image, ax=axes[0, 1], label="training step", shrink=0.8)
     image = axes[1, 0].scatter(*z.T, c=amount, cmap="magma", vmin=low, vmax=high, **dots)
-    figure.colorbar(image, ax=axes[1, 0], label="how much moves (sum of amplitudes)")
+    figure.colorbar(image, ax=axes[1, 0], label="how much moves (sum of amplitudes)", shrink=0.8)
     for i, name in enumerate(names):
         axes[1, 1].scatter(*z[series == i].T, color=f"C{i % 10}", label=name, **dots)
     axes[1, 1].legend(markerscale=4, fontsize=7, frameon=False, loc="center left",
@@ -152,7 +152,6 @@ def controls(maps: dict[str, Mapped], counts: dict[str, dict], title: str, out: 
         axis.set_title(f"{name}: {found.regions.count} basins", fontsize=9)
     for name, found in counts.items():
         axes[-1].plot(list(found), list(found.values()), ".-", label=name)
-    axes[-1].set_xscale("log")
     axes[-1].set_yscale("log")
     axes[-1].set_xlabel("extent of the map / sigma of the density")
     axes[-1].set_ylabel("basins")

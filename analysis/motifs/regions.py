@@ -5,6 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 CELLS = 501
+REACH, MARGIN = 0.995, 1.1  # share of the points that the map shows, and room around them
 THRESHOLD = 1e-5  # of the highest density: beyond it the map is empty
 LEAST_STAY = 5  # samples in a row that make a stay
 
@@ -35,6 +36,12 @@ def _cell(z_Nx2, extent):
     return np.round((np.asarray(z_Nx2) + extent) * (CELLS - 1) / (2 * extent)).astype(int)
 
 
+def extent_of(z_Nx2) -> float:
+    """Half the side of a map of points; the few that t-SNE throws far away do not set it."""
+    reach = np.quantile(np.abs(z_Nx2).max(1), REACH)
+    return float(max(MARGIN * reach, np.finfo(float).tiny))
+
+
 def density(z_Nx2, sigma: float, extent: float) -> np.ndarray:
     """Gaussian-smoothed density of points on a square.
 
@@ -63,7 +70,7 @@ def watershed(z_Nx2, sigma: float | None = None, extent: float | None = None) ->
       z_Nx2: points of the map.
       sigma: of the density; a fortieth of the extent by default. The number of basins depends on
         it: see `counts`.
-      extent: half the side of the map; 1.1 times the farthest coordinate by default.
+      extent: half the side of the map, from `extent_of` by default.
 
     Returns:
       Regions.
@@ -75,7 +82,7 @@ def watershed(z_Nx2, sigma: float | None = None, extent: float | None = None) ->
     from skimage.segmentation import watershed as flood
 
     z_Nx2 = np.asarray(z_Nx2, float)
-    extent = extent or max(1.1 * np.abs(z_Nx2).max(), np.finfo(float).tiny)
+    extent = extent or extent_of(z_Nx2)
     sigma = sigma or extent / 40
     smooth = density(z_Nx2, sigma, extent)
     peaks = peak_local_max(smooth, min_distance=1, threshold_rel=THRESHOLD, exclude_border=False)
@@ -88,7 +95,7 @@ def watershed(z_Nx2, sigma: float | None = None, extent: float | None = None) ->
 
 def counts(z_Nx2, fractions=(80, 56, 40, 28, 20, 14, 10)) -> dict[int, int]:
     """Number of basins by how fine the density is: sigma is the extent over each number."""
-    extent = 1.1 * np.abs(z_Nx2).max()
+    extent = extent_of(z_Nx2)
     return {f: watershed(z_Nx2, extent / f, extent).count for f in fractions}
 
 

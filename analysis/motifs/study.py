@@ -5,7 +5,15 @@ from typing import NamedTuple
 import numpy as np
 
 from analysis.motifs import maps
-from analysis.motifs.regions import Regions, dwell_times, separation, stays, transitions, watershed
+from analysis.motifs.regions import (
+    Regions,
+    dwell_times,
+    extent_of,
+    separation,
+    stays,
+    transitions,
+    watershed,
+)
 from analysis.motifs.wavelets import amplitudes, cone, frequencies, shares
 
 OWN_POINTS, OWN_PERPLEXITY = 600, 20.0  # of each series' own map, which chooses its part
@@ -68,7 +76,7 @@ def mapped(series: list[np.ndarray], settings: Settings) -> Mapped:
     fitted = maps.fit(np.concatenate(chosen), seed=settings.seed)
     placed = [maps.place(fitted, p) for p in points]
     everything = np.concatenate([p.place[p.inside] for p in placed])
-    extent = 1.1 * np.abs(everything).max()
+    extent = extent_of(everything)
     regions = watershed(everything, settings.sigma * extent, extent)
     return Mapped(
         fitted, regions, index, [p.place for p in placed], [p.inside for p in placed],
