@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 
 from analysis.commands.output import plain, write_results
-from analysis.edm.links import verdicts
+from analysis.edm.links import UNPROVEN, verdicts
 from analysis.edm.nulls import NULLS
-from analysis.edm.study import forecasts, power, study
+from analysis.edm.study import forecasts, known, power, study
 from analysis.edm.variables import PREPARED, WINDOW, variables
 from analysis.figures.edm import convergence, forecast_skill, matrix
 from analysis.io import RunError, find_runs, open_run
@@ -84,8 +84,11 @@ def _one(run, args):
         "lags": range(-args.lags, args.lags + 1),
     }  # fmt: skip
     try:
+        tried = known(len(steps), len(run.seeds), **settings)
         found = study(series, **settings)
         links = [{"run": run.name} | row for row in verdicts(found, runs=True)]
+        if not tried["recovered"]:
+            links = [row | {"verdict": UNPROVEN} for row in links]
         if not args.no_power:
             strengths = power(series, **settings)
             for row in links:
@@ -102,5 +105,5 @@ def _one(run, args):
     }
     return {
         "run": run.name, "seeds": run.seeds, "points": len(steps), "steps": [steps[0], steps[-1]],
-        "links": links, "forecasts": ahead, "figures": figures,
+        "known": tried, "links": links, "forecasts": ahead, "figures": figures,
     }  # fmt: skip

@@ -18,6 +18,8 @@ LEAST = 2  # values of a state: one for the variable itself, one for what acts o
 SHARES = (0.02, 0.05, 0.1, 0.2, 0.4, 0.7, 1.0)  # sizes of the library
 FEWEST_SEEDS, MISMATCHES = 5, 200
 MISMATCHINGS = {5: 44}  # in how many ways so few seeds can be mismatched
+UNTESTED = f"untested: needs {FEWEST_SEEDS} seeds"
+UNPROVEN = "no claim: a known link was not recovered"
 CHOSEN_ON = 0.3  # share of a series, at its beginning, on which the embedding is chosen
 
 
@@ -191,7 +193,7 @@ def verdicts(found: dict[tuple, Evidence], runs: bool, rate: float = 0.05) -> li
     for ((cause, effect), e), own_q in zip(found.items(), q, strict=True):
         claimed = "synchrony or reverse" if e.best_lag > 0 else "drives"
         if runs and not len(e.other_runs):
-            claimed = "untested: needs 5 seeds"
+            claimed = UNTESTED
         table.append(
             {
                 "cause": cause, "effect": effect, "n": e.n, "rho": float(e.rho[-1]),

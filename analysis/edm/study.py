@@ -5,6 +5,7 @@ import numpy as np
 from analysis.edm.baselines import ar_forecast, persistence
 from analysis.edm.embedding import rows
 from analysis.edm.forecast import skill
+from analysis.edm.known import coupled_maps
 from analysis.edm.links import choose, evidence, planted
 from analysis.edm.local_map import smaps
 from analysis.edm.nulls import NULLS, phase_randomised
@@ -13,6 +14,7 @@ from analysis.edm.select import THETAS
 
 STRENGTHS = (0.5, 1.0, 2.0)  # of planted links, in standard deviations
 HORIZONS = (1, 2, 5, 10)
+KNOWN, KNOWN_NOISE = 0.1, 0.003  # how strongly the first of two maps acts on the second; its noise
 
 
 def study(series: dict[str, np.ndarray], null: str = "phases", **settings) -> dict:
@@ -32,6 +34,30 @@ def study(series: dict[str, np.ndarray], null: str = "phases", **settings) -> di
         for cause in series
         if cause != effect
     }
+
+
+def known(points: int, seeds: int, null: str = "phases", rate=0.05, **settings) -> dict:
+    """Is a known link recovered, with as many points and seeds and the same settings?
+
+    Args:
+      points: of each series.
+      seeds: of the runs that are to be judged.
+      null: name of a null.
+      rate: that p may have.
+      settings: see `evidence`.
+
+    Returns:
+      `p_true` of the link that there is, `p_false` of the reverse one, `recovered`: whether the
+      first is found and the second is not.
+    """
+    pairs = [coupled_maps(points, 0.0, KNOWN, KNOWN_NOISE, seed) for seed in range(seeds)]
+    x, y = np.swapaxes(pairs, 0, 1)
+    there, reverse = (
+        evidence(effect, cause, NULLS[null], **settings) for effect, cause in ((y, x), (x, y))
+    )
+    found = there.p <= rate and there.best_lag <= 0
+    claimed = reverse.p <= rate and reverse.best_lag <= 0
+    return {"p_true": there.p, "p_false": reverse.p, "recovered": found and not claimed}
 
 
 def power(series: dict[str, np.ndarray], null: str = "phases", rate=0.05, seed=0, **settings):

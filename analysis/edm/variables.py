@@ -13,9 +13,10 @@ def variables(run: Run, names) -> tuple[np.ndarray, dict[str, np.ndarray]]:
 
     Args:
       run: open run.
-      names: `D`; `D/LAYER` or `METRIC/LAYER`; or the name of a scalar, a measurement (of several
-        layers their mean without the head) or an evaluation, these as `eval/NAME`. A finer series
-        is averaged over the steps since the previous point.
+      names: `D`; `D/LAYER` or `METRIC/LAYER`, of weights `METRIC/MATRIX`; or the name of a scalar
+        (of several weight matrices their mean), a measurement (of several layers their mean without
+        the head) or an evaluation, these as `eval/NAME`. A finer series is averaged over the steps
+        since the previous point.
 
     Returns:
       Steps [T] and series by name [S, T].
@@ -36,8 +37,8 @@ def _find(run, name):
     metric, _, layer = name.partition("/")
     if metric == "eval" and layer:
         return "eval", run.array("eval", layer)
-    if not layer and run.has("scalar", name):
-        return "scalar", run.array("scalar", name)
+    if run.has("scalar", metric):
+        return "scalar", _of_matrix(run, metric, layer)
     if name == "D":
         return "probe", run.dimension()
     values = run.array("probe", run.model["dimension"] if metric == "D" else metric)
@@ -50,6 +51,20 @@ def _find(run, name):
     if layer not in run.layer_names:
         raise RunError(f"{run.path} has no layer {layer!r}; layers are {run.layer_names}")
     return "probe", values[:, :, run.layer_names.index(layer)]
+
+
+def _of_matrix(run, metric, matrix):
+    """A scalar, or that of a weight matrix, [S, T]."""
+    values, names = run.array("scalar", metric), run.model.get("weight_names", [])
+    if values.ndim == 2 and not matrix:
+        return values
+    if values.shape[2:] != (len(names),):
+        raise RunError(f"{run.path}: {metric!r} is not one value a step or a weight matrix")
+    if not matrix:
+        return values.mean(-1)
+    if matrix not in names:
+        raise RunError(f"{run.path} has no weight matrix {matrix!r}; they are {names}")
+    return values[:, :, names.index(matrix)]
 
 
 def _averaged(steps, values_SxT, at):

@@ -5,11 +5,12 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 
+from analysis.edm.links import UNPROVEN, UNTESTED
 from analysis.figures.style import save
 
 MOST = 12  # convergence panels in one picture
 MARKS = {"drives": "drives", "synchrony or reverse": "later", "no evidence": ""}
-MARKS |= {"untested: needs 5 seeds": "untested"}
+MARKS |= {UNTESTED: "untested", UNPROVEN: ""}
 
 
 def matrix(links: list[dict], title: str, out: Path) -> Path:

@@ -39,15 +39,3 @@ def libraries(x, y, dimension, tau, horizon, sizes, samples, seed):
             np.stack([np.sort(rng.choice(total, size, replace=False)) for _ in range(samples)])
         )
     return drawn
-
-
-def coupled_maps(length, x_by_y, y_by_x, noise=0.0, seed=0):
-    """Logistic maps that act on each other; the first 301 steps are left out."""
-    rng = np.random.default_rng(seed)
-    x, y, found = 0.4, 0.2, []
-    for _ in range(301 + length):
-        found.append((x, y))
-        x, y = x * (3.8 - 3.8 * x - x_by_y * y), y * (3.5 - 3.5 * y - y_by_x * x)
-        if noise:
-            x, y = np.clip([x, y] + noise * rng.standard_normal(2), 0.001, 0.999)
-    return np.array(found[301:]).T

@@ -5,7 +5,7 @@ import pytest
 
 from analysis import edm
 from analysis.edm import crossmap, scan
-from tests.analysis.edm.reference import coupled_maps
+from analysis.edm.known import coupled_maps
 
 SIZES = [20, 100, 990]
 

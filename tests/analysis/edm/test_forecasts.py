@@ -5,7 +5,7 @@ import pytest
 
 from analysis import edm
 from analysis.edm import local_map, select
-from tests.analysis.edm.reference import coupled_maps
+from analysis.edm.known import coupled_maps
 
 HALVES = {"library": np.arange(4, 498), "prediction": np.arange(500, 998)}
 

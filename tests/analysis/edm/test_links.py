@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from analysis.edm import links, nulls
-from tests.analysis.edm.reference import coupled_maps
+from analysis.edm.known import coupled_maps
 
 
 def judged(x, y, seed=0, **settings):

@@ -4,8 +4,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from analysis.edm import baselines, nulls, skill
+from analysis.edm.known import coupled_maps
 from analysis.edm.select import autocorrelation, decorrelation
-from tests.analysis.edm.reference import coupled_maps
 
 
 def process(length, coefficients=(0.7,), seed=0):

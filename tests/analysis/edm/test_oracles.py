@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from analysis.edm import ccm, multiview, predict_nonlinear, simplex, skill, smap
+from analysis.edm.known import coupled_maps
 from tests.analysis.edm import reference
 
 pyEDM = pytest.importorskip("pyEDM", reason="pyEDM is not installed (extra `test`)")
@@ -36,7 +37,7 @@ def data_of(case):
     if case["data"].startswith("Time=1..60"):
         return pd.DataFrame({"x": np.tile([0.0, 1, 2, 1], 15), "y": np.arange(60.0)})
     y_by_x = 0.1 if "0.1x" in case["data"] else 0.0
-    return pd.DataFrame(dict(zip("xy", reference.coupled_maps(1000, 0.0, y_by_x), strict=True)))
+    return pd.DataFrame(dict(zip("xy", coupled_maps(1000, 0.0, y_by_x), strict=True)))
 
 
 def call(case, **more):
@@ -131,7 +132,7 @@ EMBEDDING = {"dimension": "E", "tau": "tau", "horizon": "Tp"}
 
 def series(seed, length):
     """Two noisy coupled maps: no two distances are equal."""
-    return reference.coupled_maps(length, 0.02, 0.1, noise=0.01, seed=seed)
+    return coupled_maps(length, 0.02, 0.1, noise=0.01, seed=seed)
 
 
 calls = {

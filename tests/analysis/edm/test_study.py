@@ -9,8 +9,10 @@ import pytest
 
 from analysis import open_run
 from analysis.edm import study, variables
+from analysis.edm.known import coupled_maps
+from analysis.edm.links import UNPROVEN
 from analysis.io import RunError
-from tests.analysis.edm.reference import coupled_maps
+from analysis.layout import write_json
 from tests.analysis.runs import EVERY, write_run
 
 POINTS = 401
@@ -32,6 +34,33 @@ def test_finer_series_are_averaged_over_the_steps_since_the_last_point(tmp_path)
     np.testing.assert_allclose(series["D"], 1) and np.testing.assert_allclose(series["D/b"], 2)
     fine, scalars = variables.variables(run, ["loss", "grad_norm"])
     assert len(fine) == 2000 and scalars["loss"][0, -1] == 1999
+
+
+def test_a_scalar_of_weight_matrices(tmp_path):
+    steps = (POINTS - 1) * EVERY
+    norms = np.arange(2.0 * steps).reshape(1, steps, 2)
+    path = write_run(tmp_path / "run", np.ones((1, POINTS)), **{"scalar/weight_norm": norms})
+    run = open_run(path)
+    write_json(path / "model.json", run.model | {"weight_names": ["a/kernel", "b/kernel"]})
+    run = open_run(path)
+    _, series = variables.variables(run, ["weight_norm", "weight_norm/b/kernel"])
+    np.testing.assert_array_equal(series["weight_norm/b/kernel"], norms[..., 1])
+    np.testing.assert_array_equal(series["weight_norm"], norms.mean(-1))
+    with pytest.raises(RunError, match="no weight matrix 'c'"):
+        variables.variables(run, ["weight_norm/c"])
+    with pytest.raises(RunError, match="not one value a step or a weight"):
+        variables.variables(run, ["loss/a"])
+
+
+def test_no_claim_where_a_known_link_is_not_recovered(tmp_path):
+    assert study.known(400, 5, surrogates=39, samples=5)["recovered"]
+    assert not study.known(400, 5, surrogates=9, samples=5)["recovered"]  # p is at least .1
+    arguments = ("--variables=loss,D", "--prepare=raw", "--samples=5", "--surrogates=9", "--json")
+    result = edm(coupled_run(tmp_path / "run"), *arguments, "--no-power", "--out", tmp_path / "out")
+    assert result.returncode == 0, result.stderr
+    (one,) = json.loads(result.stdout)["runs"]
+    assert not one["known"]["recovered"]
+    assert {row["verdict"] for row in one["links"]} == {UNPROVEN}
 
 
 @pytest.mark.parametrize("name", ["los", "D/c", "stable_rank"])
