@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.signal import welch
 
-from analysis.motifs.channels import Recorded, components
+from analysis.motifs.channels import Recorded, components, groups
 
 SEGMENT = 469  # points; an epoch of the published run
 FLATTEST, STEEPEST = 0.002, 0.2  # cycles a point, between which a slope is fitted
@@ -81,11 +81,13 @@ def movements(found: Recorded, of: str, modes: int, segment: int, seed: int = 0)
 
     Returns:
       Group -> (movements of every seed, movements of their random walks).
+
+    Raises:
+      RunError: a value is missing, or a group never changes.
     """
     rng, result = np.random.default_rng(seed), {}
-    for group in dict.fromkeys(found.group_D):
-        own = found.values[..., [name == group for name in found.group_D]]
-        pairs = [(x, random_walk(x, rng)) for x in own]
+    for group, columns in groups(found).items():
+        pairs = [(x, random_walk(x, rng)) for x in found.values[..., columns]]
         if of == "increments":
             pairs = [(np.diff(x, axis=0), np.diff(walk, axis=0)) for x, walk in pairs]
         made = [[movement(x, modes, segment) for x in pair] for pair in pairs]

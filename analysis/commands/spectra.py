@@ -62,10 +62,6 @@ def _one(columns: Recorded, epoch, kind, args):
             f"{columns.name}: segments of {segment} points; they lie between 16 and half of the "
             f"{points} points"
         )
-    if not np.isfinite(columns.values).all():
-        raise RunError(f"{columns.name}: the channels are not finite")
-    if (np.ptp(columns.values, axis=1) == 0).all(-1).any():
-        raise RunError(f"{columns.name}: the channels never change in a seed")
     found = spectra.movements(columns, args.of, args.modes, segment)
     frequency = spectra.frequencies(segment)
     rows = [_row(columns.name, group, *pair, frequency) for group, pair in found.items()]

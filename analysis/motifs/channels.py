@@ -93,6 +93,22 @@ def epoch_steps(run: Run) -> int | None:
     return run.data["train_examples"] // data["batch_size"]
 
 
+def groups(found: Recorded) -> dict[str, np.ndarray]:
+    """The columns of each group.
+
+    Raises:
+      RunError: a value is missing, or a group never changes.
+    """
+    if not np.isfinite(found.values).all():
+        raise RunError(f"{found.name}: the channels are not finite")
+    names = np.array(found.group_D)
+    columns = {name: np.flatnonzero(names == name) for name in dict.fromkeys(found.group_D)}
+    for name, own in columns.items():
+        if (np.ptp(found.values[..., own], axis=1) == 0).all(-1).any():
+            raise RunError(f"{found.name}: {name} never changes in a seed")
+    return columns
+
+
 def moving(found: Recorded, of: str, window: int) -> np.ndarray:
     """What moves, the columns of a group together of unit size.
 
@@ -107,18 +123,14 @@ def moving(found: Recorded, of: str, window: int) -> np.ndarray:
     Raises:
       RunError: a value is missing, or a group never changes.
     """
-    if not np.isfinite(found.values).all():
-        raise RunError(f"{found.name}: the channels are not finite")
+    columns = groups(found)
     if of == "increments":
         x_SxTxD = np.diff(found.values, axis=1)
     else:
         x_SxTxD = (found.values - _moving_mean(found.values, window))[:, 1:]
-    for group in dict.fromkeys(found.group_D):
-        columns = np.array([own == group for own in found.group_D])
-        size = np.sqrt(x_SxTxD[..., columns].var(1).mean(-1))
-        if not size.all():
-            raise RunError(f"{found.name}: {group} never changes in a seed")
-        x_SxTxD[..., columns] /= size[:, None, None]
+    for own in columns.values():
+        size = np.sqrt(x_SxTxD[..., own].var(1).mean(-1))
+        x_SxTxD[..., own] /= np.maximum(size, np.finfo(float).tiny)[:, None, None]
     return x_SxTxD
 
 

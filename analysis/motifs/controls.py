@@ -12,7 +12,8 @@ def random_phases(x_TxC, rng: np.random.Generator) -> np.ndarray:
 
 def random_walk(x_TxC, rng: np.random.Generator) -> np.ndarray:
     """Steps of a random walk with the same covariance: normal and independent."""
-    return rng.multivariate_normal(np.zeros(x_TxC.shape[1]), np.cov(x_TxC.T), len(x_TxC))
+    covariance = np.atleast_2d(np.cov(x_TxC.T))
+    return rng.multivariate_normal(np.zeros(len(covariance)), covariance, len(x_TxC))
 
 
 def shuffled(x_TxC, rng: np.random.Generator) -> np.ndarray:

@@ -38,13 +38,14 @@ class Places(NamedTuple):
     cost: np.ndarray  # divergence of neighbourhoods, up to a constant of the point [K]
 
 
-def fit(shares_NxM, perplexity: float = PERPLEXITY, seed: int = 0) -> Map:
+def fit(shares_NxM, perplexity=PERPLEXITY, seed: int = 0, iterations: int = LATE) -> Map:
     """t-SNE of squared divergences.
 
     Args:
       shares_NxM: training set, at most 5000 rows.
       perplexity: effective neighbours.
       seed: of the start.
+      iterations: after those that exaggerate.
 
     Returns:
       A Map.
@@ -72,7 +73,7 @@ def fit(shares_NxM, perplexity: float = PERPLEXITY, seed: int = 0) -> Map:
     # A twelfth of the points (Belkina et al. 2019); openTSNE's own choice throws few points apart.
     rate = {"learning_rate": len(shares_NxM) / 12}
     embedding = embedding.optimize(EARLY, exaggeration=EXAGGERATION, momentum=0.5, **rate)
-    return Map(shares_NxM, np.asarray(embedding.optimize(LATE, momentum=0.8, **rate)))
+    return Map(shares_NxM, np.asarray(embedding.optimize(iterations, momentum=0.8, **rate)))
 
 
 def place(fitted: Map, shares_KxM, perplexity: float = PERPLEXITY, without=None) -> Places:

@@ -16,7 +16,8 @@ from analysis.motifs.regions import (
 )
 from analysis.motifs.wavelets import amplitudes, cone, frequencies, shares
 
-OWN_POINTS, OWN_PERPLEXITY = 600, 20.0  # of each series' own map, which chooses its part
+# Of each series' own map, which chooses its part.
+OWN_POINTS, OWN_PERPLEXITY, OWN_ITERATIONS = 600, 20.0, 375
 CANDIDATES = 4  # points looked at for each that is chosen
 FEWEST = 200  # points of a map
 
@@ -105,7 +106,8 @@ def choose(shares_TxM, count: int, seed: int = 0) -> np.ndarray:
     if count == len(shares_TxM):
         return np.arange(count)
     rng = np.random.default_rng(seed)
-    own = maps.fit(shares_TxM[_spread(len(shares_TxM), OWN_POINTS)], OWN_PERPLEXITY, seed)
+    tried = shares_TxM[_spread(len(shares_TxM), OWN_POINTS)]
+    own = maps.fit(tried, OWN_PERPLEXITY, seed, OWN_ITERATIONS)
     apart = np.linalg.norm(own.place[:, None] - own.place, axis=-1)
     regions = watershed(own.place, np.median(np.sort(apart, 1)[:, 5]))
     candidates = _spread(len(shares_TxM), CANDIDATES * count)
