@@ -10,6 +10,7 @@ import pytest
 from analysis import open_run
 from analysis.importer import import_arrays
 from analysis.io import RunError
+from tests.analysis.command import analysis as in_process
 from tests.analysis.runs import collapse_and_recovery, write_run
 
 T = np.arange(0, 601, 5.0)
@@ -73,7 +74,7 @@ def test_summary_prints_a_table_and_writes_only_when_asked(tmp_path):
     ],
 )
 def test_bad_usage_exits_with_2_and_one_line(args, message):
-    result = analysis(*args)
+    result = in_process(*args)
     assert result.returncode == 2
     assert message in result.stderr and "Traceback" not in result.stderr
     assert result.stdout == ""

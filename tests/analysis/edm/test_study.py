@@ -13,6 +13,7 @@ from analysis.edm.known import coupled_maps
 from analysis.edm.links import UNPROVEN
 from analysis.io import RunError
 from analysis.layout import write_json
+from tests.analysis.command import analysis
 from tests.analysis.runs import EVERY, write_run
 
 POINTS = 401
@@ -56,7 +57,8 @@ def test_no_claim_where_a_known_link_is_not_recovered(tmp_path):
     assert study.known(400, 5, surrogates=39, samples=5)["recovered"]
     assert not study.known(400, 5, surrogates=9, samples=5)["recovered"]  # p is at least .1
     arguments = ("--variables=loss,D", "--prepare=raw", "--samples=5", "--surrogates=9", "--json")
-    result = edm(coupled_run(tmp_path / "run"), *arguments, "--no-power", "--out", tmp_path / "out")
+    run, out = coupled_run(tmp_path / "run"), tmp_path / "out"
+    result = analysis("edm", run, *arguments, "--no-power", "--out", out)
     assert result.returncode == 0, result.stderr
     (one,) = json.loads(result.stdout)["runs"]
     assert not one["known"]["recovered"]
@@ -140,5 +142,5 @@ def test_a_planted_link_between_variables_of_a_run_is_reported(tmp_path):
     ],
 )
 def test_bad_usage_is_one_line(tmp_path, arguments, message):
-    result = edm(coupled_run(tmp_path / "run", seeds=1), *arguments)
+    result = analysis("edm", coupled_run(tmp_path / "run", seeds=1), *arguments)
     assert result.returncode == 2 and message in result.stderr and "Traceback" not in result.stderr
