@@ -10,6 +10,7 @@ from analysis.figures import motifs as figures
 from analysis.io import RunError, find_runs, open_run
 from analysis.layout import write_npz
 from analysis.motifs.channels import (
+    CHANNELS,
     MODES,
     OF,
     between,
@@ -43,11 +44,7 @@ SHOWN += ("contiguity", "contiguity_p", "agreement", "agreement_p", "epoch_bits"
 def add_arguments(parser) -> None:
     """The command's own flags."""
     parser.add_argument("--out", type=Path, default=Path("out/motifs"), help="for the results")
-    parser.add_argument(
-        "--channels",
-        help="weights, units, scalars, or names as in edm --variables; by default weights where "
-        "they were sketched, else loss, grad_norm and D of every layer",
-    )
+    parser.add_argument("--channels", help=CHANNELS)
     parser.add_argument(
         "--of", default=OF[0], choices=OF, help="changes, or deviations from a moving mean"
     )

@@ -17,6 +17,7 @@ from analysis.commands.monitor import replay
 from analysis.commands.output import plain
 from analysis.commands.plasticity import compare as compare_plasticity
 from analysis.commands.predictor import evaluate
+from analysis.commands.spectra import compare as compare_spectra
 from analysis.commands.summary import summary
 from analysis.commands.tap import tap
 from analysis.io import RunError, find_runs, open_run
@@ -325,6 +326,20 @@ def _plasticity(paths, out, partial):
     ]
 
 
+def _movements(paths, out, partial):
+    _, table = compare_spectra(_of_family(paths, "motifs", partial), out, partial)
+    return [
+        report.paragraph(
+            "How the components of the weights move, beside the same steps with random signs: "
+            "slope of the power spectrum (-2: a random walk), how much of the first components "
+            "cosines of time explain, variance of the first three. A map of what recurs takes "
+            "minutes: python -m analysis motifs."
+        ),
+        report.table(table),
+        *_pictures(sorted(out.glob("*/*.png"))),
+    ]
+
+
 def _of_family(paths, family, partial):
     return [p for p in paths if open_run(p, partial).config.get("family") == family]
 
@@ -350,4 +365,5 @@ SECTIONS = {
     "emergence": Section("Does D move before capabilities?", _emergence),
     "credit": Section("Credit without a backward pass", _credit, "credit"),
     "plasticity": Section("Does it go on learning?", _plasticity, "plasticity"),
+    "spectra": Section("How components move", _movements, "motifs"),
 }

@@ -9,24 +9,28 @@ from analysis import spectra
 from analysis.commands.output import plain, write_results
 from analysis.figures import spectra as figures
 from analysis.io import RunError, find_runs, open_run
-from analysis.motifs.channels import OF, Recorded, between, default_kind, epoch_steps, recorded
+from analysis.motifs.channels import (
+    CHANNELS,
+    OF,
+    Recorded,
+    between,
+    default_kind,
+    epoch_steps,
+    recorded,
+)
 from analysis.seeds import interval, paired_p
 
-LEAST_SEGMENTS = 4  # of a spectrum
+MODES = 10
 
 
 def add_arguments(parser) -> None:
     """The command's own flags."""
     parser.add_argument("--out", type=Path, default=Path("out/spectra"), help="for the results")
-    parser.add_argument(
-        "--channels",
-        help="weights, units, scalars, or names as in edm --variables; by default weights where "
-        "they were sketched, else loss, grad_norm and D of every layer",
-    )
+    parser.add_argument("--channels", help=CHANNELS)
     parser.add_argument(
         "--of", default="levels", choices=OF, help="what was recorded, or its changes"
     )
-    parser.add_argument("--modes", type=int, default=10, help="principal components")
+    parser.add_argument("--modes", type=int, default=MODES, help="principal components")
     parser.add_argument("--start", type=int, default=0, help="first step that is used")
     parser.add_argument("--stop", type=int, help="step after the last that is used")
     parser.add_argument(
@@ -39,35 +43,59 @@ def run(args):
     """Carry out the parsed command."""
     if args.modes < 1:
         raise RunError(f"--modes={args.modes} is less than 1")
-    runs = [open_run(path, args.partial) for path in find_runs(args.runs)]
+    columns = args.channels, args.start, args.stop
+    return compare(args.runs, args.out, args.partial, columns, args.of, args.modes, args.segment)
+
+
+def compare(
+    paths, out: Path, partial=False, columns=(None, 0, None), of="levels", modes=MODES, segment=None
+):
+    """Spectra of runs beside those of random walks.
+
+    Args:
+      paths: run directories or folders of them.
+      out: folder for spectra.json, spectra.csv and the figures.
+      partial: read unfinished runs too.
+      columns: kind of channels (None for the run's own default), first step, step after the last.
+      of: `levels` or `increments`.
+      modes: principal components.
+      segment: points of a segment; None for the default.
+
+    Returns:
+      (JSON result, table to print).
+
+    Raises:
+      RunError: not recorded, constant, or too short.
+    """
+    kind, *part = columns
     rows, drawn = [], {}
-    for one in runs:
-        kind = args.channels or default_kind(one)
-        columns = between(recorded(one, kind), args.start, args.stop)
-        own, pictures = _one(columns, epoch_steps(one), kind, args)
-        rows += own
-        drawn[one.name] = pictures
+    for run in (open_run(path, partial) for path in find_runs(paths)):
+        own = kind or default_kind(run)
+        found = between(recorded(run, own), *part)
+        made, drawn[run.name] = _one(
+            found, epoch_steps(run), f"{of} of {own}", of, modes, segment, out / run.name
+        )
+        rows += made
     table = pd.DataFrame(rows).set_index("run")
-    result = plain({"command": "spectra", "of": args.of, "rows": rows, "figures": drawn})
-    write_results(args.out, "spectra", result, table)
+    result = plain({"command": "spectra", "of": of, "rows": rows, "figures": drawn})
+    write_results(out, "spectra", result, table)
     return result, table.drop(columns=[name for name in table if name.endswith("_half")])
 
 
-def _one(columns: Recorded, epoch, kind, args):
+def _one(columns: Recorded, epoch, what, of, modes, segment, folder):
     """Rows and figures of a run."""
     points = len(columns.steps)
-    segment = args.segment or min(spectra.SEGMENT, points // 8)
+    segment = segment or min(spectra.SEGMENT, points // 8)
     if not 16 <= segment <= points // 2:
         raise RunError(
             f"{columns.name}: segments of {segment} points; they lie between 16 and half of the "
             f"{points} points"
         )
-    found = spectra.movements(columns, args.of, args.modes, segment)
+    found = spectra.movements(columns, of, modes, segment)
     frequency = spectra.frequencies(segment)
     rows = [_row(columns.name, group, *pair, frequency) for group, pair in found.items()]
     every = int(columns.steps[1] - columns.steps[0])
-    title = f"{columns.name}: {args.of} of {kind}, {len(columns.values)} seeds"
-    folder = args.out / columns.name
+    title = f"{columns.name}: {what}, {len(columns.values)} seeds"
     pictures = [
         figures.power(
             found, frequency, epoch and every / epoch, every, title, folder / "power.png"

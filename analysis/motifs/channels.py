@@ -13,6 +13,9 @@ LIMIT = 8.0  # standard deviations beyond which an outlier counts no more
 # Of every step, comparable between seeds: one channel each, and one for every weight matrix.
 SCALARS = ("loss", "grad_norm", "probe_loss", "weight_grad_norm", "update_norm", "update_cosine")
 OF = ("increments", "levels")
+CHANNELS = """weights (sketches), units (means over fixed examples), scalars (norms and losses), or
+names as in edm --variables; by default weights where they were sketched, else loss, grad_norm and D
+of every layer"""
 
 
 class Recorded(NamedTuple):
