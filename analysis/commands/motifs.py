@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from tqdm import tqdm
 
 from analysis.commands.output import plain, write_results
 from analysis.figures import motifs as figures
@@ -22,12 +23,14 @@ from analysis.motifs.channels import (
 )
 from analysis.motifs.controls import CONTROLS
 from analysis.motifs.regions import counts
-from analysis.motifs.stages import epoch_information, evidence_of_stages
+from analysis.motifs.stages import epoch_information, evidence_of_order
 from analysis.motifs.study import Settings, mapped, summary
 from analysis.motifs.wavelets import amplitudes, frequencies
 from analysis.seeds import interval, paired_p
 
 RECORDED = "recorded"
+LEAST_SEEDS, RATE = 5, 0.05  # of a claim
+WHOLE = ("states", "hold_90", "inside", "fidelity")  # of a map; the others of each series
 MEASURES = ("basins", "separation", "dwell", "transition_entropy", "occupied")
 SHOWN = (
     "states",
@@ -78,15 +81,13 @@ def run(args):
     names = [f"{r.name}, seed {seed}" for r in runs for seed in r.seeds]
     try:
         series = [x for c in found for x in steady(c.values, window)]
-        maps = {RECORDED: mapped(series, settings)}
-        rng = np.random.default_rng(args.seed)
-        for name, control in CONTROLS.items():
-            maps[name] = mapped([control(x, rng) for x in series], settings)
+        maps = _maps(series, settings)
     except (ValueError, ImportError) as error:
         raise RunError(f"{error}{_advice(error)}") from error
     described = {name: summary(one) for name, one in maps.items()}
     stages = {name: _stages(one, runs, found, settings) for name, one in maps.items()}
     rows = [_row(name, described, stages[name]) for name in maps]
+    verdict = _verdict(rows, stages, len(series))
     table = pd.DataFrame(rows).set_index("map")
     title = (
         f"{', '.join(r.name for r in runs)}: {args.of} of {kind}, {len(series)} series, "
@@ -99,11 +100,21 @@ def run(args):
             "command": "motifs", "channels": kind, "of": args.of, "series": names,
             "settings": settings._asdict() | {"window": window},
             "variance_shares": [own for c in found for own in c.share.tolist()],
-            "rows": rows, "maps": described, "stages": stages, "figures": drawn,
+            "verdict": verdict, "rows": rows, "maps": described, "stages": stages, "figures": drawn,
         }
     )  # fmt: skip
     write_results(args.out, "motifs", result, table)
-    return result, table[[name for name in SHOWN if name in table]]
+    table = table[[name for name in SHOWN if name in table]]
+    return result, table.assign(verdict=[verdict] + [""] * len(CONTROLS))
+
+
+def _maps(series, settings) -> dict:
+    """The map, and one of each control."""
+    rng = np.random.default_rng(settings.seed)
+    made = {RECORDED: series}
+    made |= {name: [control(x, rng) for x in series] for name, control in CONTROLS.items()}
+    shown = tqdm(made.items(), desc="maps", unit="map", disable=None)
+    return {name: mapped(own, settings) for name, own in shown}
 
 
 def _advice(error):
@@ -132,7 +143,7 @@ def _stages(one, runs, found, settings) -> dict:
     for r in runs:
         own = slice(first, first + len(r.seeds))
         label, step = np.stack(one.label[own]), _placed_steps(one, found)[first]
-        result[r.name] = evidence_of_stages(label, one.regions.count, least)
+        result[r.name] = evidence_of_order(label, one.regions.count, least)
         period = epoch_steps(r)
         if period and r.steps("scalar")[1] - r.steps("scalar")[0] < period / 4:
             result[r.name]["epoch"] = epoch_information(label, step, period)
@@ -143,12 +154,7 @@ def _stages(one, runs, found, settings) -> dict:
 def _row(name, described, stages) -> dict:
     """One line of the table: means over series, and what the recorded map has beyond a control."""
     own, recorded = described[name], described[RECORDED]
-    row = {
-        "map": name,
-        "states": own["states"],
-        "inside": own["inside"],
-        "fidelity": own["fidelity"],
-    }
+    row = {"map": name} | {key: own[key] for key in WHOLE}
     for measure in MEASURES:
         values = np.array(own["series"][measure], float)
         row[measure], row[f"{measure}_half"] = interval(values)
@@ -160,10 +166,24 @@ def _row(name, described, stages) -> dict:
         (only,) = stages.values()
         epoch = only.get("epoch", {})
         row |= {key: only[key] for key in ("contiguity", "contiguity_p", "agreement")}
-        row |= {"agreement_p": only["agreement_p"], "stages": only["stages"]}
+        row |= {"agreement_p": only["agreement_p"], "ordered": only["ordered"]}
         row |= {"epoch_bits": epoch.get("bits"), "epoch_null_bits": epoch.get("null_bits")}
         row |= {"epoch_p": epoch.get("p")}
     return row
+
+
+def _verdict(rows, stages, seeds) -> str:
+    """What may be claimed of the recorded map."""
+    if seeds < LEAST_SEEDS:
+        return f"untested: needs {LEAST_SEEDS} seeds"
+    distinct = all(
+        row[f"{measure}_beyond"] > 0 and row[f"{measure}_p"] <= RATE
+        for row in rows[1:]
+        for measure in ("separation", "dwell")
+    )
+    ordered = all(found["ordered"] for found in stages[RECORDED].values())
+    states = "distinct states" if distinct else "no states beyond the controls"
+    return f"{states}, {'in an order that seeds share' if ordered else 'in no shared order'}"
 
 
 def _draw(runs, found, series, maps, described, names, settings, title, out):

@@ -14,6 +14,7 @@ MOST_DRAWN = 6000  # points of a scatter plot
 COLUMNS = 1200  # pixels of a scalogram's time axis
 LEAST_MOVE = 0.1  # share of a state's moves that is worth an arrow
 PARTS = 60  # of the time, in an ethogram
+MOST_STATES = 25  # told apart in a figure
 
 
 def learning(runs, title: str, out: Path) -> Path:
@@ -179,17 +180,42 @@ def ethogram(found: Mapped, steps: list, names: list[str], title: str, out: Path
         layout="constrained", squeeze=False,
     )  # fmt: skip
     shares = [occupancy(label, PARTS, count) for label in found.label]
-    top = max(share.max() for share in shares)
-    for axis, share, step, name in zip(axes[:, 0], shares, steps, names, strict=True):
+    order = _by_time(np.mean(shares, axis=0))
+    shown = [_gathered(share, order) for share in shares]
+    top = max(share.max() for share in shown)
+    for axis, share, step, name in zip(axes[:, 0], shown, steps, names, strict=True):
         image = axis.imshow(
             share.T, aspect="auto", origin="lower", cmap="viridis", vmin=0, vmax=top,
-            extent=(step[0], step[-1], 0.5, count + 0.5), interpolation="nearest",
+            extent=(step[0], step[-1], 0, share.shape[1]), interpolation="nearest",
         )  # fmt: skip
+        axis.set_yticks([])
         axis.set_ylabel(name, fontsize=8)
-    axes[-1, 0].set_xlabel("training step; rows are states")
+    rest = "; lowest row: the rest" if len(order) < count else ""
+    axes[-1, 0].set_xlabel(
+        f"training step; rows: the {len(order)} most visited states of {count}, by when{rest}"
+    )
     figure.colorbar(image, ax=axes, label=f"share of a {PARTS}th of the time", shrink=0.8)
     figure.suptitle(title, fontsize=9)
     return save(figure, out)
+
+
+def _most_visited(share_K):
+    return np.argsort(share_K)[::-1][:MOST_STATES]
+
+
+def _by_time(share_PARTSxK):
+    """The most visited states, by the mean time of their visits."""
+    kept = _most_visited(share_PARTSxK.sum(0))
+    kept = kept[share_PARTSxK[:, kept].sum(0) > 0]
+    when = np.arange(PARTS) @ share_PARTSxK[:, kept] / share_PARTSxK[:, kept].sum(0)
+    return kept[np.argsort(when)]
+
+
+def _gathered(share_PARTSxK, order):
+    """Columns of the states in an order, after one of all others if there are any."""
+    rest = 1 - share_PARTSxK[:, order].sum(1, keepdims=True)
+    own = share_PARTSxK[:, order]
+    return own if len(order) == share_PARTSxK.shape[1] else np.hstack([rest, own])
 
 
 def graph(found: Mapped, summary: dict, title: str, out: Path) -> Path:
@@ -205,21 +231,24 @@ def graph(found: Mapped, summary: dict, title: str, out: Path) -> Path:
       The file.
     """
     figure, axis = plt.subplots(figsize=(6.2, 5.6), layout="constrained")
-    places = np.array([_peak(found.regions, k + 1) for k in range(found.regions.count)])
-    moves = np.array(summary["transitions"])
+    share = np.array([row["share"] for row in summary["by_state"]])
+    kept = _most_visited(share)
+    places = np.array([_peak(found.regions, k + 1) for k in kept])
+    moves = np.array(summary["transitions"])[np.ix_(kept, kept)]
     for i, j in zip(*np.nonzero(moves >= LEAST_MOVE), strict=True):
         axis.annotate(
             "", places[j], places[i],
             arrowprops={"arrowstyle": "->", "lw": 3 * moves[i, j], "color": "C0", "alpha": 0.6,
                         "connectionstyle": "arc3,rad=0.15", "shrinkA": 6, "shrinkB": 6},
         )  # fmt: skip
-    share = np.array([row["share"] for row in summary["by_state"]])
-    axis.scatter(*places.T, s=30 + 3000 * share, color="0.8", edgecolor="0.3", zorder=3)
-    for k, place in enumerate(places, 1):
-        axis.text(*place, str(k), ha="center", va="center", fontsize=7, zorder=4)
+    axis.scatter(*places.T, s=30 + 2000 * share[kept], color="0.8", edgecolor="0.3", zorder=3)
+    for k, place in zip(kept, places, strict=True):
+        axis.text(*place, str(k + 1), ha="center", va="center", fontsize=7, zorder=4)
     _square(axis, found.regions.extent)
-    axis.set_title(f"arrows: {LEAST_MOVE:.0%} of a state's moves or more; size: share of the time",
-                   fontsize=8)  # fmt: skip
+    axis.set_title(
+        f"the {len(kept)} most visited of {len(share)} states; arrows: {LEAST_MOVE:.0%} or more of "
+        "the moves out of a state", fontsize=8,
+    )  # fmt: skip
     figure.suptitle(title, fontsize=9)
     return save(figure, out)
 

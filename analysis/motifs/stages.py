@@ -1,4 +1,4 @@
-"""Does training pass through states in an order that seeds share?"""
+"""Does training pass through states in an order that seeds share, and does the epoch make it?"""
 
 import numpy as np
 
@@ -38,7 +38,7 @@ def contiguity(shares_BxK) -> float:
     return float(-np.corrcoef(overlap[i, j], j - i)[0, 1])
 
 
-def evidence_of_stages(label_SxT, count: int, least: int, shuffles=SHUFFLES, seed=0) -> dict:
+def evidence_of_order(label_SxT, count: int, least: int, shuffles=SHUFFLES, seed=0) -> dict:
     """Whether states come in contiguous stretches, and at the same time in every seed.
 
     Contiguity is held against blocks in random order; agreement against every seed's labels moved
@@ -54,14 +54,14 @@ def evidence_of_stages(label_SxT, count: int, least: int, shuffles=SHUFFLES, see
 
     Returns:
       `contiguity`, `contiguity_p`; `agreement`, `agreement_p` (None for a single seed, all None for
-      fewer than eight blocks); `stages`: whether both are beyond chance, in at least five seeds.
+      fewer than eight blocks); `ordered`: whether both are beyond chance, in at least five seeds.
     """
     rng = np.random.default_rng(seed)
     label_SxT = np.asarray(label_SxT)
     seeds, length = label_SxT.shape
     blocks = min(BLOCKS, length // least)
     result = {"seeds": seeds, "blocks": blocks, "contiguity": None, "contiguity_p": None}
-    result |= {"agreement": None, "agreement_p": None, "stages": False}
+    result |= {"agreement": None, "agreement_p": None, "ordered": False}
     if blocks < FEWEST_BLOCKS:
         return result
     shares = np.stack([occupancy(row, blocks, count) for row in label_SxT])
@@ -77,7 +77,7 @@ def evidence_of_stages(label_SxT, count: int, least: int, shuffles=SHUFFLES, see
         null.append(agreement(np.stack([occupancy(row, blocks, count) for row in moved])))
     result |= {"agreement": together, "agreement_p": p_value(together, null)}
     beyond = result["contiguity_p"] <= 0.05 and result["agreement_p"] <= 0.05
-    return result | {"stages": bool(beyond and seeds >= LEAST_SEEDS)}
+    return result | {"ordered": bool(beyond and seeds >= LEAST_SEEDS)}
 
 
 def epoch_information(label_SxT, step_T, period: int, shuffles=SHUFFLES, seed=0) -> dict:

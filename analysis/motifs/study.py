@@ -133,11 +133,12 @@ def summary(found: Mapped) -> dict:
       found: a map.
 
     Returns:
-      `states`; `inside`, the share of points placed among their neighbours; `fidelity`; `series`,
-      of each of them the `basins` and the `separation` of the density of its own points, `occupied`
-      (share of its points in a stay), `dwell` (mean length of a stay, in points) and
-      `transition_entropy` (of where a state leads, over that of equal shares); `transitions`, means
-      over series; `by_state`, rows of `state`, `share`, `visits` and `dwell`.
+      `states`, and `hold_90`, the fewest of them that hold nine tenths of the points; `inside`,
+      the share of points placed among their neighbours; `fidelity`; `series`, of each of them the
+      `basins` and the `separation` of the density of its own points, `occupied` (share of its
+      points in a stay), `dwell` (mean length of a stay, in points) and `transition_entropy` (of
+      where a state leads, over that of equal shares); `transitions`, means over series; `by_state`,
+      rows of `state`, `share`, `visits` and `dwell`.
     """
     count, sigma, extent = found.regions.count, found.regions.sigma, found.regions.extent
     stay = [stays(label) for label in found.label]
@@ -151,8 +152,11 @@ def summary(found: Mapped) -> dict:
         "dwell": [_mean(np.concatenate([*visits.values(), []])) for visits in lengths],
         "transition_entropy": [_relative_entropy(m) for m in moves],
     }
+    largest = np.sort(np.bincount(np.concatenate(found.label), minlength=count + 1))[::-1]
+    held = np.searchsorted(np.cumsum(largest), 0.9 * largest.sum()) + 1
     return {
         "states": count,
+        "hold_90": int(held),
         "inside": float(np.concatenate(found.inside).mean()),
         "fidelity": fidelity(found),
         "series": series,

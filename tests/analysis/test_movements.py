@@ -47,7 +47,7 @@ def test_motifs_of_a_run_with_planted_states(run, tmp_path):
     assert set(rows) == {"recorded", "random phases", "random walk", "shuffled in time"}
     for control in set(rows) - {"recorded"}:
         assert rows[control]["separation"] < rows["recorded"]["separation"]
-    assert not rows["recorded"]["stages"]  # two seeds
+    assert printed["verdict"] == "untested: needs 5 seeds"
     for name in ("learning", "scalogram", "map", "controls", "ethogram", "transitions"):
         assert (out / f"{name}.png").stat().st_size > 1000
     with np.load(out / "map.npz") as arrays:

@@ -3,7 +3,7 @@ import pytest
 from sklearn.metrics import adjusted_mutual_info_score
 
 from analysis.motifs.controls import CONTROLS
-from analysis.motifs.stages import evidence_of_stages
+from analysis.motifs.stages import evidence_of_order
 from analysis.motifs.study import Settings, choose, mapped, summary
 from tests.analysis.motifs.planted import passing
 
@@ -78,15 +78,15 @@ def test_rare_states_are_among_the_training_points():
 def test_stages_that_seeds_share_and_stages_that_they_do_not():
     """Passing once through 0, 1, 2 at the same times; at each seed's own; and without order."""
     shared = 1 + np.repeat([[0, 1, 2]], 400, axis=1).repeat(5, 0)
-    found = evidence_of_stages(shared, 3, 60, shuffles=199)
-    assert found["stages"] and found["agreement"] > 0.3
+    found = evidence_of_order(shared, 3, 60, shuffles=199)
+    assert found["ordered"] and found["agreement"] > 0.3
     rng = np.random.default_rng(0)
     apart = np.stack([np.roll(row, rng.integers(1200)) for row in shared])
-    assert not evidence_of_stages(apart, 3, 60, shuffles=199)["stages"]
-    four = evidence_of_stages(shared[:4], 3, 60, shuffles=199)
-    assert four["agreement_p"] <= 0.05 and not four["stages"]
-    assert evidence_of_stages(shared[:1], 3, 60, shuffles=199)["agreement"] is None
-    assert evidence_of_stages(shared, 3, 200)["contiguity"] is None
+    assert not evidence_of_order(apart, 3, 60, shuffles=199)["ordered"]
+    four = evidence_of_order(shared[:4], 3, 60, shuffles=199)
+    assert four["agreement_p"] <= 0.05 and not four["ordered"]
+    assert evidence_of_order(shared[:1], 3, 60, shuffles=199)["agreement"] is None
+    assert evidence_of_order(shared, 3, 200)["contiguity"] is None
 
 
 def test_states_without_order_make_no_stages():
@@ -94,7 +94,7 @@ def test_states_without_order_make_no_stages():
     p = []
     for seed in range(20):
         _, states = passing(5, 3000, seed=seed)
-        found = evidence_of_stages(states + 1, 3, 150, shuffles=99)
+        found = evidence_of_order(states + 1, 3, 150, shuffles=99)
         p.append(found["contiguity_p"])
-        assert not found["stages"] or found["agreement_p"] <= 0.05
+        assert not found["ordered"] or found["agreement_p"] <= 0.05
     assert np.mean(np.array(p) <= 0.05) <= 0.2
