@@ -104,6 +104,7 @@ def _one(run, args):
         "forecasts": forecast_skill(ahead, title, folder / "forecasts.png").name,
     }
     return {
-        "run": run.name, "seeds": run.seeds, "points": len(steps), "steps": [steps[0], steps[-1]],
+        "run": run.name, "seeds": run.seeds, "surrogates": args.null,
+        "points": len(steps), "steps": [steps[0], steps[-1]],
         "known": tried, "links": links, "forecasts": ahead, "figures": figures,
     }  # fmt: skip

@@ -5,6 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 FEWEST = 5  # pairs below which nothing is scored
+RESAMPLES, CONFIDENCE = 200, 0.95
 
 
 class Forecast(NamedTuple):
@@ -41,6 +42,31 @@ def skill(observed, predicted) -> dict[str, float]:
         "mae": float(np.mean(np.abs(error))),
         "n": n,
     }
+
+
+def interval(observed, predicted, block: int, seed: int = 0) -> tuple[float, float]:
+    """Interval of rho by a moving-block bootstrap (Kunsch 1989): neighbours in time stay together.
+
+    Args:
+      observed: [P].
+      predicted: [P].
+      block: points of a block, more than the series remember themselves.
+      seed: of the resampling.
+
+    Returns:
+      Bounds of the 95 % percentile interval; NaN for fewer than four blocks.
+    """
+    observed, predicted = np.asarray(observed, float), np.asarray(predicted, float)
+    both = np.isfinite(observed) & np.isfinite(predicted)
+    pairs, n = np.stack([observed[both], predicted[both]]), int(both.sum())
+    if n < max(4 * block, FEWEST):
+        return np.nan, np.nan
+    starts = np.random.default_rng(seed).integers(0, n - block + 1, (RESAMPLES, -(-n // block)))
+    place = (starts[..., None] + np.arange(block)).reshape(RESAMPLES, -1)[:, :n]
+    a, b = pairs[:, place] - pairs[:, place].mean(-1, keepdims=True)
+    rho = (a * b).sum(1) / np.sqrt(np.maximum((a * a).sum(1) * (b * b).sum(1), 1e-300))
+    low, high = np.quantile(rho, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    return float(low), float(high)
 
 
 def correlation(a_P, b_P) -> float:

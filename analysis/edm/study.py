@@ -4,7 +4,7 @@ import numpy as np
 
 from analysis.edm.baselines import ar_forecast, persistence
 from analysis.edm.embedding import rows
-from analysis.edm.forecast import skill
+from analysis.edm.forecast import interval, skill
 from analysis.edm.known import coupled_maps
 from analysis.edm.links import choose, evidence, planted
 from analysis.edm.local_map import smaps
@@ -100,24 +100,24 @@ def forecasts(series: dict[str, np.ndarray], horizons=HORIZONS) -> list[dict]:
       horizons: points ahead.
 
     Returns:
-      Rows with `variable`, `model`, `horizon`, `rho` and `relative_rmse` (to persistence), means
-      over seeds. Embedding and theta are chosen on the part that nothing else uses.
+      Rows with `variable`, `model`, `horizon`, `dimension` of each seed's states, `rho`, its
+      interval `rho_low` to `rho_high` (a seed's, by block bootstrap), `rmse`, `mae` and
+      `relative_rmse` (to persistence), means over seeds of `n` points each. Embedding and theta are
+      chosen on the part that nothing else uses.
     """
     table = []
     for name, values in series.items():
         scores = [_forecasts(x, horizons) for x in values]
         for model, horizon in scores[0]:
-            found = np.array([score[model, horizon] for score in scores])
-            mean = found.mean(0)
-            table.append(
-                {"variable": name, "model": model, "horizon": horizon, "rho": mean[0],
-                 "relative_rmse": mean[1]}
-            )  # fmt: skip
+            own = [score[model, horizon] for score in scores]
+            mean = {key: np.mean([score[key] for score in own]) for key in own[0]}
+            mean |= {"dimension": [score["dimension"] for score in own], "n": own[0]["n"]}
+            table.append({"variable": name, "model": model, "horizon": horizon} | mean)
     return table
 
 
 def _forecasts(x_T, horizons):
-    """(rho, RMSE relative to persistence) by (model, horizon) of one series."""
+    """Scores by (model, horizon) of one series."""
     embedding, used = choose(x_T)
     settings = {"dimension": embedding.dimension, "tau": embedding.tau}
     start, middle, stop = 0, used[0] // 2, used[0]
@@ -143,6 +143,10 @@ def _forecasts(x_T, horizons):
         }
         scores = {model: skill(f.observed, f.predicted) for model, f in made.items()}
         base = scores["persistence"]["rmse"]
-        for model, score in scores.items():
-            found[model, horizon] = score["rho"], score["rmse"] / base if base > 0 else np.nan
+        for model, f in made.items():
+            low, high = interval(f.observed, f.predicted, max(embedding.theiler, horizon))
+            found[model, horizon] = scores[model] | {
+                "rho_low": low, "rho_high": high, "dimension": embedding.dimension,
+                "relative_rmse": scores[model]["rmse"] / base if base > 0 else np.nan,
+            }  # fmt: skip
     return found

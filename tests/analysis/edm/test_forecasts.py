@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
+from scipy.signal import lfilter
 
 from analysis import edm
-from analysis.edm import local_map, select
+from analysis.edm import forecast, local_map, select
 from analysis.edm.known import coupled_maps
 
 HALVES = {"library": np.arange(4, 498), "prediction": np.arange(500, 998)}
@@ -132,3 +133,16 @@ def test_views_are_ranked_and_averaged():
     assert len(found.columns) == 3 and (np.diff(found.rho) <= 0).all()
     assert (0, 0) in found.columns[0]  # x itself, not the noise
     assert rho(found.forecast) > 0.9
+
+
+def test_intervals_of_rho_hold_where_points_remember_their_neighbours():
+    """Coverage for autoregressions of known correlation; single points would be too sure."""
+    rng, held, naive = np.random.default_rng(0), [], []
+    for _ in range(60):
+        common, own = (lfilter([1], [1, -0.9], rng.standard_normal(600)) for _ in range(2))
+        y = 0.6 * common + 0.8 * own  # rho = .6
+        for block, found in ((40, held), (1, naive)):
+            low, high = forecast.interval(common, y, block)
+            found.append(low <= 0.6 <= high)
+    assert np.mean(held) > 0.8 > np.mean(naive) + 0.2
+    assert np.isnan(forecast.interval(common[:20], y[:20], 10)).all()
