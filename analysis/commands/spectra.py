@@ -107,7 +107,10 @@ def _one(columns: Recorded, epoch, what, of, modes, segment, folder):
 
 
 def _row(name, group, recorded_S, walk_S, frequency):
-    """One line of the table: means over seeds, and differences from the random walks."""
+    """One line of the table: means over seeds, and differences from the random walks.
+
+    `peak` is the frequency of most power, of levels mostly the lowest.
+    """
     measures = {
         "slope": lambda m: spectra.slope(frequency, m.power_F),
         "cosine": lambda m: m.cosine,
@@ -115,6 +118,8 @@ def _row(name, group, recorded_S, walk_S, frequency):
     if len(recorded_S[0].share_K) > 3:
         measures["first_3"] = lambda m: float(m.share_K[:3].sum())
     row = {"run": name, "group": group, "n": len(recorded_S)}
+    peak = np.mean([frequency[1 + np.argmax(m.power_F[1:])] for m in recorded_S])
+    row["peak"] = float(peak)
     for measure, of in measures.items():
         own, walk = (np.array([of(m) for m in kind]) for kind in (recorded_S, walk_S))
         row[measure], row[f"{measure}_half"] = interval(own)
