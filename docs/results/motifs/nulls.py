@@ -6,6 +6,10 @@ Autoregressions of order 1 and the increments of random walks, made independentl
 one seed's run against D of another's (RUNS: folders of runs of at least two seeds). A claim is
 p <= .05 of level and rise together, against 39 surrogates with random phases; T points, of which
 the first 30 % choose the embedding. `cross maps alone` is rho > .2, a rule that is in use.
+
+With --mismatched=RUN, a run of at least ten seeds, only the whole procedure is tried, on five of
+its seeds at a time whose effects are paired with the causes of others: a claim is also held against
+all other pairings of the five.
 """
 
 import argparse
@@ -19,7 +23,7 @@ from analysis.edm.variables import increments, variables
 from analysis.io import find_runs, open_run
 from analysis.surrogates import p_value
 
-POINTS = 1000
+POINTS, SEEDS = 1000, 5
 
 
 def autoregression(rng, coefficient):
@@ -63,20 +67,41 @@ def recorded(paths, pairs):
     yield "loss and D of different seeds, increments", (found[k] for k in order)
 
 
+def mismatched(path, pairs):
+    """Name -> effects and causes of five seeds, no cause being that of its effect's seed."""
+    run, rng, found = open_run(path), np.random.default_rng(0), []
+    _, series = variables(run, ["loss", "probe_loss", "D", "update_norm"])
+    ready = {name: increments(values)[:, 1:] for name, values in series.items()}
+    while len(found) < pairs:
+        effect, cause = rng.choice(list(ready), 2, replace=False)
+        effects = rng.choice(len(run.seeds), SEEDS, replace=False)
+        causes = rng.choice(len(run.seeds), SEEDS, replace=False)
+        if (effects != causes).all():
+            found.append((ready[effect][effects], ready[cause][causes]))
+    yield f"variables of different seeds, {SEEDS} seeds", iter(found)
+
+
 def main():
     """Write one row a kind of series."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("runs", nargs="*")
     parser.add_argument("--out", required=True)
+    parser.add_argument("--mismatched")
     parser.add_argument("--pairs", type=int, default=200)
     args = parser.parse_args()
-    kinds = list(made(args.pairs)) + (list(recorded(args.runs, args.pairs)) if args.runs else [])
+    if args.mismatched:
+        kinds = list(mismatched(args.mismatched, args.pairs))
+    else:
+        kinds = list(made(args.pairs))
+        kinds += list(recorded(args.runs, args.pairs)) if args.runs else []
     with open(args.out, "w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["series", "pairs", "claimed", "level_alone", "cross_maps_alone"])
         for name, pairs in kinds:
             found = [
-                evidence(x[None], y[None], phase_randomised, 39, samples=10, seed=i)
+                evidence(
+                    np.atleast_2d(x), np.atleast_2d(y), phase_randomised, 39, samples=10, seed=i
+                )
                 for i, (x, y) in enumerate(pairs)
             ]
             level = [p_value(e.rho[-1], e.null[:, -1]) <= 0.05 for e in found]
