@@ -165,19 +165,23 @@ def find_runs(paths) -> list[Path]:
       paths: folders.
 
     Returns:
-      Run directories.
+      Run directories, each once.
 
     Raises:
-      RunError: a folder holds none.
+      RunError: a folder holds none, or two runs have the same name, by which results are kept.
     """
-    found = []
+    found = {}
     for path in map(Path, paths):
         inside = [path, *sorted(p for p in path.glob("*") if p.is_dir())]
         runs = [p for p in inside if (p / "config.json").is_file()]
         if not runs:
             raise RunError(f"{path} is not a run directory and holds none")
-        found += runs
-    return found
+        found |= {run.resolve(): run for run in runs}
+    names = [place.name for place in found]
+    for place in found:
+        if names.count(place.name) > 1:
+            raise RunError(f"two runs are named {place.name!r}: rename a folder, or go one by one")
+    return list(found.values())
 
 
 def read_json(path: Path):

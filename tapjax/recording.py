@@ -47,8 +47,8 @@ def sketch(matrix, size: int):
     """A linear image of a matrix that keeps distances: sums of entries with random signs.
 
     A count sketch (Charikar et al. 2002) whose buckets are diagonals of the matrix in rows of
-    `size`, so that no row or column falls into one: E |sketch|^2 = |matrix|^2, with a relative
-    standard deviation of at most about sqrt(2 / size) for a matrix whose energy is spread.
+    `size`, so that hardly a row or column falls into one: E |sketch|^2 = |matrix|^2, with a
+    relative standard deviation of at most about sqrt(2 / size) if the matrix's energy is spread.
 
     Args:
       matrix: any shape.

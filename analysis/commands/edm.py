@@ -9,7 +9,7 @@ from analysis.commands.output import plain, write_results
 from analysis.edm.links import UNPROVEN, verdicts
 from analysis.edm.nulls import NULLS
 from analysis.edm.study import forecasts, known, power, study
-from analysis.edm.variables import PREPARED, WINDOW, variables
+from analysis.edm.variables import PREPARED, WINDOW, evenly, variables
 from analysis.figures.edm import convergence, forecast_skill, matrix
 from analysis.io import RunError, find_runs, open_run
 
@@ -69,6 +69,7 @@ def prepared(run, args) -> tuple[np.ndarray, dict[str, np.ndarray]]:
             f"{run.path}: {kept.sum()} points between --start and --stop, at least {LEAST} are "
             "needed: measure more often, or choose variables of every step"
         )
+    evenly(steps[kept], run.path)
     ready = {}
     for name, values in series.items():
         ready[name] = PREPARED[args.prepare](values)[:, kept]

@@ -21,15 +21,15 @@ from analysis.motifs.channels import (
     recorded,
     steady,
 )
-from analysis.motifs.controls import CONTROLS
+from analysis.motifs.controls import controls
 from analysis.motifs.regions import counts
 from analysis.motifs.stages import epoch_information, evidence_of_order
 from analysis.motifs.study import Settings, mapped, summary
+from analysis.motifs.verdict import ENOUGH, judge, verdict
 from analysis.motifs.wavelets import amplitudes, frequencies
-from analysis.seeds import interval, paired_p
+from analysis.seeds import interval
 
 RECORDED = "recorded"
-LEAST_SEEDS, RATE = 5, 0.05  # of a claim
 WHOLE = ("states", "hold_90", "inside", "fidelity")  # of a map; the others of each series
 MEASURES = ("basins", "separation", "dwell", "transition_entropy", "occupied")
 SHOWN = (
@@ -65,6 +65,10 @@ def add_arguments(parser) -> None:
     parser.add_argument(
         "--sigma", type=float, default=1 / 40, help="of the density, as a share of the map's extent"
     )
+    parser.add_argument(
+        "--repeats", type=int, default=0,
+        help=f"maps of controls that a claim of distinct states takes, at least {ENOUGH}",
+    )  # fmt: skip
     parser.add_argument("--seed", type=int, default=0, help="of the map and of the controls")
 
 
@@ -72,23 +76,23 @@ def run(args):
     """Carry out the parsed command."""
     runs = [open_run(path, args.partial) for path in find_runs(args.runs)]
     kind = args.channels or default_kind(runs[0])
-    if args.modes < 1 or args.every < 1 or not 0 < args.sigma < 1 or args.train < 1:
-        raise RunError("--modes, --every and --train begin at 1, --sigma lies between 0 and 1")
     columns = [between(recorded(r, kind), args.start, args.stop) for r in runs]
-    settings = _settings(args, min(len(c.steps) for c in columns))
-    window = args.window or 4 * settings.slowest
+    settings, window = _settings(args, min(len(c.steps) for c in columns))
     found = channels(columns, args.modes, args.of, window)
-    names = [f"{r.name}, seed {seed}" for r in runs for seed in r.seeds]
+    series = [x for c in found for x in steady(c.values, window)]
+    without_states = controls(args.of, window)
     try:
-        series = [x for c in found for x in steady(c.values, window)]
-        maps = _maps(series, settings)
-    except (ValueError, ImportError) as error:
-        raise RunError(f"{error}{_advice(error)}") from error
-    described = {name: summary(one) for name, one in maps.items()}
+        maps = _maps(series, settings, without_states)
+        described = {name: summary(one, settings) for name, one in maps.items()}
+        judged = judge(series, settings, without_states, args.repeats) if args.repeats else []
+    except ImportError as error:
+        raise RunError(f"{error}: python -m pip install 'tapjax[motifs]'") from error
+    except ValueError as error:
+        raise RunError(str(error)) from error
     stages = {name: _stages(one, runs, found, settings) for name, one in maps.items()}
-    rows = [_row(name, described, stages[name]) for name in maps]
-    verdict = _verdict(rows, stages, len(series))
-    table = pd.DataFrame(rows).set_index("map")
+    said = verdict(judged, [order["ordered"] for order in stages[RECORDED].values()])
+    rows = [_row(name, described[name], stages[name]) for name in maps]
+    names = [f"{r.name}, seed {seed}" for r in runs for seed in r.seeds]
     title = (
         f"{', '.join(r.name for r in runs)}: {args.of} of {kind}, {len(series)} series, "
         f"{series[0].shape[1]} components, periods 2 to {settings.slowest} points"
@@ -98,36 +102,40 @@ def run(args):
     result = plain(
         {
             "command": "motifs", "channels": kind, "of": args.of, "series": names,
-            "settings": settings._asdict() | {"window": window},
+            "settings": settings._asdict() | {"window": window, "repeats": args.repeats},
             "variance_shares": [own for c in found for own in c.share.tolist()],
-            "verdict": verdict, "rows": rows, "maps": described, "stages": stages, "figures": drawn,
+            "verdict": said, "judged": judged, "rows": rows, "maps": described, "stages": stages,
+            "figures": drawn,
         }
     )  # fmt: skip
+    table = pd.DataFrame(rows).set_index("map")
     write_results(args.out, "motifs", result, table)
     table = table[[name for name in SHOWN if name in table]]
-    return result, table.assign(verdict=[verdict] + [""] * len(CONTROLS))
+    return result, table.assign(verdict=[said] + [""] * (len(table) - 1))
 
 
-def _maps(series, settings) -> dict:
+def _maps(series, settings, without_states) -> dict:
     """The map, and one of each control."""
     rng = np.random.default_rng(settings.seed)
     made = {RECORDED: series}
-    made |= {name: [control(x, rng) for x in series] for name, control in CONTROLS.items()}
+    made |= {name: [control(x, rng) for x in series] for name, control in without_states.items()}
     shown = tqdm(made.items(), desc="maps", unit="map", disable=None)
     return {name: mapped(own, settings) for name, own in shown}
 
 
-def _advice(error):
-    return ": python -m pip install 'tapjax[motifs]'" if isinstance(error, ImportError) else ""
-
-
-def _settings(args, points) -> Settings:
+def _settings(args, points) -> tuple[Settings, int]:
+    """Settings of a map, and the window."""
+    if args.modes < 1 or args.every < 1 or args.repeats < 0 or not 0 < args.sigma < 1:
+        raise RunError("--modes and --every begin at 1, --repeats at 0, --sigma is from 0 to 1")
     slowest = args.slowest or min(500, points // 24)
     if not 4 <= slowest <= points // 4:
         raise RunError(
             f"--slowest={slowest} is not between 4 and a quarter of the {points} points of a run"
         )
-    return Settings(slowest, args.train, args.every, args.sigma, args.seed)
+    window = args.window or 4 * slowest
+    if window < slowest:
+        raise RunError(f"--window={window} is shorter than the slowest period, {slowest} points")
+    return Settings(slowest, args.train, args.every, args.sigma, args.seed), window
 
 
 def _placed_steps(one, found):
@@ -145,23 +153,17 @@ def _stages(one, runs, found, settings) -> dict:
         label, step = np.stack(one.label[own]), _placed_steps(one, found)[first]
         result[r.name] = evidence_of_order(label, one.regions.count, least)
         period = epoch_steps(r)
-        if period and r.steps("scalar")[1] - r.steps("scalar")[0] < period / 4:
+        if period and step[1] - step[0] < period / 4:
             result[r.name]["epoch"] = epoch_information(label, step, period)
         first += len(r.seeds)
     return result
 
 
-def _row(name, described, stages) -> dict:
-    """One line of the table: means over series, and what the recorded map has beyond a control."""
-    own, recorded = described[name], described[RECORDED]
+def _row(name, own, stages) -> dict:
+    """One line of the table, means over series with their intervals."""
     row = {"map": name} | {key: own[key] for key in WHOLE}
     for measure in MEASURES:
-        values = np.array(own["series"][measure], float)
-        row[measure], row[f"{measure}_half"] = interval(values)
-        if name != RECORDED:
-            beyond = np.array(recorded["series"][measure], float) - values
-            row[f"{measure}_beyond"], row[f"{measure}_beyond_half"] = interval(beyond)
-            row[f"{measure}_p"] = paired_p(beyond)
+        row[measure], row[f"{measure}_half"] = interval(np.array(own["series"][measure], float))
     if len(stages) == 1:
         (only,) = stages.values()
         epoch = only.get("epoch", {})
@@ -172,27 +174,16 @@ def _row(name, described, stages) -> dict:
     return row
 
 
-def _verdict(rows, stages, seeds) -> str:
-    """What may be claimed of the recorded map."""
-    if seeds < LEAST_SEEDS:
-        return f"untested: needs {LEAST_SEEDS} seeds"
-    distinct = all(
-        row[f"{measure}_beyond"] > 0 and row[f"{measure}_p"] <= RATE
-        for row in rows[1:]
-        for measure in ("separation", "dwell")
-    )
-    ordered = all(found["ordered"] for found in stages[RECORDED].values())
-    states = "distinct states" if distinct else "no states beyond the controls"
-    return f"{states}, {'in an order that seeds share' if ordered else 'in no shared order'}"
-
-
 def _draw(runs, found, series, maps, described, names, settings, title, out):
     one = maps[RECORDED]
     steps = _placed_steps(one, found)
     grid = frequencies(1 / settings.slowest, 0.5)
     every = found[0].steps[1] - found[0].steps[0]
     epoch = epoch_steps(runs[0])
-    sweeps = {name: counts(np.concatenate(m.place)) for name, m in maps.items()}
+    sweeps = {
+        name: counts(np.concatenate([z[ok] for z, ok in zip(m.place, m.inside, strict=True)]))
+        for name, m in maps.items()
+    }
     made = [
         figures.learning(runs, title, out / "learning.png"),
         figures.scalogram(

@@ -54,7 +54,7 @@ def interval(observed, predicted, block: int, seed: int = 0) -> tuple[float, flo
       seed: of the resampling.
 
     Returns:
-      Bounds of the 95 % percentile interval; NaN for fewer than four blocks.
+      Bounds of the 95 % percentile interval; NaN for fewer than four blocks, or of a constant.
     """
     observed, predicted = np.asarray(observed, float), np.asarray(predicted, float)
     both = np.isfinite(observed) & np.isfinite(predicted)
@@ -63,14 +63,23 @@ def interval(observed, predicted, block: int, seed: int = 0) -> tuple[float, flo
         return np.nan, np.nan
     starts = np.random.default_rng(seed).integers(0, n - block + 1, (RESAMPLES, -(-n // block)))
     place = (starts[..., None] + np.arange(block)).reshape(RESAMPLES, -1)[:, :n]
+    if not all(map(_varies, pairs)):
+        return np.nan, np.nan
     a, b = pairs[:, place] - pairs[:, place].mean(-1, keepdims=True)
     rho = (a * b).sum(1) / np.sqrt(np.maximum((a * a).sum(1) * (b * b).sum(1), 1e-300))
     low, high = np.quantile(rho, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
     return float(low), float(high)
 
 
+def _varies(x_P) -> bool:
+    """Whether a series differs from a constant by more than rounding."""
+    return bool(np.ptp(x_P) > 1e-12 * np.abs(x_P).max())
+
+
 def correlation(a_P, b_P) -> float:
     """Pearson correlation, NaN where a series is constant."""
+    if not (_varies(a_P) and _varies(b_P)):
+        return np.nan
     a_P, b_P = a_P - a_P.mean(), b_P - b_P.mean()
     scale = np.sqrt((a_P @ a_P) * (b_P @ b_P))
     return float(a_P @ b_P / scale) if scale > 0 else np.nan

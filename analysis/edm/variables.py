@@ -33,6 +33,16 @@ def variables(run: Run, names) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     }
 
 
+def evenly(steps, name) -> None:
+    """Refuse points that are not evenly spaced: lags and frequencies would mean nothing.
+
+    Raises:
+      RunError: they are not.
+    """
+    if len(set(np.diff(steps))) > 1:
+        raise RunError(f"{name}: its points are not evenly spaced in steps")
+
+
 def _find(run, name):
     metric, _, layer = name.partition("/")
     if metric == "eval" and layer:

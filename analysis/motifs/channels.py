@@ -5,10 +5,12 @@ from typing import NamedTuple
 import numpy as np
 from scipy.ndimage import uniform_filter1d
 
-from analysis.edm.variables import variables
+from analysis.edm.variables import evenly, variables
 from analysis.io import Run, RunError
 
 MODES = 8
+ROUNDING = 1e-9  # of the largest value: what differs by less is constant
+LEAST_SHARE = 1e-10  # of the variance, below which a component is rounding
 LIMIT = 8.0  # standard deviations beyond which an outlier counts no more
 # Of every step, comparable between seeds: one channel each, and one for every weight matrix.
 SCALARS = ("loss", "grad_norm", "probe_loss", "weight_grad_norm", "update_norm", "update_cosine")
@@ -85,6 +87,7 @@ def between(found: Recorded, start: int, stop: int | None) -> Recorded:
     kept = (found.steps >= start) & (found.steps < stop)
     if kept.sum() < 2:
         raise RunError(f"{found.name}: no points between --start and --stop")
+    evenly(found.steps[kept], found.name)
     return found._replace(steps=found.steps[kept], values=found.values[:, kept])
 
 
@@ -100,15 +103,17 @@ def groups(found: Recorded) -> dict[str, np.ndarray]:
     """The columns of each group.
 
     Raises:
-      RunError: a value is missing, or a group never changes.
+      RunError: a value is missing, or a group never changes, or always by as much.
     """
     if not np.isfinite(found.values).all():
         raise RunError(f"{found.name}: the channels are not finite")
     names = np.array(found.group_D)
     columns = {name: np.flatnonzero(names == name) for name in dict.fromkeys(found.group_D)}
     for name, own in columns.items():
-        if (np.ptp(found.values[..., own], axis=1) == 0).all(-1).any():
-            raise RunError(f"{found.name}: {name} never changes in a seed")
+        x = found.values[..., own]
+        for kind, what in ((x, "never changes"), (np.diff(x, axis=1), "changes by as much always")):
+            if (np.ptp(kind, axis=1) <= ROUNDING * np.abs(x).max(1)).all(-1).any():
+                raise RunError(f"{found.name}: {name} {what} in a seed")
     return columns
 
 
@@ -146,7 +151,7 @@ def components(x_TxD, modes: int = MODES) -> tuple[np.ndarray, np.ndarray]:
 
     Args:
       x_TxD: columns.
-      modes: how many; all columns if there are not more.
+      modes: how many; fewer if there are fewer columns, or columns that others determine.
 
     Returns:
       Scores [T, k] and shares [k], in falling order. The sign of a component is such that its
@@ -155,10 +160,11 @@ def components(x_TxD, modes: int = MODES) -> tuple[np.ndarray, np.ndarray]:
     centred = x_TxD - x_TxD.mean(0)
     value, vector = np.linalg.eigh(centred.T @ centred)
     order = np.argsort(value)[::-1][:modes]
+    order = order[value[order] > LEAST_SHARE * value.sum()]
     vector = vector[:, order]
     largest = vector[np.abs(vector).argmax(0), np.arange(len(order))]
     share = value[order] / max(value.sum(), np.finfo(float).tiny)
-    return centred @ (vector * np.sign(largest)), np.maximum(share, 0)
+    return centred @ (vector * np.sign(largest)), share
 
 
 def steady(x_SxTxC, window: int) -> np.ndarray:
@@ -172,7 +178,7 @@ def steady(x_SxTxC, window: int) -> np.ndarray:
       [S, T, C], within +-8.
     """
     apart = x_SxTxC - _moving_mean(x_SxTxC, window)
-    scale = np.sqrt(_moving_mean(apart**2, window))
+    scale = np.sqrt(np.maximum(_moving_mean(apart**2, window), 0.0))
     z = np.divide(apart, scale, out=np.zeros_like(apart), where=scale > 0)
     return np.clip(z, -LIMIT, LIMIT)
 
@@ -195,13 +201,16 @@ def channels(found: list[Recorded], modes: int, of: str, window: int) -> list[Ch
     Raises:
       RunError: not finite or constant, or runs that differ in their columns.
     """
-    widths = {len(f.group_D) for f in found}
-    if len(widths) > 1:
-        raise RunError(f"the runs have {sorted(widths)} columns: map them apart")
+    if len({tuple(f.group_D) for f in found}) > 1:
+        raise RunError("the runs do not have the same columns: map them apart")
     change = [moving(f, of, window) for f in found]
     if found[0].own:
-        scored = [zip(*(components(own, modes) for own in x), strict=True) for x in change]
-        made = [(np.stack(scores), np.stack(share)) for scores, share in scored]
+        scored = [[components(own, modes) for own in x] for x in change]
+        kept = min(len(share) for own in scored for _, share in own)
+        made = [
+            (np.stack([s[:, :kept] for s, _ in own]), np.stack([share[:kept] for _, share in own]))
+            for own in scored
+        ]
     else:
         together, share = components(np.concatenate([*map(np.concatenate, change)]), modes)
         ends = np.cumsum([x.shape[0] * x.shape[1] for x in change])[:-1]

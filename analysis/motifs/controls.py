@@ -3,26 +3,37 @@
 import numpy as np
 
 from analysis.edm.nulls import phase_randomised
+from analysis.motifs.channels import steady
+from analysis.surrogates import iaaft
+
+JUDGES = ("random phases", "same values")  # those as smooth as what was recorded
 
 
-def random_phases(x_TxC, rng: np.random.Generator) -> np.ndarray:
-    """Every channel with its own spectrum and random phases."""
-    return np.stack([phase_randomised(x, 1, rng)[0] for x in x_TxC.T], 1)
+def controls(of: str, window: int) -> dict:
+    """Functions `(steady channels [T, C], random generator) -> channels [T, C]`, by name.
+
+    `random phases`: every channel with its own spectrum; `same values`: its spectrum, nearly, and
+    its values; `random walk`: normal and independent steps of the same covariance, of which
+    increments are white; `shuffled in time`: the same moments in random order.
+
+    Args:
+      of: `increments` or `levels`, what the channels are.
+      window: see `channels.steady`.
+    """
+
+    def walk(x_TxC, rng):
+        steps = x_TxC if of == "increments" else np.diff(x_TxC, axis=0, prepend=0)
+        covariance = np.atleast_2d(np.cov(steps.T))
+        drawn = rng.multivariate_normal(np.zeros(len(covariance)), covariance, len(x_TxC))
+        return drawn if of == "increments" else steady(drawn.cumsum(0)[None], window)[0]
+
+    return {
+        "random phases": _each(phase_randomised),
+        "same values": _each(iaaft),
+        "random walk": walk,
+        "shuffled in time": lambda x_TxC, rng: rng.permutation(x_TxC),
+    }
 
 
-def random_walk(x_TxC, rng: np.random.Generator) -> np.ndarray:
-    """Steps of a random walk with the same covariance: normal and independent."""
-    covariance = np.atleast_2d(np.cov(x_TxC.T))
-    return rng.multivariate_normal(np.zeros(len(covariance)), covariance, len(x_TxC))
-
-
-def shuffled(x_TxC, rng: np.random.Generator) -> np.ndarray:
-    """The same moments in random order."""
-    return rng.permutation(x_TxC)
-
-
-CONTROLS = {
-    "random phases": random_phases,
-    "random walk": random_walk,
-    "shuffled in time": shuffled,
-}
+def _each(surrogate):
+    return lambda x_TxC, rng: np.stack([surrogate(x, 1, rng)[0] for x in x_TxC.T], 1)

@@ -6,6 +6,7 @@ FLOOR = 1e-12  # added to every share: a divergence from nothing is large, not i
 PERPLEXITY = 32.0
 KEPT = 150  # neighbours of a point that count
 TOLERANCE, HALVINGS = 1e-5, 60
+STEEPEST = 1e300  # beta of a row all of whose neighbours are equally far
 
 
 def floored(p_NxM) -> np.ndarray:
@@ -58,7 +59,7 @@ def conditional(distance_NxK, perplexity: float = PERPLEXITY) -> np.ndarray:
         if (np.abs(entropy - np.log(perplexity)) < TOLERANCE).all():
             break
         low, high = np.where(wide, beta, low), np.where(wide, high, beta)
-        beta = np.where(np.isfinite(high), (low + high) / 2, beta * 2)
+        beta = np.where(np.isfinite(high), (low + high) / 2, np.minimum(beta * 2, STEEPEST))
     return p
 
 

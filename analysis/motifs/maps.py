@@ -86,7 +86,7 @@ def place(fitted: Map, shares_KxM, perplexity: float = PERPLEXITY, without=None)
       fitted: from `fit`.
       shares_KxM: points.
       perplexity: effective neighbours.
-      without: training point that each point may not use, such as itself [K]; all count by default.
+      without: training points that a point may not use, such as itself [K, N]; none by default.
 
     Returns:
       Places.
@@ -104,7 +104,7 @@ def place(fitted: Map, shares_KxM, perplexity: float = PERPLEXITY, without=None)
 def _place(fitted, shares_KxM, perplexity, without):
     apart = divergences(shares_KxM, fitted.shares)
     if without is not None:
-        apart[np.arange(len(apart)), without] = np.inf
+        apart[without] = np.inf
     count = min(NEIGHBOURS, apart.shape[1])
     near = np.argpartition(apart, count - 1, 1)[:, :count]
     p = conditional(np.take_along_axis(apart, near, 1) ** 2, perplexity)

@@ -130,6 +130,11 @@ def stays(label_T, least: int = LEAST_STAY) -> np.ndarray:
     return np.repeat(np.where(length >= least, label_T[start], 0), length)
 
 
+def stays_of(label_T, every: int) -> np.ndarray:
+    """The same of every so many samples."""
+    return stays(label_T, -(-LEAST_STAY // every))
+
+
 def dwell_times(label_T) -> dict[int, np.ndarray]:
     """Lengths of the visits to each state, in samples; 0 is no state."""
     label_T = np.asarray(label_T)
@@ -138,15 +143,17 @@ def dwell_times(label_T) -> dict[int, np.ndarray]:
     return {int(s): length[label_T[start] == s] for s in np.unique(label_T) if s}
 
 
-def transitions(label_T, count: int) -> np.ndarray:
-    """Shares of the moves out of each state that lead to each other, [count, count].
-
-    Moves through no state count as direct; a state that is never left has a row of zeros.
-    """
+def moves(label_T, count: int) -> np.ndarray:
+    """How often each state was left for each other, [count, count]; through no state is direct."""
     visited = np.asarray(label_T)
     visited = visited[visited > 0]
     visited = visited[np.r_[True, visited[1:] != visited[:-1]]] if len(visited) else visited
-    moves = np.zeros((count, count))
-    np.add.at(moves, (visited[:-1] - 1, visited[1:] - 1), 1.0)
-    total = moves.sum(1, keepdims=True)
-    return np.divide(moves, total, out=np.zeros_like(moves), where=total > 0)
+    found = np.zeros((count, count))
+    np.add.at(found, (visited[:-1] - 1, visited[1:] - 1), 1.0)
+    return found
+
+
+def transitions(moves_KxK) -> np.ndarray:
+    """Shares of the moves out of each state; a state that is never left has a row of zeros."""
+    total = moves_KxK.sum(1, keepdims=True)
+    return np.divide(moves_KxK, total, out=np.zeros_like(moves_KxK), where=total > 0)

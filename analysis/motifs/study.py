@@ -9,8 +9,9 @@ from analysis.motifs.regions import (
     Regions,
     dwell_times,
     extent_of,
+    moves,
     separation,
-    stays,
+    stays_of,
     transitions,
     watershed,
 )
@@ -19,7 +20,7 @@ from analysis.motifs.wavelets import amplitudes, cone, frequencies, shares
 # Of each series' own map, which chooses its part.
 OWN_POINTS, OWN_PERPLEXITY, OWN_ITERATIONS = 600, 20.0, 375
 CANDIDATES = 4  # points looked at for each that is chosen
-FEWEST = 200  # points of a map
+FEWEST, LEAST_TRAINED = 200, 100  # points of a map, and of those that make it
 
 
 class Settings(NamedTuple):
@@ -38,6 +39,7 @@ class Mapped(NamedTuple):
     fitted: maps.Map
     regions: Regions
     index: list[np.ndarray]  # which points of each series were placed [T]
+    trained: list[np.ndarray]  # which of the placed points of each series made the map
     place: list[np.ndarray]  # [T, 2]
     inside: list[np.ndarray]  # whether among their neighbours [T]
     label: list[np.ndarray]  # basins, from 1 [T]
@@ -63,24 +65,28 @@ def mapped(series: list[np.ndarray], settings: Settings) -> Mapped:
     index = [np.arange(end.start, end.stop, settings.every) for end in ends]
     if sum(map(len, index)) < FEWEST or min(map(len, index)) <= OWN_PERPLEXITY + 1:
         raise ValueError(
-            f"{sum(map(len, index))} points are left between the ends, which reach as far as the "
-            f"slowest period, {settings.slowest} points; a map takes {FEWEST}"
+            f"{sum(map(len, index))} points are left to place, a map takes {FEWEST}: the ends "
+            f"reach as far as the slowest period, {settings.slowest} points, and one of "
+            f"{settings.every} of the rest is taken"
         )
+    if settings.train < max(LEAST_TRAINED, len(series)):
+        raise ValueError(f"{settings.train} points make no map, at least {LEAST_TRAINED} do")
     points, totals = zip(
         *(_shares(x, grid, i) for x, i in zip(series, index, strict=True)), strict=True
     )
     count = [min(settings.train // len(series), len(p)) for p in points]
-    chosen = [
-        p[choose(p, n, settings.seed + i)]
-        for i, (p, n) in enumerate(zip(points, count, strict=True))
+    trained = [
+        choose(own, n, settings.seed + i)
+        for i, (own, n) in enumerate(zip(points, count, strict=True))
     ]
+    chosen = [own[i] for own, i in zip(points, trained, strict=True)]
     fitted = maps.fit(np.concatenate(chosen), seed=settings.seed)
     placed = [maps.place(fitted, p) for p in points]
     everything = np.concatenate([p.place[p.inside] for p in placed])
     extent = extent_of(everything)
     regions = watershed(everything, settings.sigma * extent, extent)
     return Mapped(
-        fitted, regions, index, [p.place for p in placed], [p.inside for p in placed],
+        fitted, regions, index, trained, [p.place for p in placed], [p.inside for p in placed],
         [regions.of(p.place) for p in placed], list(totals),
     )  # fmt: skip
 
@@ -126,57 +132,86 @@ def _spread(length, most):
     return np.linspace(0, length - 1, min(length, most)).astype(int)
 
 
-def summary(found: Mapped) -> dict:
+def of_series(found: Mapped, settings: Settings) -> dict[str, list]:
+    """What each series of a map does on it.
+
+    Args:
+      found: a map.
+      settings: it was made with.
+
+    Returns:
+      `basins` and `separation` of the density of its own points, `occupied` (share of them in a
+      stay), `dwell` (mean length of a stay, in points; 0 without any) and `transition_entropy` (of
+      where a state leads, over that of equal shares), a list each.
+    """
+    sigma, extent = found.regions.sigma, found.regions.extent
+    own = [watershed(z[ok], sigma, extent) for z, ok in zip(found.place, found.inside, strict=True)]
+    stay = [stays_of(label, settings.every) for label in found.label]
+    visits = [np.concatenate([*dwell_times(labels).values(), []]) for labels in stay]
+    return {
+        "basins": [r.count for r in own],
+        "separation": [separation(r) for r in own],
+        "occupied": [float((labels > 0).mean()) for labels in stay],
+        "dwell": [settings.every * _mean(times) for times in visits],
+        "transition_entropy": [_relative_entropy(moves(x, found.regions.count)) for x in stay],
+    }
+
+
+def summary(found: Mapped, settings: Settings) -> dict:
     """What the states of a map are like.
 
     Args:
       found: a map.
+      settings: it was made with.
 
     Returns:
       `states`, and `hold_90`, the fewest of them that hold nine tenths of the points; `inside`,
-      the share of points placed among their neighbours; `fidelity`; `series`, of each of them the
-      `basins` and the `separation` of the density of its own points, `occupied` (share of its
-      points in a stay), `dwell` (mean length of a stay, in points) and `transition_entropy` (of
-      where a state leads, over that of equal shares); `transitions`, means over series; `by_state`,
-      rows of `state`, `share`, `visits` and `dwell`.
+      the share of points placed among their neighbours; `fidelity`; `series`, see `of_series`;
+      `transitions`, of all series together; `by_state`, rows of `state`, `share`, `visits` and
+      `dwell`.
     """
-    count, sigma, extent = found.regions.count, found.regions.sigma, found.regions.extent
-    stay = [stays(label) for label in found.label]
-    lengths = [dwell_times(own) for own in stay]
-    moves = np.stack([transitions(own, count) for own in stay])
-    own = [watershed(z[ok], sigma, extent) for z, ok in zip(found.place, found.inside, strict=True)]
-    series = {
-        "basins": [r.count for r in own],
-        "separation": [separation(r) for r in own],
-        "occupied": [float((labels > 0).mean()) for labels in stay],
-        "dwell": [_mean(np.concatenate([*visits.values(), []])) for visits in lengths],
-        "transition_entropy": [_relative_entropy(m) for m in moves],
-    }
+    count = found.regions.count
+    stay = [stays_of(label, settings.every) for label in found.label]
+    lengths = [dwell_times(labels) for labels in stay]
     largest = np.sort(np.bincount(np.concatenate(found.label), minlength=count + 1))[::-1]
     held = np.searchsorted(np.cumsum(largest), 0.9 * largest.sum()) + 1
+    rows = []
+    for state in range(1, count + 1):
+        visits = np.concatenate([times.get(state, []) for times in lengths])
+        share = float((np.concatenate(stay) == state).mean())
+        row = {"state": state, "share": share, "visits": len(visits)}
+        rows.append(row | {"dwell": settings.every * _mean(visits)})
     return {
         "states": count,
         "hold_90": int(held),
         "inside": float(np.concatenate(found.inside).mean()),
-        "fidelity": fidelity(found),
-        "series": series,
-        "transitions": moves.mean(0).tolist(),
-        "by_state": [_state(k, np.concatenate(stay), lengths) for k in range(1, count + 1)],
+        "fidelity": fidelity(found, settings),
+        "series": of_series(found, settings),
+        "transitions": transitions(sum(moves(labels, count) for labels in stay)).tolist(),
+        "by_state": rows,
     }
 
 
-def fidelity(found: Mapped) -> float | None:
-    """How well a map stands for what was mapped: do neighbours tell where a training point lies?
+def fidelity(found: Mapped, settings: Settings) -> float | None:
+    """How well a map stands for what was mapped: do similar points tell where one lies?
 
     Args:
       found: a map.
+      settings: it was made with.
 
     Returns:
-      The share of training points that, placed without themselves, come back to their own basin,
-      beyond chance (Cohen's kappa): 1 all of them, 0 no more than by chance. None for one basin.
+      The share of training points that come back to their own basin, placed without themselves and
+      without those of their series that a wavelet sees at the same time, beyond chance (Cohen's
+      kappa): 1 all of them, 0 no more than by chance. None for one basin, or for too few points.
     """
     shares_NxM, place_Nx2 = found.fitted
-    again = maps.place(found.fitted, shares_NxM, without=np.arange(len(shares_NxM))).place
+    when = np.concatenate([i[t] for i, t in zip(found.index, found.trained, strict=True)])
+    series = np.repeat(range(len(found.trained)), [len(t) for t in found.trained])
+    near = np.abs(when[:, None] - when) < 2 * settings.slowest
+    near &= series[:, None] == series
+    if (~near).sum(1).min() < maps.NEIGHBOURS:
+        return None
+    again = maps.place(found.fitted, shares_NxM, without=near).place
     one, other = found.regions.of(place_Nx2), found.regions.of(again)
     size = found.regions.count + 1
     chance = (np.bincount(one, minlength=size) * np.bincount(other, minlength=size)).sum()
@@ -184,14 +219,8 @@ def fidelity(found: Mapped) -> float | None:
     return None if chance == 1 else float(((one == other).mean() - chance) / (1 - chance))
 
 
-def _state(k, stay, lengths):
-    visits = np.concatenate([own.get(k, []) for own in lengths])
-    share = float((stay == k).mean())
-    return {"state": k, "share": share, "visits": len(visits), "dwell": _mean(visits)}
-
-
 def _mean(values):
-    return float(np.mean(values)) if len(values) else None
+    return float(np.mean(values)) if len(values) else 0.0
 
 
 def _relative_entropy(moves_KxK):
@@ -199,6 +228,6 @@ def _relative_entropy(moves_KxK):
     left = moves_KxK.sum(1) > 0
     if len(moves_KxK) < 3 or not left.any():
         return None
-    p = moves_KxK[left]
+    p = transitions(moves_KxK)[left]
     bits = -(p * np.log(np.where(p > 0, p, 1))).sum(1)
     return float(bits.mean() / np.log(len(moves_KxK) - 1))

@@ -41,7 +41,6 @@ def test_own_components_and_common_ones(run):
     kind = channels.default_kind(run)
     assert kind == "weights"
     (named,) = channels.channels([channels.recorded(run, "D,D/a")], 8, "levels", 100)
-    assert named.values.shape[-1] == 2
     np.testing.assert_array_equal(named.share[0], named.share[1])
 
 
@@ -81,17 +80,33 @@ def test_what_cannot_be_mapped_is_refused(run):
     with pytest.raises(RunError, match="no points between"):
         channels.between(found, 10**6, None)
     a, b = channels.recorded(run, "D"), channels.recorded(run, "D,D/a")
-    with pytest.raises(RunError, match="map them apart"):
+    with pytest.raises(RunError, match="same columns"):
         channels.channels([a, b], 2, "increments", 10)
 
 
 def test_controls_keep_what_they_say():
-    rng = np.random.default_rng(3)
+    rng, made = np.random.default_rng(3), controls.controls("increments", 100)
     x = rng.standard_normal((1001, 2)).cumsum(0)
-    phases = controls.random_phases(x, rng)
+    phases = made["random phases"](x, rng)
     np.testing.assert_allclose(
         np.abs(np.fft.rfft(phases, axis=0)), np.abs(np.fft.rfft(x, axis=0)), atol=1e-8
     )
-    walk = controls.random_walk(x, rng)
+    np.testing.assert_array_equal(np.sort(made["same values"](x, rng), 0), np.sort(x, 0))
+    walk = made["random walk"](x, rng)
     np.testing.assert_allclose(np.cov(walk.T), np.cov(x.T), rtol=0.3)
-    assert sorted(controls.shuffled(x, rng)[:, 0]) == sorted(x[:, 0])
+    assert sorted(made["shuffled in time"](x, rng)[:, 0]) == sorted(x[:, 0])
+    levels = controls.controls("levels", 100)["random walk"](x, rng)
+    assert np.corrcoef(levels[:-1, 0], levels[1:, 0])[0, 1] > 0.8 > 0.1
+    assert abs(np.corrcoef(walk[:-1, 0], walk[1:, 0])[0, 1]) < 0.1
+
+
+def test_a_column_that_others_determine_is_no_component(run):
+    (found,) = channels.channels([channels.recorded(run, "D,D/a,D/b")], 8, "levels", 100)
+    assert found.values.shape[-1] == 1
+
+
+def test_points_that_are_not_evenly_spaced_are_refused(run):
+    found = channels.recorded(run, "D,D/a")
+    uneven = found._replace(steps=np.r_[found.steps[:-1], 10**6])
+    with pytest.raises(RunError, match="not evenly spaced"):
+        channels.between(uneven, 0, None)

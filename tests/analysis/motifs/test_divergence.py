@@ -38,3 +38,7 @@ def test_neighbourhoods_have_the_perplexity(perplexity):
 def test_too_few_neighbours_are_refused():
     with pytest.raises(ValueError, match="perplexity 32"):
         divergence.conditional(np.ones((3, 10)))
+
+
+def test_equally_far_neighbours_count_alike():
+    np.testing.assert_allclose(divergence.conditional(np.zeros((2, 100)), 32.0), 0.01)

@@ -45,6 +45,10 @@ def test_visits_their_lengths_and_where_they_lead():
     stay = regions.stays(label)
     np.testing.assert_array_equal(stay[10:12], 0)
     assert {k: v.tolist() for k, v in regions.dwell_times(stay).items()} == {1: [10, 6, 5], 3: [7]}
-    moves = regions.transitions(stay, 3)
+    moves = regions.moves(stay, 3)
     np.testing.assert_array_equal(moves, [[0, 0, 1], [0, 0, 0], [1, 0, 0]])
-    np.testing.assert_array_equal(regions.transitions(np.zeros(4, int), 2), np.zeros((2, 2)))
+    np.testing.assert_array_equal(regions.moves(np.zeros(4, int), 2), np.zeros((2, 2)))
+    np.testing.assert_array_equal(
+        regions.transitions(np.array([[0.0, 3, 1], [0, 0, 0], [2, 0, 0]])),
+        [[0, 0.75, 0.25], [0, 0, 0], [1, 0, 0]],
+    )

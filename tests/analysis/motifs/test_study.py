@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import adjusted_mutual_info_score
 
-from analysis.motifs.controls import CONTROLS
+from analysis.motifs.controls import controls
 from analysis.motifs.stages import evidence_of_order
 from analysis.motifs.study import Settings, choose, mapped, summary
 from tests.analysis.motifs.planted import passing
@@ -22,7 +22,9 @@ def planted():
 @pytest.fixture(scope="module")
 def control():
     rng = np.random.default_rng(1)
-    return mapped([CONTROLS["random phases"](x, rng) for x in passing()[0]], SETTINGS)
+    return mapped(
+        [controls("increments", 120)["random phases"](x, rng) for x in passing()[0]], SETTINGS
+    )
 
 
 def test_planted_states_are_found_in_both_series(planted):
@@ -35,10 +37,9 @@ def test_planted_states_are_found_in_both_series(planted):
 
 
 def test_they_stand_out_against_the_same_spectrum_without_states(planted, control):
-    found, without = summary(planted[0]), summary(control)
+    found, without = summary(planted[0], SETTINGS), summary(control, SETTINGS)
     assert min(found["series"]["dwell"]) > 1.5 * max(without["series"]["dwell"])
-    assert min(found["series"]["separation"]) > max(without["series"]["separation"])
-    assert found["fidelity"] > 0.9
+    assert found["fidelity"] > 0.6 > 0.4 > without["fidelity"]
     assert sum(row["share"] for row in found["by_state"]) == pytest.approx(
         np.mean(found["series"]["occupied"])
     )
@@ -84,9 +85,10 @@ def test_stages_that_seeds_share_and_stages_that_they_do_not():
     apart = np.stack([np.roll(row, rng.integers(1200)) for row in shared])
     assert not evidence_of_order(apart, 3, 60, shuffles=199)["ordered"]
     four = evidence_of_order(shared[:4], 3, 60, shuffles=199)
-    assert four["agreement_p"] <= 0.05 and not four["ordered"]
+    assert four["agreement_p"] <= 0.05 and four["ordered"] is None
     assert evidence_of_order(shared[:1], 3, 60, shuffles=199)["agreement"] is None
-    assert evidence_of_order(shared, 3, 200)["contiguity"] is None
+    few = evidence_of_order(shared, 3, 200)
+    assert few["contiguity"] is None and few["ordered"] is None
 
 
 def test_states_without_order_make_no_stages():
@@ -98,3 +100,9 @@ def test_states_without_order_make_no_stages():
         p.append(found["contiguity_p"])
         assert not found["ordered"] or found["agreement_p"] <= 0.05
     assert np.mean(np.array(p) <= 0.05) <= 0.2
+
+
+def test_transitions_are_of_the_series_that_leave(planted):
+    moved = np.array(summary(planted[0], SETTINGS)["transitions"])
+    total = moved.sum(1)
+    np.testing.assert_allclose(total[total > 0], 1)
