@@ -39,7 +39,7 @@ def test_planted_states_are_found_in_both_series(planted):
 def test_they_stand_out_against_the_same_spectrum_without_states(planted, control):
     found, without = summary(planted[0], SETTINGS), summary(control, SETTINGS)
     assert min(found["series"]["dwell"]) > 1.5 * max(without["series"]["dwell"])
-    assert found["fidelity"] > 0.6 > 0.4 > without["fidelity"]
+    assert found["fidelity"] > 0.8 > without["fidelity"]
     assert sum(row["share"] for row in found["by_state"]) == pytest.approx(
         np.mean(found["series"]["occupied"])
     )
