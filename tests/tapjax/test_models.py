@@ -126,7 +126,7 @@ def test_attention_probabilities_sum_to_one(getkey):
     np.testing.assert_allclose(probabilities.sum(-1), 1, rtol=1e-5)
 
 
-STYLED = ["mlp:widths=6-4", "cnn:channels=4-6,fc=8", "resnet:channels=2-4-4-6"]
+STYLED = ["mlp:widths=6-4", "cnn:channels=4-6,fc=8", "resnet:channels=2-4"]
 STYLED += ["vit:depth=1,width=8,heads=2,patch=4"]
 
 
