@@ -46,8 +46,8 @@ def test_motifs_of_a_run_with_planted_states(run, tmp_path):
     assert printed["channels"] == "weights" and printed["series"] == ["run, seed 0", "run, seed 1"]
     rows = {row["map"]: row for row in printed["rows"]}
     assert set(rows) == {"recorded", *controls("increments", 120)}
-    for control in set(rows) - {"recorded"}:
-        assert rows[control]["separation"] < rows["recorded"]["separation"]
+    # What stands beyond controls takes many maps: test_verdict.py.
+    assert all(0 <= row["separation"] < 1 and row["dwell"] > 0 for row in rows.values())
     assert printed["verdict"].startswith("states untested") and printed["judged"] == []
     for name in ("learning", "scalogram", "map", "controls", "ethogram", "transitions"):
         assert (out / f"{name}.png").stat().st_size > 1000
