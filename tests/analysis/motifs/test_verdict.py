@@ -7,7 +7,9 @@ from analysis.motifs.controls import JUDGES, controls
 from analysis.motifs.study import Settings
 from tests.analysis.motifs.planted import passing
 
-BEYOND, NOT = [{"p": 0.05}, {"p": 0.01}], [{"p": 0.05}, {"p": 0.2}]
+DWELL = {"measure": "dwell", "p": 1.0}
+BEYOND = [{"measure": "separation", "p": 0.05}, DWELL, {"measure": "separation", "p": 0.01}]
+NOT = [{"measure": "separation", "p": 0.05}, DWELL, {"measure": "separation", "p": 0.2}]
 
 
 @pytest.mark.parametrize(
@@ -36,15 +38,17 @@ def test_planted_states_are_beyond_maps_of_controls():
     assert [(row["control"], row["measure"]) for row in rows] == [
         (control, measure) for control in JUDGES for measure in ("separation", "dwell")
     ]
-    assert all(row["recorded"] > row["high"] and row["p"] == 1 / 3 for row in rows)
+    for row in rows[::2]:
+        assert row["recorded"] > row["high"] + 0.1 and row["p"] == 1 / 3
+    assert rows[1]["recorded"] > 100  # points; planted states last 60 to 160
 
 
 @pytest.mark.slow
 def test_noise_has_no_states():
-    """Of ten series without states at most two have all four p at .1, the least with 9 maps."""
+    """Of ten series without states at most two are separated at .1, the least p of 9 maps."""
     found = []
     for seed in range(10):
         noise = np.random.default_rng(seed).standard_normal((1, 1500, 3))
         smooth = lfilter([1], [1, -0.6], noise, axis=1)
-        found.append(max(row["p"] for row in judge(smooth, 9)) <= 0.1)
+        found.append(max(row["p"] for row in judge(smooth, 9)[::2]) <= 0.1)
     assert sum(found) <= 2
