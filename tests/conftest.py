@@ -2,6 +2,10 @@ import contextlib
 import os
 import tempfile
 
+# Two workers on two cores: threads of OpenMP and BLAS that wait for each other cost minutes.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+os.environ.setdefault("MKL_NUM_THREADS", "1")
 # One compilation cache for this session and every subprocess it starts.
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", tempfile.mkdtemp(prefix="tapjax-xla-"))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
