@@ -23,7 +23,7 @@ from analysis.motifs.channels import (
 )
 from analysis.motifs.controls import controls
 from analysis.motifs.regions import counts
-from analysis.motifs.stages import epoch_information, evidence_of_order
+from analysis.motifs.stages import RATE, epoch_information, evidence_of_order
 from analysis.motifs.study import Settings, mapped, summary
 from analysis.motifs.verdict import ENOUGH, judge, verdict
 from analysis.motifs.wavelets import amplitudes, frequencies
@@ -127,6 +127,11 @@ def _settings(args, points) -> tuple[Settings, int]:
     """Settings of a map, and the window."""
     if args.modes < 1 or args.every < 1 or args.repeats < 0 or not 0 < args.sigma < 1:
         raise RunError("--modes and --every begin at 1, --repeats at 0, --sigma is from 0 to 1")
+    if 0 < args.repeats < ENOUGH:
+        raise RunError(
+            f"--repeats={args.repeats}: with fewer than {ENOUGH} maps of controls no p is as low "
+            f"as {RATE}"
+        )
     slowest = args.slowest or min(500, points // 24)
     if not 4 <= slowest <= points // 4:
         raise RunError(

@@ -74,6 +74,15 @@ def test_copied_runs_are_read_elsewhere_and_folders_are_searched(tmp_path):
         find_runs([tmp_path / "moved" / "one" / "records"])
 
 
+def test_a_run_counts_once_and_two_of_one_name_are_refused(tmp_path):
+    for folder in ("a", "b"):
+        write_run(tmp_path / folder / "run", D)
+    first = tmp_path / "a" / "run"
+    assert find_runs([first, tmp_path / "a", first]) == [first]
+    with pytest.raises(RunError, match="two runs are named 'run'"):
+        find_runs([tmp_path / "a", tmp_path / "b"])
+
+
 def test_an_unknown_array_lists_what_there_is(tmp_path):
     run = open_run(write_run(tmp_path / "r", D))
     with pytest.raises(RunError, match="recorded are grad_norm, loss"):

@@ -79,6 +79,7 @@ def test_spectra_of_a_run_beside_a_random_walk(run, tmp_path):
         (["motifs", "--train=40"], "40 points make no map"),
         (["motifs", "--window=3"], "--window=3 is shorter"),
         (["motifs", "--repeats=-1"], "--repeats"),
+        (["motifs", "--repeats=5"], "fewer than 19 maps"),
         (["spectra", "--channels=loss,D"], "loss never changes"),
         (["motifs", "--channels=units"], "has no 'unit_mean'"),
         (["motifs", "--channels=weights", "--start=5000"], "no points between"),
