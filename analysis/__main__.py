@@ -27,7 +27,8 @@ from analysis.commands import (
     summary,
     tap,
 )
-from analysis.io import RunError
+from analysis.io import RunError, find_runs, open_run
+from analysis.layout import write_json
 
 # Name -> (module, help); those in the first table read runs.
 READERS = {
@@ -74,6 +75,7 @@ def main() -> int:
     try:
         with threadpool_limits(1, user_api="blas"):  # see predict.leave_one_out
             result, table = (READERS | OTHERS)[args.command][0].run(args)
+        _note_parts(args, result)
         _print(args, result, table)
     except RunError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -86,6 +88,19 @@ def main() -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0
+
+
+def _note_parts(args, result):
+    """Say of which runs only a part was read: on stderr, in the result and beside the files."""
+    if not getattr(args, "partial", False):
+        return
+    runs = [open_run(path, partial=True) for path in find_runs(args.runs)]
+    result["partial"] = {run.name: run.extent for run in runs if not run.complete}
+    for name, extent in result["partial"].items():
+        print(f"partial: {name}: {extent}", file=sys.stderr)
+    if args.out:
+        folder = args.out if args.out.is_dir() else args.out.parent
+        write_json(folder / "partial.json", result["partial"])
 
 
 def _print(args, result, table):

@@ -5,12 +5,21 @@ Only NumPy and JSON are used; nothing that a run directory names is imported or 
 
 import json
 import zipfile
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
 from analysis.layout import MANIFEST, SCHEMA, STEP_AXES, record_steps
+
+# What every run says of itself.
+TYPES = {
+    "config.json": {"seeds": list, "steps": int},
+    "env.json": {"schema": int},
+    "model.json": {"architecture": str, "data": str, "layer_names": list, "dimension": str},
+    "STATUS.json": {"status": str, "step": int},
+}
 
 
 class RunError(Exception):
@@ -25,14 +34,22 @@ class Run:
       config, env, data, model, status: contents of its JSON files.
       seeds: seeds that stayed finite, [S]; `diverged` maps the others to their step.
       layer_names: names of the measured layers [L].
+      complete: whether the run is finished and all its records are there.
     """
 
     def __init__(self, path: Path, partial: bool):
         self.path, self.name = path, path.name
-        self.env, self.data, self.model, self.config = (read_json(path / n) for n in MANIFEST)
-        self.status = read_json(path / "STATUS.json")
+        self.env, self.data, self.model, self.config = (
+            read_json(path / name, TYPES.get(name)) for name in MANIFEST
+        )
+        self.status = read_json(path / "STATUS.json", TYPES["STATUS.json"])
+        if not all(isinstance(seed, int) for seed in self.config["seeds"]):
+            raise RunError(f"{path / 'config.json'}: seeds are no integers")
+        if not all(isinstance(name, str) for name in self.model["layer_names"]):
+            raise RunError(f"{path / 'model.json'}: layer_names are no names")
         if self.env["schema"] != SCHEMA:
             raise RunError(f"{path} has schema {self.env['schema']}; this reader knows {SCHEMA}")
+        self.imported = self.config.get("imported", False)
         self.layer_names = self.model["layer_names"]
         self.diverged = self.status.get("diverged", {})
         every_seed = list(self.config["seeds"])
@@ -46,23 +63,30 @@ class Run:
         files = record_steps(self.path / "records")
         if not files:
             raise RunError(f"{self.path} holds no records")
-        if self.status["status"] not in ("DONE", "DIVERGED") and not partial:
+        finished = self.status["status"] in ("DONE", "DIVERGED")
+        if not finished and not partial:
             raise RunError(
                 f"{self.path} is {self.status['status']} at step {self.status['step']}: resume it, "
                 "or analyse what is there with --partial"
             )
-        kept, expected = [], None
+        kept, expected, problem = [], next(iter(files)) if self.imported else 0, ""
         for first, path in files.items():
-            steps = _read_npz(path, ["step"])["step"]
-            expected = int(steps[0]) if expected is None else expected
             if first != expected:
                 what = "a gap" if first > expected else "an overlap"
                 problem = f"{path}: {what}, starts at step {first} instead of {expected}"
-                if not partial:
-                    raise RunError(f"{problem}; --partial analyses what comes before")
                 break
+            steps = _read_npz(path, ["step"])["step"]
+            if int(steps[0]) != first:
+                raise RunError(f"{path} is named wrongly: it starts at step {steps[0]}")
             expected = int(steps[-1]) + self.config.get("scalar_bin", 1)
             kept.append(path)
+        if not problem and expected < self.status["step"]:
+            problem = f"{path}: the records end at step {expected} of {self.status['step']}"
+        if not kept:
+            raise RunError(f"{problem}; nothing comes before")
+        if problem and not partial:
+            raise RunError(f"{problem}; --partial analyses what comes before")
+        self.complete = finished and not problem
         return kept
 
     @cached_property
@@ -74,10 +98,15 @@ class Run:
             group, _, short = name.rpartition("/")
             known = sorted(n.removeprefix(f"{group}/") for n in self._names if n.startswith(group))
             raise RunError(f"{self.path} has no {short!r}; recorded are {', '.join(known)}")
-        found = [_read_npz(path, [name]).get(name) for path in self._files]
-        axis = 1 if "/" in name else 0
-        whole = np.concatenate([part for part in found if part is not None], axis)
-        return whole[self._kept] if axis else whole
+        found = {path: _read_npz(path, [name]).get(name) for path in self._files}
+        parts = {path: part for path, part in found.items() if part is not None}
+        if "/" not in name:
+            return np.concatenate(list(parts.values()))
+        seeds = len(self.config["seeds"])
+        for path, part in parts.items():
+            if len(part) != seeds:
+                raise RunError(f"{path}: {name!r} is of {len(part)} seeds, the run of {seeds}")
+        return np.concatenate(list(parts.values()), 1)[self._kept]
 
     def array(self, group: str, name: str) -> np.ndarray:
         """A recorded quantity over the whole run.
@@ -93,6 +122,12 @@ class Run:
           RunError: it was not recorded; the message lists what was.
         """
         return self._load(f"{group}/{name}").astype(float)
+
+    @property
+    def extent(self) -> str:
+        """Which steps were read, of how many."""
+        step = self.steps("scalar")
+        return f"steps {step[0]} to {step[-1]} of {self.config['steps']}"
 
     def has(self, group: str, name: str) -> bool:
         """Whether a quantity was recorded."""
@@ -184,16 +219,37 @@ def find_runs(paths) -> list[Path]:
     return list(found.values())
 
 
-def read_json(path: Path):
-    """The content of a JSON file.
+class Fields(dict):
+    """An object of a JSON file; asking for a field that it lacks raises a RunError."""
+
+    def __init__(self, fields: dict, path: Path):
+        super().__init__(fields)
+        self._path = path
+
+    def __missing__(self, name):
+        raise RunError(f"{self._path} has no field {name!r}")
+
+
+def read_json(path: Path, types: Mapping[str, type] | None = None) -> Fields:
+    """The object in a JSON file.
+
+    Args:
+      path: of the file.
+      types: fields that it has to have, and of which type.
 
     Raises:
-      RunError: missing or damaged.
+      RunError: missing, damaged, or a field is.
     """
     try:
-        return json.loads(path.read_text())
-    except (OSError, ValueError) as error:
+        found = json.loads(path.read_text(), object_hook=lambda fields: Fields(fields, path))
+    except (OSError, ValueError, RecursionError) as error:
         raise RunError(f"{path} cannot be read: {error}") from error
+    if not isinstance(found, dict):
+        raise RunError(f"{path} holds no JSON object")
+    for name, wanted in (types or {}).items():
+        if not isinstance(found[name], wanted):
+            raise RunError(f"{path}: {name} is {found[name]!r}, not {wanted.__name__}")
+    return found
 
 
 def read_record(path: Path, wanted=lambda name: True) -> dict[str, np.ndarray]:

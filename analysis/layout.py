@@ -3,6 +3,7 @@
 RUN/config.json env.json data.json model.json   written once, config.json last
 RUN/records/000000000.npz ...                    one file a chunk, named by its first step
 RUN/ckpt/  RUN/STATUS.json  RUN/log.txt  RUN/lock
+RUN/reserve                                      while it runs: room for STATUS.json on a full disk
 RUN/jumps.json  RUN/pinned.json  RUN/pins/       jumps found while training; why which steps stay
 RUN/snapshots/000001200.npz ...                  what the network held before a step's update
 
@@ -58,14 +59,14 @@ def filters(weights) -> dict:
 
 
 def write_json(path: Path, value) -> None:
-    """Write JSON atomically: readers see the old file or the new one, never a part.
+    """Write JSON atomically and durably.
 
     Args:
       path: destination.
       value: JSON-serialisable.
     """
     text = json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n"
-    _replace(path, lambda file: file.write(text.encode()))
+    replace_file(path, lambda file: file.write(text.encode()))
 
 
 def write_npz(path: Path, arrays: dict[str, np.ndarray]) -> None:
@@ -75,10 +76,16 @@ def write_npz(path: Path, arrays: dict[str, np.ndarray]) -> None:
       path: destination.
       arrays: name -> array, none of dtype object.
     """
-    _replace(path, lambda file: np.savez(file, allow_pickle=False, **arrays))
+    replace_file(path, lambda file: np.savez(file, allow_pickle=False, **arrays))
 
 
-def _replace(path: Path, write) -> None:
+def replace_file(path: Path, write) -> None:
+    """Write a file atomically and durably: readers see the old one or the new one.
+
+    Args:
+      path: destination.
+      write: function of an open binary file.
+    """
     scratch = path.with_name(f".{path.name}.tmp")
     try:
         with open(scratch, "wb") as file:
@@ -86,6 +93,6 @@ def _replace(path: Path, write) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(scratch, path)
-    except OSError:
+    except OSError as error:
         scratch.unlink(missing_ok=True)
-        raise
+        raise OSError(error.errno, error.strerror, str(path)) from error

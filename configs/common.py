@@ -53,12 +53,26 @@ def parse_arg(arg: str, **spec) -> ConfigDict:
                 f"config argument {name!r} is not one of {', '.join(spec)}"
                 + did_you_mean(name, spec)
             )
-        args[name] = _read(name, value, equals, spec[name])
+        args[name] = read_value(name, value, equals, spec[name])
         last = name if isinstance(spec[name], str) else None
     return args
 
 
-def _read(name, value, equals, default):
+def read_value(name: str, value: str, equals: str, default):
+    """A value in the type of its default.
+
+    Args:
+      name: of the argument.
+      value: as text.
+      equals: `=`, or nothing where a flag's name stands alone.
+      default: its value otherwise.
+
+    Returns:
+      The value.
+
+    Raises:
+      ValueError: unreadable.
+    """
     if isinstance(default, bool):
         truths = {"": True, "true": True, "1": True, "false": False, "0": False}
         if value.lower() not in truths or (equals and not value):
@@ -69,9 +83,8 @@ def _read(name, value, equals, default):
     try:
         return type(default)(value)
     except ValueError as error:
-        raise ValueError(
-            f"config argument {name}={value!r} must be a {type(default).__name__}"
-        ) from error
+        wanted = {int: "an integer", float: "a number"}[type(default)]
+        raise ValueError(f"config argument {name}={value!r} must be {wanted}") from error
 
 
 def quick(config: ConfigDict) -> ConfigDict:

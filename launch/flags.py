@@ -1,6 +1,6 @@
 """Command-line habits that the launch scripts share: exit codes, the compilation cache."""
 
-import os
+import functools
 import sys
 
 from absl import app, flags, logging
@@ -8,16 +8,20 @@ from absl import app, flags, logging
 EXIT = {"DONE": 0, "DIVERGED": 3, "PREEMPTED": 75}
 
 
-def main(body) -> None:
+def main(body, *wanted: str) -> None:
     """Run a script: parse flags, and turn every expected error into one line and an exit code.
 
     Args:
-      body: function of no arguments that returns an exit code.
+      body: function of the wanted arguments that returns an exit code.
+      *wanted: what the arguments that are no flags are called.
     """
-    app.run(lambda _: sys.exit(_explain(body)), flags_parser=_parse)
+    app.run(
+        lambda argv: sys.exit(_explain(body, argv[1:])),
+        flags_parser=functools.partial(_parse, wanted=wanted),
+    )
 
 
-def _parse(argv):
+def _parse(argv, wanted):
     try:
         remaining = flags.FLAGS(argv)
         # A config file that could not be read raises only when its fields are asked for.
@@ -26,8 +30,11 @@ def _parse(argv):
             _ = config.family
     except (flags.Error, AttributeError, KeyError, ValueError, TypeError, OSError) as error:
         sys.exit(_usage(str(error.args[0]) if isinstance(error, KeyError) else str(error)))
-    if remaining[1:]:
-        sys.exit(_usage(f"unexpected argument {remaining[1]!r}"))
+    given = remaining[1:]
+    if len(given) > len(wanted):
+        sys.exit(_usage(f"unexpected argument {given[len(wanted)]!r}"))
+    if len(given) < len(wanted):
+        sys.exit(_usage(f"{wanted[len(given)]} is missing"))
     return remaining
 
 
@@ -39,32 +46,21 @@ def _usage(message) -> int:
     return 2
 
 
-def _explain(body) -> int:
+def _explain(body, arguments) -> int:
     from analysis.io import RunError
     from tapjax.config import ConfigError
     from tapjax.data import DataError
+    from tapjax.engines import EngineError
     from tapjax.rundir import CheckpointError, RunDirError
 
     logging.set_verbosity(logging.WARNING)
     try:
-        return body()
+        return body(*arguments)
     except (ConfigError, DataError, RunDirError, RunError) as error:
         return _usage(str(error))
-    except (CheckpointError, OSError) as error:
+    except (CheckpointError, EngineError, OSError) as error:
         _usage(str(error))
         return 1
-
-
-def prepare_jax() -> None:
-    """Keep compiled programs in the user's cache folder; `JAX_COMPILATION_CACHE_DIR` overrides."""
-    import jax
-
-    from tapjax.cache import cache_dir
-
-    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
-        jax.config.update("jax_compilation_cache_dir", str(cache_dir() / "xla"))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
-    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
 
 def parse_steps(text: str) -> list[int]:

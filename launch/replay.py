@@ -19,7 +19,8 @@ from tqdm import tqdm
 
 from analysis.io import read_json
 from analysis.layout import RECORDS, write_json
-from launch.flags import main, parse_steps, prepare_jax
+from launch.flags import main, parse_steps
+from tapjax.cache import keep_compiled
 from tapjax.config import ConfigError
 
 RUN = flags.DEFINE_string("run", None, "Run directory.", required=True)
@@ -47,7 +48,7 @@ def body() -> int:
         raise ConfigError("nothing asked for: give --steps, --moments or --pin")
     if MOMENTS.value and PIN.value:
         raise ConfigError("--moments and --pin are two different errands: give one")
-    prepare_jax()
+    keep_compiled()
     return _pin(path, steps) if PIN.value else _snapshots(path, steps)
 
 

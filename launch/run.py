@@ -17,7 +17,8 @@ from pathlib import Path
 from absl import flags
 from ml_collections import config_flags
 
-from launch.flags import EXIT, main, prepare_jax
+from launch.flags import EXIT, main
+from tapjax.cache import keep_compiled
 from tapjax.config import check
 
 CONFIG = config_flags.DEFINE_config_file("config", help_string="Config file, with :arguments.")
@@ -35,7 +36,7 @@ def body() -> int:
         print("error: --config=FILE is missing", file=sys.stderr)
         return 2
     check(CONFIG.value)
-    prepare_jax()
+    keep_compiled()
     from tapjax import loop
 
     with _monitor() if MONITOR.value else contextlib.nullcontext():

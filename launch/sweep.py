@@ -1,79 +1,139 @@
-"""Train a config file for every combination of some of its arguments.
+"""Train a config file for every combination of some of its arguments, here or on many machines.
 
     python -m launch.sweep --config=configs/credit/online.py --fixed=epochs=6,seeds=1 \
-        --grid='method=dfa|dir;block_lr=1e-4|3e-4' --workdir=runs/rates
+        --grid='method=dfa,dir;block_lr=1e-4,3e-4;seed_block=0:4' --workdir=runs/rates
+    python -m launch.sweep ... --engine=dask --scheduler=tcp://127.0.0.1:8786
 
 Each combination is a run in WORKDIR, named by its arguments. Runs that are done are skipped, so the
-same command resumes; one that fails is reported and the rest go on. Exit codes: 0 all done, 1 some
-failed, 2 bad usage or config, 75 preempted.
+same command resumes; one that fails three times is reported and the rest go on. Besides the file's
+arguments the grid may name fields, as in config.optimizer.lr=1e-3,3e-4, and `seed_block`: block B
+of a config with S seeds has the seeds from B * S on. Values that hold commas of their own are
+separated by `|`. Exit codes: 0 all done, 1 some failed, 2 bad
+usage or config, 75 preempted.
 """
 
 import itertools
+import re
 import runpy
 import sys
 from pathlib import Path
 
 from absl import flags
 
-from launch.cells import train_all
-from launch.flags import main, prepare_jax
-from tapjax.config import ConfigError, check
+from analysis.layout import write_json
+from configs.common import read_value
+from launch.flags import main
+from launch.training import train_all
+from tapjax.config import ConfigError, check, flatten
+from tapjax.constraints import did_you_mean
+from tapjax.engines import dask, local
+from tapjax.jobs import SWEEP, make_job, planned
 
 CONFIG_FILE = flags.DEFINE_string("config", None, "Config file.", required=True)
 FIXED = flags.DEFINE_string("fixed", "", "Arguments of every run, as after the file's colon.")
-GRID = flags.DEFINE_string("grid", "", "NAME=VALUE|VALUE;NAME=... of which all combinations run.")
+GRID = flags.DEFINE_string(
+    "grid", "", "NAME=VALUE,VALUE;NAME=START:STOP;... of which all combinations run."
+)
 WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the runs.", required=True)
+ENGINE = flags.DEFINE_enum("engine", "local", ["local", "dask"], "Who trains.")
+SCHEDULER = flags.DEFINE_string("scheduler", None, "Address of the Dask scheduler.")
+DRIFT = flags.DEFINE_bool(
+    "allow_numeric_drift", False, "Resume under another jaxlib or kind of device."
+)
 DRY = flags.DEFINE_bool("dry_run", False, "Only list the runs.")
+BLOCK, FIELD = "seed_block", "config."
 
 
 def body() -> int:
     """Check every config, then train."""
-    configs = {name: _config(arg) for name, arg in combinations(FIXED.value, GRID.value).items()}
+    if (ENGINE.value == "dask") != bool(SCHEDULER.value):
+        raise ConfigError("--engine=dask and --scheduler=tcp://HOST:PORT go together")
+    grid, folder = combinations(GRID.value), Path(WORKDIR.value)
+    jobs = [make_job(name, _config(chosen), folder) for name, chosen in grid.items()]
     if DRY.value:
-        print("\n".join(configs))
+        print("\n".join(grid))
         return 0
-    prepare_jax()
-    failed, preempted = train_all(configs, Path(WORKDIR.value))
+    engine = dask(SCHEDULER.value, DRIFT.value) if SCHEDULER.value else local(DRIFT.value)
+    folder.mkdir(parents=True, exist_ok=True)
+    runs = planned(folder) | {job.name: job.config["steps"] for job in jobs}
+    write_json(folder / SWEEP, {"argv": sys.argv[1:], "steps": runs})
+    failed, preempted = train_all(jobs, engine)
     for name, problem in failed.items():
         print(f"failed: {name}: {problem}", file=sys.stderr)
     return 75 if preempted else 1 if failed else 0
 
 
-def combinations(fixed: str, grid: str) -> dict[str, str]:
+def combinations(grid: str) -> dict[str, dict[str, str]]:
     """The runs of a grid.
 
     Args:
-      fixed: arguments of all.
-      grid: `name=value|value;name=value|value`.
+      grid: `name=value,value;name=start:stop`.
 
     Returns:
-      Folder name -> arguments.
+      Folder name -> argument -> value.
 
     Raises:
       ConfigError: not of that form.
     """
     axes = []
     for part in filter(None, grid.split(";")):
-        name, equals, values = part.partition("=")
-        if not (name and equals and all(values.split("|"))):
-            raise ConfigError(f"--grid={part!r} is not of the form NAME=VALUE|VALUE")
-        axes.append([f"{name}={value}" for value in values.split("|")])
-    chosen = [",".join(parts) for parts in itertools.product(*axes)]
-    return {
-        (arg or "run").replace(":", "-"): ",".join(filter(None, (fixed, arg))) for arg in chosen
-    }
+        name, equals, text = part.partition("=")
+        values = _values(text)
+        if not (name and equals and values and all(values)):
+            raise ConfigError(f"--grid={part!r} is not of the form NAME=VALUE,VALUE")
+        axes.append([(name, value) for value in values])
+    names = [axis[0][0] for axis in axes]
+    if len(set(names)) < len(names):
+        raise ConfigError(f"--grid={grid!r} names an argument twice")
+    runs = {}
+    for chosen in itertools.product(*axes):
+        folder = ",".join(map("=".join, chosen)) or "run"
+        runs[re.sub("[:/]", "-", folder)] = dict(chosen)
+    if len(runs) < len(list(itertools.product(*axes))):
+        raise ConfigError(f"--grid={grid!r} holds a run twice")
+    return runs
 
 
-def _config(arg):
+def _values(text) -> list[str]:
+    """The values of an axis; a setting such as width=8 belongs to the architecture before it."""
+    if re.fullmatch(r"\d+:\d+", text):
+        return [str(number) for number in range(*map(int, text.split(":")))]
+    if "|" in text:
+        return text.split("|")
+    values = []
+    for part in text.split(","):
+        if "=" in part and ":" not in part and values:
+            values[-1] += f",{part}"
+        else:
+            values.append(part)
+    return values
+
+
+def _config(chosen: dict[str, str]):
+    """The checked config of one combination."""
     path = Path(CONFIG_FILE.value)
     if not path.is_file():
         raise ConfigError(f"--config={path}: no such file")
+    fields = {name: value for name, value in chosen.items() if name.startswith(FIELD)}
+    arguments = [f"{n}={v}" for n, v in chosen.items() if n != BLOCK and n not in fields]
     try:
-        config = runpy.run_path(str(path))["get_config"](arg)
+        config = runpy.run_path(str(path))["get_config"](",".join([FIXED.value, *arguments]))
+        for name, value in fields.items():
+            _set(config, name.removeprefix(FIELD), value)
+        block = read_value(BLOCK, chosen.get(BLOCK, "0"), "=", 0)
     except (KeyError, ValueError) as error:
-        raise ConfigError(f"{path}: {error}") from error
+        raise ConfigError(f"{path}: {error.args[0]}") from error
+    config.seeds = tuple(seed + block * len(config.seeds) for seed in config.seeds)
     check(config)
     return config
+
+
+def _set(config, name, value):
+    """Set a field, such as optimizer.lr, from text."""
+    flat = flatten(config)
+    if name not in flat:
+        raise ConfigError(f"--grid: unknown field {name!r}{did_you_mean(name, flat)}")
+    config.update_from_flattened_dict({name: read_value(name, value, "=", flat[name])})
 
 
 if __name__ == "__main__":

@@ -19,8 +19,10 @@ from pathlib import Path
 from absl import flags
 
 from analysis.architectures import ZOO
-from launch.cells import is_done, train_all
-from launch.flags import main, prepare_jax
+from launch.flags import main
+from launch.training import train_all
+from tapjax.engines import local
+from tapjax.jobs import is_done, make_job
 
 QUICK_ARCHS = (
     "mlp_shallow_2",
@@ -56,8 +58,8 @@ def body() -> int:
     phases = tuple(PHASES) if PHASE.value == "all" else (PHASE.value,)
     calibration, emergence = _calibration(), _emergence() if "4" in phases else {}
     wanted = (calibration if "1" in phases else {}) | emergence
-    prepare_jax()
-    failed, preempted = train_all(wanted, _runs())
+    jobs = [make_job(name, config, _runs()) for name, config in wanted.items()]
+    failed, preempted = train_all(jobs, local())
     if preempted:
         return 75
     left_out, analysed = {}, False

@@ -1,4 +1,7 @@
-"""Decoded data sets in the user's cache folder: written whole or not at all, verified when read."""
+"""The user's cache folder: compiled programs, and decoded data sets.
+
+A data set is written whole or not at all, and verified when read.
+"""
 
 import hashlib
 import json
@@ -20,6 +23,16 @@ def cache_dir() -> Path:
     """The user's cache folder (`TAPJAX_CACHE`)."""
     home = os.environ.get("TAPJAX_CACHE") or Path.home() / ".cache" / "tapjax"
     return Path(home).expanduser()
+
+
+def keep_compiled() -> None:
+    """Keep compiled programs in the user's cache folder (or `JAX_COMPILATION_CACHE_DIR`)."""
+    import jax
+
+    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+        jax.config.update("jax_compilation_cache_dir", str(cache_dir() / "xla"))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
 
 def decoded_once(name: str, decode: Callable[[], dict]) -> dict[str, np.ndarray]:

@@ -15,6 +15,7 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 from absl import logging
+from jax.tree_util import keystr, tree_leaves_with_path
 
 from tapjax.rundir import CheckpointError
 from tapjax.types import Tree
@@ -63,6 +64,7 @@ def open_manager(
         policies.append(ocp.checkpoint_managers.EveryNSteps(period, exact_interval=False))
     if delay:
         policies.append(_ReachBack(delay))
+    # Orbax warns of a manager that only reads, each time.
     with _quiet() if read_only else contextlib.nullcontext():
         options = ocp.CheckpointManagerOptions(
             preservation_policy=ocp.checkpoint_managers.AnyPreservationPolicy(policies),
@@ -76,9 +78,9 @@ def open_manager(
 
 @contextlib.contextmanager
 def _quiet():
-    """Orbax warns of a manager that only reads, each time."""
+    """Keep Orbax from logging; what goes wrong is raised, too."""
     verbosity = logging.get_verbosity()
-    logging.set_verbosity(logging.ERROR)
+    logging.set_verbosity(logging.FATAL)
     try:
         yield
     finally:
@@ -102,8 +104,9 @@ def save(manager: ocp.CheckpointManager, step: int, states: Tree, force=False) -
         state=ocp.args.StandardSave(host), digests=ocp.args.JsonSave(digests(host))
     )
     try:
-        saved = manager.save(step, args=args, force=force)
-        manager.wait_until_finished()
+        with _quiet():
+            saved = manager.save(step, args=args, force=force)
+            manager.wait_until_finished()
     except (OSError, ValueError) as error:
         raise CheckpointError(f"checkpoint of step {step} could not be written: {error}") from error
     if not saved:
@@ -154,24 +157,24 @@ def restore(manager: ocp.CheckpointManager, step: int, like: Tree) -> Tree:
       CheckpointError: missing, unreadable, damaged or of another model.
     """
     host_like = jax.tree.map(_host_template, like)
-    try:
-        saved = manager.restore(
-            step,
-            args=ocp.args.Composite(
-                state=ocp.args.StandardRestore(host_like), digests=ocp.args.JsonRestore()
-            ),
-        )
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        first = next((line for line in str(error).splitlines() if line.strip()), repr(error))
-        raise CheckpointError(f"checkpoint {step} is unreadable ({first})") from error
-    found, wanted = digests(saved.state), saved.digests
-    if found.keys() != wanted.keys():
-        name = sorted(found.keys() ^ wanted.keys())[0]
-        raise CheckpointError(f"checkpoint {step} and the model differ in {name}")
+    wanted = _restore(manager, step, digests=ocp.args.JsonRestore()).digests
+    odd = wanted.keys() ^ {keystr(p) for p, _ in tree_leaves_with_path(host_like)}
+    if odd:
+        raise CheckpointError(f"checkpoint {step} and the model differ in {min(odd)}")
+    saved = _restore(manager, step, state=ocp.args.StandardRestore(host_like))
+    found = digests(saved.state)
     damaged = [name for name in wanted if wanted[name] != found[name]]
     if damaged:
         raise CheckpointError(f"checkpoint {step} is damaged in {damaged[0]}")
     return jax.tree.map(_like_leaf, like, saved.state)
+
+
+def _restore(manager, step, **items):
+    try:
+        return manager.restore(step, args=ocp.args.Composite(**items))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        first = next((line for line in str(error).splitlines() if line.strip()), repr(error))
+        raise CheckpointError(f"checkpoint {step} is unreadable ({first})") from error
 
 
 def digests(states: Tree) -> dict[str, str]:
@@ -184,10 +187,10 @@ def digests(states: Tree) -> dict[str, str]:
       Path of the leaf -> hexadecimal digest over dtype, shape and bytes.
     """
     result = {}
-    for path, leaf in jax.tree_util.tree_leaves_with_path(_to_host(states)):
+    for path, leaf in tree_leaves_with_path(_to_host(states)):
         hasher = hashlib.sha256(f"{leaf.dtype}{leaf.shape}".encode())
         hasher.update(np.ascontiguousarray(leaf).data)
-        result[jax.tree_util.keystr(path)] = hasher.hexdigest()
+        result[keystr(path)] = hasher.hexdigest()
     return result
 
 

@@ -53,15 +53,10 @@ def run(cfg, workdir, resume="auto", allow_numeric_drift=False, progress=None) -
         if run_dir.status.get("status") in ("DONE", "DIVERGED"):
             return Outcome(*(run_dir.status[name] for name in Outcome._fields))
         _announce(run_dir, ready, progress)
-        try:
-            with _open_managers(cfg, run_dir) as managers:
-                states, first = _restore_or_init(run_dir, managers[0], ready)
-                pinned = pins.resume(run_dir, replay.Timeline(ready, managers), first)
-                return _train(run_dir, pinned, states, first, stop.is_set, progress)
-        except (rundir.RunDirError, rundir.CheckpointError, OSError) as error:
-            with contextlib.suppress(OSError):  # a full disk may refuse even this
-                run_dir.set_status("FAILED", run_dir.status.get("step", 0), str(error))
-            raise
+        with run_dir.failure_noted(), _open_managers(cfg, run_dir) as managers:
+            states, first = _restore_or_init(run_dir, managers[0], ready)
+            pinned = pins.resume(run_dir, replay.Timeline(ready, managers), first)
+            return _train(run_dir, pinned, states, first, stop.is_set, progress)
 
 
 def _announce(run_dir, ready, progress):

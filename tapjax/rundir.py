@@ -13,15 +13,30 @@ from pathlib import Path
 
 import numpy as np
 
-from analysis.layout import MANIFEST, record_name, record_steps, write_json, write_npz
+from analysis.layout import (
+    MANIFEST,
+    record_name,
+    record_steps,
+    replace_file,
+    write_json,
+    write_npz,
+)
 from tapjax.config import diff, from_json, to_json
 
 # Fields of env.json that the bits of a run depend on.
 IDENTITY = ("seeds", "over_seeds", "jaxlib", "device_kind")
+# What is written in place, or whose content is.
+WRITTEN = ("lock", "log.txt", "records", "ckpt", "pins", "snapshots", "orphaned", "monitor")
+ATTEMPTS = 5  # to take a lock: `holder` has it for an instant
+RESERVE = 16_384  # bytes kept free for the last words of a run whose disk is full
 
 
 class RunDirError(Exception):
     """The directory cannot take this run; the message says why and what to do."""
+
+
+class InUseError(RunDirError):
+    """Another process trains this run."""
 
 
 class CheckpointError(Exception):
@@ -47,6 +62,21 @@ class RunDir:
     def __init__(self, path: Path):
         self.path = path
         (path / "records").mkdir(exist_ok=True)
+
+    @contextlib.contextmanager
+    def failure_noted(self):
+        """Set the status to FAILED if what is inside fails, even where the disk is full."""
+        reserve = self.path / "reserve"
+        try:
+            replace_file(reserve, lambda file: file.write(os.urandom(RESERVE)))
+            yield
+        except Exception as error:
+            reserve.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                self.set_status("FAILED", self.status.get("step", 0), str(error))
+            raise
+        finally:
+            reserve.unlink(missing_ok=True)
 
     @property
     def checkpoints(self) -> Path:
@@ -145,6 +175,9 @@ def locked(path: Path):
     Raises:
       RunDirError: another process holds it, or the directory cannot be written.
     """
+    links = [name for name in WRITTEN if (path / name).is_symlink()]
+    if links:
+        raise RunDirError(f"{path / links[0]} is a link: a run writes inside its directory only")
     try:
         lock = open(path / "lock", "a+")
     except OSError as error:
@@ -154,12 +187,29 @@ def locked(path: Path):
         yield
 
 
-def _take(lock, path):
+def holder(path: Path) -> str:
+    """Which process holds a directory's lock, such as `process 7 on here`; empty if none does."""
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        with open(path / "lock") as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            return ""
     except BlockingIOError:
-        lock.seek(0)
-        raise RunDirError(f"{path} is in use by {lock.read().strip()}") from None
+        return (path / "lock").read_text().strip() or "another process"
+    except OSError:
+        return ""  # there is no lock, or it cannot be read: nobody here trains it
+
+
+def _take(lock, path):
+    for attempt in range(ATTEMPTS):
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            break
+        except BlockingIOError:
+            if attempt == ATTEMPTS - 1:
+                raise InUseError(f"{path} is in use by {holder(path)}") from None
+            time.sleep(0.05)
+        except OSError as error:
+            raise RunDirError(f"{path}: files cannot be locked here: {error.strerror}") from error
     lock.truncate(0)
     lock.write(f"process {os.getpid()} on {socket.gethostname()}\n")
     lock.flush()

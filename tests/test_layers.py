@@ -74,6 +74,8 @@ ORDER = [
     "tapjax.snapshots",
     "tapjax.records",
     "tapjax.loop",
+    "tapjax.jobs",
+    "tapjax.engines",
 ]
 # What both sides share: the run directory's contract, the description of architectures.
 FROM_ANALYSIS = {"analysis.architectures", "analysis.layout", "analysis.jumps"}

@@ -25,7 +25,7 @@ def test_modules_and_configs_in_commands_exist():
         assert (ROOT / path).is_file(), path
 
 
-@pytest.mark.parametrize("script", ["run", "tap", "monitor", "replay", "bench", "sweep"])
+@pytest.mark.parametrize("script", ["run", "tap", "monitor", "replay", "bench", "sweep", "status"])
 def test_flags_in_commands_exist(script):
     text = README.replace("\\\n", " ")
     used = re.findall(rf"python -m launch\.{script}\b([^\n`]*)", text)

@@ -116,14 +116,17 @@ def join_sections(folder: Path, out: Path) -> Path:
 
 def _runs(paths, out, partial):
     _, table = summary(paths, out, partial)
-    made_up = [p for p in paths if open_run(p, partial).model.get("synthetic")]
-    note = [report.paragraph(f"{len(made_up)} of the runs are on SYNTHETIC data.")]
+    runs = [open_run(path, partial) for path in paths]
+    made_up = [run for run in runs if run.model.get("synthetic")]
+    notes = [f"Read in part: {run.name}, {run.extent}." for run in runs if not run.complete]
+    if made_up:
+        notes.append(f"{len(made_up)} of the runs are on SYNTHETIC data.")
     return [
         report.paragraph(
             f"{len(table)} runs, {int(table['seeds'].sum())} curves. D is the mean over hidden "
             "layers; the head is measured and left out. Accuracy is on the whole test split."
         ),
-        *(note if made_up else []),
+        *map(report.paragraph, notes),
         report.table(table),
     ]
 

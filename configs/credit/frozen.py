@@ -1,7 +1,7 @@
 """Estimators on a network that backprop trained and that stands still.
 
     python -m launch.sweep --config=configs/credit/frozen.py --workdir=RUNS \
-        --grid='method=dfa|dir|state_bridge|scalar_bridge|vector|vector_response'
+        --grid='method=dfa,dir,state_bridge,scalar_bridge,vector,vector_response'
 
 The network (L = 4, d = 256) trains for `pretrain` epochs by AdamW with a cosine to zero; then the
 estimator starts anew and learns for `epochs` over the same images. Its gradients are small, so a

@@ -1,7 +1,7 @@
 """Student and teacher of the same depth, from linear (alpha 0) to tanh (alpha 1).
 
     python -m launch.sweep --config=configs/credit/ladder.py --workdir=RUNS \
-        --grid='method=dfa|dir|state_bridge|scalar_bridge;alpha=0|0.25|0.5|1;depth=2|4|8|12'
+        --grid='method=dfa,dir,state_bridge,scalar_bridge;alpha=0,0.25,0.5,1;depth=2,4,8,12'
 
 With `method=vector`, `vector_shuffled`, `vector_no_terminal` or `vector_onesided` it is the pilot
 and the audit of the vector field; with `code`, `terminal` and `warmup` the ablation of the

@@ -1,7 +1,7 @@
 """Does a learned credit earn its cost where copying the output's gradient must fail?
 
     python -m launch.sweep --config=configs/credit/push.py --workdir=RUNS \
-        --grid='method=bp|dfa|dir|vector_response|response_shuffled'
+        --grid='method=bp,dfa,dir,vector_response,response_shuffled'
 
 Eight blocks without a skip connection: in a network that backprop trains the copied gradient has
 Gamma 0.00 in every layer (at most .4 was asked for; measured before any accuracy was looked at). 30

@@ -3,7 +3,7 @@
     python -m launch.run --config=configs/plasticity/continual.py:dataset=fashion_mnist \
         --workdir=runs/permuted
     python -m launch.sweep --config=configs/plasticity/continual.py --workdir=runs/compared \
-        --fixed=dataset=fashion_mnist --grid='mitigation=none|l2|cbp|layer_norm'
+        --fixed=dataset=fashion_mnist --grid='mitigation=none,l2,cbp,layer_norm'
 
 Kinds of tasks: `permuted` pixels, random `labels`, `classes` (some of the data set's in every
 task, the head starting from zero unless head=keep), and `single`. `norm`, `dropout` and

@@ -7,7 +7,7 @@ Two CPU cores: mlp_medium_5 on fashion_mnist, 3 seeds, 2000 steps, takes 20 s; D
 initialisation to 3.8 near step 35 and recovers to 9.7, test accuracy .847 (sd .005).
 
 Arguments: `arch` (a name of the zoo or e.g. `mlp:depth=6,width=96`), `dataset`, `seeds` (how
-many), `steps`, `quick`.
+many), `steps`, `lr`, `quick`.
 """
 
 from configs import common
@@ -17,11 +17,12 @@ from tapjax.tasks import is_task
 def get_config(arg=""):
     """The calibration protocol: Adam 1e-3, batch 64, 10,000 fixed images of a TFDS set."""
     args = common.parse_arg(
-        arg, arch="mlp_medium_5", dataset="digits", seeds=3, steps=2000, quick=False
+        arg, arch="mlp_medium_5", dataset="digits", seeds=3, steps=2000, lr=1e-3, quick=False
     )
     config = common.base(family="tap", seeds=tuple(range(args.seeds)), steps=args.steps)
     config.data.name = args.dataset
     if args.dataset != "digits" and not is_task(args.dataset) and ".npz" not in args.dataset:
         config.data.train_size = 10_000
     config.model.name = args.arch
+    config.optimizer.lr = args.lr
     return common.quick(config) if args.quick else config

@@ -54,6 +54,24 @@ def test_tap_leaves_tables_and_figures(tmp_path):
         assert (tmp_path / "out" / name).stat().st_size > 100
 
 
+@pytest.mark.fault
+def test_what_was_read_in_part_is_said_everywhere(tmp_path):
+    for name in ("whole", "broken"):
+        write_run(tmp_path / "runs" / name, collapse_and_recovery(T)[None], chunk=100)
+    (tmp_path / "runs" / "broken" / "records" / "000000400.npz").unlink()
+    args = ("jumps", tmp_path / "runs", f"--out={tmp_path / 'out'}", "--json")
+    refused = in_process(*args)
+    assert refused.returncode == 2 and "000000500.npz: a gap" in refused.stderr
+    result = in_process(*args, "--partial")
+    extent = {"broken": "steps 0 to 399 of 600"}
+    assert result.returncode == 0 and "partial: broken: steps 0 to 399 of 600" in result.stderr
+    assert json.loads(result.stdout)["partial"] == extent
+    assert json.loads((tmp_path / "out" / "partial.json").read_text()) == extent
+    page = tmp_path / "page.html"
+    assert in_process("report", tmp_path / "runs", f"--out={page}", "--partial").returncode == 0
+    assert "Read in part: broken, steps 0 to 399 of 600." in page.read_text()
+
+
 def test_summary_prints_a_table_and_writes_only_when_asked(tmp_path):
     path = write_run(tmp_path / "one", collapse_and_recovery(T)[None])
     result = analysis("summary", path)

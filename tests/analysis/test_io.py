@@ -1,8 +1,11 @@
+import shutil
+
 import numpy as np
 import pytest
 
 from analysis import open_run
 from analysis.io import RunError, find_runs
+from analysis.layout import write_json, write_npz
 from tests.analysis.runs import set_status, write_run
 
 D = np.linspace(5, 9, 121)[None] + np.arange(2)[:, None]
@@ -16,6 +19,39 @@ def test_chunks_are_joined_and_the_head_stays_out_of_d(tmp_path):
     np.testing.assert_allclose(run.gradient_integral()[0], np.arange(0, 601, 5))
 
 
+@pytest.mark.fault
+@pytest.mark.parametrize(
+    ("lost", "message"),
+    [
+        (0, "000000100.npz: a gap, starts at step 100 instead of 0; nothing comes before"),
+        (500, "000000400.npz: the records end at step 500 of 600; --partial"),
+    ],
+)
+def test_a_missing_first_or_last_record_is_noticed(tmp_path, lost, message):
+    path = write_run(tmp_path / "r", D, chunk=100)
+    (path / "records" / f"{lost:09d}.npz").unlink()
+    with pytest.raises(RunError, match=message):
+        open_run(path)
+
+
+@pytest.mark.fault
+def test_a_record_of_other_seeds_is_refused(tmp_path):
+    path = write_run(tmp_path / "r", D, chunk=100)
+    other = write_run(tmp_path / "s", np.concatenate([D, D]), chunk=100)
+    shutil.copy(other / "records" / "000000300.npz", path / "records")
+    with pytest.raises(RunError, match=r"000000300.npz: 'scalar/loss' is of 4 seeds, the run of 2"):
+        open_run(path).array("scalar", "loss")
+
+
+@pytest.mark.fault
+def test_another_schema_is_refused(tmp_path):
+    path = write_run(tmp_path / "r", D)
+    write_json(path / "env.json", {"schema": 0})
+    with pytest.raises(RunError, match="has schema 0; this reader knows 1"):
+        open_run(path)
+
+
+@pytest.mark.fault
 def test_a_missing_record_is_a_gap(tmp_path):
     path = write_run(tmp_path / "r", D, chunk=100)
     (path / "records" / "000000200.npz").unlink()
@@ -24,6 +60,7 @@ def test_a_missing_record_is_a_gap(tmp_path):
     assert open_run(path, partial=True).steps("scalar")[-1] == 199
 
 
+@pytest.mark.fault
 def test_a_repeated_record_is_an_overlap(tmp_path):
     path = write_run(tmp_path / "r", D, chunk=100)
     (path / "records" / "000000150.npz").write_bytes(
@@ -34,12 +71,15 @@ def test_a_repeated_record_is_an_overlap(tmp_path):
 
 
 def test_a_record_named_wrongly_is_refused(tmp_path):
-    path = write_run(tmp_path / "r", D, chunk=100)
-    (path / "records" / "000000000.npz").rename(path / "records" / "000000050.npz")
-    with pytest.raises(RunError, match="000000050.npz"):
+    path = write_run(tmp_path / "r", D)
+    record = path / "records" / "000000000.npz"
+    with np.load(record) as arrays:
+        write_npz(record, {**arrays, "step": arrays["step"] + 5})
+    with pytest.raises(RunError, match="000000000.npz is named wrongly: it starts at step 5"):
         open_run(path)
 
 
+@pytest.mark.fault
 def test_a_truncated_record_names_the_file(tmp_path):
     path = write_run(tmp_path / "r", D, chunk=100)
     record = path / "records" / "000000300.npz"

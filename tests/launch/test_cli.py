@@ -126,6 +126,17 @@ def test_bad_usage_exits_with_2_before_jax_is_imported(args, message, tmp_path):
     assert len(result.stderr.strip().splitlines()) == 1
 
 
+@pytest.mark.fault
+def test_a_run_that_diverges_exits_with_3_and_keeps_its_last_good_state(tmp_path):
+    run = f"--config={CONFIG}:quick,arch=mlp:depth=1,width=8"
+    args = ("--config.optimizer.name=sgd", "--config.optimizer.lr=1e30", "--config.chunk_steps=20")
+    result = launch("run", run, *args, f"--workdir={tmp_path / 'a'}")
+    assert result.returncode == 3, result.stderr
+    assert result.stdout.strip() == "DIVERGED at step 20 the loss is not finite"
+    assert not list((tmp_path / "a" / "ckpt").iterdir())  # there never was a good one
+    assert launch("run", run, *args, f"--workdir={tmp_path / 'a'}").returncode == 3
+
+
 def test_missing_data_exits_with_2(tmp_path):
     args = [f"--config={CONFIG}:dataset=nosuchset", f"--workdir={tmp_path / 'a'}"]
     result = launch("run", *args)

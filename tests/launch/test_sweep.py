@@ -10,7 +10,7 @@ import pytest
 from analysis import credit
 from configs.credit import frozen, ladder, lq, methods, online, push
 from launch.sweep import combinations
-from tapjax.config import ConfigError, check, flatten
+from tapjax.config import check, flatten
 
 ONLINE = "--config=configs/credit/online.py"
 
@@ -58,7 +58,13 @@ def test_what_is_done_is_not_trained_again(runs):
     ("args", "message"),
     [
         (("--config=nothing.py",), "no such file"),
-        ((ONLINE, "--grid=method"), "not of the form NAME=VALUE|VALUE"),
+        ((ONLINE, "--grid=method"), "not of the form NAME=VALUE,VALUE"),
+        ((ONLINE, "--grid=method=dfa,dfa"), "holds a run twice"),
+        ((ONLINE, "--grid=method=dfa;method=dir"), "names an argument twice"),
+        ((ONLINE, "--grid=config.optimizer.lrr=1"), "did you mean 'optimizer.lr'"),
+        ((ONLINE, "--grid=config.steps=many"), "must be an integer"),
+        ((ONLINE, "--grid=seed_block=a"), "seed_block='a' must be an integer"),
+        ((ONLINE, "--engine=dask"), "--scheduler=tcp://HOST:PORT go together"),
         ((ONLINE, "--grid=methd=dfa"), "did you mean 'method'"),
         ((ONLINE, "--grid=method=dfaa"), "did you mean 'dfa'"),
     ],
@@ -70,15 +76,35 @@ def test_mistakes_are_explained_before_anything_trains(args, message, tmp_path):
 
 
 def test_combinations():
-    assert combinations("a=1", "b=x:2|y;c=3|4") == {
-        "b=x-2,c=3": "a=1,b=x:2,c=3",
-        "b=x-2,c=4": "a=1,b=x:2,c=4",
-        "b=y,c=3": "a=1,b=y,c=3",
-        "b=y,c=4": "a=1,b=y,c=4",
+    assert combinations("b=x:2|y;c=3,4") == {
+        "b=x-2,c=3": {"b": "x:2", "c": "3"},
+        "b=x-2,c=4": {"b": "x:2", "c": "4"},
+        "b=y,c=3": {"b": "y", "c": "3"},
+        "b=y,c=4": {"b": "y", "c": "4"},
     }
-    assert combinations("a=1", "") == {"run": "a=1"}
-    with pytest.raises(ConfigError, match="'b' is not of the form"):
-        combinations("", "b")
+    assert combinations("") == {"run": {}}
+    assert list(combinations("seed_block=0:3")) == [f"seed_block={i}" for i in range(3)]
+    architectures = ["mlp:depth=2,width=64", "cnn_shallow", "mlp:widths=8-8"]
+    runs = combinations(f"arch={','.join(architectures)}")
+    assert [run["arch"] for run in runs.values()] == architectures
+
+
+def test_fields_and_blocks_of_seeds(tmp_path):
+    grid = "--grid=config.optimizer.lr=3e-4;seed_block=2;config.steps=10"
+    fixed = "--fixed=quick,arch=mlp:depth=1,width=8,seeds=3"
+    config = "--config=configs/tap/calibration.py"
+    result = python("launch.sweep", config, fixed, grid, f"--workdir={tmp_path}")
+    assert result.returncode == 0, result.stderr
+    name = "config.optimizer.lr=3e-4,seed_block=2,config.steps=10"
+    made = json.loads((tmp_path / name / "config.json").read_text())
+    assert (made["optimizer"]["lr"], made["seeds"], made["steps"]) == (3e-4, [6, 7, 8], 10)
+    table = python("launch.status", tmp_path)
+    assert table.returncode == 0 and table.stdout.endswith("1 runs: 1 DONE\n")
+    assert table.stdout.startswith(f"{name}  DONE        100%")
+    (tmp_path / name / "STATUS.json").unlink()
+    (row,) = json.loads(python("launch.status", tmp_path, "--json").stdout)["runs"]
+    assert (row["run"], row["status"], row["steps"], row["age"]) == (name, "WAITING", 10, None)
+    assert "SWEEP is missing" in python("launch.status").stderr
 
 
 @pytest.mark.parametrize("method", methods.METHODS)

@@ -1,10 +1,12 @@
-"""When two runs are the same: every recorded number and the final state, bit for bit."""
+"""When two runs are the same, bit for bit; and a run that broke off."""
 
 import json
 
 import numpy as np
+import pytest
 
 from analysis.layout import record_steps
+from tapjax import loop
 
 
 def assert_same_run(expected, actual):
@@ -25,3 +27,11 @@ def final_digests(path):
         (p for p in (path / "ckpt").iterdir() if p.name.isdigit()), key=lambda p: int(p.name)
     )
     return json.loads((last / "digests" / "metadata").read_text())
+
+
+def unfinished_run(cfg, path):
+    """A run that broke off after its last checkpoint and before it was declared done."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop, "_finish", lambda *args: (_ for _ in ()).throw(OSError("stop")))
+        with pytest.raises(OSError):
+            loop.run(cfg, path)

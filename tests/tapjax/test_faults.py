@@ -1,6 +1,5 @@
 """Real kills: whatever happens, the resumed run equals the undisturbed one bit for bit."""
 
-import fcntl
 import json
 import random
 import signal
@@ -13,16 +12,12 @@ from tapjax import loop, rundir
 from tapjax.data import DataError
 from tests.tapjax.same import assert_same_run
 
-pytestmark = pytest.mark.usefixtures("full_compile")
+pytestmark = [pytest.mark.usefixtures("full_compile"), pytest.mark.fault]
+DRIVER = [sys.executable, "-m", "tests.tapjax.crash_driver"]
 
 
 def drive(path, place):
-    return subprocess.run(
-        [sys.executable, "-m", "tests.tapjax.crash_driver", str(path), place],
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
+    return subprocess.run([*DRIVER, str(path), place], capture_output=True, text=True, timeout=120)
 
 
 @pytest.fixture(scope="module")
@@ -47,6 +42,32 @@ def test_sigkill_then_resume_is_bit_identical(place, undisturbed, tmp_path):
     kill_then_resume(path, place, undisturbed)
     status = json.loads((path / "STATUS.json").read_text())
     assert (status["status"], status["interruptions"]) == ("DONE", 1)
+
+
+def test_a_record_without_its_checkpoint_is_moved_aside(undisturbed, tmp_path):
+    path = tmp_path / "run"
+    kill_then_resume(path, "record:3", undisturbed)
+    assert [file.name for file in (path / "orphaned").iterdir()] == ["000000020.npz"]
+
+
+def test_a_checkpoint_without_its_final_name_is_ignored_and_cleaned(undisturbed, tmp_path):
+    path = tmp_path / "run"
+    assert drive(path, "commit:3").returncode == -signal.SIGKILL
+    assert [p.name for p in (path / "ckpt").glob("*tmp*")] == ["30.orbax-checkpoint-tmp"]
+    assert drive(path, "none").returncode == 0
+    assert "start at step 20" in (path / "log.txt").read_text()
+    assert not list((path / "ckpt").glob("*tmp*"))
+    assert_same_run(undisturbed, path)
+
+
+def test_killed_five_times(undisturbed, tmp_path):
+    path, moment = tmp_path / "run", random.Random(5)
+    for _ in range(5):
+        place = moment.choice(["before:1", "record:1", "checkpoint:1", "commit:1"])
+        assert drive(path, place).returncode == -signal.SIGKILL
+    assert drive(path, "none").returncode == 0
+    assert_same_run(undisturbed, path)
+    assert json.loads((path / "STATUS.json").read_text())["interruptions"] == 5
 
 
 @pytest.mark.slow
@@ -74,15 +95,19 @@ def test_sigterm_finishes_the_chunk_and_saves(undisturbed, tmp_path):
     assert not (path / "orphaned").exists()
 
 
-def test_a_second_process_is_turned_away(tiny, tmp_path):
+def test_a_second_process_is_turned_away_until_the_first_is_dead(undisturbed, tmp_path):
     path = tmp_path / "run"
-    path.mkdir()
-    with open(path / "lock", "a+") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        lock.write("process 1 on elsewhere")
-        lock.flush()
-        with pytest.raises(rundir.RunDirError, match="in use by process 1 on elsewhere"):
-            loop.run(tiny, path)
+    first = subprocess.Popen([*DRIVER, str(path), "hold:2"], stdout=subprocess.PIPE, text=True)
+    try:
+        assert first.stdout.readline() == "holding\n"
+        second = drive(path, "none")
+        assert second.returncode == 2
+        assert f"is in use by process {first.pid} on " in second.stderr
+    finally:
+        first.kill()
+        first.communicate()
+    assert drive(path, "none").returncode == 0
+    assert_same_run(undisturbed, path)
 
 
 def test_changed_data_is_noticed(tiny, tmp_path):
@@ -102,11 +127,12 @@ def test_changed_data_is_noticed(tiny, tmp_path):
         loop.run(tiny, tmp_path / "run")
 
 
-def test_another_jaxlib_needs_permission(tiny, tmp_path):
+@pytest.mark.parametrize("field", ["jaxlib", "device_kind"])
+def test_another_jaxlib_or_device_needs_permission(tiny, tmp_path, field):
     path = tmp_path / "run"
     loop.run(tiny, path)
     env = json.loads((path / "env.json").read_text())
-    (path / "env.json").write_text(json.dumps(env | {"jaxlib": "0.0.1"}))
-    with pytest.raises(rundir.RunDirError, match="0.0.1.*allow_numeric_drift"):
+    (path / "env.json").write_text(json.dumps(env | {field: "another"}))
+    with pytest.raises(rundir.RunDirError, match=f"{field}: 'another'.*allow_numeric_drift"):
         loop.run(tiny, path)
     assert loop.run(tiny, path, allow_numeric_drift=True).status == "DONE"

@@ -8,8 +8,8 @@ import pytest
 from analysis import open_run
 from tapjax import loop
 from tapjax.config import ConfigError
-from tapjax.rundir import CheckpointError, RunDirError
-from tests.tapjax.same import assert_same_run
+from tapjax.rundir import RunDirError
+from tests.tapjax.same import assert_same_run, unfinished_run
 
 pytestmark = pytest.mark.usefixtures("full_compile")
 
@@ -70,6 +70,7 @@ def test_one_compilation_of_the_chunk(tiny, tmp_path, caplog):
     assert sum("jit(batched)" in message for message in compiled) == 3  # chunk, probe, evaluation
 
 
+@pytest.mark.fault
 def test_another_config_is_refused_with_its_difference(finished):
     cfg, path = finished
     other = cfg.copy_and_resolve_references()
@@ -78,6 +79,7 @@ def test_another_config_is_refused_with_its_difference(finished):
         loop.run(other, path)
 
 
+@pytest.mark.fault
 def test_another_number_of_seeds_is_refused(finished):
     cfg, path = finished
     other = cfg.copy_and_resolve_references()
@@ -110,6 +112,7 @@ def poison(monkeypatch, seeds):
     monkeypatch.setattr(loop, "_restore_or_init", poisoned)
 
 
+@pytest.mark.fault
 def test_one_diverging_seed_leaves_the_others_untouched(tiny, finished, tmp_path, monkeypatch):
     """A NaN planted in seed 1's parameters; seed 0 must equal the undisturbed run, bit for bit."""
     poison(monkeypatch, seeds=[1])
@@ -141,6 +144,7 @@ def test_a_damaged_record_is_named(tiny, tmp_path):
         loop.run(tiny, path)
 
 
+@pytest.mark.fault
 def test_when_every_seed_diverges_the_run_stops(tiny, tmp_path, monkeypatch):
     poison(monkeypatch, seeds=[0, 1])
     outcome = loop.run(tiny, tmp_path / "run")
@@ -170,14 +174,6 @@ def test_stopping_and_resuming_changes_nothing(tiny, finished, tmp_path, monkeyp
     assert_same_run(finished[1], tmp_path / "run")
 
 
-def unfinished_run(cfg, path):
-    """A run that broke off after its last checkpoint and before it was declared done."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loop, "_finish", lambda *args: (_ for _ in ()).throw(OSError("stop")))
-        with pytest.raises(OSError):
-            loop.run(cfg, path)
-
-
 def test_a_run_killed_after_its_last_checkpoint_only_has_to_be_declared_done(
     tiny, finished, tmp_path
 ):
@@ -185,44 +181,6 @@ def test_a_run_killed_after_its_last_checkpoint_only_has_to_be_declared_done(
     unfinished_run(tiny, path)
     assert loop.run(tiny, path) == loop.Outcome("DONE", 40, "")
     assert_same_run(finished[1], path)
-
-
-# Where Orbax itself refuses a damaged file, reads of other leaves may still be under way when it
-# closes its event loop; their complaint is no concern of the run.
-ignore_orphaned_reads = pytest.mark.filterwarnings(
-    "ignore::pytest.PytestUnraisableExceptionWarning"
-)
-
-
-@ignore_orphaned_reads
-def test_a_damaged_checkpoint_falls_back_to_the_one_before(tiny, finished, tmp_path):
-    path = tmp_path / "run"
-    unfinished_run(tiny, path)
-    flip_one_bit(path / "ckpt" / "40")
-    assert loop.run(tiny, path).status == "DONE"
-    assert "falling back" in (path / "log.txt").read_text()
-    assert_same_run(finished[1], path)
-
-
-@ignore_orphaned_reads
-def test_without_any_good_checkpoint_nothing_restarts_silently(tiny, tmp_path):
-    unfinished_run(tiny, tmp_path / "run")
-    for path in (tmp_path / "run" / "ckpt").glob("[0-9]*"):
-        flip_one_bit(path)
-    with pytest.raises(CheckpointError, match="no checkpoint is usable.*40.*30"):
-        loop.run(tiny, tmp_path / "run")
-
-
-def flip_one_bit(checkpoint):
-    """Flip a bit among the values of the largest data file, which Orbax itself does not notice.
-
-    Such a file starts with values and ends in an index that is not read again.
-    """
-    files = checkpoint.rglob("ocdbt.process_*/d/*")
-    largest = max(files, key=lambda path: path.stat().st_size)
-    content = bytearray(largest.read_bytes())
-    content[len(content) // 4] ^= 16
-    largest.write_bytes(content)
 
 
 def test_more_batch_than_data_is_refused(tiny, tmp_path):

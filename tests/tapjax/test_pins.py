@@ -19,6 +19,7 @@ def checkpoints(path):
     return sorted(int(p.name) for p in path.iterdir() if p.name.isdigit())
 
 
+@pytest.mark.fault
 def test_a_planted_change_is_found_while_training_and_pinned(planted_run):
     found = json.loads((planted_run / "jumps.json").read_text())["jumps"]
     assert {"conv_1"} <= {jump["layer"] for jump in found if abs(jump["step"] - RESET) <= 4}
@@ -42,6 +43,7 @@ def test_online_and_offline_find_the_same_jumps(planted_run):
     )
 
 
+@pytest.mark.fault
 def test_a_pin_holds_the_exact_state(planted_run, tmp_path):
     steps = checkpoints(planted_run / "pins")
     with replay.open_timeline(planted_run) as timeline:
@@ -127,6 +129,7 @@ def test_which_steps_deserve_it():
     assert [(why["seed"], why["side"]) for why in wanted[125]] == [(0, "after"), (1, "after")]
 
 
+@pytest.mark.fault
 def test_the_latest_checkpoints_reach_back_far_enough(tiny, tmp_path):
     tiny.steps, tiny.checkpoint.keep, tiny.checkpoint.pin_jumps = 2000, 1, 1
     tiny.probe.every = 1

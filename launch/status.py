@@ -1,0 +1,107 @@
+"""How far the runs of a sweep are.
+
+    python -m launch.status runs/rates
+    watch -n 10 python -m launch.status runs/rates
+
+Reads what the runs themselves have written, so it works while they train, from any machine that
+sees the folder, with or without a scheduler. --json prints one JSON object. Exit codes: 0, 2 no
+such folder.
+"""
+
+import calendar
+import json
+import time
+from pathlib import Path
+
+from absl import flags
+
+from launch.flags import main
+from tapjax.config import ConfigError
+from tapjax.jobs import FAILURES, planned, tally_of
+from tapjax.rundir import holder
+
+JSON = flags.DEFINE_bool("json", False, "Print JSON.")
+
+
+def body(folder: str) -> int:
+    """Print a line a run, and how many are in which state."""
+    rows = survey(Path(folder))
+    counts = {}
+    for row in rows:
+        counts[row["status"]] = counts.get(row["status"], 0) + 1
+    if JSON.value:
+        print(json.dumps({"runs": rows, "counts": counts}))
+        return 0
+    width = max(len(row["run"]) for row in rows)
+    for row in rows:
+        share = f"{row['step'] / row['steps']:4.0%}" if row["steps"] else "   ?"
+        age = f"{row['age']:.0f} s ago" if row["age"] is not None else ""
+        line = f"{row['run']:{width}}  {row['status']:<11} {share}  {age:>12}  {row['note']}"
+        print(line.rstrip())
+    print(f"{len(rows)} runs: {', '.join(f'{n} {status}' for status, n in counts.items())}")
+    return 0
+
+
+def survey(folder: Path) -> list[dict]:
+    """The state of every run that was planned in a folder, or is in it.
+
+    Args:
+      folder: of the runs.
+
+    Returns:
+      One dict a run: run, status (that of STATUS.json; WAITING before it is started, INTERRUPTED
+      if nobody trains it any more), step, steps, age (seconds since the last sign), interruptions,
+      failures, holder (the process that trains it), note.
+
+    Raises:
+      ConfigError: there are none.
+    """
+    plan = planned(folder)
+    there = [path.parent.name for path in folder.glob("*/config.json")]
+    names = [*plan, *sorted(set(there) - set(plan))]
+    if not names:
+        raise ConfigError(f"{folder} holds no runs")
+    return [_row(folder, name, plan.get(name)) for name in names]
+
+
+def _row(folder, name, steps):
+    path = folder / name
+    status, tally = _read(path / "STATUS.json"), _read(tally_of(folder, name))
+    config = _read(path / "config.json")
+    by = holder(path)
+    state, note = status.get("status", "WAITING"), status.get("reason", "")
+    if by:
+        state, note = "RUNNING", by
+    elif state == "RUNNING":
+        state, note = "INTERRUPTED", "nobody trains it"
+    failures = max(tally.get("failures", 0) - bool(by), 0)  # an attempt under way is none
+    if failures and state != "DONE":
+        note = f"{failures} of {FAILURES} attempts failed: {tally['reason'] or note}"
+    return {
+        "run": name,
+        "status": state,
+        "step": status.get("step", 0),
+        "steps": steps or config.get("steps"),
+        "age": time.time() - _seconds(status["time"]) if "time" in status else None,
+        "interruptions": status.get("interruptions", 0),
+        "failures": failures,
+        "holder": by,
+        "note": note,
+    }
+
+
+def _read(path):
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError:
+        return {}
+    except ValueError as error:
+        raise ConfigError(f"{path} is damaged: {error}") from error
+
+
+def _seconds(text):
+    return calendar.timegm(time.strptime(text, "%Y-%m-%dT%H:%M:%SZ"))
+
+
+if __name__ == "__main__":
+    main(body, "SWEEP")

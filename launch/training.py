@@ -1,0 +1,25 @@
+"""What scripts that train many runs print of them."""
+
+from collections.abc import Callable, Sequence
+
+from tapjax.engines import carry_out
+from tapjax.jobs import Job
+
+
+def train_all(jobs: Sequence[Job], engine: Callable) -> tuple[dict[str, str], bool]:
+    """Bring jobs to their end; a run that fails is noted, and the rest go on.
+
+    Args:
+      jobs: to be done.
+      engine: see engines.py.
+
+    Returns:
+      (name -> what went wrong, whether a signal asked to stop).
+    """
+    failed, preempted = {}, False
+    for i, result in enumerate(carry_out(jobs, engine), 1):
+        print(f"[{i}/{len(jobs)}] {result.name}: {result.status} at step {result.step}", flush=True)
+        preempted |= result.status == "PREEMPTED"
+        if result.status not in ("DONE", "PREEMPTED"):
+            failed[result.name] = result.reason
+    return failed, preempted

@@ -1,0 +1,118 @@
+"""Where jobs are carried out: here, one after another, or by the workers of a Dask scheduler.
+
+An engine is a function from jobs to an iterator of their Results, in any order.
+"""
+
+import functools
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+
+from tapjax.jobs import AGAIN, Job, Result, finished, forget_failures, train
+
+PATIENCE = 600  # seconds that a scheduler may be away
+POLL = 5  # seconds between looks at runs that other processes train
+
+
+class EngineError(Exception):
+    """No worker can be reached; the message says what to do."""
+
+
+def carry_out(jobs: Sequence[Job], engine: Callable) -> Iterator[Result]:
+    """Bring every job to its end, whatever happens to workers and schedulers on the way.
+
+    Args:
+      jobs: to be done.
+      engine: from `local` or `dask`.
+
+    Yields:
+      The final Result of each, as it comes in; PREEMPTED is the last one.
+
+    Raises:
+      EngineError: the engine cannot work at all.
+    """
+    over = {result.name: result for result in map(finished, jobs) if result}
+    yield from over.values()
+    waiting = [job for job in jobs if job.name not in over]
+    forget_failures(waiting)
+    while waiting:
+        again = {}
+        for result in engine(waiting):
+            if result.status in AGAIN:
+                again[result.name] = result.status
+                continue
+            yield result
+            if result.status == "PREEMPTED":
+                return
+        waiting = [job for job in waiting if job.name in again]
+        if waiting and set(again.values()) == {"BUSY"}:
+            time.sleep(POLL)
+
+
+def local(allow_numeric_drift: bool = False) -> Callable:
+    """An engine that trains in this process, one job after another."""
+
+    def engine(jobs: Sequence[Job]) -> Iterator[Result]:
+        for i, job in enumerate(jobs, 1):
+            yield train(job, allow_numeric_drift, f"[{i}/{len(jobs)}] {job.name}")
+
+    return engine
+
+
+def dask(address: str, allow_numeric_drift: bool = False) -> Callable:
+    """An engine that hands jobs to the workers of a Dask scheduler (extra `[cluster]`).
+
+    A worker that dies has its run resumed by another. If the scheduler dies, the jobs under way
+    count as lost, and the next round waits for it to come back.
+
+    Args:
+      address: such as `tcp://127.0.0.1:8786`.
+      allow_numeric_drift: resume under another jaxlib or kind of device.
+
+    Raises:
+      EngineError: Dask is not installed.
+    """
+    try:
+        from distributed import Client, as_completed
+    except ImportError as error:
+        raise EngineError("this engine needs Dask: pip install 'tapjax[cluster]'") from error
+    start = functools.partial(train, allow_numeric_drift=allow_numeric_drift)
+
+    def engine(jobs: Sequence[Job]) -> Iterator[Result]:
+        with _connected(Client, address) as client:
+            futures = {client.submit(start, job, pure=False): job.name for job in jobs}
+            for future in as_completed(futures, loop=client.loop):
+                yield _result(future, futures.pop(future))
+
+    return engine
+
+
+def _connected(make_client, address):
+    """A client of a scheduler that may have to come back first."""
+    try:
+        client = make_client(address, timeout=PATIENCE, set_as_default=False)
+    except (OSError, TimeoutError) as error:
+        raise EngineError(
+            f"no scheduler answers at {address} ({error}): start it and repeat the command"
+        ) from error
+    workers = client.scheduler_info(n_workers=-1)["workers"].values()
+    crowded = [worker["name"] for worker in workers if worker["nthreads"] > 1]
+    if crowded:
+        client.close()
+        raise EngineError(
+            f"worker {crowded[0]} would train several runs at once: dask worker --nthreads 1"
+        )
+    message = f"{len(workers)} workers at {address}, dashboard {client.dashboard_link}"
+    print(message, file=sys.stderr)
+    return client
+
+
+def _result(future, name):
+    """What a job returned, or LOST with its worker or the scheduler."""
+    from distributed import CancelledError
+    from distributed.scheduler import KilledWorker
+
+    try:
+        return future.result()
+    except (CancelledError, KilledWorker, OSError) as error:
+        return Result(name, "LOST", reason=str(error))

@@ -1,0 +1,173 @@
+"""Runs as jobs: one may be started anywhere and any number of times, and goes on where it was.
+
+Nothing but run directories and a tally of failures carries a sweep's state, so that a worker, the
+scheduler or the process that started the sweep may die at any moment.
+"""
+
+import json
+import traceback
+from pathlib import Path
+from typing import NamedTuple
+
+from analysis.layout import write_json
+from tapjax.cache import keep_compiled
+from tapjax.config import ConfigError, diff, from_json, to_json
+from tapjax.data import DataError
+from tapjax.rundir import InUseError, RunDirError, holder
+
+FAILURES = 3  # in a row, without a step gained, until a run is given up
+OVER = ("DONE", "DIVERGED")
+TALLIES = "attempts"  # folder of the tallies, beside the run directories
+SWEEP = "sweep.json"  # what is planned
+
+
+class Job(NamedTuple):
+    """A run to be: its folder's name, the sweep's folder, its config as JSON data."""
+
+    name: str
+    folder: str
+    config: dict
+
+    @property
+    def path(self) -> Path:
+        """The run directory."""
+        return Path(self.folder) / self.name
+
+    @property
+    def tally(self) -> Path:
+        """Where it is noted how often the run failed."""
+        return tally_of(Path(self.folder), self.name)
+
+
+class Result(NamedTuple):
+    """How an attempt ended.
+
+    `status` is DONE, DIVERGED or PREEMPTED as in STATUS.json; REFUSED, if trying again is no use;
+    FAILED, if it failed once too often; or one of `AGAIN`.
+    """
+
+    name: str
+    status: str
+    step: int = 0
+    reason: str = ""
+
+
+AGAIN = ("BROKEN", "BUSY", "LOST")  # it failed; another process trains it; its worker is gone
+
+
+def tally_of(folder: Path, name: str) -> Path:
+    """The file that counts a run's failures."""
+    return folder / TALLIES / f"{name}.json"
+
+
+def make_job(name: str, config, folder: Path) -> Job:
+    """A job from a checked config."""
+    return Job(name, str(Path(folder).resolve()), to_json(config))
+
+
+def planned(folder: Path) -> dict[str, int]:
+    """The steps of every run that was ever planned in a sweep's folder, by name."""
+    path = folder / SWEEP
+    return json.loads(path.read_text())["steps"] if path.exists() else {}
+
+
+def is_done(path: Path) -> bool:
+    """Whether a run directory holds a finished run."""
+    return _status(path).get("status") == "DONE"
+
+
+def finished(job: Job) -> Result | None:
+    """The result of a run that is over, or None; nothing is loaded to tell."""
+    status, path = _status(job.path), job.path / "config.json"
+    if status.get("status") not in OVER or not path.is_file():
+        return None
+    if diff(to_json(from_json(json.loads(path.read_text()))), job.config):
+        return None  # to be refused with the difference
+    return Result(job.name, status["status"], status["step"], status["reason"])
+
+
+def train(job: Job, allow_numeric_drift: bool = False, progress: str | None = None) -> Result:
+    """Train a run, or go on with it; whatever happens becomes a Result.
+
+    Args:
+      job: a Job.
+      allow_numeric_drift: resume under another jaxlib or kind of device.
+      progress: label of a progress bar on stderr; None for no bar.
+
+    Returns:
+      A Result.
+    """
+    over = finished(job)
+    if over:
+        return over
+    busy = holder(job.path)
+    if busy:
+        return Result(job.name, "BUSY", reason=busy)
+    tally = _next_tally(job)
+    if tally["failures"] > FAILURES:
+        return Result(job.name, "FAILED", tally["step"], tally["reason"])
+    result = _attempt(job, allow_numeric_drift, progress)
+    if result.status == "BROKEN":
+        _write_tally(job, tally | {"reason": result.reason})
+        return result._replace(status="FAILED") if tally["failures"] == FAILURES else result
+    job.tally.unlink(missing_ok=True)
+    return result
+
+
+def forget_failures(jobs) -> None:
+    """Give every job all its attempts again."""
+    for job in jobs:
+        job.tally.unlink(missing_ok=True)
+
+
+def _attempt(job, allow_numeric_drift, progress):
+    import jax
+
+    from tapjax import loop
+
+    keep_compiled()
+    try:
+        config = from_json(job.config)
+        outcome = loop.run(
+            config, job.path, allow_numeric_drift=allow_numeric_drift, progress=progress
+        )
+        return Result(job.name, *outcome)
+    except InUseError as error:
+        return Result(job.name, "BUSY", reason=str(error))
+    except (ConfigError, DataError, RunDirError) as error:
+        return Result(job.name, "REFUSED", reason=str(error))
+    except Exception as error:  # a model of the user's own may raise anything; the rest go on
+        _log(job, traceback.format_exc())
+        step = _status(job.path).get("step", 0)
+        return Result(job.name, "BROKEN", step, f"{type(error).__name__}: {error}")
+    finally:
+        jax.clear_caches()  # the programs of hundreds of runs would fill the memory
+
+
+def _next_tally(job):
+    """The tally of the attempt that begins; a process that dies leaves it behind."""
+    step = _status(job.path).get("step", 0)
+    old = json.loads(job.tally.read_text()) if job.tally.exists() else {"failures": 0, "step": step}
+    failures = 0 if step > old["step"] else old["failures"]
+    reason = old.get("reason") or f"its process died {failures} times at step {step}"
+    tally = {"failures": failures + 1, "step": step, "reason": ""}
+    if failures == FAILURES:
+        return tally | {"reason": reason}
+    _write_tally(job, tally)
+    return tally
+
+
+def _write_tally(job, tally):
+    job.tally.parent.mkdir(parents=True, exist_ok=True)
+    write_json(job.tally, tally)
+
+
+def _status(path):
+    status = path / "STATUS.json"
+    return json.loads(status.read_text()) if status.exists() else {}
+
+
+def _log(job, text):
+    if job.path.is_dir():
+        with open(job.path / "log.txt", "a") as file:
+            file.write(text)

@@ -1,0 +1,175 @@
+"""Sweeps on a real Dask scheduler with real workers, which die in the middle."""
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from launch.status import survey
+from tests.conftest import optimised
+from tests.tapjax.same import assert_same_run
+
+pytest.importorskip("distributed", reason="needs the extra [cluster]")
+pytestmark = pytest.mark.fault
+
+ROOT = Path(__file__).parents[2]
+CONFIG = ["--config=configs/tap/calibration.py", "--fixed=quick,seeds=2"]
+# Runs with so many chunks that one can be met in the middle.
+GRID = "--grid=arch=mlp:depth=1,width=8;config.steps=3000;seed_block=0:3"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def environment():
+    with optimised(), pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(ROOT))
+        yield
+
+
+def start(*command):
+    """A process in a group of its own, that can be killed with its children."""
+    return subprocess.Popen(
+        [sys.executable, "-m", *map(str, command)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        cwd=ROOT,
+    )
+
+
+def kill(process):
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+
+
+class Cluster:
+    """A scheduler and its workers on this machine."""
+
+    def __init__(self, scratch):
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        self.scratch, self.scheduler, self.workers = scratch, self._scheduler(), []
+        self.address = f"tcp://127.0.0.1:{self.port}"
+
+    def _scheduler(self):
+        options = ("--host", "127.0.0.1", "--port", self.port, "--dashboard-address", "127.0.0.1:0")
+        return start("distributed.cli.dask_scheduler", *options)
+
+    def restart_scheduler(self):
+        kill(self.scheduler)
+        self.scheduler = self._scheduler()
+
+    def add_worker(self):
+        options = ("--nthreads", 1, "--dashboard-address", "127.0.0.1:0")
+        folder = ("--local-directory", self.scratch)
+        self.workers.append(start("distributed.cli.dask_worker", self.address, *options, *folder))
+
+    def worker_of(self, pid):
+        """The worker one of whose processes has this number."""
+        return next(worker for worker in self.workers if os.getpgid(pid) == worker.pid)
+
+
+@pytest.fixture
+def cluster(tmp_path):
+    cluster = Cluster(tmp_path / "scratch")
+    for _ in range(2):
+        cluster.add_worker()
+    yield cluster
+    for process in (*cluster.workers, cluster.scheduler):
+        kill(process)
+
+
+def sweep(folder, *args, grid=GRID):
+    return start("launch.sweep", *CONFIG, grid, f"--workdir={folder}", *args)
+
+
+def over_dask(folder, cluster, **options):
+    return sweep(folder, "--engine=dask", f"--scheduler={cluster.address}", **options)
+
+
+def end(process):
+    out, err = process.communicate(timeout=200)
+    return process.returncode, out, err
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    """The same sweep by one process, here."""
+    folder = tmp_path_factory.mktemp("sweep") / "runs"
+    code, _, err = end(sweep(folder))
+    assert code == 0, err
+    return folder
+
+
+def in_the_middle(folder, process, least=500):
+    """Wait for a run that is under way: (name, number of the process that trains it)."""
+    while process.poll() is None:
+        rows = survey(folder) if (folder / "sweep.json").exists() else []
+        for row in rows:
+            if row["status"] == "RUNNING" and least <= row["step"] < 2500:
+                return row["run"], int(row["holder"].split()[1])
+        time.sleep(0.02)
+    raise AssertionError(end(process))
+
+
+def assert_same_sweep(expected, actual):
+    names = sorted(path.parent.name for path in expected.glob("*/config.json"))
+    assert len(names) == 3
+    for name in names:
+        assert_same_run(expected / name, actual / name)
+
+
+def test_a_killed_worker_loses_nothing(undisturbed, cluster, tmp_path):
+    folder = tmp_path / "runs"
+    process = over_dask(folder, cluster)
+    name, pid = in_the_middle(folder, process)
+    kill(cluster.worker_of(pid))
+    cluster.add_worker()
+    code, out, err = end(process)
+    assert code == 0, err
+    rows = {row["run"]: row for row in survey(folder)}
+    assert rows[name]["interruptions"] == 1
+    assert {(row["status"], row["failures"]) for row in rows.values()} == {("DONE", 0)}
+    assert "[3/3]" in out and "workers at tcp://" in err and "dashboard http" in err
+    assert "start at step" in (folder / name / "log.txt").read_text()
+    assert_same_sweep(undisturbed, folder)
+
+
+def test_a_scheduler_that_dies_and_comes_back_loses_nothing(undisturbed, cluster, tmp_path):
+    folder = tmp_path / "runs"
+    process = over_dask(folder, cluster)
+    in_the_middle(folder, process)
+    cluster.restart_scheduler()
+    for _ in range(2):
+        cluster.add_worker()  # workers end with their scheduler, as under a batch system
+    code, _, err = end(process)
+    assert code == 0, err
+    assert_same_sweep(undisturbed, folder)
+
+
+def test_a_run_that_fails_three_times_is_reported_and_the_rest_go_on(cluster, tmp_path):
+    folder, mine = tmp_path / "runs", "tests.launch.deadly"
+    archs = f"{mine}:kills,{mine}:raises,mlp:depth=1,width=8"
+    code, out, err = end(over_dask(folder, cluster, grid=f"--grid=arch={archs}"))
+    assert code == 1, err
+    assert "arch=mlp-depth=1,width=8: DONE" in out
+    assert f"failed: arch={mine}-kills: its process died 3 times at step 0" in err
+    assert f"failed: arch={mine}-raises: ZeroDivisionError: a user's mistake" in err
+    log = (folder / "attempts" / f"arch={mine}-raises.json").read_text()
+    assert '"failures": 3' in log
+
+
+def test_without_a_scheduler_that_is_said(tmp_path, monkeypatch):
+    from tapjax import engines
+
+    monkeypatch.setattr(engines, "PATIENCE", 0.5)
+    with pytest.raises(engines.EngineError, match="no scheduler answers at tcp://127.0.0.1:1 "):
+        list(engines.dask("tcp://127.0.0.1:1")([]))

@@ -1,0 +1,100 @@
+"""Jobs: how often they are tried, and that nothing but their folders carries a sweep's state."""
+
+import fcntl
+import json
+
+import pytest
+
+from tapjax import engines, jobs
+from tapjax.jobs import FAILURES, Result, finished, make_job, train
+
+
+@pytest.fixture
+def job(tiny, tmp_path):
+    tiny.model.name = "tests.launch.deadly:raises"
+    return make_job("run", tiny, tmp_path)
+
+
+def scripted(*rounds):
+    """An engine whose rounds give Results of these statuses."""
+    script = iter(rounds)
+
+    def engine(waiting):
+        statuses = next(script)
+        assert [job.name for job in waiting] == list(statuses)
+        yield from (Result(name, status) for name, status in statuses.items())
+
+    return engine
+
+
+def several(tiny, folder, names):
+    return [make_job(name, tiny, folder) for name in names]
+
+
+def test_what_failed_or_was_lost_comes_again_after_the_rest(tiny, tmp_path):
+    engine = scripted(
+        {"a": "BROKEN", "b": "DONE", "c": "LOST"}, {"a": "FAILED", "c": "LOST"}, {"c": "DONE"}
+    )
+    results = engines.carry_out(several(tiny, tmp_path, "abc"), engine)
+    assert [(r.name, r.status) for r in results] == [("b", "DONE"), ("a", "FAILED"), ("c", "DONE")]
+
+
+def test_runs_that_others_train_are_waited_for(tiny, tmp_path, monkeypatch):
+    waits = []
+    monkeypatch.setattr(engines.time, "sleep", waits.append)
+    engine = scripted({"a": "BUSY", "b": "DONE"}, {"a": "BUSY"}, {"a": "DONE"})
+    assert len(list(engines.carry_out(several(tiny, tmp_path, "ab"), engine))) == 2
+    assert waits == [engines.POLL] * 2
+
+
+def test_a_signal_ends_the_sweep(tiny, tmp_path):
+    engine = scripted({"a": "PREEMPTED", "b": "DONE"})
+    (result,) = engines.carry_out(several(tiny, tmp_path, "ab"), engine)
+    assert result == Result("a", "PREEMPTED")
+
+
+def test_an_error_is_tried_again_and_then_given_up(job):
+    results = [train(job) for _ in range(FAILURES + 1)]
+    assert [r.status for r in results] == ["BROKEN"] * (FAILURES - 1) + ["FAILED"] * 2
+    assert {r.reason for r in results} == {"ZeroDivisionError: a user's mistake"}
+    jobs.forget_failures([job])
+    assert train(job).status == "BROKEN"
+
+
+def test_steps_gained_make_up_for_failures(job):
+    for _ in range(FAILURES):
+        train(job)
+    job.path.mkdir(exist_ok=True)
+    (job.path / "STATUS.json").write_text(json.dumps({"status": "RUNNING", "step": 10}))
+    assert train(job).status == "BROKEN"
+    assert json.loads(job.tally.read_text())["failures"] == 1
+
+
+def test_trying_again_is_no_use(job):
+    job.path.mkdir()
+    (job.path / "stranger").touch()
+    refused = train(job._replace(config=job.config | {"model": {"name": "mlp_wid"}}))
+    assert refused.status == "REFUSED" and "did you mean 'mlp_wide'" in refused.reason
+    assert not job.tally.exists()
+
+
+def test_a_run_in_use_is_no_failure(job):
+    job.path.mkdir()
+    with open(job.path / "lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        lock.write("process 1 on elsewhere")
+        lock.flush()
+        assert train(job) == Result("run", "BUSY", 0, "process 1 on elsewhere")
+    assert not job.tally.exists()
+
+
+def test_a_finished_run_is_known_without_loading_anything(tiny, tmp_path):
+    job = make_job("run", tiny, tmp_path)
+    assert finished(job) is None
+    job.path.mkdir()
+    status = {"status": "DONE", "step": 40, "reason": ""}
+    (job.path / "STATUS.json").write_text(json.dumps(status))
+    (job.path / "config.json").write_text(json.dumps(job.config))
+    assert train(job) == finished(job) == Result("run", "DONE", 40, "")
+    other = job._replace(config=job.config | {"steps": 80})
+    assert finished(other) is None
