@@ -51,6 +51,7 @@ def assemble(cfg: ConfigDict) -> Assembly:
     over_seeds = blocks.choose_over_seeds(
         cfg.over_seeds, len(cfg.seeds), recipe.structure, cfg.data.batch_size
     )
+    data = blocks.share(data, over_seeds, len(cfg.seeds))
     programs = make_programs(cfg, recipe, over_seeds, arrays)
     like = jax.eval_shape(programs.init)
     contents = manifest(cfg, recipe, arrays, probe_index, over_seeds, like.params)

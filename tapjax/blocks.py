@@ -4,11 +4,12 @@ The cadence of measurements is the nesting of the scans. A `lax.cond` on a step 
 vmap would become a select and measure at every step.
 """
 
+import functools
+
 import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from tapjax.config import ConfigError
 from tapjax.types import Record
 
 
@@ -64,13 +65,23 @@ def make_chunk(block, n: int, over_seeds):
     return over_seeds(chunk, donate=True)
 
 
+def _compiled(over_all, fn, donate):
+    """A function of all seeds, compiled under the name of what it does for one."""
+
+    def named(states, *shared):
+        return over_all(states, *shared)
+
+    named.__name__ = fn.__name__
+    return jax.jit(named, donate_argnums=0 if donate else ())
+
+
 def vmap_seeds(fn, donate: bool = False):
     """All seeds in one batched program."""
 
     def batched(states, *shared):
         return jax.vmap(lambda state: fn(state, *shared))(states)
 
-    return jax.jit(batched, donate_argnums=0 if donate else ())
+    return _compiled(batched, fn, donate)
 
 
 def map_seeds(fn, donate: bool = False):
@@ -79,12 +90,12 @@ def map_seeds(fn, donate: bool = False):
     def mapped(states, *shared):
         return jax.lax.map(lambda state: fn(state, *shared), states)
 
-    return jax.jit(mapped, donate_argnums=0 if donate else ())
+    return _compiled(mapped, fn, donate)
 
 
 def loop_seeds(fn, donate: bool = False):
     """One program for a single seed, called once a seed."""
-    compiled = jax.jit(fn, donate_argnums=0 if donate else ())
+    compiled = _compiled(fn, fn, donate)
 
     def run(states, *shared):
         seeds = range(jax.tree.leaves(states)[0].shape[0])
@@ -95,16 +106,51 @@ def loop_seeds(fn, donate: bool = False):
 
 
 def shard_seeds(fn, donate: bool = False):
-    """Seeds spread over all devices, batched on each; S must be a multiple of their number."""
-    mesh = Mesh(jax.devices(), ("seeds",))
-    split, whole = (NamedSharding(mesh, PartitionSpec(*axes)) for axes in (("seeds",), ()))
-    inner = vmap_seeds(fn, donate)
+    """Seeds spread over the local devices, batched on each, which exchange nothing."""
+
+    def batched(states, shared):
+        return jax.vmap(lambda state: fn(state, *shared))(states)
+
+    @functools.cache
+    def compiled(mesh):
+        specs = (SPLIT, WHOLE)
+        mapped = jax.shard_map(batched, mesh=mesh, in_specs=specs, out_specs=SPLIT, check_vma=False)
+        return _compiled(mapped, fn, donate)
 
     def sharded(states, *shared):
-        placed = jax.device_put(states, split)
-        return inner(placed, *jax.device_put(shared, whole))
+        mesh = _mesh(jax.tree.leaves(states)[0].shape[0])
+        placed = jax.device_put(states, NamedSharding(mesh, SPLIT))
+        return compiled(mesh)(placed, jax.device_put(shared, NamedSharding(mesh, WHOLE)))
 
     return sharded
+
+
+SPLIT, WHOLE = PartitionSpec("seeds"), PartitionSpec()
+
+
+def devices_for(seeds: int) -> int:
+    """Over how many local devices seeds are spread: as many as leave each an equal number."""
+    return max(n for n in range(1, jax.local_device_count() + 1) if seeds % n == 0)
+
+
+def _mesh(seeds):
+    return Mesh(jax.local_devices()[: devices_for(seeds)], ("seeds",))
+
+
+def share(tree, over_seeds: str, seeds: int):
+    """Put what all seeds read where it is read, once: on every device that has seeds.
+
+    Args:
+      tree: arrays.
+      over_seeds: a key of `OVER_SEEDS`.
+      seeds: number of seeds S.
+
+    Returns:
+      The same arrays.
+    """
+    return (
+        jax.device_put(tree, NamedSharding(_mesh(seeds), WHOLE)) if over_seeds == "shard" else tree
+    )
 
 
 # Families whose small networks gain from a batch of seeds on one CPU core.
@@ -127,17 +173,11 @@ def choose_over_seeds(name: str, seeds: int, structure: dict, batch_size: int) -
 
     Returns:
       A key of `OVER_SEEDS`.
-
-    Raises:
-      ConfigError: seeds cannot be spread evenly over the devices.
     """
-    devices = jax.device_count()
-    if name == "shard" and seeds % devices:
-        raise ConfigError(f"over_seeds=shard: {seeds} seeds do not divide over {devices} devices")
     if name != "auto":
         return name
     if jax.default_backend() == "cpu":
         most = 500_000 if batch_size > 1 else 5_000
         small = structure.get("family") in SMALL and structure["num_params"] < most
         return "vmap" if small else "loop"
-    return "shard" if devices > 1 and seeds % devices == 0 else "vmap"
+    return "shard" if devices_for(seeds) > 1 else "vmap"

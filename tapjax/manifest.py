@@ -8,6 +8,7 @@ import jax
 
 from analysis.layout import SCHEMA
 from tapjax import config
+from tapjax.blocks import devices_for
 from tapjax.data import digests
 from tapjax.probes import weight_names
 from tapjax.tasks import is_task
@@ -59,11 +60,20 @@ def describe(cfg, model: dict, over_seeds: str, probe_size: int, record: Record)
     size = tree_bytes(record) * (cfg.steps // cfg.probe.every)
     return (
         f"{model['architecture']} on {model['data']}: {model['num_params']:,} parameters, "
-        f"{len(cfg.seeds)} seeds by {over_seeds}, {cfg.steps} steps in chunks of "
+        f"{_how(len(cfg.seeds), over_seeds)}, {cfg.steps} steps in chunks of "
         f"{config.chunk_steps(cfg)}; probe of {probe_size} examples every {cfg.probe.every} steps: "
         f"about {share:.0%} of the training's work in forward passes, plus the spectra; "
         f"{size / 1e6:.3g} MB of records"
     )
+
+
+def _how(seeds, over_seeds):
+    """How the seeds are run, and whether devices stay idle."""
+    if over_seeds != "shard":
+        return f"{seeds} seeds by {over_seeds}"
+    used, all_of_them = devices_for(seeds), jax.local_device_count()
+    idle = "" if used == all_of_them else f" (of {all_of_them}: seeds have to divide evenly)"
+    return f"{seeds} seeds over {used} devices{idle}"
 
 
 def _environment(seeds, over_seeds):
@@ -74,7 +84,7 @@ def _environment(seeds, over_seeds):
         "python": platform.python_version(),
         "jaxlib": metadata.version("jaxlib"),
         "device_kind": f"{device.platform} {device.device_kind}",
-        "devices": jax.device_count(),
+        "devices": devices_for(seeds) if over_seeds == "shard" else 1,
         "machine": platform.machine(),
         "seeds": seeds,
         "over_seeds": over_seeds,

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from tapjax.blocks import OVER_SEEDS, make_block, make_chunk
+from tapjax.blocks import OVER_SEEDS, make_block, make_chunk, shard_seeds, share, vmap_seeds
 from tapjax.data import Arrays
 from tapjax.types import Recipe
 
@@ -43,11 +43,14 @@ def make_programs(cfg, recipe: Recipe, over_seeds: str, arrays: Arrays) -> Progr
     every, prepare = cfg.probe.every, recipe.prepare
     block = make_block(recipe.step, recipe.probe, every, cfg.scalar_bin, prepare)
     seeds = jnp.asarray(cfg.seeds, jnp.uint32)
-    test = (jnp.asarray(arrays.x_test), jnp.asarray(arrays.y_test))
+    test = share((arrays.x_test, arrays.y_test), over_seeds, len(seeds))
+    # One program for the whole initialisation: operation by operation it compiles for seconds.
+    begin = (shard_seeds if over_seeds == "shard" else vmap_seeds)(
+        lambda seed: recipe.init(jax.random.key(seed))
+    )
     evaluate = over(recipe.evaluate)
     return Programs(
-        # One jit around the whole initialisation: operation by operation it compiles for seconds.
-        init=jax.jit(lambda: jax.vmap(lambda seed: recipe.init(jax.random.key(seed)))(seeds)),
+        init=lambda: begin(seeds),
         chunk=functools.cache(lambda blocks: make_chunk(block, blocks, over)),
         step=_single_step(lambda s, data: recipe.step(s, prepare(s, data)), over_seeds),
         probe=over(lambda s, data: recipe.probe(s, prepare(s, data))),

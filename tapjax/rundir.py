@@ -24,7 +24,7 @@ from analysis.layout import (
 from tapjax.config import diff, from_json, to_json
 
 # Fields of env.json that the bits of a run depend on.
-IDENTITY = ("seeds", "over_seeds", "jaxlib", "device_kind")
+IDENTITY = ("seeds", "over_seeds", "devices", "jaxlib", "device_kind")
 # What is written in place, or whose content is.
 WRITTEN = ("lock", "log.txt", "records", "ckpt", "pins", "snapshots", "orphaned", "monitor")
 ATTEMPTS = 5  # to take a lock: `holder` has it for an instant
