@@ -12,7 +12,7 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
-from tapjax import checkpoint, pins, records, replay, rundir
+from tapjax import checkpoint, memory, pins, records, replay, rundir
 from tapjax.assembly import assemble
 from tapjax.manifest import describe
 from tapjax.preemption import stop_on_sigterm
@@ -45,6 +45,9 @@ def run(cfg, workdir, resume="auto", allow_numeric_drift=False, progress=None) -
       to do. The last one leaves the status FAILED.
     """
     ready = assemble(cfg)
+    record = jax.eval_shape(ready.programs.chunk(1), ready.like, ready.data)[1]
+    needed = memory.estimate(ready, record)
+    memory.check(needed, cfg)
     with (
         rundir.open_run_dir(workdir, ready.contents, resume, allow_numeric_drift) as run_dir,
         stop_on_sigterm() as stop,
@@ -52,22 +55,22 @@ def run(cfg, workdir, resume="auto", allow_numeric_drift=False, progress=None) -
     ):
         if run_dir.status.get("status") in ("DONE", "DIVERGED"):
             return Outcome(*(run_dir.status[name] for name in Outcome._fields))
-        _announce(run_dir, ready, progress)
+        _announce(run_dir, ready, record, needed, progress)
         with run_dir.failure_noted(), _open_managers(cfg, run_dir) as managers:
             states, first = _restore_or_init(run_dir, managers[0], ready)
             pinned = pins.resume(run_dir, replay.Timeline(ready, managers), first)
             return _train(run_dir, pinned, states, first, stop.is_set, progress)
 
 
-def _announce(run_dir, ready, progress):
+def _announce(run_dir, ready, record, needed, progress):
     """What it will cost, before anything is compiled."""
-    record = jax.eval_shape(ready.programs.chunk(1), ready.like, ready.data)[1]
     probe_size = len(ready.contents["data.json"]["probe_index"])
     model = ready.contents["model.json"]
-    line = describe(ready.cfg, model, ready.over_seeds, probe_size, record)
-    run_dir.log(line)
-    if progress is not None:
-        print(line, file=sys.stderr)
+    size = describe(ready.cfg, model, ready.over_seeds, probe_size, record)
+    for line in (size, memory.describe(needed)):
+        run_dir.log(line)
+        if progress is not None:
+            print(line, file=sys.stderr)
 
 
 @contextlib.contextmanager

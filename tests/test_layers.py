@@ -68,6 +68,7 @@ ORDER = [
     "tapjax.experiments",
     "tapjax.manifest",
     "tapjax.assembly",
+    "tapjax.memory",
     "tapjax.jumps",
     "tapjax.replay",
     "tapjax.pins",

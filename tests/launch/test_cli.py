@@ -1,6 +1,7 @@
 """Every launch script in a process of its own, as a user starts it."""
 
 import json
+import re
 import subprocess
 import sys
 
@@ -22,8 +23,10 @@ def test_a_quick_run(tmp_path):
     result = launch("run", run, "--config.steps=100", f"--workdir={tmp_path / 'a'}")
     assert result.returncode == 0, result.stderr
     assert result.stdout.strip() == "DONE at step 100"
-    *_, announced = result.stderr.splitlines()  # after notes on what is prepared once a machine
+    # After notes on what is prepared once a machine.
+    *_, announced, memory = result.stderr.splitlines()
     assert "610 parameters, 3 seeds" in announced and announced.endswith("MB of records")
+    assert re.match(r"about [\d.]+ MB of memory a device \(data ", memory)
     assert open_run(tmp_path / "a").dimension().shape == (3, 21)
     again = launch("run", run, "--config.steps=200", f"--workdir={tmp_path / 'a'}")
     assert again.returncode == 2 and "steps: 100 -> 200" in again.stderr
