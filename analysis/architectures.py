@@ -10,6 +10,7 @@ A name is a key of `ZOO` or a family with sizes of your own:
 from typing import NamedTuple
 
 MIN_TOKENS = 16
+MOST_LAYERS, MOST_UNITS = 1000, 1_000_000
 
 
 class Architecture(NamedTuple):
@@ -100,7 +101,7 @@ def parse_architecture(name: str) -> Architecture:
             listed = fields.get("widths", fields.get("channels"))
             widths = tuple(int(w) for w in listed.split("-"))
         else:
-            widths = (int(fields["width"]),) * int(fields["depth"])
+            widths = (int(fields["width"]),) * min(int(fields["depth"]), MOST_LAYERS + 1)
         heads = int(fields.get("heads", 4)) if family in ("transformer", "vit") else 0
         dense = tuple(int(w) for w in fields["fc"].split("-")) if "fc" in fields else ()
         patch = int(fields.get("patch", 4)) if family == "vit" else None
@@ -111,6 +112,8 @@ def parse_architecture(name: str) -> Architecture:
             "vit:depth=2,width=64,heads=4,patch=4, residual:depth=4,width=256, "
             "residual_conv:depth=4,width=32 or dynamics:depth=8,width=8"
         ) from error
+    if len(widths) > MOST_LAYERS or max((*widths, *dense), default=0) > MOST_UNITS:
+        raise ValueError(f"{name!r}: at most {MOST_LAYERS} layers of {MOST_UNITS} units")
     attentive = (heads,) if family in ("transformer", "vit") else ()
     if not widths or min(*widths, *dense, *attentive, 1 if patch is None else patch) < 1:
         raise ValueError(f"{name!r}: every size must be at least 1")

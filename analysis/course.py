@@ -27,7 +27,7 @@ def describe(run: Run) -> dict:
         [[at[convergence.settling_index(x)] for x in each.T] for each in layers_SxTxL[finite_S]]
     ).reshape(-1, len(run.layer_names))
     rows = convergence.characterise(
-        found_jumps(run), layers_SxTxL, run.dimension(), run.seeds, run.layer_names, at
+        found_jumps(run), layers_SxTxL, run.dimension(gaps=True), run.seeds, run.layer_names, at
     )
     kinds = convergence.cluster(rows)
     rows = [row | {"kind": kind} for row, kind in zip(rows, kinds.pop("labels"), strict=True)]

@@ -2,17 +2,19 @@
 `layer_names` [L] and any metric [T, L].
 """
 
-import zipfile
 from pathlib import Path
 
 import numpy as np
 
 from analysis.architectures import ZOO
-from analysis.io import RunError
+from analysis.files import RunError, read_npz
 from analysis.layout import SCHEMA, record_name, write_json, write_npz
 
 REQUIRED = ("step", "loss", "grad_norm", "layer_names")
-DERIVED_FROM = ("nuclear_norm_ratio", "participation_ratio")
+TEXTS = ("arch_name", "dataset_name")
+DIMENSION = "participation_ratio"
+DERIVED_FROM = ("nuclear_norm_ratio", DIMENSION)
+LAST_STEP = 1e15  # still exact as a floating-point number
 
 
 def import_arrays(source: Path, out: Path, head: str = "none") -> list[str]:
@@ -40,7 +42,7 @@ def import_arrays(source: Path, out: Path, head: str = "none") -> list[str]:
         "data": _text(arrays, "dataset_name", "unknown"),
         "layer_names": layers,
         "head": _head(head, layers),
-        "dimension": "participation_ratio" if "participation_ratio" in metrics else min(metrics),
+        "dimension": DIMENSION if DIMENSION in metrics else min(metrics),
         "structure": _structure(arrays, architecture),
         "imported_from": source.name,
         "remarks": remarks,
@@ -65,35 +67,51 @@ def import_arrays(source: Path, out: Path, head: str = "none") -> list[str]:
 
 
 def _read(source):
-    try:
-        with np.load(source, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
-        raise RunError(f"{source} cannot be read as an .npz without pickles: {error}") from error
+    arrays = read_npz(source)
     for name in REQUIRED:
         if name not in arrays:
             raise RunError(f"{source} lacks the array {name!r}; it needs {', '.join(REQUIRED)}")
-    t = len(arrays["step"])
+    _check_steps(source, arrays["step"])
     for name in ("loss", "grad_norm"):
-        if arrays[name].shape != (t,):
-            raise RunError(f"{source}: {name} has shape {arrays[name].shape}, not ({t},)")
-        if not np.isfinite(arrays[name]).all():
-            raise RunError(f"{source}: {name} has values that are not finite")
-    if t < 2 or (np.diff(arrays["step"].astype(np.int64)) <= 0).any():
-        raise RunError(f"{source}: step must hold at least 2 increasing integers")
+        _check_curve(source, name, arrays[name], len(arrays["step"]))
+    if arrays["grad_norm"].min() < 0:
+        raise RunError(f"{source}: grad_norm has negative values")
+    names = arrays["layer_names"]
+    texts = [str(name) for name in np.ravel(names)]
+    if names.ndim != 1 or not texts or not all(texts) or len(set(texts)) < len(texts):
+        raise RunError(f"{source}: layer_names must hold one or more different names")
     return arrays
+
+
+def _check_steps(source, step):
+    problem = f"{source}: step must hold at least 2 increasing integers, 0 or above"
+    if step.ndim != 1 or len(step) < 2 or step.dtype.kind not in "iuf":
+        raise RunError(problem)
+    exact = step.astype(float)
+    if not np.isfinite(exact).all() or (exact != np.round(exact)).any() or exact.min() < 0:
+        raise RunError(problem)
+    if (np.diff(exact) <= 0).any() or exact.max() > LAST_STEP:
+        raise RunError(problem)
+
+
+def _check_curve(source, name, values, length):
+    if values.shape != (length,):
+        raise RunError(f"{source}: {name} has shape {values.shape}, not ({length},)")
+    if values.dtype.kind not in "iuf" or not np.isfinite(values).all():
+        raise RunError(f"{source}: {name} has values that are not finite numbers")
 
 
 def _metrics(arrays, source, layers):
     shape = (len(arrays["step"]), layers)
-    metrics = {
-        name: array.astype(np.float64)
-        for name, array in arrays.items()
-        if array.shape == shape and np.issubdtype(array.dtype, np.number)
-    }
+    others = [n for n in arrays if n not in (*REQUIRED, *TEXTS) and not n.startswith("arch_")]
+    left_out = {name: _unfit(arrays[name], shape) for name in others}
+    remarks = [f"{name} is left out: {why}" for name, why in left_out.items() if why]
+    metrics = {name: arrays[name].astype(np.float64) for name in others if not left_out[name]}
     if not metrics:
-        raise RunError(f"{source} has no metric of shape [T, L] = {shape}")
-    remarks = []
+        because = f" ({'; '.join(remarks)})" if remarks else ""
+        raise RunError(f"{source} has no metric of shape [T, L] = {shape}{because}")
+    if DIMENSION not in metrics:
+        remarks.append(f"D is the mean of {min(metrics)}: there is no usable {DIMENSION}")
     recorded = metrics.get("stable_rank")
     if recorded is not None and np.ptp(recorded) < 1e-6:
         if all(name in metrics for name in DERIVED_FROM):
@@ -107,6 +125,17 @@ def _metrics(arrays, source, layers):
             del metrics["stable_rank"]
             remarks.append("stable_rank was recorded as a constant and is left out")
     return metrics, remarks
+
+
+def _unfit(values, shape):
+    """Why an array is no metric, or nothing if it is."""
+    if values.dtype.kind not in "iuf":
+        return f"it holds {values.dtype}, not numbers"
+    if values.shape != shape:
+        return f"its shape is {values.shape}, not [T, L] = {shape}"
+    if not np.isfinite(values).all() or (values < 0).any():
+        return "it has values that are negative or not finite"
+    return ""
 
 
 def _head(head, layers):

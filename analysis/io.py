@@ -3,14 +3,13 @@
 Only NumPy and JSON are used; nothing that a run directory names is imported or unpickled.
 """
 
-import json
-import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
+from analysis.files import RunError, names_in, read_json, read_npz
 from analysis.layout import MANIFEST, SCHEMA, STEP_AXES, record_steps
 
 # What every run says of itself.
@@ -20,10 +19,7 @@ TYPES = {
     "model.json": {"architecture": str, "data": str, "layer_names": list, "dimension": str},
     "STATUS.json": {"status": str, "step": int},
 }
-
-
-class RunError(Exception):
-    """A run that cannot be analysed; the message names the files or steps."""
+FINITE = ("scalar/loss", "scalar/grad_norm")  # of every seed that has not diverged
 
 
 class Run:
@@ -39,16 +35,7 @@ class Run:
 
     def __init__(self, path: Path, partial: bool):
         self.path, self.name = path, path.name
-        self.env, self.data, self.model, self.config = (
-            read_json(path / name, TYPES.get(name)) for name in MANIFEST
-        )
-        self.status = read_json(path / "STATUS.json", TYPES["STATUS.json"])
-        if not all(isinstance(seed, int) for seed in self.config["seeds"]):
-            raise RunError(f"{path / 'config.json'}: seeds are no integers")
-        if not all(isinstance(name, str) for name in self.model["layer_names"]):
-            raise RunError(f"{path / 'model.json'}: layer_names are no names")
-        if self.env["schema"] != SCHEMA:
-            raise RunError(f"{path} has schema {self.env['schema']}; this reader knows {SCHEMA}")
+        self.env, self.data, self.model, self.config, self.status = read_manifest(path)
         self.imported = self.config.get("imported", False)
         self.layer_names = self.model["layer_names"]
         self.diverged = self.status.get("diverged", {})
@@ -69,16 +56,19 @@ class Run:
                 f"{self.path} is {self.status['status']} at step {self.status['step']}: resume it, "
                 "or analyse what is there with --partial"
             )
+        width = self.config.get("scalar_bin", 1)
         kept, expected, problem = [], next(iter(files)) if self.imported else 0, ""
         for first, path in files.items():
             if first != expected:
                 what = "a gap" if first > expected else "an overlap"
                 problem = f"{path}: {what}, starts at step {first} instead of {expected}"
                 break
-            steps = _read_npz(path, ["step"])["step"]
-            if int(steps[0]) != first:
+            steps = _axis(path, "step")
+            if steps[0] != first:
                 raise RunError(f"{path} is named wrongly: it starts at step {steps[0]}")
-            expected = int(steps[-1]) + self.config.get("scalar_bin", 1)
+            if not self.imported and (np.diff(steps) != width).any():
+                raise RunError(f"{path}: its steps are not {width} apart")
+            expected = int(steps[-1]) + width
             kept.append(path)
         if not problem and expected < self.status["step"]:
             problem = f"{path}: the records end at step {expected} of {self.status['step']}"
@@ -90,23 +80,36 @@ class Run:
         return kept
 
     @cached_property
-    def _names(self):
-        return {name for path in self._files for name in _names_in(path)}
+    def _held(self):
+        """Names of the arrays in each record file."""
+        return {path: set(names_in(path)) for path in self._files}
 
-    def _load(self, name):
+    @cached_property
+    def _names(self):
+        return set().union(*self._held.values())
+
+    def _parts(self, name) -> Iterator[np.ndarray]:
+        """A quantity file by file, [S, T, ...] of finite seeds each."""
+        group, _, short = name.rpartition("/")
         if name not in self._names:
-            group, _, short = name.rpartition("/")
             known = sorted(n.removeprefix(f"{group}/") for n in self._names if n.startswith(group))
             raise RunError(f"{self.path} has no {short!r}; recorded are {', '.join(known)}")
-        found = {path: _read_npz(path, [name]).get(name) for path in self._files}
-        parts = {path: part for path, part in found.items() if part is not None}
-        if "/" not in name:
-            return np.concatenate(list(parts.values()))
-        seeds = len(self.config["seeds"])
-        for path, part in parts.items():
+        seeds, axis = len(self.config["seeds"]), STEP_AXES[group]
+        for path in self._files:
+            if name not in self._held[path]:
+                if axis in self._held[path]:
+                    raise RunError(f"{path} lacks {name!r}, which other records hold")
+                continue
+            part, steps = read_npz(path, name.__eq__)[name], len(_axis(path, axis))
+            if part.dtype.kind not in "biuf" or part.ndim < 2 or part.shape[1] != steps:
+                what = f"{part.dtype} of shape {part.shape}"
+                raise RunError(f"{path}: {name!r} is {what}, not numbers [S, {steps}, ...]")
             if len(part) != seeds:
                 raise RunError(f"{path}: {name!r} is of {len(part)} seeds, the run of {seeds}")
-        return np.concatenate(list(parts.values()), 1)[self._kept]
+            part = part[self._kept].astype(float)
+            if name in FINITE and not np.isfinite(part).all():
+                raise RunError(f"{path}: {name!r} is not finite, which STATUS.json does not say")
+            yield part
 
     def array(self, group: str, name: str) -> np.ndarray:
         """A recorded quantity over the whole run.
@@ -121,7 +124,7 @@ class Run:
         Raises:
           RunError: it was not recorded; the message lists what was.
         """
-        return self._load(f"{group}/{name}").astype(float)
+        return _joined(self.path, name, self._parts(f"{group}/{name}"), 1)
 
     @property
     def extent(self) -> str:
@@ -135,30 +138,44 @@ class Run:
 
     def steps(self, group: str) -> np.ndarray:
         """The step axis of a group of arrays, [T]."""
-        return self._load(STEP_AXES[group])
+        axis = STEP_AXES[group]
+        found = [_axis(path, axis) for path in self._files if axis in self._held[path]]
+        if not found:
+            raise RunError(f"{self.path} has no {group} arrays")
+        steps = np.concatenate(found)
+        if (np.diff(steps) <= 0).any():
+            raise RunError(f"{self.path}: {axis} does not increase from record to record")
+        return steps
 
     @property
     def hidden(self) -> list[int]:
         """Indices of the layers that D averages over: all but the head."""
         return [i for i, name in enumerate(self.layer_names) if name != self.model["head"]]
 
-    def dimension(self, metric: str | None = None) -> np.ndarray:
+    def dimension(self, metric: str | None = None, gaps: bool = False) -> np.ndarray:
         """D(t), the mean of a metric over hidden layers.
 
         Args:
           metric: name of a recorded dimensionality; the run's own choice by default.
+          gaps: whether the caller can do with values that are not finite here and there.
 
         Returns:
           [S, T].
 
         Raises:
-          RunError: not recorded, or not a value a layer.
+          RunError: not recorded, not a value a layer, negative or not finite.
         """
         metric = metric or self.model["dimension"]
-        layers_SxTxL = self.array("probe", metric)
-        if layers_SxTxL.shape[2:] != (len(self.layer_names),):
-            raise RunError(f"{self.path}: {metric!r} is no dimensionality of layers")
-        return layers_SxTxL[:, :, self.hidden].mean(-1)
+        parts = []
+        for layers_SxTxL in self._parts(f"probe/{metric}"):
+            if layers_SxTxL.shape[2:] != (len(self.layer_names),):
+                raise RunError(f"{self.path}: {metric!r} is no dimensionality of layers")
+            parts.append(layers_SxTxL[:, :, self.hidden].mean(-1))
+        d_SxT = _joined(self.path, metric, parts, 1)
+        finite = np.isfinite(d_SxT)
+        if (d_SxT < 0).any() or not (finite.any(1) if gaps else finite).all():
+            raise RunError(f"{self.path}: {metric!r} of hidden layers is negative or not finite")
+        return d_SxT
 
     def gradient_integral(self) -> np.ndarray:
         """The integral of |grad L| over steps, from the first measurement to each.
@@ -219,64 +236,55 @@ def find_runs(paths) -> list[Path]:
     return list(found.values())
 
 
-class Fields(dict):
-    """An object of a JSON file; asking for a field that it lacks raises a RunError."""
-
-    def __init__(self, fields: dict, path: Path):
-        super().__init__(fields)
-        self._path = path
-
-    def __missing__(self, name):
-        raise RunError(f"{self._path} has no field {name!r}")
-
-
-def read_json(path: Path, types: Mapping[str, type] | None = None) -> Fields:
-    """The object in a JSON file.
+def read_manifest(path: Path) -> list:
+    """What a run says of itself: env.json, data.json, model.json, config.json, STATUS.json.
 
     Args:
-      path: of the file.
-      types: fields that it has to have, and of which type.
+      path: the run directory.
+
+    Returns:
+      Their contents.
 
     Raises:
-      RunError: missing, damaged, or a field is.
+      RunError: one is missing, damaged or of another schema.
     """
+    names = (*MANIFEST, "STATUS.json")
+    found = dict(zip(names, (read_json(path / n, TYPES.get(n)) for n in names), strict=True))
+    schema, seeds = found["env.json"]["schema"], found["config.json"]["seeds"]
+    model = found["model.json"]
+    layers = model["layer_names"]
+    if schema != SCHEMA:
+        raise RunError(f"{path} has schema {schema}; this reader knows {SCHEMA}")
+    if not seeds or any(type(seed) is not int or seed < 0 for seed in seeds):
+        raise RunError(f"{path / 'config.json'}: seeds={seeds} are not integers, 0 or above")
+    if len(set(seeds)) < len(seeds):
+        raise RunError(f"{path / 'config.json'}: seeds={seeds} names one twice")
+    if not layers or any(type(name) is not str or not name for name in layers):
+        raise RunError(f"{path / 'model.json'}: layer_names={layers} are not names")
+    if len(set(layers)) < len(layers):
+        raise RunError(f"{path / 'model.json'}: layer_names={layers} names one twice")
+    if model["head"] not in (None, *layers):
+        raise RunError(f"{path / 'model.json'}: head={model['head']!r} is none of the layers")
+    width = found["config.json"].get("scalar_bin", 1)
+    if type(width) is not int or width < 1:
+        raise RunError(f"{path / 'config.json'}: scalar_bin={width!r} is not an integer above 0")
+    if not isinstance(found["STATUS.json"].get("diverged", {}), dict):
+        raise RunError(f"{path / 'STATUS.json'}: diverged holds no steps by seed")
+    return list(found.values())
+
+
+def _axis(path, name):
+    """A step axis of one record file, [T]."""
+    steps = read_npz(path, name.__eq__).get(name)
+    if steps is None:
+        raise RunError(f"{path} has no {name!r}")
+    if steps.ndim != 1 or not len(steps) or steps.dtype.kind not in "iu":
+        raise RunError(f"{path}: {name!r} is {steps.dtype} of shape {steps.shape}, not steps [T]")
+    return steps.astype(np.int64)
+
+
+def _joined(path, name, parts, axis):
     try:
-        found = json.loads(path.read_text(), object_hook=lambda fields: Fields(fields, path))
-    except (OSError, ValueError, RecursionError) as error:
-        raise RunError(f"{path} cannot be read: {error}") from error
-    if not isinstance(found, dict):
-        raise RunError(f"{path} holds no JSON object")
-    for name, wanted in (types or {}).items():
-        if not isinstance(found[name], wanted):
-            raise RunError(f"{path}: {name} is {found[name]!r}, not {wanted.__name__}")
-    return found
-
-
-def read_record(path: Path, wanted=lambda name: True) -> dict[str, np.ndarray]:
-    """Arrays of one record or snapshot file.
-
-    Args:
-      path: of the file.
-      wanted: name -> whether to read it; all by default.
-
-    Raises:
-      RunError: missing or damaged.
-    """
-    return _read_npz(path, [name for name in _names_in(path) if wanted(name)])
-
-
-def _read_npz(path, names):
-    """Those of the named arrays that a file holds."""
-    try:
-        with open(path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
-            return {name: arrays[name] for name in names if name in arrays.files}
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
-        raise RunError(f"{path} is damaged: {error}") from error
-
-
-def _names_in(path):
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return [name.removesuffix(".npy") for name in archive.namelist()]
-    except (OSError, zipfile.BadZipFile) as error:
-        raise RunError(f"{path} is damaged: {error}") from error
+        return np.concatenate(list(parts), axis)
+    except ValueError as error:
+        raise RunError(f"{path}: {name!r} has another shape in every record: {error}") from error

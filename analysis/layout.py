@@ -17,6 +17,7 @@ pickled.
 
 import json
 import os
+import re
 from pathlib import Path
 
 import numpy as np
@@ -47,8 +48,9 @@ def record_name(first_step: int) -> str:
 
 
 def record_steps(folder: Path) -> dict[int, Path]:
-    """Record files of a run by their first step, in order."""
-    return {int(path.stem): path for path in sorted(folder.glob("[0-9]*.npz"))}
+    """Record files of a run by their first step, in order; copies under other names are none."""
+    found = [path for path in folder.glob("*.npz") if re.fullmatch(r"\d{9,}", path.stem, re.ASCII)]
+    return {int(path.stem): path for path in sorted(found, key=lambda path: int(path.stem))}
 
 
 def filters(weights) -> dict:

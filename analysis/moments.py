@@ -47,7 +47,7 @@ def jumps_of_run(run: Run, metric: str | None = None) -> list[dict]:
     if len(t) < least:
         raise RunError(f"{run.path}: {len(t)} measurements are too few for jumps, at least {least}")
     layers_SxTxL = run.array("probe", metric)
-    each = np.concatenate([run.dimension(metric)[:, :, None], layers_SxTxL], 2)
+    each = np.concatenate([run.dimension(metric, gaps=True)[:, :, None], layers_SxTxL], 2)
     rows = []
     for seed, series_TxL in zip(run.seeds, each, strict=True):
         found, _ = jumps.search_finite(series_TxL.T, t, np.zeros(series_TxL.shape[1], int))
@@ -113,7 +113,7 @@ def together(run: Run) -> list[tuple[int, str, coordination.Verdict | str]]:
       (seed, `coordinated` or `loss_linked`, the verdict or why there is none).
     """
     layers_SxTxL = run.array("probe", run.model["dimension"])
-    loss_SxT, d_SxT = loss_at_measurements(run), run.dimension()
+    loss_SxT, d_SxT = loss_at_measurements(run), run.dimension(gaps=True)
     found, rng = [], np.random.default_rng(SEED)
     for i, seed in enumerate(run.seeds):
         for kind, judge, series in (

@@ -193,7 +193,7 @@ def _cloned(run):
 def unit_courses(run: Run) -> dict[str, np.ndarray]:
     """D and every recorded unit measure task by task, [S, K] each, means over layers."""
     courses = {name: run.array("probe", name) for name in UNITS if run.has("probe", name)}
-    courses = {"dimension": run.dimension()} | courses
+    courses = {"dimension": run.dimension(gaps=True)} | courses
     return {name: by_task(run, "probe", values) for name, values in courses.items()}
 
 

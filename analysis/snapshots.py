@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from analysis.io import RunError, read_json, read_record
+from analysis.files import RunError, read_json, read_npz
 from analysis.layout import SNAPSHOT, filters, record_name
 
 ADVICE = "python -m launch.replay --run=RUN --moments --out={out} writes it"
@@ -44,7 +44,7 @@ def read_snapshots(folder: Path, step: int, wanted=None) -> dict[int, Snapshot]:
     path = folder / record_name(step)
     if not path.is_file():
         raise RunError(f"{path} is missing: {ADVICE.format(out=folder)}")
-    arrays = read_record(
+    arrays = read_npz(
         path, lambda name: wanted is None or name.split("/")[0] in (*wanted, *SNAPSHOT)
     )
     try:

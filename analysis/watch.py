@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from analysis.figures.prediction import monitored
-from analysis.io import RunError, read_json, read_record
+from analysis.files import RunError, read_json, read_npz
+from analysis.io import read_manifest
 from analysis.layout import record_steps
 from analysis.monitor import METHODS, Monitor, Report
 
@@ -35,11 +36,9 @@ class Watch:
         self.path = Path(path)
         if not (self.path / "config.json").is_file():
             raise RunError(f"{path} is not a run directory (no config.json in it)")
-        self.model = read_json(self.path / "model.json")
+        _, _, self.model, config, _ = read_manifest(self.path)
         self.metric = metric or self.model["dimension"]
-        self.monitors = {
-            seed: Monitor(method=method) for seed in read_json(self.path / "config.json")["seeds"]
-        }
+        self.monitors = {seed: Monitor(method=method) for seed in config["seeds"]}
         names, head = self.model["layer_names"], self.model["head"]
         self._hidden = [i for i, name in enumerate(names) if name != head]
         self._read: set[str] = set()
@@ -69,7 +68,7 @@ class Watch:
         return [*lines, _standing(reports)] if reports else lines
 
     def _feed(self, path) -> Iterator[tuple[int, Report]]:
-        record = read_record(path)
+        record = read_npz(path)
         if f"probe/{self.metric}" not in record:
             raise RunError(f"{path} has no {self.metric!r}")
         at, steps = record["probe_step"], record["step"]

@@ -5,6 +5,7 @@ import sys
 
 from absl import app, flags, logging
 
+MOST_STEPS = 1_000_000  # to ask for at once
 EXIT = {"DONE": 0, "DIVERGED": 3, "PREEMPTED": 75}
 
 
@@ -28,14 +29,27 @@ def _parse(argv, wanted):
         config = flags.FLAGS.config if "config" in flags.FLAGS else None
         if not isinstance(config, (str, type(None))):
             _ = config.family
-    except (flags.Error, AttributeError, KeyError, ValueError, TypeError, OSError) as error:
-        sys.exit(_usage(str(error.args[0]) if isinstance(error, KeyError) else str(error)))
+    except flags.Error as error:
+        sys.exit(_usage(str(error)))
+    except Exception as error:  # a config file is code: it may raise anything
+        sys.exit(_usage(said_by(error)))
     given = remaining[1:]
     if len(given) > len(wanted):
         sys.exit(_usage(f"unexpected argument {given[len(wanted)]!r}"))
     if len(given) < len(wanted):
         sys.exit(_usage(f"{wanted[len(given)]} is missing"))
     return remaining
+
+
+def said_by(error: Exception) -> str:
+    """What an error that a config file raised says, on one line."""
+    text = str(error.args[0]) if isinstance(error, KeyError) else str(error)
+    from tapjax.config import ConfigError
+
+    known = isinstance(
+        error, (AttributeError, KeyError, ValueError, TypeError, OSError, ConfigError)
+    )
+    return text if known and text else f"{type(error).__name__}: {text}"
 
 
 def _usage(message) -> int:
@@ -84,7 +98,9 @@ def parse_steps(text: str) -> list[int]:
             found = range(*numbers) if len(numbers) > 1 else numbers
         except (ValueError, TypeError):
             found = ()
-        if not found or min(found) < 0:
+        if not found or found[0] < 0 or found[-1] < 0:
             raise ConfigError(f"--steps={part!r} is neither a step nor START:STOP:STEP")
+        if len(found) > MOST_STEPS:
+            raise ConfigError(f"--steps={part!r} names more than {MOST_STEPS} steps")
         steps.update(found)
     return sorted(steps)

@@ -17,7 +17,7 @@ from pathlib import Path
 from absl import flags
 from tqdm import tqdm
 
-from analysis.io import read_json
+from analysis.files import read_json
 from analysis.layout import RECORDS, write_json
 from launch.flags import main, parse_steps
 from tapjax.cache import keep_compiled
@@ -108,7 +108,7 @@ def _pin(path, steps):
 
 
 def _check_reached(path, steps):
-    status = read_json(path / "STATUS.json")
+    status = read_json(path / "STATUS.json", {"status": str, "step": int})
     if steps and max(steps) > status["step"]:
         raise ConfigError(
             f"step {max(steps)} lies ahead: the run is {status['status']} at step {status['step']}"

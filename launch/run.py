@@ -9,7 +9,6 @@ config, 3 diverged, 75 preempted.
 """
 
 import contextlib
-import json
 import sys
 import threading
 from pathlib import Path
@@ -33,7 +32,9 @@ DRIFT = flags.DEFINE_bool(
 def body() -> int:
     """Run and report."""
     if CONFIG.value is None:
-        print("error: --config=FILE is missing", file=sys.stderr)
+        given = flags.FLAGS["config"].present
+        problem = "get_config returned None, not a config" if given else "--config=FILE is missing"
+        print(f"error: {problem}", file=sys.stderr)
         return 2
     check(CONFIG.value)
     keep_compiled()
@@ -84,8 +85,10 @@ def _monitor():
 
 
 def _status(workdir):
+    from analysis.files import read_json
+
     path = workdir / "STATUS.json"
-    return json.loads(path.read_text())["status"] if path.exists() else None
+    return read_json(path)["status"] if path.exists() else None
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from absl import flags
 
+from analysis.files import read_json
 from launch.flags import main
 from tapjax.config import ConfigError
 from tapjax.jobs import FAILURES, planned, tally_of
@@ -91,12 +92,7 @@ def _row(folder, name, steps):
 
 
 def _read(path):
-    try:
-        return json.loads(path.read_text())
-    except FileNotFoundError:
-        return {}
-    except ValueError as error:
-        raise ConfigError(f"{path} is damaged: {error}") from error
+    return read_json(path) if path.exists() else {}
 
 
 def _seconds(text):

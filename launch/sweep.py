@@ -22,7 +22,7 @@ from absl import flags
 
 from analysis.layout import write_json
 from configs.common import read_value
-from launch.flags import main
+from launch.flags import main, said_by
 from launch.training import train_all
 from tapjax.config import ConfigError, check, flatten
 from tapjax.constraints import did_you_mean
@@ -117,13 +117,20 @@ def _config(chosen: dict[str, str]):
     fields = {name: value for name, value in chosen.items() if name.startswith(FIELD)}
     arguments = [f"{n}={v}" for n, v in chosen.items() if n != BLOCK and n not in fields]
     try:
-        config = runpy.run_path(str(path))["get_config"](",".join([FIXED.value, *arguments]))
+        module = runpy.run_path(str(path))
+        if "get_config" not in module:
+            raise ValueError("it has no get_config")
+        config = module["get_config"](",".join([FIXED.value, *arguments]))
+        check(config)
         for name, value in fields.items():
             _set(config, name.removeprefix(FIELD), value)
         block = read_value(BLOCK, chosen.get(BLOCK, "0"), "=", 0)
-    except (KeyError, ValueError) as error:
-        raise ConfigError(f"{path}: {error.args[0]}") from error
+    except ConfigError:
+        raise
+    except Exception as error:  # a config file is code: it may raise anything
+        raise ConfigError(f"{path}: {said_by(error)}") from error
     config.seeds = tuple(seed + block * len(config.seeds) for seed in config.seeds)
+    check(config)
     check(config)
     return config
 

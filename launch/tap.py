@@ -21,6 +21,7 @@ from absl import flags
 from analysis.architectures import ZOO
 from launch.flags import main
 from launch.training import train_all
+from tapjax.config import ConfigError, check
 from tapjax.engines import local
 from tapjax.jobs import is_done, make_job
 
@@ -86,8 +87,7 @@ def _calibration() -> dict:
     from configs.tap import grid
 
     everything = grid.ARCHITECTURES if GRID.value else tuple(ZOO)
-    archs = _names(ARCHS.value) or (QUICK_ARCHS if QUICK.value else everything)
-    return _cells(archs)
+    return _cells(_names(ARCHS.value) or (QUICK_ARCHS if QUICK.value else everything))
 
 
 def _emergence() -> dict:
@@ -105,14 +105,19 @@ def _emergence() -> dict:
 
 def _cells(archs) -> dict:
     datasets = _names(DATASETS.value)
-    return {_cell(arch, name): _config(arch, name) for name in datasets for arch in archs}
+    if ARCHS.value == [] or not datasets:
+        raise ConfigError("--archs and --datasets need a name each")
+    cells = {_cell(arch, name): _config(arch, name) for name in datasets for arch in archs}
+    if len(cells) < len(datasets) * len(archs):
+        raise ConfigError("two of --archs or --datasets have the same name: rename a file")
+    return cells
 
 
 def _config(arch, name):
     from configs.tap import calibration
-    from tapjax.config import ConfigError, check
 
-    steps = STEPS.value or (500 if QUICK.value else 1000 if GRID.value else 2000)
+    steps = 500 if QUICK.value else 1000 if GRID.value else 2000
+    steps = steps if STEPS.value is None else STEPS.value
     try:
         config = calibration.get_config(
             f"arch={arch},dataset={name},seeds={SEEDS.value},steps={steps}"

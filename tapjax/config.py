@@ -3,6 +3,7 @@
 import hashlib
 import importlib
 import json
+import math
 from collections.abc import Mapping
 
 from ml_collections import ConfigDict
@@ -224,7 +225,7 @@ def _same_type(value, default):
     if isinstance(default, bool) or isinstance(value, bool):
         return isinstance(value, bool) and isinstance(default, bool)
     if isinstance(default, float):
-        return isinstance(value, (int, float)) and value == value
+        return isinstance(value, (int, float)) and math.isfinite(value)
     if isinstance(default, tuple):
         return isinstance(value, (tuple, list)) and all(
             isinstance(v, int) and not isinstance(v, bool) for v in value
@@ -233,7 +234,7 @@ def _same_type(value, default):
 
 
 def _type_name(default):
-    names = {bool: "True or False", int: "an integer", float: "a number", str: "a name"}
+    names = {bool: "True or False", int: "an integer", float: "a finite number", str: "a name"}
     return names.get(type(default), "a tuple of integers")
 
 
@@ -246,6 +247,8 @@ def check(cfg: ConfigDict) -> None:
     Raises:
       ConfigError: with every problem.
     """
+    if not isinstance(cfg, ConfigDict):
+        raise ConfigError(f"get_config returned {type(cfg).__name__}, not a config")
     found = problems(cfg)
     if found:
         raise ConfigError("; ".join(found))
@@ -328,6 +331,9 @@ def from_json(data: Mapping) -> ConfigDict:
     """The config that `to_json` wrote, lists turned back into tuples.
 
     Fields that came into being after it was written get their defaults.
+
+    Raises:
+      ConfigError: it is something else.
     """
 
     def restore(value):
@@ -336,8 +342,11 @@ def from_json(data: Mapping) -> ConfigDict:
         return tuple(value) if isinstance(value, list) else value
 
     cfg = defaults()
-    with cfg.unlocked():
-        cfg.update(restore(data))
+    try:
+        with cfg.unlocked():
+            cfg.update(restore(data))
+    except (AttributeError, TypeError, ValueError) as error:
+        raise ConfigError(f"this is no config: {error}") from error
     return cfg
 
 

@@ -4,6 +4,7 @@ import difflib
 
 from analysis.architectures import ZOO, parse_architecture
 
+MOST_SEEDS = 10_000
 SINGLE_GROUPS = 32  # layers of up to so many units fall into groups of one
 FAMILIES = ("tap", "credit", "plasticity", "motifs")
 # What the probe measures of a spectrum, in the order of `probes.spectral_metrics`.
@@ -166,8 +167,10 @@ def _style_problems(flat):
 def _relations(flat):
     found = []
     seeds, every = flat["seeds"], flat["probe.every"]
-    if not seeds or len(set(seeds)) < len(seeds) or min(seeds) < 0:
-        found.append(f"seeds={seeds} must be one or more different integers, 0 or above")
+    if not 0 < len(seeds) <= MOST_SEEDS:
+        found.append(f"seeds: a run has one to {MOST_SEEDS}, not {len(seeds)}; a sweep takes more")
+    elif len(set(seeds)) < len(seeds) or min(seeds) < 0 or max(seeds) >= 2**32:
+        found.append(f"seeds={seeds} must be different integers from 0 to 2**32 - 1")
     if every < 1:
         return found
     multiples = (

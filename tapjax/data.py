@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from analysis.files import RunError, read_npz
 from tapjax.cache import CacheError, decoded_once
 from tapjax.tasks import is_task, make_task
 
@@ -30,6 +31,7 @@ NORMALISATION = {
     "svhn_cropped": ((0.4377, 0.4438, 0.4728), (0.1980, 0.2010, 0.1970)),
     "tiny_imagenet": ((0.4802, 0.4481, 0.3975), (0.2770, 0.2691, 0.2821)),
 }
+LARGEST = 1e15  # its square is still a float32
 SPLITS = ("x", "y", "x_test", "y_test")
 
 
@@ -191,8 +193,10 @@ def _read_task(name):
 def _read_npz(path: Path):
     if not path.is_file():
         raise DataError(f"data.name: no file {path}")
-    with np.load(path, allow_pickle=False) as file:
-        arrays = {name: file[name] for name in file.files}
+    try:
+        arrays = read_npz(path)
+    except RunError as error:
+        raise DataError(f"data.name: {error}") from error
     missing = [name for name in ("x", "y") if name not in arrays]
     if missing:
         raise DataError(f"{path}: no array {missing[0]!r}; it holds {', '.join(arrays) or 'none'}")
@@ -201,23 +205,36 @@ def _read_npz(path: Path):
     parts = [_checked(path, arrays["x"], arrays["y"], "x", "y")]
     if "x_test" in arrays:
         parts.append(_checked(path, arrays["x_test"], arrays["y_test"], "x_test", "y_test"))
-        if parts[0][0].shape[1:] != parts[1][0].shape[1:]:
-            raise DataError(f"{path}: x and x_test have different shapes")
-        return (*parts[0], *parts[1])
-    return _hold_out_fifth(*parts[0])
+        (x, _), (x_test, _) = parts
+        if x.shape[1:] != x_test.shape[1:] or x.dtype != x_test.dtype:
+            raise DataError(f"{path}: x and x_test have different shapes or types")
+        whole = (*parts[0], *parts[1])
+    else:
+        whole = _hold_out_fifth(*parts[0])
+    _check_classes(path, whole[1], whole[3])
+    return whole
+
+
+def _check_classes(path, y, y_test):
+    if not len(y_test):
+        raise DataError(f"{path}: no class has the five examples that leave one to test on")
+    classes, examples = int(max(y.max(), y_test.max())) + 1, len(y) + len(y_test)
+    if classes > examples:
+        raise DataError(f"{path}: classes up to {classes - 1} in {examples} examples")
 
 
 def _checked(path, x, y, x_name, y_name):
-    if not len(y) or len(x) != len(y):
-        raise DataError(f"{path}: {x_name} has {len(x)} rows and {y_name} {len(y)}")
-    if not np.issubdtype(y.dtype, np.integer) or y.ndim != 1 or y.min() < 0:
+    if y.ndim != 1 or not len(y) or not x.ndim or len(x) != len(y):
+        raise DataError(f"{path}: {x_name} has shape {x.shape} and {y_name} {y.shape}, not [N]")
+    if y.dtype.kind not in "iu" or y.min() < 0 or y.max() >= 2**31:
         raise DataError(f"{path}: {y_name} must be a vector of classes 0, 1, 2, ...")
-    if x.ndim not in (2, 3, 4) or not np.issubdtype(x.dtype, np.number):
+    if x.ndim not in (2, 3, 4) or x.dtype.kind not in "biuf" or not x.size:
         raise DataError(f"{path}: {x_name} must be [N, F], [N, H, W] or [N, H, W, C] numbers")
     if x.dtype != np.uint8:
-        x = x.astype(np.float32)
-        if not np.isfinite(x).all():
-            raise DataError(f"{path}: {x_name} has values that are not finite")
+        with np.errstate(over="ignore"):
+            x = x.astype(np.float32)
+        if not np.isfinite(x).all() or np.abs(x).max() > LARGEST:
+            raise DataError(f"{path}: {x_name} has values that are not finite, or above {LARGEST}")
     shape = {2: (len(x), 1, -1, 1), 3: (*x.shape, 1), 4: x.shape}[x.ndim]
     return x.reshape(shape), y.astype(np.int32)
 

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 
 from tapjax.jobs import AGAIN, Job, Result, finished, forget_failures, train
+from tapjax.preemption import stop_on_sigterm
 
 PATIENCE = 600  # seconds that a scheduler may be away
 POLL = 5  # seconds between looks at runs that other processes train
@@ -53,8 +54,12 @@ def local(allow_numeric_drift: bool = False) -> Callable:
     """An engine that trains in this process, one job after another."""
 
     def engine(jobs: Sequence[Job]) -> Iterator[Result]:
-        for i, job in enumerate(jobs, 1):
-            yield train(job, allow_numeric_drift, f"[{i}/{len(jobs)}] {job.name}")
+        with stop_on_sigterm() as stop:
+            for i, job in enumerate(jobs, 1):
+                if stop.is_set():  # it came too late for the run before
+                    yield Result(job.name, "PREEMPTED")
+                    return
+                yield train(job, allow_numeric_drift, f"[{i}/{len(jobs)}] {job.name}")
 
     return engine
 

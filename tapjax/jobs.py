@@ -4,16 +4,16 @@ Nothing but run directories and a tally of failures carries a sweep's state, so 
 scheduler or the process that started the sweep may die at any moment.
 """
 
-import json
 import traceback
 from pathlib import Path
 from typing import NamedTuple
 
+from analysis.files import RunError, read_json
 from analysis.layout import write_json
 from tapjax.cache import keep_compiled
 from tapjax.config import ConfigError, diff, from_json, to_json
 from tapjax.data import DataError
-from tapjax.rundir import InUseError, RunDirError, holder
+from tapjax.rundir import InUseError, holder
 
 FAILURES = 3  # in a row, without a step gained, until a run is given up
 OVER = ("DONE", "DIVERGED")
@@ -68,7 +68,7 @@ def make_job(name: str, config, folder: Path) -> Job:
 def planned(folder: Path) -> dict[str, int]:
     """The steps of every run that was ever planned in a sweep's folder, by name."""
     path = folder / SWEEP
-    return json.loads(path.read_text())["steps"] if path.exists() else {}
+    return dict(read_json(path, {"steps": dict})["steps"]) if path.exists() else {}
 
 
 def is_done(path: Path) -> bool:
@@ -81,7 +81,7 @@ def finished(job: Job) -> Result | None:
     status, path = _status(job.path), job.path / "config.json"
     if status.get("status") not in OVER or not path.is_file():
         return None
-    if diff(to_json(from_json(json.loads(path.read_text()))), job.config):
+    if diff(to_json(from_json(read_json(path))), job.config):
         return None  # to be refused with the difference
     return Result(job.name, status["status"], status["step"], status["reason"])
 
@@ -134,7 +134,7 @@ def _attempt(job, allow_numeric_drift, progress):
         return Result(job.name, *outcome)
     except InUseError as error:
         return Result(job.name, "BUSY", reason=str(error))
-    except (ConfigError, DataError, RunDirError) as error:
+    except (ConfigError, DataError, RunError) as error:
         return Result(job.name, "REFUSED", reason=str(error))
     except Exception as error:  # a model of the user's own may raise anything; the rest go on
         _log(job, traceback.format_exc())
@@ -147,7 +147,7 @@ def _attempt(job, allow_numeric_drift, progress):
 def _next_tally(job):
     """The tally of the attempt that begins; a process that dies leaves it behind."""
     step = _status(job.path).get("step", 0)
-    old = json.loads(job.tally.read_text()) if job.tally.exists() else {"failures": 0, "step": step}
+    old = read_json(job.tally) if job.tally.exists() else {"failures": 0, "step": step}
     failures = 0 if step > old["step"] else old["failures"]
     reason = old.get("reason") or f"its process died {failures} times at step {step}"
     tally = {"failures": failures + 1, "step": step, "reason": ""}
@@ -164,7 +164,7 @@ def _write_tally(job, tally):
 
 def _status(path):
     status = path / "STATUS.json"
-    return json.loads(status.read_text()) if status.exists() else {}
+    return read_json(status) if status.exists() else {}
 
 
 def _log(job, text):

@@ -1,9 +1,9 @@
 """Checkpoints that stay: the states before, at and after jumps, kept while the network trains."""
 
-import json
 from pathlib import Path
 from typing import NamedTuple
 
+from analysis.files import read_json
 from analysis.jumps import DELAY, WINDOW
 from tapjax import checkpoint, config, jumps
 from tapjax.replay import Timeline, open_timeline, sources, states_at
@@ -158,5 +158,5 @@ def ask_for(path: Path, wanted: dict[int, list[dict]], allow_numeric_drift: bool
 def read(run_dir: RunDir) -> dict[int, list[dict]]:
     """The pinned steps and why they are."""
     path = run_dir.path / "pinned.json"
-    pinned = json.loads(path.read_text()) if path.exists() else {}
+    pinned = read_json(path) if path.exists() else {}
     return {int(step): reasons for step, reasons in pinned.items()}

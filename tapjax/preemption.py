@@ -17,7 +17,13 @@ def stop_on_sigterm():
     if threading.current_thread() is not threading.main_thread():
         yield requested
         return
-    previous = signal.signal(signal.SIGTERM, lambda *_: requested.set())
+
+    def note(*args):
+        requested.set()
+        if callable(previous):  # whoever runs many runs wants to know, too
+            previous(*args)
+
+    previous = signal.signal(signal.SIGTERM, note)
     try:
         yield requested
     finally:

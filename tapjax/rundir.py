@@ -2,17 +2,15 @@
 
 import contextlib
 import fcntl
-import json
 import os
 import socket
 import time
-import zipfile
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
+from analysis.files import RunError, read_json, read_npz
 from analysis.layout import (
     MANIFEST,
     record_name,
@@ -31,7 +29,7 @@ ATTEMPTS = 5  # to take a lock: `holder` has it for an instant
 RESERVE = 16_384  # bytes kept free for the last words of a run whose disk is full
 
 
-class RunDirError(Exception):
+class RunDirError(RunError):
     """The directory cannot take this run; the message says why and what to do."""
 
 
@@ -47,13 +45,13 @@ def read_arrays(path: Path, names: Sequence[str] | None = None) -> dict[str, np.
     """Arrays of an .npz file: those named, or all.
 
     Raises:
-      RunDirError: it is damaged, or has no such array.
+      RunError: it is damaged, or has no such array.
     """
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            return {name: file[name] for name in names or file.files}
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
-        raise RunDirError(f"{path} is damaged ({error}): remove it") from error
+    found = read_npz(path, lambda name: names is None or name in names)
+    missing = set(names or ()) - set(found)
+    if missing:
+        raise RunDirError(f"{path} is damaged: it has no {min(missing)!r}")
+    return found
 
 
 class RunDir:
@@ -122,7 +120,7 @@ class RunDir:
     def status(self) -> dict:
         """The content of STATUS.json; empty before the first one is written."""
         path = self.path / "STATUS.json"
-        return json.loads(path.read_text()) if path.exists() else {}
+        return read_json(path) if path.exists() else {}
 
     def set_status(self, name: str, step: int, reason: str = "", **fields) -> None:
         """Replace STATUS.json, keeping fields that are not given anew."""
@@ -252,13 +250,7 @@ def read_manifest(path: Path) -> dict[str, dict]:
     """
     if not (path / "config.json").is_file():
         raise RunDirError(f"{path} is not a run directory (no config.json in it)")
-    found = {}
-    for name in MANIFEST:
-        try:
-            found[name] = json.loads((path / name).read_text())
-        except (OSError, ValueError) as error:
-            raise RunDirError(f"{path / name} cannot be read: {error}") from error
-    return found
+    return {name: read_json(path / name) for name in MANIFEST}
 
 
 def check_same(path: Path, old, new, allow_numeric_drift: bool) -> None:

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+MOST_NUMBERS = 10**9  # of a task made up here
 LEAST_P = 31  # below, the transformer would cut the two operands into more than two tokens
 TEST = 2048  # examples of the tasks that are drawn at random
 
@@ -54,6 +55,7 @@ def modular_addition(p: int, train: int) -> tuple[np.ndarray, ...]:
     Raises:
       ValueError: impossible settings.
     """
+    _check_size(2 * p**3)
     if p < LEAST_P or any(p % d == 0 for d in range(2, int(p**0.5) + 1)):
         raise ValueError(f"p={p} must be a prime of at least {LEAST_P}")
     if not 1 <= train <= 99:
@@ -88,6 +90,7 @@ def teacher(
     """
     if not 0 <= alpha <= 1 or min(depth, width, train) < 1 or classes < 2:
         raise ValueError("alpha lies in [0, 1], sizes are at least 1, classes at least 2")
+    _check_size(max(width, train + TEST) * max(width, classes))
     rng = np.random.default_rng(0)
     x = rng.standard_normal((train + TEST, width))
     h = x
@@ -115,9 +118,15 @@ def linear_quadratic(width: int, train: int) -> tuple[np.ndarray, ...]:
     """
     if min(width, train) < 1:
         raise ValueError("sizes are at least 1")
+    _check_size(2 * (train + TEST) * width)
     x = np.random.default_rng(0).standard_normal((train + TEST, 2, width, 1)).astype(np.float32)
     y = np.zeros(len(x), np.int32)
     return x[:train], y[:train], x[train:], y[train:]
+
+
+def _check_size(numbers):
+    if numbers > MOST_NUMBERS:
+        raise ValueError(f"{numbers:.1e} numbers are too many: at most {MOST_NUMBERS:.0e}")
 
 
 def random_bits(inputs: int) -> tuple[np.ndarray, ...]:

@@ -79,7 +79,12 @@ ORDER = [
     "tapjax.engines",
 ]
 # What both sides share: the run directory's contract, the description of architectures.
-FROM_ANALYSIS = {"analysis.architectures", "analysis.layout", "analysis.jumps"}
+FROM_ANALYSIS = {
+    "analysis.architectures",
+    "analysis.files",
+    "analysis.layout",
+    "analysis.jumps",
+}
 PLACES = {"flax": "tapjax/models/", "orbax": "tapjax/checkpoint.py"}
 
 

@@ -1,6 +1,5 @@
 """`predict`: forecast D(t) of a network that was never trained."""
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +9,7 @@ from analysis import predict
 from analysis.architectures import parse_architecture, structure
 from analysis.commands.output import plain, write_results
 from analysis.figures.prediction import forecast as draw_forecast
-from analysis.io import RunError
+from analysis.files import RunError, read_json
 
 
 def add_arguments(parser) -> None:
@@ -50,21 +49,17 @@ def forecast(calibration: Path, arch: str, dataset: str, predictor: str, d0, out
     Raises:
       RunError: unreadable calibration, unknown architecture or data set, bad d0.
     """
+    stored = _calibration(calibration)
     try:
-        stored = json.loads(calibration.read_text())
         architecture = parse_architecture(arch)
-    except OSError as error:
-        raise RunError(f"{calibration}: {error.strerror}; make one with `predictor`") from error
     except ValueError as error:
         raise RunError(str(error)) from error
-    if not {"shapes", "metric", "examples"} <= stored.keys():
-        raise RunError(f"{calibration} is no calibration; make one with `predictor`")
     if dataset not in stored["shapes"]:
         known = ", ".join(stored["shapes"])
         raise RunError(f"--dataset={dataset} is not in the calibration, which has {known}")
     if d0 is not None and not d0 > 0:
         raise RunError(f"--d0={d0} must be above 0")
-    examples = predict.from_table(stored["examples"])
+    examples = stored["examples"]
     shape, classes = stored["shapes"][dataset]
     sizes = structure(architecture, tuple(shape), classes)
     log_d0 = None if d0 is None else float(np.log(d0))
@@ -94,3 +89,21 @@ def forecast(calibration: Path, arch: str, dataset: str, predictor: str, d0, out
     title = f"{arch} on {dataset}, not trained"
     draw_forecast(table, title, stored["metric"], not inside, out / "forecast.png")
     return result, table.iloc[:: max(len(table) // 12, 1)]
+
+
+def _calibration(path: Path) -> dict:
+    """What `predictor` stored, its examples read."""
+    problem = f"{path} is no calibration; make one with `predictor`"
+    if not path.is_file():
+        raise RunError(problem)
+    stored = read_json(path, {"shapes": dict, "metric": str, "examples": list})
+    try:
+        examples = predict.from_table(stored["examples"])
+        shapes = {
+            name: (tuple(map(int, shape)), int(n)) for name, (shape, n) in stored["shapes"].items()
+        }
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise RunError(f"{problem} ({error})") from error
+    if not examples or any(len(shape) != 3 for shape, _ in shapes.values()):
+        raise RunError(problem)
+    return stored | {"examples": examples, "shapes": shapes}

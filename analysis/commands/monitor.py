@@ -8,7 +8,7 @@ from tqdm import tqdm
 
 from analysis.commands.output import plain, write_results
 from analysis.figures.prediction import monitored
-from analysis.io import Run, find_runs, open_run
+from analysis.io import Run, RunError, find_runs, open_run
 from analysis.monitor import HORIZONS, METHODS, Monitor
 
 
@@ -51,6 +51,8 @@ def replay(paths, out: Path, partial: bool = False, method=METHODS[0], metric=No
             rows += [{"run": run.name, "seed": seed, **score} for score in scores]
             names = {"run": run.name, "seed": seed}
             warned += [names | warning._asdict() for warning in monitor.warnings]
+    if not rows:
+        raise RunError("no curve is long enough to forecast anything")
     table = pd.DataFrame(rows)
     curves = table.groupby(["run", "seed"]).ngroups
     alarms = pd.DataFrame(warned, columns=["run", "seed", "step", "kind"])

@@ -12,7 +12,12 @@ DPI = 130
 def save(figure, out: Path) -> Path:
     """Write a figure as PNG and close it."""
     out.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(out, dpi=DPI)
+    try:
+        figure.savefig(out, dpi=DPI)
+    except ValueError:
+        for text in figure.findobj(plt.Text):
+            text.set_parse_math(False)  # dollars in somebody's names are no formula
+        figure.savefig(out, dpi=DPI)
     plt.close(figure)
     return out
 

@@ -88,7 +88,7 @@ def test_summary_prints_a_table_and_writes_only_when_asked(tmp_path):
         (["tap", "nowhere"], "not a run directory"),
         (["tap"], "required: runs"),
         (["tpa", "x"], "invalid choice"),
-        (["import", "nothing.npz", "--out", "o"], "cannot be read"),
+        (["import", "nothing.npz", "--out", "o"], "nothing.npz is missing"),
     ],
 )
 def test_bad_usage_exits_with_2_and_one_line(args, message):
@@ -132,11 +132,38 @@ def test_malformed_imports_are_refused(tmp_path, changes, message):
     assert not (tmp_path / "run").exists()
 
 
+def test_import_says_what_it_leaves_out(tmp_path):
+    wrong = collapse_and_recovery(T)[:, None] + np.zeros(2)
+    remarks = import_arrays(
+        foreign(tmp_path / "a.npz", participation_ratio=wrong, stable_rank=None), tmp_path / "run"
+    )
+    assert remarks == [
+        "participation_ratio is left out: its shape is (121, 2), not [T, L] = (121, 3)",
+        "D is the mean of nuclear_norm_ratio: there is no usable participation_ratio",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"step": T + 0.5}, "increasing integers"),
+        ({"step": -T[::-1]}, "0 or above"),
+        ({"loss": np.full(len(T), "a")}, "not finite numbers"),
+        ({"grad_norm": -np.ones(len(T))}, "negative"),
+        ({"layer_names": np.array(["a", "a", "b"])}, "different names"),
+    ],
+)
+def test_arrays_that_make_no_sense_are_refused(tmp_path, changes, message):
+    with pytest.raises(RunError, match=message):
+        import_arrays(foreign(tmp_path / "a.npz", **changes), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 def test_import_refuses_an_unknown_head_and_pickles(tmp_path):
     with pytest.raises(RunError, match="--head=z"):
         import_arrays(foreign(tmp_path / "a.npz"), tmp_path / "run", head="z")
     np.savez(tmp_path / "b.npz", step=np.array([{}], dtype=object))
-    with pytest.raises(RunError, match="without pickles"):
+    with pytest.raises(RunError, match="Object arrays cannot be loaded"):
         import_arrays(tmp_path / "b.npz", tmp_path / "run")
 
 

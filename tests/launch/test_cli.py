@@ -94,6 +94,20 @@ def test_a_failing_run_is_reported_and_the_rest_go_on(tmp_path):
     assert (tmp_path / "analysis" / "report.html").exists()
 
 
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["--datasets=a/x.npz,b/x.npz"], "have the same name"),
+        (["--archs="], "need a name each"),
+        (["--archs=mlp_narrow", "--steps=0"], "steps=0 must be at least 1"),
+    ],
+)
+def test_what_is_ambiguous_starts_nothing(tmp_path, args, message):
+    result = launch("tap", *args, f"--workdir={tmp_path / 'a'}")
+    assert result.returncode == 2 and message in result.stderr
+    assert not (tmp_path / "a").exists()
+
+
 def test_an_unknown_architecture_starts_nothing(tmp_path):
     result = launch("tap", "--archs=mlp_narrow,mlp_wid", f"--workdir={tmp_path / 'a'}")
     assert result.returncode == 2 and "did you mean 'mlp_wide'" in result.stderr

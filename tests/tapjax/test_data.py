@@ -48,7 +48,7 @@ def test_npz_of_ones_own(tmp_path):
     "arrays,message",
     [
         ({"x": np.ones((4, 2))}, "no array 'y'"),
-        ({"x": np.ones((4, 2)), "y": np.zeros(3, int)}, "4 rows and y 3"),
+        ({"x": np.ones((4, 2)), "y": np.zeros(3, int)}, r"x has shape .4, 2. and y .3,."),
         ({"x": np.ones((4, 2)), "y": np.zeros(4)}, "vector of classes"),
         ({"x": np.full((4, 2), np.nan), "y": np.zeros(4, int)}, "not finite"),
         ({"x": np.ones(4), "y": np.zeros(4, int)}, "must be"),

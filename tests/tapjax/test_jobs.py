@@ -2,11 +2,14 @@
 
 import fcntl
 import json
+import os
+import signal
 
 import pytest
 
 from tapjax import engines, jobs
 from tapjax.jobs import FAILURES, Result, finished, make_job, train
+from tapjax.preemption import stop_on_sigterm
 
 
 @pytest.fixture
@@ -51,6 +54,17 @@ def test_a_signal_ends_the_sweep(tiny, tmp_path):
     engine = scripted({"a": "PREEMPTED", "b": "DONE"})
     (result,) = engines.carry_out(several(tiny, tmp_path, "ab"), engine)
     assert result == Result("a", "PREEMPTED")
+
+
+def test_a_signal_too_late_for_one_run_stops_the_next(tiny, tmp_path, monkeypatch):
+    def ends_anyway(job, *_):
+        with stop_on_sigterm():  # as the loop does while it trains
+            os.kill(os.getpid(), signal.SIGTERM)
+        return Result(job.name, "DONE")
+
+    monkeypatch.setattr(engines, "train", ends_anyway)
+    results = list(engines.carry_out(several(tiny, tmp_path, "abc"), engines.local()))
+    assert [(r.name, r.status) for r in results] == [("a", "DONE"), ("b", "PREEMPTED")]
 
 
 def test_an_error_is_tried_again_and_then_given_up(job):

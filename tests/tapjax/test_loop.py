@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from analysis import open_run
+from analysis.files import RunError
 from tapjax import loop
 from tapjax.config import ConfigError
 from tapjax.rundir import RunDirError
@@ -140,7 +141,7 @@ def test_a_damaged_record_is_named(tiny, tmp_path):
     path = tmp_path / "run"
     unfinished_run(tiny, path)
     (path / "records" / "000000010.npz").write_bytes(b"PK nonsense")
-    with pytest.raises(RunDirError, match="000000010.npz is damaged"):
+    with pytest.raises(RunError, match="000000010.npz is damaged"):
         loop.run(tiny, path)
 
 

@@ -26,7 +26,11 @@ def test_peak_bytes_of_known_functions():
 
 @pytest.mark.parametrize(
     ("name", "over"),
-    [("mlp:depth=2,width=256", "vmap"), ("cnn:channels=16-16", "map"), ("vit:depth=1,width=32,heads=2", "vmap")],
+    [
+        ("mlp:depth=2,width=256", "vmap"),
+        ("cnn:channels=16-16", "map"),
+        ("vit:depth=1,width=32,heads=2", "vmap"),
+    ],
 )
 def test_the_estimate_is_within_a_factor_of_two_of_what_xla_allots(tiny, name, over):
     tiny.model.name, tiny.over_seeds, tiny.data.batch_size = name, over, 256

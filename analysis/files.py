@@ -1,0 +1,134 @@
+"""Reading files that may be damaged, or made by somebody who means harm: JSON and .npz.
+
+Nothing is unpickled, imported or extracted; what cannot be read is a RunError that names the file.
+"""
+
+import json
+import struct
+import tokenize
+import zipfile
+import zlib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+
+# What NumPy and zipfile raise for files that are not what they claim to be.
+DAMAGE = (
+    OSError,
+    ValueError,
+    EOFError,
+    TypeError,
+    KeyError,
+    RuntimeError,  # encrypted, or compressed in an unknown way
+    MemoryError,  # a header that promises more than any machine holds
+    SyntaxError,
+    tokenize.TokenError,
+    struct.error,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+SMALL, EXPANSION = 50_000_000, 200  # bytes that any array may take; and how many for one on disk
+
+
+class RunError(Exception):
+    """A run that cannot be used; the message names the file or field and says what to do."""
+
+
+class Fields(dict):
+    """An object of a JSON file; asking for a field that it lacks raises a RunError."""
+
+    def __init__(self, fields: dict, path: Path):
+        super().__init__(fields)
+        self._path = path
+
+    def __missing__(self, name):
+        raise RunError(f"{self._path} has no field {name!r}")
+
+
+def read_json(path: Path, types: Mapping[str, type] | None = None) -> Fields:
+    """The object in a JSON file.
+
+    Args:
+      path: of the file.
+      types: fields that it has to have, and of which type.
+
+    Raises:
+      RunError: missing, damaged, or a field is.
+    """
+    _demand_file(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+        found = json.loads(text, object_hook=lambda fields: Fields(fields, path))
+        json.dumps(found, ensure_ascii=False).encode()  # half of a character cannot be printed
+    except (OSError, ValueError, RecursionError) as error:
+        raise RunError(f"{path} cannot be read: {error}") from error
+    if not isinstance(found, dict):
+        raise RunError(f"{path} holds no JSON object")
+    for name, wanted in (types or {}).items():
+        if not isinstance(found[name], wanted) or isinstance(found[name], bool) != (wanted is bool):
+            raise RunError(f"{path}: {name} is {found[name]!r}, not of type {wanted.__name__}")
+    return found
+
+
+def read_npz(path: Path, wanted: Callable[[str], bool] = lambda name: True) -> dict:
+    """Arrays of an .npz file.
+
+    Args:
+      path: of the file.
+      wanted: name -> whether to read it; all by default.
+
+    Returns:
+      Name -> array of numbers, truths or text.
+
+    Raises:
+      RunError: missing, damaged, with pickled objects, or far larger than the file.
+    """
+    _demand_file(path)
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = _members(path, archive)
+            return {n: _read(path, archive, member) for n, member in members.items() if wanted(n)}
+    except DAMAGE as error:
+        raise RunError(f"{path} is damaged: {error}") from error
+
+
+def names_in(path: Path) -> list[str]:
+    """Names of the arrays in an .npz file; raises a RunError if it is damaged."""
+    _demand_file(path)
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return list(_members(path, archive))
+    except DAMAGE as error:
+        raise RunError(f"{path} is damaged: {error}") from error
+
+
+def _demand_file(path):
+    """Refuse what is missing; and pipes, from which one could read forever."""
+    if not path.is_file():
+        what = "is no file" if path.exists() else "is missing"
+        raise RunError(f"{path} {what}")
+
+
+def _members(path, archive):
+    found = {}
+    for member in archive.infolist():
+        name = member.filename.removesuffix(".npy")
+        if name == member.filename or name in found:
+            what = "twice" if name in found else "which is no array"
+            raise RunError(f"{path} is damaged: it holds {member.filename!r} {what}")
+        found[name] = member
+    return found
+
+
+def _read(path, archive, member):
+    size, packed = member.file_size, max(member.compress_size, 1)
+    if size > SMALL and size > EXPANSION * packed:
+        raise RunError(f"{path}: {member.filename!r} would grow {size // packed}-fold to {size} B")
+    with archive.open(member) as file:
+        array = np.lib.format.read_array(file, allow_pickle=False)
+        if file.read(1):
+            raise ValueError(f"{member.filename!r} is longer than its shape says")
+    if array.dtype.kind not in "biufcUSMm":
+        raise ValueError(f"{member.filename!r} holds {array.dtype}, not numbers")
+    return array
