@@ -4,7 +4,8 @@
 
 Each side is a process of its own, pinned to one core with one thread; the sides take turns, and
 a ratio is the median over turns of CPU times taken right after one another. The suites measure and
-online need the extra [bench] (PyTorch), edm needs pyEDM (extra [test]).
+online need the extra [bench] (PyTorch), edm needs pyEDM (extra [test]). soak (runs killed at random
+moments) and stream (memory of a run of a million steps) take a quarter of an hour each.
 """
 
 import json
@@ -19,6 +20,8 @@ from pathlib import Path
 
 from absl import flags
 
+from launch.bench_soak import soak
+from launch.bench_stream import stream
 from launch.flags import main
 
 OUT = flags.DEFINE_string("out", "out/bench", "Folder for bench.json and bench.md.")
@@ -297,7 +300,9 @@ SUITES = {
     "start": start,
     "metrics": metrics,
 }
-SUITE = flags.DEFINE_enum("suite", "all", ["all", *SUITES], "What to measure.")
+# A quarter of an hour each, and no ratio: not part of all.
+LONG = {"soak": soak, "stream": stream}
+SUITE = flags.DEFINE_enum("suite", "all", ["all", *SUITES, *LONG], "What to measure.")
 
 
 def machine() -> dict:
@@ -338,9 +343,8 @@ def markdown(result: dict) -> str:
         lines.append(f"- {row['library']} matmul {row['shape']}: {row['gflops']:.0f} GF/s")
     for name, rows in result["suites"].items():
         lines += ["", f"## {name}", ""]
-        if "error" in rows[0]:
-            lines += ["| what | error | goal |", "|---|---|---|"]
-            lines += [f"| {r['what']} | {r['error']:.1e} | {r['goal'] or ''} |" for r in rows]
+        if "ratio" not in rows[0]:
+            lines += plain_table(rows)
             continue
         lines += [
             "| A / B | ratio | min-max | A cpu ms | B cpu ms | A wall ms | B wall ms | goal |",
@@ -358,6 +362,18 @@ def markdown(result: dict) -> str:
     return "\n".join(lines) + "\n"
 
 
+def plain_table(rows: list[dict]) -> list[str]:
+    """Rows of whatever they hold, in Markdown."""
+
+    def show(value):
+        if isinstance(value, list):
+            return ", ".join(map(str, value)) or "none"
+        return "" if value is None else f"{value:.1e}" if isinstance(value, float) else str(value)
+
+    lines = ["| " + " | ".join(rows[0]) + " |", "|" + "---|" * len(rows[0])]
+    return lines + ["| " + " | ".join(map(show, row.values())) + " |" for row in rows]
+
+
 def body() -> int:
     """Run the suites and write what they found, after each one."""
     names = tuple(SUITES) if SUITE.value == "all" else (SUITE.value,)
@@ -373,7 +389,7 @@ def body() -> int:
         "suites": {},
     }
     for name in names:
-        result["suites"][name] = SUITES[name](TURNS.value)
+        result["suites"][name] = (SUITES | LONG)[name](TURNS.value)
         (out / "bench.json").write_text(json.dumps(result, indent=1) + "\n")
         (out / "bench.md").write_text(markdown(result))
         print(markdown({**result, "suites": {name: result["suites"][name]}}), flush=True)

@@ -2,8 +2,9 @@
 
 import pytest
 
-from launch import bench
+from launch import bench, bench_soak
 from launch.bench_workers import torch_metrics
+from tapjax import loop
 
 pytestmark = pytest.mark.usefixtures("full_compile")
 
@@ -49,3 +50,19 @@ def test_the_pytorch_side_measures_the_same_quantities(fast):
     torch = pytest.importorskip("torch", reason="the extra [bench] is not installed")
     measured = torch_metrics(torch.eye(10), fast)
     assert measured == pytest.approx((10, 10, 9, 10), rel=1e-5)
+
+
+def test_a_soak_kills_runs_and_compares_their_ends(tmp_path):
+    (row,) = bench_soak.soak(0, names=("mlp",), kills=2)
+    assert row["SIGKILL"] + row["SIGTERM"] == 2 and row["differences"] == []
+    table = bench.plain_table([row])
+    assert "| mlp |" in table[-1] and "none" in table[-1]
+
+
+def test_a_soak_would_notice_a_difference(tiny, tmp_path):
+    for name, lr in (("a", 1e-3), ("b", 2e-3)):
+        tiny.optimizer.lr = lr
+        loop.run(tiny, tmp_path / name)
+    found = bench_soak.differences(tmp_path / "a", tmp_path / "b")
+    assert "record 0: scalar/loss" in found and "the final state" in found
+    assert bench_soak.differences(tmp_path / "a", tmp_path / "a") == []
