@@ -97,8 +97,14 @@ def _check_steps(source, step):
 def _check_curve(source, name, values, length):
     if values.shape != (length,):
         raise RunError(f"{source}: {name} has shape {values.shape}, not ({length},)")
-    if values.dtype.kind not in "iuf" or not np.isfinite(values).all():
+    if values.dtype.kind not in "iuf" or not _finite(values):
         raise RunError(f"{source}: {name} has values that are not finite numbers")
+
+
+def _finite(values):
+    """Whether all of it is finite, as it will be stored."""
+    with np.errstate(over="ignore"):
+        return np.isfinite(values.astype(np.float32)).all()
 
 
 def _metrics(arrays, source, layers):
@@ -133,7 +139,7 @@ def _unfit(values, shape):
         return f"it holds {values.dtype}, not numbers"
     if values.shape != shape:
         return f"its shape is {values.shape}, not [T, L] = {shape}"
-    if not np.isfinite(values).all() or (values < 0).any():
+    if not _finite(values) or (values < 0).any():
         return "it has values that are negative or not finite"
     return ""
 
@@ -148,14 +154,24 @@ def _head(head, layers):
 
 
 def _text(arrays, name, default):
-    return str(arrays[name]) if name in arrays else default
+    if name not in arrays:
+        return default
+    if arrays[name].ndim or arrays[name].dtype.kind not in "US":
+        raise RunError(
+            f"{name} must be a text, not {arrays[name].dtype} of shape {arrays[name].shape}"
+        )
+    return str(arrays[name])
 
 
 def _structure(arrays, architecture):
     """Numbers `arch_NAME` by name, and the family: `arch_family`, or that of a known name."""
-    names = [name for name in arrays if name.startswith("arch_")]
-    numbers = [name for name in names if np.issubdtype(arrays[name].dtype, np.number)]
-    structure = {name.removeprefix("arch_"): float(arrays[name]) for name in numbers}
+    structure = {}
+    for name in arrays:
+        if not name.startswith("arch_") or arrays[name].dtype.kind in "US":
+            continue
+        if arrays[name].ndim or arrays[name].dtype.kind not in "iuf" or not _finite(arrays[name]):
+            raise RunError(f"{name} must be a number")
+        structure[name.removeprefix("arch_")] = float(arrays[name])
     if "arch_family" in arrays or architecture in ZOO:
         known = ZOO[architecture].family if architecture in ZOO else ""
         structure["family"] = _text(arrays, "arch_family", known)

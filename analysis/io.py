@@ -3,7 +3,8 @@
 Only NumPy and JSON are used; nothing that a run directory names is imported or unpickled.
 """
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -18,6 +19,12 @@ TYPES = {
     "env.json": {"schema": int},
     "model.json": {"architecture": str, "data": str, "layer_names": list, "dimension": str},
     "STATUS.json": {"status": str, "step": int},
+}
+# What it may say besides.
+OPTIONAL = {
+    "config.json": {"family": str, "imported": bool, "model": dict, "checkpoint": dict},
+    "model.json": {"structure": dict, "weight_names": list, "unit_layers": list},
+    "STATUS.json": {"diverged": dict},
 }
 FINITE = ("scalar/loss", "scalar/grad_norm")  # of every seed that has not diverged
 
@@ -131,6 +138,17 @@ class Run:
         """Which steps were read, of how many."""
         step = self.steps("scalar")
         return f"steps {step[0]} to {step[-1]} of {self.config['steps']}"
+
+    def structure(self, sizes: Sequence[str]) -> dict:
+        """What model.json says of the architecture, with its family and at least these sizes."""
+        found = self.model.get("structure", {})
+        for name in sizes:
+            value = found.get(name)
+            if type(value) not in (int, float) or not math.isfinite(value):
+                raise RunError(f"{self.path}: model.json does not hold the structure's {name!r}")
+        if not isinstance(found.get("family"), str):
+            raise RunError(f"{self.path}: model.json does not hold the structure's 'family'")
+        return dict(found)
 
     def has(self, group: str, name: str) -> bool:
         """Whether a quantity was recorded."""
@@ -268,8 +286,10 @@ def read_manifest(path: Path) -> list:
     width = found["config.json"].get("scalar_bin", 1)
     if type(width) is not int or width < 1:
         raise RunError(f"{path / 'config.json'}: scalar_bin={width!r} is not an integer above 0")
-    if not isinstance(found["STATUS.json"].get("diverged", {}), dict):
-        raise RunError(f"{path / 'STATUS.json'}: diverged holds no steps by seed")
+    for file, fields in OPTIONAL.items():
+        for name, wanted in fields.items():
+            if not isinstance(found[file].get(name, wanted()), wanted):
+                raise RunError(f"{path / file}: {name} is not of type {wanted.__name__}")
     return list(found.values())
 
 

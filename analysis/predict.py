@@ -83,9 +83,7 @@ def example(run: Run, metric: str | None = None) -> Example:
     Raises:
       RunError: the architecture's structure or D at step 0 is not recorded, or D is not positive.
     """
-    missing = [name for name in (*FEATURES, "family") if name not in run.model["structure"]]
-    if missing:
-        raise RunError(f"{run.path}: model.json does not hold the structure's {missing[0]!r}")
+    structure = run.structure(FEATURES)
     t, d_SxT = run.steps("probe"), run.dimension(metric)
     if t[0] > 0:
         raise RunError(f"{run.path}: D at initialisation is missing, the first step is {t[0]}")
@@ -96,7 +94,7 @@ def example(run: Run, metric: str | None = None) -> Example:
     log_d_SxG = np.stack([np.interp(np.log1p(grid), np.log1p(t), np.log(d)) for d in d_SxT])
     gradient_G = np.interp(grid, t, run.gradient_integral().mean(0))
     tap_P = fit_curve(TAP, _axis(grid, gradient_G), np.exp(log_d_SxG).mean(0)).theta
-    names = [run.model[name] for name in ("architecture", "data", "structure")]
+    names = run.model["architecture"], run.model["data"], structure
     return Example(*names, grid, log_d_SxG, gradient_G, tap_P)
 
 

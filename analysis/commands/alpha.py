@@ -89,10 +89,7 @@ def fit_alpha(
 
 
 def _facts(run, metric):
-    structure = run.model["structure"]
-    missing = [name for name in ("family", *alpha.SIZES, "num_params") if name not in structure]
-    if missing:
-        raise RunError(f"{run.path}: model.json does not hold the structure's {missing[0]!r}")
+    structure = run.structure((*alpha.SIZES, "num_params"))
     jumps = None
     if len(run.steps("probe")) >= LEAST_LENGTH:
         found = [row for row in jumps_of_run(run, metric) if row["layer"] == MEAN]

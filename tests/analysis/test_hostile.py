@@ -20,6 +20,7 @@ from hypothesis.extra import numpy as hnp
 from analysis.figures import style
 from analysis.files import RunError, read_npz
 from analysis.layout import write_npz
+from analysis.snapshots import read_snapshots
 from tests.analysis.command import analysis
 from tests.analysis.runs import collapse_and_recovery, write_run
 
@@ -196,6 +197,32 @@ def test_imported_arrays(data):
         else:
             try_commands(run)
             assert {p.name for p in Path(folder).iterdir()} <= {"mine.npz", "run", "out"}
+
+
+@fuzz
+@given(st.data())
+def test_snapshots_with_any_array(data):
+    arrays = {
+        "step": np.array(40),
+        "seeds": np.arange(2),
+        "probe_y": np.arange(6) % 3,
+        "config": np.array("abc"),
+        "weights/layer/kernel": np.ones((2, 4, 3)),
+        "activations/layer": np.ones((2, 6, 4)),
+    }
+    name = data.draw(st.sampled_from(list(arrays)))
+    if data.draw(st.booleans()):
+        arrays[name] = data.draw(any_array())
+    else:
+        del arrays[name]
+    with tempfile.TemporaryDirectory() as folder:
+        write_npz(Path(folder) / "000000040.npz", arrays)
+        try:
+            found = read_snapshots(Path(folder), 40)
+        except RunError as error:
+            assert "000000040.npz" in str(error)
+            return
+        assert set(found) == set(np.unique(arrays["seeds"]).tolist())
 
 
 class Evil:
