@@ -5,7 +5,8 @@
 Each side is a process of its own, pinned to one core with one thread; the sides take turns, and
 a ratio is the median over turns of CPU times taken right after one another. The suites measure and
 online need the extra [bench] (PyTorch), edm needs pyEDM (extra [test]). soak (runs killed at random
-moments) and stream (memory of a run of a million steps) take a quarter of an hour each.
+moments) and stream (memory of a run of a million steps) take a quarter of an hour each; scaling
+(sweeps, devices, files, messages) a few minutes and the extra [cluster].
 """
 
 import json
@@ -20,6 +21,7 @@ from pathlib import Path
 
 from absl import flags
 
+from launch.bench_scaling import scaling
 from launch.bench_soak import soak
 from launch.bench_stream import stream
 from launch.flags import main
@@ -300,8 +302,8 @@ SUITES = {
     "start": start,
     "metrics": metrics,
 }
-# A quarter of an hour each, and no ratio: not part of all.
-LONG = {"soak": soak, "stream": stream}
+# Long, and no ratios: not part of all.
+LONG = {"soak": soak, "stream": stream, "scaling": scaling}
 SUITE = flags.DEFINE_enum("suite", "all", ["all", *SUITES, *LONG], "What to measure.")
 
 

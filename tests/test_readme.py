@@ -50,3 +50,11 @@ def test_the_python_example_runs(tmp_path):
     ]
     result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
+
+
+def test_the_fault_matrix_names_tests_that_exist():
+    table = (ROOT / "docs" / "results" / "reliability" / "faults.md").read_text()
+    named = set(re.findall(r"`(test_\w+)`", table))
+    defined = "\n".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))
+    missing = [name for name in named if f"def {name}(" not in defined]
+    assert len(named) > 30 and not missing

@@ -24,7 +24,7 @@ from analysis.snapshots import read_snapshots
 from tests.analysis.command import analysis
 from tests.analysis.runs import collapse_and_recovery, write_run
 
-TRIES = int(os.environ.get("TAPJAX_FUZZ", 30))
+TRIES = int(os.environ.get("TAPJAX_FUZZ", 20))
 fuzz = settings(
     max_examples=TRIES,
     deadline=None,
