@@ -13,6 +13,7 @@ from analysis.layout import SCHEMA, record_name, write_json, write_npz
 REQUIRED = ("step", "loss", "grad_norm", "layer_names")
 TEXTS = ("arch_name", "dataset_name")
 DIMENSION = "participation_ratio"
+KNOWN = (DIMENSION, "stable_rank", "nuclear_norm_ratio", "effective_rank_90")
 DERIVED_FROM = ("nuclear_norm_ratio", DIMENSION)
 LAST_STEP = 1e15  # still exact as a floating-point number
 
@@ -111,7 +112,8 @@ def _metrics(arrays, source, layers):
     shape = (len(arrays["step"]), layers)
     others = [n for n in arrays if n not in (*REQUIRED, *TEXTS) and not n.startswith("arch_")]
     left_out = {name: _unfit(arrays[name], shape) for name in others}
-    remarks = [f"{name} is left out: {why}" for name, why in left_out.items() if why]
+    meant = [name for name in others if arrays[name].ndim > 1 or name in KNOWN]
+    remarks = [f"{name} is left out: {left_out[name]}" for name in meant if left_out[name]]
     metrics = {name: arrays[name].astype(np.float64) for name in others if not left_out[name]}
     if not metrics:
         because = f" ({'; '.join(remarks)})" if remarks else ""

@@ -56,12 +56,17 @@ class Cluster:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
-        self.scratch, self.scheduler, self.workers = scratch, self._scheduler(), []
+        self.scratch, self.started = scratch, []
+        self.scheduler = self._scheduler()
         self.address = f"tcp://127.0.0.1:{self.port}"
 
     def _scheduler(self):
         options = ("--host", "127.0.0.1", "--port", self.port, "--dashboard-address", "127.0.0.1:0")
-        return start("distributed.cli.dask_scheduler", *options)
+        return self.start("distributed.cli.dask_scheduler", *options)
+
+    def start(self, *command):
+        self.started.append(start(*command))
+        return self.started[-1]
 
     def restart_scheduler(self):
         kill(self.scheduler)
@@ -70,11 +75,15 @@ class Cluster:
     def add_worker(self):
         options = ("--nthreads", 1, "--dashboard-address", "127.0.0.1:0")
         folder = ("--local-directory", self.scratch)
-        self.workers.append(start("distributed.cli.dask_worker", self.address, *options, *folder))
+        self.start("distributed.cli.dask_worker", self.address, *options, *folder)
+
+    def sweep(self, folder, grid=GRID):
+        engine = ("--engine=dask", f"--scheduler={self.address}")
+        return self.start("launch.sweep", *CONFIG, grid, f"--workdir={folder}", *engine)
 
     def worker_of(self, pid):
         """The worker one of whose processes has this number."""
-        return next(worker for worker in self.workers if os.getpgid(pid) == worker.pid)
+        return next(process for process in self.started if os.getpgid(pid) == process.pid)
 
 
 @pytest.fixture
@@ -83,16 +92,8 @@ def cluster(tmp_path):
     for _ in range(2):
         cluster.add_worker()
     yield cluster
-    for process in (*cluster.workers, cluster.scheduler):
+    for process in cluster.started:
         kill(process)
-
-
-def sweep(folder, *args, grid=GRID):
-    return start("launch.sweep", *CONFIG, grid, f"--workdir={folder}", *args)
-
-
-def over_dask(folder, cluster, **options):
-    return sweep(folder, "--engine=dask", f"--scheduler={cluster.address}", **options)
 
 
 def end(process):
@@ -104,7 +105,7 @@ def end(process):
 def undisturbed(tmp_path_factory):
     """The same sweep by one process, here."""
     folder = tmp_path_factory.mktemp("sweep") / "runs"
-    code, _, err = end(sweep(folder))
+    code, _, err = end(start("launch.sweep", *CONFIG, GRID, f"--workdir={folder}"))
     assert code == 0, err
     return folder
 
@@ -129,7 +130,7 @@ def assert_same_sweep(expected, actual):
 
 def test_a_killed_worker_loses_nothing(undisturbed, cluster, tmp_path):
     folder = tmp_path / "runs"
-    process = over_dask(folder, cluster)
+    process = cluster.sweep(folder)
     name, pid = in_the_middle(folder, process)
     kill(cluster.worker_of(pid))
     cluster.add_worker()
@@ -145,7 +146,7 @@ def test_a_killed_worker_loses_nothing(undisturbed, cluster, tmp_path):
 
 def test_a_scheduler_that_dies_and_comes_back_loses_nothing(undisturbed, cluster, tmp_path):
     folder = tmp_path / "runs"
-    process = over_dask(folder, cluster)
+    process = cluster.sweep(folder)
     in_the_middle(folder, process)
     cluster.restart_scheduler()
     for _ in range(2):
@@ -158,7 +159,7 @@ def test_a_scheduler_that_dies_and_comes_back_loses_nothing(undisturbed, cluster
 def test_a_run_that_fails_three_times_is_reported_and_the_rest_go_on(cluster, tmp_path):
     folder, mine = tmp_path / "runs", "tests.launch.deadly"
     archs = f"{mine}:kills,{mine}:raises,mlp:depth=1,width=8"
-    code, out, err = end(over_dask(folder, cluster, grid=f"--grid=arch={archs}"))
+    code, out, err = end(cluster.sweep(folder, grid=f"--grid=arch={archs}"))
     assert code == 1, err
     assert "arch=mlp-depth=1,width=8: DONE" in out
     assert f"failed: arch={mine}-kills: its process died 3 times at step 0" in err
