@@ -9,7 +9,8 @@ its update. Starts from the nearest checkpoint at or before a step and writes
 RUN/snapshots/STEP.npz. What it will cost is printed first; what it measures on the way is compared
 with what the run recorded. Exit codes: 0 done, 1 failed, 2 bad usage or not the same bits.
 
-A config may name code (`package.module:function`), which is imported: replay only runs that you trust.
+A config may name code (`package.module:function`), which is imported: replay only runs that you
+trust.
 """
 
 import os

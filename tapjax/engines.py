@@ -8,10 +8,11 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 
-from tapjax.jobs import AGAIN, Job, Result, finished, forget_failures, train
+from tapjax.jobs import AGAIN, OVER, Job, Result, finished, forget_failures, train
 from tapjax.preemption import stop_on_sigterm
 
 PATIENCE = 600  # seconds that a scheduler may be away
+SHOWN = 60  # seconds that a shared folder may take to show what another machine wrote
 POLL = 5  # seconds between looks at runs that other processes train
 
 
@@ -85,7 +86,7 @@ def dask(address: str, allow_numeric_drift: bool = False) -> Callable:
 
     def engine(jobs: Sequence[Job]) -> Iterator[Result]:
         with _connected(Client, address) as client:
-            futures = {client.submit(start, job, pure=False): job.name for job in jobs}
+            futures = {client.submit(start, job, pure=False): job for job in jobs}
             for future in as_completed(futures, loop=client.loop):
                 yield _result(future, futures.pop(future))
 
@@ -112,12 +113,32 @@ def _connected(make_client, address):
     return client
 
 
-def _result(future, name):
+def _result(future, job):
     """What a job returned, or LOST with its worker or the scheduler."""
     from distributed import CancelledError
     from distributed.scheduler import KilledWorker
 
     try:
-        return future.result()
+        result = future.result()
     except (CancelledError, KilledWorker, OSError) as error:
-        return Result(name, "LOST", reason=str(error))
+        return Result(job.name, "LOST", reason=str(error))
+    except Exception as error:  # `train` itself raises nothing
+        raise EngineError(
+            f"a worker cannot train ({type(error).__name__}: {error}): it needs tapjax, and "
+            "packages that the config names, in the same versions"
+        ) from error
+    if result.status in OVER and not _appears(job):
+        raise EngineError(
+            f"{job.path} was trained and is not here: do the workers share the folder?"
+        )
+    return result
+
+
+def _appears(job):
+    """Whether a finished run is seen here; shared folders may take a while to show it."""
+    until = time.monotonic() + SHOWN
+    while not finished(job):
+        if time.monotonic() > until:
+            return False
+        time.sleep(0.1)
+    return True

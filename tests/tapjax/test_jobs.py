@@ -1,5 +1,6 @@
 """Jobs: how often they are tried, and that nothing but their folders carries a sweep's state."""
 
+import concurrent.futures
 import fcntl
 import json
 import os
@@ -40,6 +41,26 @@ def test_what_failed_or_was_lost_comes_again_after_the_rest(tiny, tmp_path):
     )
     results = engines.carry_out(several(tiny, tmp_path, "abc"), engine)
     assert [(r.name, r.status) for r in results] == [("b", "DONE"), ("a", "FAILED"), ("c", "DONE")]
+
+
+@pytest.mark.parametrize(
+    ("outcome", "message"),
+    [
+        (Result("a", "DONE", 40), "is not here: do the workers share the folder"),
+        (ModuleNotFoundError("No module named 'mine'"), "a worker cannot train .ModuleNotFoundE"),
+    ],
+)
+def test_workers_that_are_not_set_up_end_the_sweep(tiny, tmp_path, monkeypatch, outcome, message):
+    pytest.importorskip("distributed", reason="needs the extra [cluster]")
+    monkeypatch.setattr(engines, "SHOWN", 0)
+    (job,) = several(tiny, tmp_path, "a")
+    future = concurrent.futures.Future()
+    if isinstance(outcome, Exception):
+        future.set_exception(outcome)
+    else:
+        future.set_result(outcome)
+    with pytest.raises(engines.EngineError, match=message):
+        engines._result(future, job)
 
 
 def test_runs_that_others_train_are_waited_for(tiny, tmp_path, monkeypatch):
