@@ -17,13 +17,12 @@ from tapjax import checkpoint, loop, replay, rundir
 from tapjax.rundir import CheckpointError
 from tests.tapjax.same import assert_same_run, unfinished_run
 
-pytestmark = [
-    pytest.mark.usefixtures("full_compile"),
-    pytest.mark.fault,
-    # Where Orbax itself refuses a damaged file, reads of other leaves may still be under way when
-    # it closes its event loop; their complaint is no concern of the run.
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
-]
+# Where Orbax itself refuses a damaged file, reads of other leaves may still be under way when it
+# closes its event loop; their complaint is no concern of the run.
+ignore_orphaned_reads = pytest.mark.filterwarnings(
+    "ignore::pytest.PytestUnraisableExceptionWarning"
+)
+pytestmark = [pytest.mark.usefixtures("full_compile"), pytest.mark.fault, ignore_orphaned_reads]
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ import pytest
 from tapjax import checkpoint, loop, replay
 from tapjax.blocks import OVER_SEEDS
 from tapjax.rundir import RunDirError
-from tests.tapjax.test_loop import flip_one_bit, ignore_orphaned_reads
+from tests.tapjax.test_damage import flip_a_value, ignore_orphaned_reads
 
 pytestmark = pytest.mark.usefixtures("full_compile")
 
@@ -131,7 +131,7 @@ def test_a_damaged_checkpoint_only_costs_time(tiny, tmp_path, caplog):
     loop.run(tiny, tmp_path / "run")
     with replay.open_timeline(tmp_path / "run") as timeline:
         expected = [checkpoint.digests(states) for _, states in replay.states_at(timeline, [33])]
-    flip_one_bit(tmp_path / "run" / "ckpt" / "30")
+    flip_a_value(tmp_path / "run" / "ckpt" / "30")
     with replay.open_timeline(tmp_path / "run") as timeline:
         actual = [checkpoint.digests(states) for _, states in replay.states_at(timeline, [33])]
     assert actual == expected and "30 is damaged" in caplog.text

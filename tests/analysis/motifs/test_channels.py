@@ -16,7 +16,7 @@ def run(tmp_path):
     sketch = rng.standard_normal((2, steps, 2, 4)).cumsum(1)
     sketch[:, :, 1] *= 50
     more = {"scalar/sketch": sketch, "scalar/unit_mean": rng.standard_normal((2, steps, 6))}
-    made = write_run(tmp_path / "run", rng.standard_normal((2, POINTS + 1)), **more)
+    made = write_run(tmp_path / "run", 10 + rng.standard_normal((2, POINTS + 1)), **more)
     found = open_run(made)
     write_json(made / "model.json", found.model | {"weight_names": ["small", "large"]})
     return open_run(made)
