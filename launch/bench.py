@@ -370,7 +370,7 @@ def plain_table(rows: list[dict]) -> list[str]:
     def show(value):
         if isinstance(value, list):
             return ", ".join(map(str, value)) or "none"
-        return "" if value is None else f"{value:.1e}" if isinstance(value, float) else str(value)
+        return "" if value is None else f"{value:.3g}" if isinstance(value, float) else str(value)
 
     lines = ["| " + " | ".join(rows[0]) + " |", "|" + "---|" * len(rows[0])]
     return lines + ["| " + " | ".join(map(show, row.values())) + " |" for row in rows]

@@ -15,6 +15,7 @@ from tapjax import engines
 from tapjax.jobs import finished, make_job
 
 RUNS, MANY = 8, 1000
+ONE_THREAD = "--xla_cpu_multi_thread_eigen=false"  # as many cores as workers, no more
 STEPS = 4000  # of a run of the sweep: some ten seconds
 
 
@@ -29,6 +30,7 @@ def scaling(turns: int) -> list[dict]:
       One row a measurement: what, seconds, and what it is a number of.
     """
     del turns
+    os.environ["XLA_FLAGS"] = ONE_THREAD  # before JAX starts, here and in the workers
     with tempfile.TemporaryDirectory() as scratch:
         scratch = Path(scratch)
         return [
@@ -60,7 +62,7 @@ def _sweeps(scratch):
     yield timed("local engine", "local", engines.local())
     for workers in (1, 2):
         with LocalCluster(
-            workers, threads_per_worker=1, dashboard_address=None, host="127.0.0.1"
+            n_workers=workers, threads_per_worker=1, dashboard_address=None, host="127.0.0.1"
         ) as cluster:
             engine = engines.dask(cluster.scheduler_address)
             jobs = [
@@ -72,7 +74,7 @@ def _sweeps(scratch):
 
 def _devices(path, devices):
     """Four seeds of a run over virtual devices of the processor."""
-    flags = f"--xla_force_host_platform_device_count={devices} --xla_cpu_multi_thread_eigen=false"
+    flags = f"{ONE_THREAD} --xla_force_host_platform_device_count={devices}"
     command = [sys.executable, "-m", "launch.run", "--config=configs/tap/calibration.py:seeds=4"]
     command += [
         "--config.over_seeds=shard",
@@ -129,7 +131,9 @@ def _messages():
     from distributed import Client, LocalCluster
 
     with (
-        LocalCluster(1, threads_per_worker=1, dashboard_address=None, host="127.0.0.1") as cluster,
+        LocalCluster(
+            n_workers=1, threads_per_worker=1, dashboard_address=None, host="127.0.0.1"
+        ) as cluster,
         Client(cluster) as client,
     ):
         client.submit(abs, -1).result()
