@@ -95,6 +95,7 @@ def test_unfinished_runs_need_partial(tmp_path):
     assert open_run(path, partial=True).dimension().shape == D.shape
 
 
+@pytest.mark.fault
 def test_diverged_seeds_are_left_out(tmp_path):
     path = write_run(tmp_path / "r", D)
     set_status(path, diverged={"0": 7})

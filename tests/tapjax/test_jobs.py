@@ -77,6 +77,7 @@ def test_a_signal_ends_the_sweep(tiny, tmp_path):
     assert result == Result("a", "PREEMPTED")
 
 
+@pytest.mark.fault
 def test_a_signal_too_late_for_one_run_stops_the_next(tiny, tmp_path, monkeypatch):
     def ends_anyway(job, *_):
         with stop_on_sigterm():  # as the loop does while it trains

@@ -49,6 +49,7 @@ def test_evaluation_covers_the_whole_test_split(finished):
     np.testing.assert_allclose(accuracy * n, np.round(accuracy * n), atol=1e-3)
 
 
+@pytest.mark.fault
 def test_the_manifest_holds_no_absolute_path(finished):
     _, path = finished
     for file in path.glob("*.json"):
@@ -89,6 +90,7 @@ def test_another_number_of_seeds_is_refused(finished):
         loop.run(other, path)
 
 
+@pytest.mark.fault
 def test_resume_modes(finished, tmp_path):
     cfg, path = finished
     with pytest.raises(RunDirError, match="already holds a run"):
