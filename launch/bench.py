@@ -24,6 +24,7 @@ from absl import flags
 from launch.bench_scaling import scaling
 from launch.bench_soak import soak
 from launch.bench_stream import stream
+from launch.bench_tables import markdown
 from launch.flags import main
 
 OUT = flags.DEFINE_string("out", "out/bench", "Folder for bench.json and bench.md.")
@@ -335,45 +336,6 @@ def peaks() -> list[dict]:
             worker.close()
             rows.append({"library": side[5:], "shape": f"{m}x{k}x{n}", "gflops": speed})
     return rows
-
-
-def markdown(result: dict) -> str:
-    """The result as tables."""
-    facts = ", ".join(f"{name} {value}" for name, value in result["machine"].items())
-    lines = ["# Benchmarks", "", f"`{result['command']}`", "", facts, ""]
-    for row in result["peaks"]:
-        lines.append(f"- {row['library']} matmul {row['shape']}: {row['gflops']:.0f} GF/s")
-    for name, rows in result["suites"].items():
-        lines += ["", f"## {name}", ""]
-        if "ratio" not in rows[0]:
-            lines += plain_table(rows)
-            continue
-        lines += [
-            "| A / B | ratio | min-max | A cpu ms | B cpu ms | A wall ms | B wall ms | goal |",
-            "|---|---|---|---|---|---|---|---|",
-        ]
-        for r in rows:
-            times = " | ".join(
-                f"{r[key]:.3g}" for key in ("a_cpu_ms", "b_cpu_ms", "a_wall_ms", "b_wall_ms")
-            )
-            goal = r.get("goal") or ""
-            lines.append(
-                f"| {r['what']} | {r['ratio']:.2f} | {r['min']:.2f}-{r['max']:.2f} | {times} "
-                f"| {goal} |"
-            )
-    return "\n".join(lines) + "\n"
-
-
-def plain_table(rows: list[dict]) -> list[str]:
-    """Rows of whatever they hold, in Markdown."""
-
-    def show(value):
-        if isinstance(value, list):
-            return ", ".join(map(str, value)) or "none"
-        return "" if value is None else f"{value:.3g}" if isinstance(value, float) else str(value)
-
-    lines = ["| " + " | ".join(rows[0]) + " |", "|" + "---|" * len(rows[0])]
-    return lines + ["| " + " | ".join(map(show, row.values())) + " |" for row in rows]
 
 
 def body() -> int:

@@ -43,9 +43,9 @@ def _parse(argv, wanted):
 
 def said_by(error: Exception) -> str:
     """What an error that a config file raised says, on one line."""
-    text = str(error.args[0]) if isinstance(error, KeyError) else str(error)
     from tapjax.config import ConfigError
 
+    text = str(error.args[0]) if isinstance(error, KeyError) else str(error)
     known = isinstance(
         error, (AttributeError, KeyError, ValueError, TypeError, OSError, ConfigError)
     )

@@ -43,7 +43,8 @@ def make_programs(cfg, recipe: Recipe, over_seeds: str, arrays: Arrays) -> Progr
     every, prepare = cfg.probe.every, recipe.prepare
     block = make_block(recipe.step, recipe.probe, every, cfg.scalar_bin, prepare)
     seeds = jnp.asarray(cfg.seeds, jnp.uint32)
-    test = share((arrays.x_test, arrays.y_test), over_seeds, len(seeds))
+    test = (jnp.asarray(arrays.x_test), jnp.asarray(arrays.y_test))  # on the device once
+    test = share(test, over_seeds, len(seeds))
     # One program for the whole initialisation: operation by operation it compiles for seconds.
     begin = (shard_seeds if over_seeds == "shard" else vmap_seeds)(
         lambda seed: recipe.init(jax.random.key(seed))

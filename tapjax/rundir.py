@@ -70,7 +70,7 @@ class RunDir:
             yield
         except Exception as error:
             reserve.unlink(missing_ok=True)
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError, RunError):  # STATUS.json itself may be damaged
                 self.set_status("FAILED", self.status.get("step", 0), str(error))
             raise
         finally:

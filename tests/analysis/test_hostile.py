@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -23,20 +23,15 @@ from analysis.layout import write_npz
 from analysis.snapshots import read_snapshots
 from tests.analysis.command import analysis
 from tests.analysis.runs import collapse_and_recovery, write_run
+from tests.fuzzing import fuzzing
 
-TRIES = int(os.environ.get("TAPJAX_FUZZ", 20))
-fuzz = settings(
-    max_examples=TRIES,
-    deadline=None,
-    derandomize=True,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
-)
+fuzz, unhurried = fuzzing(20)
 pytestmark = [
     # What NumPy and SciPy say of extreme numbers is no concern of these tests.
     pytest.mark.filterwarnings("ignore::RuntimeWarning"),
     pytest.mark.filterwarnings("ignore::UserWarning"),
     pytest.mark.filterwarnings("ignore:.*:scipy.optimize.OptimizeWarning"),
-    pytest.mark.timeout(0 if TRIES > 100 else 300),
+    unhurried,
 ]
 T = np.arange(0, 601, 5.0)
 JSONS = ("config.json", "env.json", "data.json", "model.json", "STATUS.json")

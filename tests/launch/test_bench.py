@@ -3,6 +3,7 @@
 import pytest
 
 from launch import bench, bench_soak
+from launch.bench_tables import markdown, plain_table
 from launch.bench_workers import torch_metrics
 from tapjax import loop
 
@@ -16,7 +17,7 @@ def test_sides_take_turns_and_their_ratio_is_reported():
     row = {"what": "ours / unrolled", **bench.compare(taken, "ours", "unrolled")}
     assert row["min"] <= row["ratio"] <= row["max"]
     result = {"command": "c", "machine": {}, "peaks": [], "suites": {"measure": [row]}}
-    assert f"| ours / unrolled | {row['ratio']:.2f} |" in bench.markdown(result)
+    assert f"| ours / unrolled | {row['ratio']:.2f} |" in markdown(result)
 
 
 @pytest.mark.parametrize("method", ["forward_gradient", "vector_response"])
@@ -55,7 +56,7 @@ def test_the_pytorch_side_measures_the_same_quantities(fast):
 def test_a_soak_kills_runs_and_compares_their_ends(tmp_path):
     (row,) = bench_soak.soak(0, names=("cnn",), kills=1)
     assert row["SIGKILL"] + row["SIGTERM"] == 1 and row["differences"] == []
-    table = bench.plain_table([row])
+    table = plain_table([row])
     assert "| cnn |" in table[-1] and "none" in table[-1]
 
 

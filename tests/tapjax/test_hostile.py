@@ -3,13 +3,12 @@
 TAPJAX_FUZZ=2000 python -m pytest tests/tapjax/test_hostile.py tries that many inputs a property.
 """
 
-import os
 import subprocess
 import sys
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -20,15 +19,9 @@ from launch.sweep import combinations
 from tapjax import config
 from tapjax.config import ConfigError
 from tapjax.data import DataError, load_arrays
+from tests.fuzzing import fuzzing
 
-TRIES = int(os.environ.get("TAPJAX_FUZZ", 100))
-fuzz = settings(
-    max_examples=TRIES,
-    deadline=None,
-    derandomize=True,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
-)
-pytestmark = pytest.mark.timeout(0 if TRIES > 100 else 300)
+fuzz, pytestmark = fuzzing(100)
 FIELDS = sorted(config.flatten(config.defaults()))
 
 texts = st.text(max_size=15) | st.sampled_from(
