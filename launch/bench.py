@@ -6,7 +6,8 @@ Each side is a process of its own, pinned to one core with one thread; the sides
 a ratio is the median over turns of CPU times taken right after one another. The suites measure and
 online need the extra [bench] (PyTorch), edm needs pyEDM (extra [test]). soak (runs killed at random
 moments) and stream (memory of a run of a million steps) take a quarter of an hour each; scaling
-(sweeps, devices, files, messages) a few minutes and the extra [cluster].
+(sweeps, devices, files, messages) a few minutes and the extra [cluster]; validity (false and missed
+claims of every analysis on data whose truth is known) about an hour.
 """
 
 import json
@@ -25,6 +26,7 @@ from launch.bench_scaling import scaling
 from launch.bench_soak import soak
 from launch.bench_stream import stream
 from launch.bench_tables import markdown
+from launch.bench_validity import validity
 from launch.flags import main
 
 OUT = flags.DEFINE_string("out", "out/bench", "Folder for bench.json and bench.md.")
@@ -304,7 +306,7 @@ SUITES = {
     "metrics": metrics,
 }
 # Long, and no ratios: not part of all.
-LONG = {"soak": soak, "stream": stream, "scaling": scaling}
+LONG = {"soak": soak, "stream": stream, "scaling": scaling, "validity": validity}
 SUITE = flags.DEFINE_enum("suite", "all", ["all", *SUITES, *LONG], "What to measure.")
 
 

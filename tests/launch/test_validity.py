@@ -1,0 +1,21 @@
+"""Every case of the validity suite runs; its rates are for docs/results/validity."""
+
+import pytest
+
+from launch import bench_validity
+from launch.validity.cases import case
+
+
+def test_a_rate_is_held_against_its_goal():
+    null = case("n", "null", [False] * 19 + [True], most=0.05)
+    assert null["rate"] == 0.05 and null["met"] and null["low"] < 0.05 < null["high"]
+    assert not case("p", "planted", [True, False], least=0.9)["met"]
+
+
+@pytest.mark.parametrize("area", bench_validity.AREAS)
+def test_every_case_of_an_area_runs_and_has_a_rate_from_before(area):
+    rows = bench_validity.AREAS[area](True)
+    assert rows and all(0 <= row["rate"] <= 1 for row in rows)
+    assert len({row["case"] for row in rows}) == len(rows)
+    before = bench_validity._before(area)
+    assert set(before) <= {row["case"] for row in rows}
