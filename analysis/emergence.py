@@ -66,15 +66,13 @@ def _loss(run):
 class Changes(NamedTuple):
     """Increments of ln D and of each capability, [S, T] each, every so many steps.
 
-    Those named `causal_` are not smoothed. `group_S`: rows of a group share what is random in
-    their runs, such as the order of batches. `dropped` says which capabilities never change.
+    Those named `causal_` are not smoothed. `dropped` says which capabilities never change.
     """
 
     d_SxT: np.ndarray
     capabilities: dict[str, np.ndarray]
     causal_d_SxT: np.ndarray
     causal_capabilities: dict[str, np.ndarray]
-    group_S: np.ndarray
     every: int
     dropped: list[str]
 
@@ -115,17 +113,17 @@ def changes(run: Run, metric: str | None = None) -> Changes:
             dropped.append(f"{run.path}: {name}: {error}")
     if not found:
         raise RunError("; ".join(dropped))
-    return Changes(x, found, causal_x, causal, np.arange(len(x)), int(gaps[0]), dropped)
+    return Changes(x, found, causal_x, causal, int(gaps[0]), dropped)
 
 
 def pool(parts: Sequence[Changes]) -> Changes:
-    """Runs of one cadence, length and number of seeds as one: a weak effect that they share shows.
+    """Put runs of one cadence and length together, so that a weak effect that they share shows.
 
     Args:
       parts: of each run.
 
     Returns:
-      Changes with the rows of all; contrasts of the same seeds are a group.
+      Changes with the rows of all.
     """
     shared = set.intersection(*(set(part.capabilities) for part in parts))
     names = [name for name in parts[0].capabilities if name in shared]
@@ -141,37 +139,50 @@ def pool(parts: Sequence[Changes]) -> Changes:
         capabilities=each("capabilities"),
         causal_d_SxT=together("causal_d_SxT"),
         causal_capabilities=each("causal_capabilities"),
-        group_S=together("group_S"),
         every=parts[0].every,
         dropped=[],
     )
 
 
-def couplings(of: Changes, rng: np.random.Generator) -> tuple[list[Coupling], dict[float, float]]:
+def couplings(
+    of: Changes, rng: np.random.Generator, tests: int
+) -> tuple[list[Coupling], dict[float, float]]:
     """Test D against every capability, and how strong a lead would have been found.
 
     Args:
       of: from `changes` or `pool`.
       rng: random generator.
+      tests: p-values of this and all other runs that are corrected together.
 
     Returns:
       (one Coupling a capability; strength of a planted lead, of `planted_lag` measurements in
-      the first capability -> share of trials that find it, at strength 0 the rate of false leads).
+      the first capability -> share of trials in which it is called so, after the correction for
+      all tests; at strength 0 the rate of false leads).
+
+    Raises:
+      RunError: no correlation, however strong, could pass the correction.
     """
-    x, group = of.d_SxT, of.group_S
-    surrogates = lags.same_spectrum(x, group, rng)
+    x = of.d_SxT
+    least = lags.least_p(x.shape[1], tests)
+    if least * tests > lags.LEVEL:
+        raise RunError(
+            f"{x.shape[1] + 1} measurements allow no p below {least:.2g}, which is "
+            f"{min(least * tests, 1):.2g} after the correction for {tests} tests: measure more "
+            "often, or give fewer runs"
+        )
+    surrogates, count = lags.same_spectrum(x, rng), lags.surrogates_for(tests)
     found = [
         Coupling(
             name,
-            lags.lag_test(x, y, group, surrogates, rng),
-            lags.granger(of.causal_d_SxT, of.causal_capabilities[name], group, rng),
-            lags.granger(of.causal_capabilities[name], of.causal_d_SxT, group, rng),
-            lags.event_average(x, y, group, rng),
+            lags.lag_test(x, y, surrogates, rng, count),
+            lags.granger(of.causal_d_SxT, of.causal_capabilities[name], rng),
+            lags.granger(of.causal_capabilities[name], of.causal_d_SxT, rng),
+            lags.event_average(x, y, rng),
         )
         for name, y in of.capabilities.items()
     ]
     y, lag = next(iter(of.capabilities.values())), planted_lag(of.every)
-    power = {rho: lags.planted_power(x, y, group, surrogates, rho, lag, rng) for rho in STRENGTHS}
+    power = {rho: lags.planted_power(x, y, surrogates, rho, lag, rng, tests) for rho in STRENGTHS}
     return found, power
 
 

@@ -1,21 +1,25 @@
 """Does one series move before another? Lag correlations of increments against surrogates.
 
-Two quantities of a training run share its trends, so their levels correlate at every lag. What is
-compared here are differences between seeds (so that the course that all seeds share cancels), in
-increments without trend and without changing variance. Significance is against blocks of time
-with random signs, the only null of the three that keeps a variance which changes in both series
-at once. Two guards have to agree: series of the same spectrum, and, where there are enough seeds
-for it, series shifted in time. Lags are in measurements; positive ones mean that the first series
-leads.
+Two quantities of a training run share its trends, so their levels correlate at every lag. The
+series compared here are differences between seeds: the course that all seeds run through, each at
+its own speed, is removed (see registration.py), and so are trends and changes of variance.
+
+The null changes the sign of whole blocks of time of the first series, in all seeds (and all runs)
+at once. If the two series are independent and the first is as likely to move up as down, this
+leaves their joint distribution unchanged: sign changes are a group, and one sign for all rows keeps
+whatever rows have in common, such as the order of batches, a seed with more noise than the
+others, or a volatility that both series share. Correlations across the edges of blocks are the
+only approximation. A guard has to agree: series of the same spectrum, with the same phases in all
+rows. Lags are in measurements; positive ones mean that the first series leads.
 """
 
 from typing import NamedTuple
 
 import numpy as np
-from scipy.linalg import helmert
 from scipy.ndimage import gaussian_filter1d
 from scipy.signal import lfilter
 
+from analysis.registration import without_course
 from analysis.surrogates import circular_shifts, iaaft, p_value, same_phases
 
 REACH = 20  # largest lag
@@ -23,11 +27,10 @@ TREND = 20.0  # standard deviation of the Gaussian that takes out trend and vari
 CLIP = 5.0
 LEAST_SHIFT = 20  # beyond the largest lag
 LEAST_LENGTH = 90
-LEAST_BLOCKS = 8  # 2^8 patterns of signs
-LEAST_GROUPS = 3  # with fewer, too few shifts differ from one another
-BLOCK = 10  # measurements that are resampled, or change their sign, together
-SURROGATES = 4999  # so that a p-value can pass a correction for hundreds of tests
-FEW_SURROGATES, TRIALS = 199, 40  # where .05 is all that is asked
+SHORT_BLOCK, LONG_BLOCK, BLOCKS = 10, 20, 20  # measurements in a block; blocks if there is room
+SURROGATES = 4999
+FEW_SURROGATES, TRIALS = 199, 40
+PER_TEST = 40  # surrogates for every test that a p-value is corrected for
 RESAMPLES = 499
 LEVEL = 0.05
 BOTH_WAYS = 0.5  # share of the stronger side's peak that the weaker one needs to count
@@ -37,15 +40,16 @@ SIDES = {"any": LAGS < np.inf, "leads": LAGS > 0, "lags": LAGS < 0}
 GRANGER_LAGS = 4
 EVENT_SIZE, EVENT_GAP, EVENT_WINDOW, LEAST_EVENTS = 3.0, 10, 10, 5
 MAD_TO_SD = 1.4826
+VERDICTS = ("leads", "lags", "simultaneous", "order undetermined", "no evidence")
 
 
 class LagTest(NamedTuple):
     """How two series correlate at each lag.
 
     `r_K`, the mean over rows at each of `LAGS`; for each of `SIDES` the `peak` |r| and its `p`
-    against random signs of blocks; `p_guard`, the larger p at any lag against series of the same
-    spectrum and shifted series; `best_lag` and its 90 % interval; `null_95`, the |r| that 95 % of
-    surrogates stay below at all lags, in the null where it is largest.
+    against random signs of blocks; `p_guard`, the p at any lag against series of the same
+    spectrum; `best_lag` and its 90 % interval; `null_95`, the |r| that 95 % of surrogates stay
+    below at all lags, in the null where it is largest.
     """
 
     r_K: np.ndarray
@@ -58,22 +62,23 @@ class LagTest(NamedTuple):
 
 
 def increments(level_SxT, smooth: float) -> np.ndarray:
-    """How seeds differ in their changes, without trend and with an even variance.
+    """Return how each seed's changes differ from those of the others.
 
     Args:
       level_SxT: measured levels.
       smooth: standard deviation of a Gaussian over measurements, against measurement noise.
 
     Returns:
-      [S - 1, T - 1], orthonormal (Helmert) contrasts between seeds, which are as independent of
-      one another as the seeds; of one seed its own series. Clipped at 5 times their local mean
-      size; zero where a series stands still.
+      [S, T - 1], without the course that seeds share, without trend, with equal variance over
+      seeds and time, clipped at 5 times the local mean size; zero where a series stands still.
+      Rows are weighted residuals of the seeds and add up to zero after weighting, so they are not
+      independent of one another.
 
     Raises:
       ValueError: too few measurements, values that are not finite, a series that never changes.
     """
-    x = gaussian_filter1d(_contrasts(level_SxT), smooth, axis=1)
-    x = x - gaussian_filter1d(x, TREND, axis=1)
+    x = gaussian_filter1d(_changes(level_SxT), smooth, axis=1)
+    x = _equal_seeds(x - gaussian_filter1d(x, TREND, axis=1))
     typical = np.abs(x).mean(1, keepdims=True)
     # The floor keeps a stretch where a series stands still from being blown up.
     scale = np.maximum(gaussian_filter1d(np.abs(x), TREND, axis=1), 0.05 * typical)
@@ -81,7 +86,7 @@ def increments(level_SxT, smooth: float) -> np.ndarray:
 
 
 def causal_increments(level_SxT) -> np.ndarray:
-    """How seeds differ in their changes, unsmoothed and scaled by the past alone.
+    """Return how each seed's changes differ, unsmoothed and scaled by the past alone.
 
     A symmetric filter, as in `increments`, would put the future of a series into its past.
 
@@ -89,12 +94,12 @@ def causal_increments(level_SxT) -> np.ndarray:
       level_SxT: measured levels.
 
     Returns:
-      [S - 1, T - 1], likewise.
+      [S, T - 1], likewise.
 
     Raises:
       ValueError: see `increments`.
     """
-    x = _contrasts(level_SxT)
+    x = _equal_seeds(_changes(level_SxT))
     typical = np.abs(x).mean(1, keepdims=True)
     share = 1 / TREND
     past = np.roll(lfilter([share], [1, share - 1], np.abs(x), axis=1), 1, axis=1)
@@ -104,21 +109,77 @@ def causal_increments(level_SxT) -> np.ndarray:
     return np.clip(x / np.maximum(scale, 0.05 * typical), -CLIP, CLIP)
 
 
-def _contrasts(level_SxT):
+def _changes(level_SxT):
     level_SxT = np.asarray(level_SxT, float)
     seeds, length = level_SxT.shape
-    blocks = (length - 1) // BLOCK * max(seeds - 1, 1)
-    if length < LEAST_LENGTH or blocks < LEAST_BLOCKS:
+    if length < LEAST_LENGTH:
         raise ValueError(
             f"{length} measurements of {seeds} seeds are too few for lags, "
             f"at least {LEAST_LENGTH} are needed"
         )
     if not np.isfinite(level_SxT).all():
         raise ValueError("a series has values that are not finite")
-    x = np.diff(level_SxT if seeds == 1 else helmert(seeds) @ level_SxT)
-    if not (np.ptp(x, axis=1) > 0).all():
+    apart = level_SxT if seeds == 1 else level_SxT - level_SxT.mean(0)
+    if not (np.ptp(np.diff(apart), axis=1) > 1e-12 * np.abs(level_SxT).max()).all():
         raise ValueError("a series never changes, or does not differ between seeds")
-    return x
+    return np.diff(without_course(level_SxT))
+
+
+def _equal_seeds(x_SxT):
+    """Residuals from the weighted mean over seeds, in units of each seed's own noise."""
+    if len(x_SxT) == 1:
+        return x_SxT / np.abs(x_SxT).mean()
+    variance_S = seed_variances(x_SxT)
+    shared_T = (x_SxT / variance_S[:, None]).sum(0) / (1 / variance_S).sum()
+    return (x_SxT - shared_T) / np.sqrt(variance_S)[:, None]
+
+
+def seed_variances(x_SxT) -> np.ndarray:
+    """Estimate the variance of each seed's own noise beneath a series that all seeds share.
+
+    Differences of two seeds do not hold what they share, and their variances are sums of the two
+    own ones (the N-cornered hat of Gray and Allan 1974, https://doi.org/10.1109/FREQ.1974.200027).
+
+    Args:
+      x_SxT: series of at least two seeds.
+
+    Returns:
+      [S], positive: at least a hundredth of the mean over seeds. Equal for two seeds, whose
+      variances cannot be told from one another.
+    """
+    seeds = len(x_SxT)
+    apart = x_SxT[:, None] - x_SxT[None]
+    pairs_SxS = np.square(MAD_TO_SD * np.median(np.abs(apart), 2))
+    if not (pairs_SxS[~np.eye(seeds, dtype=bool)] > 0).all():  # series that mostly stand still
+        pairs_SxS = np.square(apart).mean(2)
+    total = pairs_SxS.sum() / 2 / (seeds - 1)
+    if seeds == 2:
+        return np.full(2, total / 2)
+    return np.maximum((pairs_SxS.sum(1) - total) / (seeds - 2), 0.01 * total / seeds)
+
+
+def block_length(length: int) -> int:
+    """Measurements per block: 20 in long series, fewer if that leaves fewer than 20 blocks."""
+    return int(np.clip(length // BLOCKS, SHORT_BLOCK, LONG_BLOCK))
+
+
+def least_p(length: int, tests: int) -> float:
+    """The smallest p that a test of so many measurements can have.
+
+    Args:
+      length: of the increments.
+      tests: number of p-values that are corrected together.
+
+    Returns:
+      A probability; the number of blocks or that of surrogates limits it.
+    """
+    patterns = 2.0 ** (length // block_length(length) - 1)
+    return max(1 / patterns, 1 / (surrogates_for(tests) + 1))
+
+
+def surrogates_for(tests: int) -> int:
+    """Number of surrogates with which one effect among so many tests can pass the correction."""
+    return max(SURROGATES, PER_TEST * tests)
 
 
 def correlate(x_SxT, y_SxT) -> np.ndarray:
@@ -135,117 +196,116 @@ def correlate(x_SxT, y_SxT) -> np.ndarray:
     return np.fft.irfft(fx.conj() * fy, length) / length
 
 
-def same_spectrum(x_SxT, group_S, rng: np.random.Generator) -> np.ndarray:
-    """Surrogates of each row with its spectrum, for any number of tests.
+def same_spectrum(x_SxT, rng: np.random.Generator) -> np.ndarray:
+    """Return surrogates of all rows with their spectra, for any number of tests.
 
     Args:
       x_SxT: increments.
-      group_S: rows of a group depend on one another; their surrogates keep that. If every row is
-        a group of its own, surrogates also have its values.
       rng: random generator.
 
     Returns:
-      [N, S, T].
+      [N, S, T]; all rows get the same random phases, which keeps what they have in common. A
+      single row also keeps its values.
     """
-    if len(set(group_S)) < len(x_SxT):
-        return same_phases(x_SxT, group_S, FEW_SURROGATES, rng)
-    return np.stack([iaaft(x, FEW_SURROGATES, rng) for x in x_SxT], 1)
+    if len(x_SxT) == 1:
+        return iaaft(x_SxT[0], FEW_SURROGATES, rng)[:, None]
+    return same_phases(x_SxT, np.zeros(len(x_SxT), int), FEW_SURROGATES, rng)
 
 
-def lag_test(x_SxT, y_SxT, group_S, spectral_NxSxT, rng: np.random.Generator) -> LagTest:
-    """Correlation over lags, averaged over rows, against surrogates.
+def lag_test(
+    x_SxT, y_SxT, spectral_NxSxT, rng: np.random.Generator, count: int = SURROGATES
+) -> LagTest:
+    """Test the correlation over lags, averaged over rows, against surrogates.
 
     Args:
       x_SxT, y_SxT: from `increments`.
-      group_S: surrogates treat rows of a group alike.
       spectral_NxSxT: surrogates of x from `same_spectrum`.
       rng: random generator.
+      count: number of patterns of signs; see `surrogates_for`.
 
     Returns:
       A LagTest.
     """
-    return _tested(x_SxT, y_SxT, group_S, spectral_NxSxT, SURROGATES, rng)
-
-
-def _tested(x_SxT, y_SxT, group_S, spectral_NxSxT, count, rng):
-    whole_SxT = correlate(x_SxT, y_SxT)
-    blocks_KxGxB = _block_products(x_SxT, y_SxT, group_S)
-    signs_NxK = _flipped(blocks_KxGxB, count, rng)
-    guards = [_at_lags(correlate(spectral_NxSxT, y_SxT))]
-    if blocks_KxGxB.shape[1] >= LEAST_GROUPS:
-        guards.append(_shifted(whole_SxT, group_S, FEW_SURROGATES, rng))
-    r_K = _at_lags(whole_SxT)
-    in_blocks, peak = _peaks(blocks_KxGxB.sum((1, 2))), _peaks(r_K)
+    blocks_KxB = _block_products(x_SxT, y_SxT)
+    signs_NxK = (blocks_KxB @ rng.choice((-1.0, 1.0), (blocks_KxB.shape[1], count))).T
+    guard_NxK = _at_lags(correlate(spectral_NxSxT, y_SxT))
+    r_K = _at_lags(correlate(x_SxT, y_SxT))
+    in_blocks, peak = _peaks(blocks_KxB.sum(1)), _peaks(r_K)
     p = {side: p_value(in_blocks[side], null) for side, null in _peaks(signs_NxK).items()}
     return LagTest(
         r_K,
         {side: float(value) for side, value in peak.items()},
         p,
-        max(p_value(peak["any"], _peaks(null)["any"]) for null in guards),
+        p_value(peak["any"], _peaks(guard_NxK)["any"]),
         int(LAGS[np.abs(r_K).argmax()]),
-        _best_lag_interval(blocks_KxGxB, rng),
-        float(max(np.quantile(np.abs(null).max(1), 0.95) for null in (signs_NxK, *guards))),
+        _best_lag_interval(blocks_KxB, rng),
+        float(max(np.quantile(np.abs(null).max(1), 0.95) for null in (signs_NxK, guard_NxK))),
     )
 
 
-def verdict(q: float, test: LagTest) -> str:
-    """What a test says in one phrase.
+def verdict(q: float, test: LagTest, level: float = LEVEL) -> str:
+    """Say in one phrase what a test shows.
 
     Args:
       q: false discovery rate at which there is a correlation at any lag.
-      test: its guards have to agree.
+      test: its guard has to agree.
+      level: largest q of a claim.
 
     Returns:
-      `leads`, `lags`, `simultaneous` (within 5 measurements, or in both directions), or
-      `no evidence`: either there is no correlation beyond what surrogates have, or its lag is
-      not determined.
+      `no evidence`: no correlation beyond what surrogates have; `simultaneous`: the 90 % interval
+      of the best lag lies within 5 measurements around 0; `leads` or `lags`: it lies on one side
+      of 0, and the other side is not correlated half as much; `order undetermined`: the series are
+      coupled, but none of the three holds.
     """
-    if not (q <= LEVEL and test.p_guard <= LEVEL):
+    if not (q <= level and test.p_guard <= LEVEL):
         return "no evidence"
-    sides = [test.peak["leads"], test.peak["lags"]]
-    if max(test.p["leads"], test.p["lags"]) <= LEVEL and min(sides) >= BOTH_WAYS * max(sides):
-        return "simultaneous"
     low, high = test.interval
-    if low > 0:
+    sides = [test.peak["leads"], test.peak["lags"]]
+    if -RESOLUTION <= min(low, test.best_lag) and max(high, test.best_lag) <= RESOLUTION:
+        if low <= 0 <= high:
+            return "simultaneous"
+    if max(test.p["leads"], test.p["lags"]) <= LEVEL and min(sides) >= BOTH_WAYS * max(sides):
+        return "order undetermined"
+    if low > 0 and test.best_lag > 0:
         return "leads"
-    if high < 0:
-        return "lags"
-    return "simultaneous" if -RESOLUTION <= low <= 0 <= high <= RESOLUTION else "no evidence"
+    return "lags" if high < 0 and test.best_lag < 0 else "order undetermined"
 
 
-def planted_power(x_SxT, y_SxT, group_S, spectral_NxSxT, rho, lag: int, rng) -> float:
-    """How often a planted lead is found: y(t) = rho x(t - lag) + sqrt(1 - rho^2) y'(t).
+def planted_power(x_SxT, y_SxT, spectral_NxSxT, rho, lag: int, rng, tests: int = 1) -> float:
+    """Return how often a planted lead is found: y(t) = rho x(t - lag) + sqrt(1 - rho^2) y'(t).
 
     y' is the run's own second series, moved so far in time that nothing links it to the first.
 
     Args:
-      x_SxT, y_SxT, group_S, spectral_NxSxT: see `lag_test`.
+      x_SxT, y_SxT, spectral_NxSxT: see `lag_test`.
       rho: strength; 0 gives the rate of false leads.
       lag: of the plant.
       rng: random generator.
+      tests: p-values that are corrected together.
 
     Returns:
-      Share of 40 trials in which the verdict is `leads`, if this were the only test.
+      Share of 40 trials in which the verdict is `leads`, if this were the only effect among so
+      many tests: its p has to reach the level divided by their number.
     """
     x, found = _standard(x_SxT), 0
+    count = FEW_SURROGATES if tests == 1 else PER_TEST * tests
     for _ in range(TRIALS):
-        moved = _moves(x.shape[1], LEAST_SHIFT + REACH, 1, group_S, rng)[0]
-        unlinked = np.stack([np.roll(y, m) for y, m in zip(_standard(y_SxT), moved, strict=True)])
+        move = int(circular_shifts(x.shape[1], LEAST_SHIFT + REACH, (), rng))
+        unlinked = np.roll(_standard(y_SxT), move, 1)
         planted = rho * np.roll(x, lag, 1) + np.sqrt(1 - rho**2) * unlinked
-        test = _tested(x, planted, group_S, spectral_NxSxT, FEW_SURROGATES, rng)
-        found += verdict(test.p["any"], test) == "leads"
+        test = lag_test(x, planted, spectral_NxSxT, rng, count)
+        found += verdict(test.p["any"] * tests, test) == "leads"
     return found / TRIALS
 
 
-def granger(x_SxT, y_SxT, group_S, rng: np.random.Generator) -> dict:
-    """Whether the past of x helps to predict y beyond y's own past (Granger 1969).
+def granger(x_SxT, y_SxT, rng: np.random.Generator) -> dict:
+    """Test whether the past of x helps to predict y beyond y's own past (Granger 1969).
 
     The F statistic's own distribution assumes white residuals of even variance; this is judged
-    by random signs of blocks of x.
+    by random signs of blocks of x, the same in all rows.
 
     Args:
       x_SxT, y_SxT: from `causal_increments`.
-      group_S: see `lag_test`.
       rng: random generator.
 
     Returns:
@@ -253,13 +313,13 @@ def granger(x_SxT, y_SxT, group_S, rng: np.random.Generator) -> dict:
       explains, and `p`.
     """
     length = x_SxT.shape[1]
-    shape = (FEW_SURROGATES, max(group_S) + 1, -(-length // BLOCK))
-    signs_NxSxB = rng.choice((-1.0, 1.0), shape)[:, group_S]
+    block = block_length(length)
+    signs_NxB = rng.choice((-1.0, 1.0), (FEW_SURROGATES, -(-length // block)))
     own = [_Explained(y) for y in y_SxT]
     gain = np.mean([o.by(x) for o, x in zip(own, x_SxT, strict=True)])
     null = [
-        np.mean([o.by(x) for o, x in zip(own, x_SxT * flipped_SxT, strict=True)])
-        for flipped_SxT in np.repeat(signs_NxSxB, BLOCK, 2)[:, :, :length]
+        np.mean([o.by(x) for o, x in zip(own, x_SxT * signs_T, strict=True)])
+        for signs_T in np.repeat(signs_NxB, block, 1)[:, :length]
     ]
     return {"gain": float(gain), "p": p_value(gain, null)}
 
@@ -293,11 +353,11 @@ def events(x_SxT) -> list[np.ndarray]:
     return found
 
 
-def event_average(x_SxT, y_SxT, group_S, rng: np.random.Generator) -> dict:
-    """Mean of y around large changes of x, each with the sign of the change.
+def event_average(x_SxT, y_SxT, rng: np.random.Generator) -> dict:
+    """Average y around large changes of x, each with the sign of the change.
 
     Args:
-      x_SxT, y_SxT, group_S: see `lag_test`; surrogates are the same events at shifted times.
+      x_SxT, y_SxT: see `lag_test`; surrogates are the same events, all moved by the same time.
       rng: random generator.
 
     Returns:
@@ -312,10 +372,10 @@ def event_average(x_SxT, y_SxT, group_S, rng: np.random.Generator) -> dict:
     signs = [np.sign(x[i]) for x, i in zip(x_SxT, at, strict=True)]
     length = x_SxT.shape[1]
 
-    def average(moves):
+    def average(move):
         parts = [
-            s[:, None] * y[(i[:, None] + m + LAGS) % length]
-            for s, y, i, m in zip(signs, y_SxT, at, moves, strict=True)
+            s[:, None] * y[(i[:, None] + move + LAGS) % length]
+            for s, y, i in zip(signs, y_SxT, at, strict=True)
         ]
         return np.concatenate(parts).mean(0)
 
@@ -323,9 +383,9 @@ def event_average(x_SxT, y_SxT, group_S, rng: np.random.Generator) -> dict:
         near = np.abs(LAGS) <= EVENT_WINDOW
         return mean_K[near & (LAGS > 0)].mean() - mean_K[near & (LAGS < 0)].mean()
 
-    moves = _moves(length, LEAST_SHIFT, FEW_SURROGATES, group_S, rng)
+    moves = circular_shifts(length, LEAST_SHIFT, FEW_SURROGATES, rng)
     null_NxK = np.stack([average(move) for move in moves])
-    mean_K = average(np.zeros(len(at), int))
+    mean_K = average(0)
     low, high = np.quantile(null_NxK, (0.025, 0.975), axis=0)
     changes = np.abs([change(row) for row in null_NxK])
     return {
@@ -348,21 +408,6 @@ def _at_lags(whole_xSxT):
     return whole_xSxT[..., LAGS].mean(-2)  # negative lags count from the end
 
 
-def _moves(length, least, count, group_S, rng):
-    """[count, S] circular shifts, the same for all rows of a group."""
-    return circular_shifts(length, least, (count, max(group_S) + 1), rng)[:, group_S]
-
-
-def _shifted(whole_SxT, group_S, count, rng):
-    """[N, K] correlations at `LAGS` after shifting the first series of each row."""
-    rows, length = whole_SxT.shape
-    moves_NxS = _moves(length, LEAST_SHIFT + REACH, count, group_S, rng)
-    each = (
-        whole[(m[:, None] + LAGS) % length] for whole, m in zip(whole_SxT, moves_NxS.T, strict=True)
-    )
-    return sum(each) / rows
-
-
 def _peaks(r_xK):
     return {side: np.abs(r_xK[..., chosen]).max(-1) for side, chosen in SIDES.items()}
 
@@ -371,26 +416,20 @@ def _past(x):
     return np.stack([x[GRANGER_LAGS - i : len(x) - i] for i in range(1, GRANGER_LAGS + 1)], 1)
 
 
-def _block_products(x_SxT, y_SxT, group_S):
-    """[K, G, B] what each block of time in each group adds to the mean correlation at each lag."""
+def _block_products(x_SxT, y_SxT):
+    """[K, B] what each block of time adds to the mean correlation at each lag."""
     x, y = _standard(x_SxT), _standard(y_SxT)
-    rows, count = len(x), x.shape[1] // BLOCK
-    products_KxSxT = np.stack([x * np.roll(y, -k, 1) for k in LAGS])[:, :, : count * BLOCK]
-    blocks_KxSxB = products_KxSxT.reshape(len(LAGS), rows, count, BLOCK).sum(3)
-    member_GxS = np.arange(max(group_S) + 1)[:, None] == np.asarray(group_S)
-    return member_GxS.astype(float) @ blocks_KxSxB / (rows * count * BLOCK)
+    length = x.shape[1]
+    block = block_length(length)
+    count = length // block
+    products_KxT = np.stack([(x * np.roll(y, -k, 1)).mean(0) for k in LAGS])[:, : count * block]
+    return products_KxT.reshape(len(LAGS), count, block).sum(2) / (count * block)
 
 
-def _flipped(blocks_KxGxB, count, rng):
-    flat_KxN = blocks_KxGxB.reshape(len(LAGS), -1)
-    return (flat_KxN @ rng.choice((-1.0, 1.0), (flat_KxN.shape[1], count))).T
-
-
-def _best_lag_interval(blocks_KxGxB, rng):
+def _best_lag_interval(blocks_KxB, rng):
     """Where the largest |r| lies in 90 % of resamples of blocks of time."""
-    flat_KxN = blocks_KxGxB.reshape(len(LAGS), -1)
-    count = flat_KxN.shape[1]
+    count = blocks_KxB.shape[1]
     drawn = rng.multinomial(count, np.full(count, 1 / count), RESAMPLES)
-    best = LAGS[np.abs(flat_KxN @ drawn.T).argmax(0)]
+    best = LAGS[np.abs(blocks_KxB @ drawn.T).argmax(0)]
     low, high = np.quantile(best, (0.05, 0.95), method="nearest")
     return int(low), int(high)

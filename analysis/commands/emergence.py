@@ -45,31 +45,33 @@ def find_emergence(paths, out: Path, partial: bool = False, metric: str | None =
     Raises:
       RunError: no run could be tested.
     """
-    rows, orders, powers, classes, refused, alike = [], {}, {}, {}, [], defaultdict(list)
-    for path in tqdm(find_runs(paths), desc="testing", unit="run", disable=None):
+    opened, refused = _open_all(paths, partial, metric)
+    alike = defaultdict(list)
+    for run, of in opened:
+        alike[of.d_SxT.shape, of.every, bool(run.model.get("synthetic"))].append(of)
+    pooled = [emergence.pool(parts) for parts in alike.values() if len(parts) > 1]
+    tests = sum(len(of.capabilities) for of in (*(of for _, of in opened), *pooled))
+    rows, orders, powers, classes = [], {}, {}, {}
+    for run, of in tqdm(opened, desc="testing", unit="run", disable=None):
         try:
-            run = open_run(path, partial)
-            if run.name in orders:
-                raise RunError(f"{path}: another of the runs is called {run.name}, too")
-            of = emergence.changes(run, metric)
+            found, powers[run.name] = emergence.couplings(of, _generator(run.name), tests)
         except RunError as error:
-            refused.append(str(error))
+            refused.append(f"{run.path}: {error}")
             continue
-        refused += of.dropped
-        found, powers[run.name] = emergence.couplings(of, _generator(run.name))
         names = {"run": run.name, "architecture": run.model["architecture"]}
         names |= {"data": run.model["data"], "seeds": len(run.seeds)}
         rows += [names | _row(coupling, of.every) for coupling in found]
         seen = emergence.landmarks(run, metric)
         orders[run.name], classes[run.name] = emergence.order(seen), emergence.class_table(run)
-        alike[of.d_SxT.shape, of.every, bool(run.model.get("synthetic"))].append(of)
         figures.emergence(run, found, seen, of.every, out / f"{run.name}_emergence.png", metric)
-    for parts in alike.values():
-        if len(parts) > 1:
-            of = emergence.pool(parts)
-            name = f"{len(parts)} runs of {of.d_SxT.shape[1] + 1} measurements"
-            found, powers[name] = emergence.couplings(of, _generator(name))
-            rows += [{"run": name} | _row(coupling, of.every) for coupling in found]
+    for of, parts in zip(pooled, (p for p in alike.values() if len(p) > 1), strict=True):
+        name = f"{len(parts)} runs of {of.d_SxT.shape[1] + 1} measurements"
+        try:
+            found, powers[name] = emergence.couplings(of, _generator(name), tests)
+        except RunError as error:
+            refused.append(f"{name}: {error}")
+            continue
+        rows += [{"run": name} | _row(coupling, of.every) for coupling in found]
     if not rows:
         raise RunError("no run could be tested: " + "; ".join(refused))
     table = _with_verdicts(rows)
@@ -89,6 +91,23 @@ def find_emergence(paths, out: Path, partial: bool = False, metric: str | None =
     write_results(out, "emergence", result, shown)
     (out / "phase4_summary.md").write_text(_summary(result, shown))
     return result, shown[list(SHOWN)]
+
+
+def _open_all(paths, partial, metric):
+    """Runs that can be tested with their changes, and why the others cannot."""
+    opened, refused = [], []
+    for path in find_runs(paths):
+        try:
+            run = open_run(path, partial)
+            if run.name in {other.name for other, _ in opened}:
+                raise RunError(f"{path}: another of the runs is called {run.name}, too")
+            of = emergence.changes(run, metric)
+        except RunError as error:
+            refused.append(str(error))
+            continue
+        refused += of.dropped
+        opened.append((run, of))
+    return opened, refused
 
 
 def _generator(name):
@@ -147,16 +166,19 @@ def _summary(result, table):
         "",
         f"{len(result['order'])} runs, {len(table)} pairs of D and a capability: {counts}.",
         "",
-        "Compared are increments of ln D and of the capability, as differences between a run's",
-        "seeds, without trend and with an even variance, over lags of up to 20 measurements",
-        "either way. p is against random signs of blocks of time, q corrected over all tests",
-        "(Benjamini-Hochberg). A verdict needs q <= .05 and p <= .05 against series of the same",
-        "spectrum and, from four seeds on, shifted in time. `leads` also needs a 90 % interval of",
-        "the lag above 0 and a weaker other side, less than half of it (else: `simultaneous`).",
+        "The comparison uses increments of ln D and of the capability, without the course that a",
+        "run's seeds share at their different speeds, without trend and with equal variance, over",
+        "lags of up to 20 measurements either way. p is against random signs of blocks of time,",
+        "the same for all seeds; q is corrected over all tests (Benjamini-Hochberg). A claim needs",
+        "q <= .05 and p <= .05 against series of the same spectrum. `leads` and `lags` need a 90 %",
+        "interval of the lag on one side of 0 and less than half of the correlation on the other,",
+        f"`simultaneous` an interval within {lags.RESOLUTION} measurements around 0; other claims",
+        "are `order undetermined`: coupled, and nothing more.",
         "",
         f"Power: a planted lead of {emergence.PLANTED_STEPS} steps (at least "
         f"{emergence.LEAST_PLANTED} measurements) in a run's first capability is called so in "
-        f"{found} of correlation, mean over runs, if that were the only test; without any, in "
+        f"{found} of correlation, mean over runs, if that were the only effect among all tests; "
+        "without any, in "
         f"{powers.iloc[:, 0].mean():.0%}.",
         "",
         *_verdict_table(table),

@@ -9,6 +9,13 @@ from analysis import lags
 from analysis.figures.style import save, synthetic
 from analysis.io import Run
 
+VERDICTS = {
+    "leads": ("C3", "o"),
+    "lags": ("C0", "o"),
+    "simultaneous": ("C2", "o"),
+    "order undetermined": ("C1", "D"),
+    "no evidence": ("0.6", "x"),
+}
 COLOURS = {"accuracy": "C0", "-ln loss": "C1", "confidence": "C2", "-ece": "C4"}
 
 
@@ -139,10 +146,8 @@ def verdicts(table, powers: dict, out: Path) -> Path:
       The path written.
     """
     figure, (left, right) = plt.subplots(1, 2, figsize=(10.5, 4.2), layout="constrained")
-    shown = {"leads": "C3", "lags": "C0", "simultaneous": "C2", "no evidence": "0.6"}
-    for name, colour in shown.items():
+    for name, (colour, marker) in VERDICTS.items():
         rows = table[table["verdict"] == name]
-        marker = "x" if name == "no evidence" else "o"
         label = f"{name} ({len(rows)})"
         left.plot(
             rows["best_lag_steps"], rows["r"].abs() / rows["null_95"], marker, ms=4, color=colour,
@@ -161,7 +166,7 @@ def verdicts(table, powers: dict, out: Path) -> Path:
         list(next(iter(powers.values()))),
         mean,
         "k.-",
-        label=f"mean of {len(powers)}, each as the only test",
+        label=f"mean of {len(powers)}, each as the only effect",
     )
     right.set_xlabel("strength of a planted lead (correlation)")
     right.set_ylabel("share of trials called `leads`")

@@ -86,3 +86,11 @@ def test_what_cannot_be_tested_is_refused(tmp_path):
     still = write_run(tmp_path / "still", np.full((2, 200), 5.0))
     with pytest.raises(RunError, match="never changes"):
         find_emergence([still], tmp_path / "out")
+
+
+def test_too_few_measurements_for_the_correction_are_refused_with_the_numbers(tmp_path):
+    rng = np.random.default_rng(0)
+    draw = lambda: np.exp(0.1 * rng.standard_normal((2, 100)))  # noqa: E731
+    paths = [write_run(tmp_path / f"r{i}", draw(), **{"probe/loss": draw()}) for i in range(20)]
+    with pytest.raises(RunError, match=r"100 measurements allow no p below .* 21 tests"):
+        find_emergence(paths, tmp_path / "out")

@@ -27,8 +27,8 @@ def coupled(*args, **options):
 
 
 def result_of(x, y, seed=0):
-    rng, group = np.random.default_rng(seed), np.arange(len(x))
-    return lags.lag_test(x, y, group, lags.same_spectrum(x, group, rng), rng)
+    rng = np.random.default_rng(seed)
+    return lags.lag_test(x, y, lags.same_spectrum(x, rng), rng)
 
 
 def verdict(test):
@@ -69,12 +69,22 @@ def test_correlations_are_circular_ones():
         assert whole[j] == pytest.approx(expected)
 
 
-def test_contrasts_remove_what_all_seeds_share():
+def test_what_all_seeds_share_leaves_hardly_a_trace():
     rng = np.random.default_rng(0)
-    own, shared = rng.standard_normal((3, 200)), 10 * rng.standard_normal(200)
-    np.testing.assert_allclose(lags.increments(own + shared, 1), lags.increments(own, 1))
-    assert lags.increments(own, 1).shape == (2, 199)
-    assert lags.increments(own[:1], 1).shape == (1, 199)
+    own, shared = rng.standard_normal((4, 200)), 10 * rng.standard_normal(200)
+    both, alone = lags.increments(own + shared, 1), lags.increments(own, 1)
+    assert np.corrcoef(both.ravel(), alone.ravel())[0, 1] > 0.9
+    assert both.shape == (4, 199) and lags.increments(own[:1], 1).shape == (1, 199)
+
+
+def test_the_noise_of_each_seed_is_told_from_what_seeds_share():
+    """Against a closed form: variances 1, 4 and 25 beneath a shared series of variance 100."""
+    rng = np.random.default_rng(0)
+    x = np.array([1.0, 2.0, 5.0])[:, None] * rng.standard_normal((3, 20_000))
+    found = lags.seed_variances(x + 10 * rng.standard_normal(20_000))
+    np.testing.assert_allclose(found, [1, 4, 25], rtol=0.1, atol=0.5)
+    two = lags.seed_variances(x[:2])
+    assert two[0] == two[1] == pytest.approx(2.5, rel=0.1)
 
 
 def test_a_stretch_that_stands_still_stays_still():
@@ -96,14 +106,31 @@ def test_a_stretch_that_stands_still_stays_still():
         (0.01, 0.01, (2, 8), "leads"),
         (0.01, 0.01, (-8, -1), "lags"),
         (0.01, 0.01, (-2, 3), "simultaneous"),
-        (0.01, 0.01, (-15, 3), "no evidence"),
+        (0.01, 0.01, (-15, 3), "order undetermined"),
         (0.2, 0.01, (2, 3), "no evidence"),
         (0.01, 0.2, (2, 3), "no evidence"),
     ],
 )
 def test_verdicts(q, p_guard, interval, expected):
-    test = result_of(*coupled(0))._replace(p_guard=p_guard, interval=interval)
+    best = round(sum(interval) / 2)
+    p, peak = dict.fromkeys(lags.SIDES, 0.2), dict.fromkeys(lags.SIDES, 0.1)
+    test = result_of(*coupled(0))
+    test = test._replace(p_guard=p_guard, interval=interval, best_lag=best, p=p, peak=peak)
     assert lags.verdict(q, test) == expected
+
+
+def test_a_coupling_far_from_lag_zero_is_never_simultaneous():
+    """As strong on both sides of 0: the order is open, and the word says so."""
+    test = result_of(*coupled(0))._replace(
+        p_guard=0.01,
+        interval=(-16, 16),
+        best_lag=16,
+        p=dict.fromkeys(lags.SIDES, 0.01),
+        peak=dict.fromkeys(lags.SIDES, 0.3),
+    )
+    assert lags.verdict(0.01, test) == "order undetermined"
+    assert lags.verdict(0.01, test._replace(interval=(-2, 2))) == "order undetermined"
+    assert lags.verdict(0.01, test._replace(interval=(-2, 2), best_lag=1)) == "simultaneous"
 
 
 def levels(seed, lag, rho=0.6, seeds=4):
@@ -115,10 +142,10 @@ def levels(seed, lag, rho=0.6, seeds=4):
 
 @pytest.mark.parametrize("lag", [-2, 0])
 def test_granger_is_not_misled_by_what_comes_later_or_at_once(lag):
-    group, found = np.arange(3), []
+    found = []
     for seed in range(10):
         x, y = (lags.causal_increments(v) for v in levels(seed, lag))
-        found.append(lags.granger(x, y, group, np.random.default_rng(seed))["p"])
+        found.append(lags.granger(x, y, np.random.default_rng(seed))["p"])
     assert sum(p <= 0.05 for p in found) <= 2
 
 
@@ -127,24 +154,24 @@ def test_granger_is_calibrated_where_variance_fades_in_both():
     for seed in range(60):
         x, y = coupled_levels(seed, seeds=3, length=201)
         pair = lags.causal_increments(x), lags.causal_increments(y)
-        found.append(lags.granger(*pair, np.arange(2), np.random.default_rng(seed))["p"])
+        found.append(lags.granger(*pair, np.random.default_rng(seed))["p"])
     assert np.mean(np.array(found) <= 0.05) <= 0.13
 
 
 def test_granger_finds_the_direction():
     x, y = (lags.causal_increments(v) for v in levels(0, 2))
-    rng, group = np.random.default_rng(0), np.arange(len(x))
-    forth, back = lags.granger(x, y, group, rng), lags.granger(y, x, group, rng)
+    rng = np.random.default_rng(0)
+    forth, back = lags.granger(x, y, rng), lags.granger(y, x, rng)
     assert forth["p"] <= 0.01 and forth["gain"] > 3 * back["gain"]
-    nothing = [lags.granger(*coupled(seed), group, rng)["p"] for seed in range(10)]
+    nothing = [lags.granger(*coupled(seed), rng)["p"] for seed in range(10)]
     assert sum(p <= 0.05 for p in nothing) <= 2
 
 
 def test_planted_power_grows_with_strength_and_starts_at_the_nominal_rate():
     x, y = coupled(0, seeds=8)
-    rng, group = np.random.default_rng(0), np.arange(len(x))
-    surrogates = lags.same_spectrum(x, group, rng)
-    power = [lags.planted_power(x, y, group, surrogates, rho, 4, rng) for rho in (0.0, 0.1, 0.3)]
+    rng = np.random.default_rng(0)
+    surrogates = lags.same_spectrum(x, rng)
+    power = [lags.planted_power(x, y, surrogates, rho, 4, rng) for rho in (0.0, 0.1, 0.3)]
     assert power[0] <= 0.15 and power[0] < power[1] < power[2] and power[2] > 0.9
 
 
@@ -154,24 +181,31 @@ def test_large_changes_and_what_follows():
     for i in range(40, 380, 40):
         x[:, i], y[:, i + 5 : i + 8] = 6.0, 3.0
     assert [len(at) for at in lags.events(x)] == [9, 9]
-    found = lags.event_average(x, y, np.arange(2), rng)
+    found = lags.event_average(x, y, rng)
     assert found["events"] == 18 and found["p"] <= 0.01 and found["change"] > 0.5
     peak = lags.LAGS[int(np.argmax(found["mean"]))]
     assert 5 <= peak <= 7
-    quiet = lags.event_average(0 * x + rng.uniform(-1, 1, x.shape), y, np.arange(2), rng)
+    quiet = lags.event_average(0 * x + rng.uniform(-1, 1, x.shape), y, rng)
     assert quiet["events"] == 0 and quiet["p"] is None
 
 
-def test_rows_of_a_group_do_not_count_as_independent():
+def test_rows_do_not_count_as_independent():
     """Twenty copies of one pair are one pair: neither p-values nor intervals may shrink."""
     x, y = coupled(1, seeds=2)
-    rng = np.random.default_rng(0)
     copies = [np.tile(v, (20, 1)) for v in (x, y)]
-    group = np.zeros(20, int)
-    surrogates = lags.same_spectrum(copies[0], group, rng)
-    pooled, alone = lags.lag_test(*copies, group, surrogates, rng), result_of(x, y)
-    assert pooled.p["any"] == pytest.approx(alone.p["any"], abs=0.05)
-    assert np.ptp(pooled.interval) >= np.ptp(alone.interval) - 4
+    pooled, alone = result_of(*copies), result_of(x, y)
+    assert pooled.p == alone.p and pooled.interval == alone.interval
+
+
+def test_a_power_is_that_of_the_verdict_after_the_correction():
+    x, y = coupled(0, seeds=4)
+    rng = np.random.default_rng(0)
+    surrogates = lags.same_spectrum(x, rng)
+    alone, among = (
+        lags.planted_power(x, y, surrogates, 0.15, 4, np.random.default_rng(1), tests)
+        for tests in (1, 100)
+    )
+    assert among < alone
 
 
 def test_p_values_are_calibrated_for_two_seeds_and_few_blocks():
@@ -180,3 +214,12 @@ def test_p_values_are_calibrated_for_two_seeds_and_few_blocks():
     p = np.array([test.p["any"] for test in tests])
     assert np.mean(p <= 0.05) <= 0.09 and np.mean(p <= 0.002) <= 0.01
     assert [verdict(test) for test in tests].count("leads") <= 3
+
+
+@pytest.mark.parametrize("length", [90, 101, 200, 400, 2000])
+@pytest.mark.parametrize("tests", [1, 10, 130, 1000])
+def test_the_smallest_p_is_known_before_anything_is_tested(length, tests):
+    blocks = length // lags.block_length(length)
+    least = lags.least_p(length, tests)
+    assert least >= 2.0 ** (1 - blocks) and least >= 1 / (lags.surrogates_for(tests) + 1)
+    assert (least * tests <= lags.LEVEL) == (2.0 ** (1 - blocks) * tests <= lags.LEVEL)
