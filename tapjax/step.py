@@ -80,14 +80,7 @@ def update_key(key, step):
     return jax.random.fold_in(jax.random.fold_in(key, UPDATE), step)
 
 
-def make_step(
-    propose,
-    tx,
-    norm=global_norm,
-    observe=None,
-    rate=applied_rate,
-    renew_stats=lambda stats, _: stats,
-):
+def make_step(propose, tx, norm=global_norm, observe=None, rate=applied_rate, renew_stats=None):
     """Compose sampling, rule and optimizer into one step.
 
     Args:
@@ -98,7 +91,7 @@ def make_step(
       observe: `(state, data, grads, updates, new state) -> dict`, further scalars.
       rate: function of the optimizer's state after the update: the learning rate of it.
       renew_stats: `(stats, optimizer's state after the update) -> stats`, the model's other
-        variables after the update.
+        variables after the update; None to leave them alone.
 
     Returns:
       `step(state, data) -> (state, scalars)`; the scalars are those of the rule plus the global
@@ -111,7 +104,8 @@ def make_step(
         grads, rule_state, stats, scalars, seen = propose(state, data)
         key = update_key(state.key, state.step)
         updates, opt = tx.update(grads, state.opt, state.params, seen=seen, key=key)
-        params, stats = optax.apply_updates(state.params, updates), renew_stats(stats, opt)
+        params = optax.apply_updates(state.params, updates)
+        stats = renew_stats(stats, opt) if renew_stats else stats
         scalars = scalars | {"grad_norm": norm(grads), "lr": rate(opt)}
         new = TrainState(state.step + 1, params, stats, opt, rule_state, state.key)
         return new, scalars | (observe(state, data, grads, updates, new) if observe else {})

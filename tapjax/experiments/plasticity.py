@@ -95,7 +95,7 @@ def _learning(cfg, models, loss, schedule):
         scaled = optax.stateless(lambda u, params: jax.tree.map(lambda a, r: r * a, u, rates))
         tx = optax.chain(tx, scaled)
     if not renewal:
-        return make_rule(models[-1], loss), tx, lambda stats, opt: stats
+        return make_rule(models[-1], loss), tx, None
     arch = wider(parse_architecture(cfg.model.name), cfg.clone.factor**cfg.clone.times)
     table = wiring(arch, *like[-1], cfg.model.activation)
     tx = renewing(tx, table, cfg.renewal, cfg.model.init)
