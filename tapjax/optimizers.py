@@ -111,8 +111,8 @@ def scale_by_counted_adam(b1: float, b2: float) -> optax.GradientTransformation:
     """Adam (Kingma and Ba 2015) with a bias correction for each element's own number of updates.
 
     An element whose moments are set to 0 while the correction goes on with the optimizer's count
-    takes steps up to 6 times too large. Elements that never began anew are scaled as by
-    `optax.scale_by_adam`, bit for bit.
+    takes steps up to 6 times too large. Elements that never began anew are scaled by the same
+    arithmetic as in `optax.scale_by_adam`.
 
     Args:
       b1: decay of the first moment.
