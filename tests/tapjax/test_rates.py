@@ -5,7 +5,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from configs.credit import ladder
 from configs.plasticity import cloning, continual
 from tapjax import checkpoint, config
 from tapjax.data import Arrays
@@ -49,8 +48,14 @@ def follow(cfg):
 @pytest.mark.parametrize(
     ("fields", "begins_anew"),
     [
-        ({"tasks.reset_optimizer": True, "optimizer.schedule": "cosine"}, True),
-        ({"tasks.reset": True, "optimizer.schedule": "linear", "optimizer.warmup_steps": 2}, True),
+        (
+            {
+                "tasks.reset_optimizer": True,
+                "optimizer.schedule": "linear",
+                "optimizer.warmup_steps": 2,
+            },
+            True,
+        ),
         ({"tasks.head": "zero", "optimizer.schedule": "cosine", "optimizer.drive": 0.4}, False),
         ({"renewal.name": "cbp", "tasks.reset": True, "optimizer.schedule": "cosine"}, True),
     ],
@@ -68,11 +73,10 @@ def test_recorded_and_applied_rates_agree_around_a_new_task(fields, begins_anew)
         np.testing.assert_allclose(found["lr"][0], expected, rtol=1e-6)
 
 
-@pytest.mark.parametrize("times", [1, 2])
-def test_a_clone_goes_on_at_the_rate_of_its_base(times):
+def test_clones_go_on_at_the_rate_of_their_base():
     """Before and after it becomes a clone, under a schedule and a drive: at corrected rates both
     stay together, which they do not if either begins its schedule or drive anew."""
-    cfg = cloning.get_config(f"quick,arch=mlp:widths=3-2,lr=0.5,track=true,times={times}")
+    cfg = cloning.get_config("quick,arch=mlp:widths=3-2,lr=0.5,track=true,times=2")
     cfg.optimizer.update(schedule="cosine", drive=0.4)
     cfg.steps, cfg.clone.step, cfg.probe.every = 12, 4, 4
     cfg.eval_every = cfg.chunk_steps = 4
@@ -86,15 +90,19 @@ def test_a_clone_goes_on_at_the_rate_of_its_base(times):
 
 
 def test_blocks_with_rates_of_their_own_record_that_of_the_head():
-    cfg = ladder.get_config("quick")
-    cfg.optimizer.update(drive=0.4, name="sgd", schedule="constant")
-    cfg.rule.block_lr = 7 * cfg.optimizer.lr
-    arrays = tiny((1, 128, 1))
-    recipe = credit.recipe(cfg, arrays)
-    data, _ = device_data(arrays, 8)
-    state = jax.jit(recipe.init)(jax.random.key(0))
-    _, scalars = jax.jit(recipe.step)(state, data)
-    assert 0.6 <= float(scalars["lr"]) / cfg.optimizer.lr <= 1.4
+    cfg = config.defaults()
+    cfg.family, cfg.model.name = "credit", "residual:depth=1,width=4"
+    cfg.optimizer.update(drive=0.4, name="sgd")
+    cfg.rule.update(name="local", block_lr=7 * cfg.optimizer.lr)
+    cfg.data.batch_size = 8
+    recipe = credit.recipe(cfg, tiny())
+    data, _ = device_data(tiny(), 8)
+
+    @jax.jit
+    def first():
+        return recipe.step(recipe.init(jax.random.key(0)), data)[1]
+
+    assert 0.6 <= float(first()["lr"]) / cfg.optimizer.lr <= 1.4
 
 
 def test_states_of_all_remedies_and_arrays_without_elements_are_checkpointed(tmp_path):

@@ -350,7 +350,10 @@ def test_a_renewed_unit_is_not_pulled_away_from_what_it_began_with():
         chosen = np.flatnonzero(state.layers["/".join(units.name)]["renewed"])
         assert len(chosen)
         for wire in (units.into, units.bias, units.out):
-            a, b = (np.take(lookup(t, wire.path), chosen, wire.axis) for t in (anchor, renewed))
+            a, b = (
+                np.take(np.asarray(lookup(tree, wire.path)), chosen, wire.axis)
+                for tree in (anchor, renewed)
+            )
             np.testing.assert_array_equal(a, b)
     kept = np.setdiff1d(np.arange(6), np.flatnonzero(state.layers["hidden_0_units"]["renewed"]))
     np.testing.assert_array_equal(
