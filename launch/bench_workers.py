@@ -141,7 +141,7 @@ def forward_gradient(made, cfg):
         return Proposal(grads, state.rule, {}, {"loss": value, "accuracy": jnp.float32(0)})
 
     optimizer = make_optimizer(cfg.optimizer, cfg.optimizer.lr)
-    inner = make_step(propose, optimizer, lambda step: cfg.optimizer.lr)
+    inner = make_step(propose, optimizer)
 
     def step(state, data):
         fresh = state._replace(opt=optimizer.init(state.params))  # its moments do not matter here

@@ -14,7 +14,8 @@ import optax
 
 from tapjax import cloning
 from tapjax.config import ConfigError
-from tapjax.step import INIT
+from tapjax.optimizers import at_the_rate_of, with_drive_of
+from tapjax.step import INIT, update_key
 from tapjax.types import Model, Proposal, Rule, TrainState, Tree
 from tapjax.unit_probe import unit_samples
 from tapjax.units import unit_metrics
@@ -68,7 +69,9 @@ def with_arms(rule: Rule, model: Model, arms: list[Arm], factor: int) -> Rule:
         scalars, moved = dict(proposal.scalars), []
         for arm, at in zip(arms, trained, strict=True):
             grads, _, new_stats, found, _ = arm.rule.update((), at.params, at.stats, batch, key)
-            updates, opt = arm.tx.update(grads, at.opt, at.params)
+            updates, opt = optax.with_extra_args_support(arm.tx).update(
+                grads, at.opt, at.params, key=key
+            )
             moved.append(Trained(optax.apply_updates(at.params, updates), new_stats, opt))
             scalars |= {f"{arm.name}_{name}": value for name, value in found.items()}
         return Proposal(
@@ -104,9 +107,11 @@ def make_cloning(model: Model, tx, arms: list[Arm], factor: int, steps: list[int
         own, trained = state.rule
         wider = [*arms[1:], Arm("", model, None, tx)][i]
         params, stats = clone(wider.model, trained[i].params, trained[i].stats, factor)
+        # Moments begin anew; the learning rate goes on, so that both learn at the same one.
+        opt = at_the_rate_of(wider.tx.init(params), trained[i].opt)
         if i == len(arms) - 1:
-            return state._replace(params=params, stats=stats, opt=tx.init(params))
-        fresh = Trained(params, stats, wider.tx.init(params))
+            return state._replace(params=params, stats=stats, opt=opt)
+        fresh = Trained(params, stats, opt)
         return state._replace(rule=(own, (*trained[: i + 1], fresh, *trained[i + 2 :])))
 
     def difference(state: TrainState, i: int):
@@ -134,7 +139,13 @@ def make_cloning(model: Model, tx, arms: list[Arm], factor: int, steps: list[int
 
         return checked
 
-    begin = lambda state: cloned(state, len(arms) - 1)  # noqa: E731
+    def begin(state: TrainState) -> TrainState:
+        state = cloned(state, len(arms) - 1)
+        key = update_key(state.key, state.step)
+        own, trained = state.rule
+        trained = tuple(at._replace(opt=with_drive_of(at.opt, key)) for at in trained)
+        return state._replace(opt=with_drive_of(state.opt, key), rule=(own, trained))
+
     return begin, tuple((step, change(i)) for i, step in enumerate(steps))
 
 

@@ -200,15 +200,22 @@ def _is_key(leaf):
 
 def _to_host(tree):
     def one(leaf):
-        return np.array(jax.random.key_data(leaf) if _is_key(leaf) else leaf)
+        return _stored(np.array(jax.random.key_data(leaf) if _is_key(leaf) else leaf))
 
     return jax.tree.map(one, tree)
 
 
+def _stored(array):
+    """An array as it is saved: Orbax takes none without elements, so one zero stands for it."""
+    return array if array.size else np.zeros(1, array.dtype)
+
+
 def _host_template(leaf):
     data = jax.eval_shape(jax.random.key_data, leaf) if _is_key(leaf) else leaf
-    return np.empty(data.shape, data.dtype)
+    return _stored(np.empty(data.shape, data.dtype))
 
 
 def _like_leaf(like, value):
+    if not like.size:
+        return jax.numpy.zeros(like.shape, like.dtype)
     return jax.random.wrap_key_data(value) if _is_key(like) else jax.numpy.asarray(value)

@@ -123,11 +123,14 @@ def defaults() -> ConfigDict:
             "optimizer": {
                 "name": "adam",
                 "lr": 1e-3,
+                # Counts the updates since the optimizer began: tasks.reset and
+                # tasks.reset_optimizer begin it anew, cloning goes on.
                 "schedule": "constant",
                 "warmup_steps": 0,
                 "b1": 0.9,
                 "b2": 0.999,
-                "momentum": 0.9,
+                "momentum": -1.0,  # -1: .9 of name=momentum, 0 of name=rmsprop, as in PyTorch
+                # adamw: decoupled (PyTorch's default is .01, not 0); others: L2, in the gradient.
                 "weight_decay": 0.0,
                 "clip": 0.0,
                 "drive": 0.0,  # the rate times 1 + drive x, x chaotic, a seed's own (optimizers.py)
@@ -145,8 +148,9 @@ def defaults() -> ConfigDict:
                 "maturity": 100,  # steps
                 "decay": 0.99,  # of the running means of utility and activation
                 "utility": "adaptable_contribution",
-                "threshold": 0.1,  # share of the layer's mean activity (redo)
-                "period": 1000,  # steps (redo)
+                # Share of the layer's mean activity over the last 512 examples (redo).
+                "threshold": 0.1,
+                "period": 1000,  # steps (redo); lengthened if it shows less than 512 examples
                 "legacy": "none",  # faults of published code: no_correction, same_weights
             },
             "probe": {

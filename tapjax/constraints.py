@@ -80,8 +80,7 @@ NOT_NEGATIVE += ("renewal.threshold", "clone.step")
 NOT_NEGATIVE += ("record.sketch", "record.weights", "record.examples")
 NOT_NEGATIVE += ("tasks.steps", "probe.gradients", "blocks.block_scale", "blocks.noise")
 NOT_NEGATIVE += ("optimizer.weight_decay", "optimizer.clip", "optimizer.warmup_steps")
-BELOW_ONE = ("optimizer.b1", "optimizer.b2", "optimizer.momentum", "credit.ema", "renewal.decay")
-BELOW_ONE += ("optimizer.drive",)
+BELOW_ONE = ("optimizer.b1", "optimizer.b2", "optimizer.drive", "credit.ema", "renewal.decay")
 # Families of architectures whose activation, normalisation and dropout can be chosen.
 STYLED = ("mlp", "cnn", "resnet", "resnet18", "vit")
 # Families of architectures that are networks in blocks, each with its own credit.
@@ -123,6 +122,11 @@ def broken(flat: dict) -> list[str]:
     found += [f"{n}={flat[n]} must be in [0, 1)" for n in BELOW_ONE if not 0 <= flat[n] < 1]
     if not flat["optimizer.lr"] > 0:
         found.append(f"optimizer.lr={flat['optimizer.lr']} must be above 0")
+    momentum = flat["optimizer.momentum"]
+    if momentum != -1 and not 0 <= momentum < 1:
+        found.append(
+            f"optimizer.momentum={momentum} must be in [0, 1), or -1 for the optimizer's own"
+        )
     if flat["probe.extra"] and not is_import_path(flat["probe.extra"]):
         found.append(f"probe.extra={flat['probe.extra']!r} must be package.module:function")
     return found + _model_problems(flat["model.name"]) + _style_problems(flat) + _relations(flat)
@@ -210,8 +214,8 @@ def _task_relations(flat):
         found.append("tasks.kind='bits', loss='regression' and data.name='bits:...' go together")
     if flat["renewal.name"] != "none" and flat["family"] != "plasticity":
         found.append("renewal.name needs family=plasticity")
-    if flat["renewal.name"] != "none" and flat["model.activation"] == "crelu":
-        found.append("renewal.name: the units of model.activation='crelu' come in pairs")
+    if flat["renewal.name"] != "none" and is_import_path(flat["model.name"]):
+        found.append("renewal.name needs a model.name of tapjax's own, whose units are known")
     if flat["clone.factor"] > 1:
         if flat["family"] != "plasticity":
             found.append("clone.factor needs family=plasticity")

@@ -1,7 +1,8 @@
 """What is done to gradients and updates so that a network goes on learning: optax transformations.
 
 Each at strength 0 leaves an update as it was, bit for bit. Those that draw take the random `key`
-that every update is given (see step.py).
+that every update is given (see step.py). Each has a state of a type of its own, so that
+forgetting.py can say what becomes of it when units begin anew.
 """
 
 from typing import Any, NamedTuple
@@ -9,6 +10,27 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
+
+
+class Noise(NamedTuple):
+    """Updates made so far, by which the noise has faded."""
+
+    updates_made: jax.Array
+
+
+class Start(NamedTuple):
+    """The weights that a network, or a renewed unit of it, began with."""
+
+    weights: Any
+
+
+class Spectral(NamedTuple):
+    """The right singular vector of every matrix, as far as known, in the order of the leaves.
+
+    Biases and other vectors have none, and no entry.
+    """
+
+    vectors: tuple[jax.Array, ...]
 
 
 def noisy_gradient(scale: float, decay: float) -> optax.GradientTransformationExtraArgs:
@@ -27,18 +49,18 @@ def noisy_gradient(scale: float, decay: float) -> optax.GradientTransformationEx
 
     def init(params):
         del params
-        return jnp.int32(0)
+        return Noise(jnp.int32(0))
 
-    def update(updates, step, params=None, *, key, **extra):
+    def update(updates, state, params=None, *, key, **extra):
         del params, extra
-        size = scale * jnp.float32(decay) ** step
+        size = scale * jnp.float32(decay) ** state.updates_made
         leaves, structure = jax.tree.flatten(updates)
         keys = jax.random.split(key, len(leaves))
         noisy = [
             g + size * jnp.sqrt(jnp.vdot(g, g)) * jax.random.normal(k, g.shape)
             for g, k in zip(leaves, keys, strict=True)
         ]
-        return jax.tree.unflatten(structure, noisy), step + 1
+        return jax.tree.unflatten(structure, noisy), Noise(state.updates_made + 1)
 
     return optax.GradientTransformationExtraArgs(init, update)
 
@@ -50,23 +72,18 @@ def towards_start(strength: float) -> optax.GradientTransformation:
       strength: of the gradient strength * (w - w_0).
 
     Returns:
-      A transformation whose state are the weights of the beginning.
+      A transformation whose state are the weights of the beginning. Of a unit that is renewed
+      they are those it is renewed with: its outgoing weights are pulled to 0.
     """
 
     def init(params):
-        return jax.tree.map(jnp.copy, params)
+        return Start(jax.tree.map(jnp.copy, params))
 
     def update(updates, start, params=None):
         pull = lambda g, w, w0: g + strength * (w - w0)  # noqa: E731
-        return jax.tree.map(pull, updates, params, start), start
+        return jax.tree.map(pull, updates, params, start.weights), start
 
     return optax.GradientTransformation(init, update)
-
-
-class Spectral(NamedTuple):
-    """The right singular vector of every matrix, as far as known."""
-
-    vectors: Any
 
 
 def spectral(strength: float) -> optax.GradientTransformation:
@@ -83,25 +100,25 @@ def spectral(strength: float) -> optax.GradientTransformation:
     """
 
     def init(params):
-        def start(w):
-            return jnp.ones(w.shape[-1]) * w.shape[-1] ** -0.5 if w.ndim > 1 else jnp.zeros(0)
-
-        return Spectral(jax.tree.map(start, params))
+        widths = [w.shape[-1] for w in jax.tree.leaves(params) if w.ndim > 1]
+        return Spectral(tuple(jnp.ones(width) * width**-0.5 for width in widths))
 
     def update(updates, state, params=None):
-        leaves, structure = jax.tree.flatten(params)
-        gradients, vectors = jax.tree.leaves(updates), structure.flatten_up_to(state.vectors)
-        both = [_push(*item) for item in zip(gradients, leaves, vectors, strict=True)]
-        pushed, vectors = zip(*both, strict=True)
-        unflatten = jax.tree.unflatten
-        return unflatten(structure, pushed), Spectral(unflatten(structure, vectors))
+        gradients, structure = jax.tree.flatten(updates)
+        pushed, vectors, known = [], [], iter(state.vectors)
+        for g, w in zip(gradients, jax.tree.leaves(params), strict=True):
+            if w.ndim > 1:
+                g, v = _push(g, w, next(known))
+                vectors.append(v)
+            pushed.append(g)
+        return jax.tree.unflatten(structure, pushed), Spectral(tuple(vectors))
 
     def _push(g, w, v):
-        if w.ndim < 2:
-            return g, v
         matrix = w.reshape(-1, w.shape[-1])
         u = _unit(matrix @ v)
-        v = _unit(matrix.T @ u)
+        back = matrix.T @ u
+        # A matrix of zeros, as of a head that starts from zero, says nothing: keep the vector.
+        v = jnp.where(back.any(), _unit(back), v)
         sigma = u @ (matrix @ v)
         slope = 4 * sigma * (sigma**2 - 1) * jnp.outer(u, v)
         return g + strength * slope.reshape(w.shape), v

@@ -13,6 +13,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from tapjax.forgetting import Renewed, forget
+from tapjax.models.layers import initializers
 from tapjax.models.wiring import Units, lookup, replaced
 
 UTILITIES = (
@@ -22,63 +24,90 @@ UTILITIES = (
 LEGACY = ("none", "no_correction", "same_weights")
 
 
+# Examples on which ReDo judges a unit: as many as the probe has.
+JUDGED = 512
+INNER = 2**31  # stream of random numbers of the inner optimizer; layers have 0, 1, ...
+
+
 class Renewal(NamedTuple):
-    """The inner optimizer's state; of each layer the running `utility`, `age` and `mean` activation
-    of its units [D] and how many are `due`; steps done."""
+    """The inner optimizer's state; of each layer the running `utility` and `age` of its units [D],
+    the running `mean` of its activations [parts D] (of ReDo: of their absolute values [D]), how
+    many are `due`, and which were `renewed` by the last update; steps done."""
 
     inner: optax.OptState
     layers: dict
     step: jax.Array
 
 
-def renewing(inner, table: list[Units], cfg) -> optax.GradientTransformationExtraArgs:
+def renewing(
+    inner, table: list[Units], cfg, initializer: str
+) -> optax.GradientTransformationExtraArgs:
     """Wrap an optimizer so that it renews units.
 
     Args:
-      inner: optimizer.
+      inner: optimizer of which `forgetting.forget` knows the state, from
+        `optimizers.make_optimizer(..., per_element=True)`.
       table: units that may be renewed, from `wiring`.
       cfg: `config.renewal`: `name` (`cbp` or `redo`); of continual backprop `rate` (share of the
         mature units a step), `maturity` (steps), `decay` of running means and `utility`; of ReDo
         `threshold` and `period`; `legacy`: `no_correction` does not keep the mean function, as
         published code did not; `same_weights` leaves incoming weights as they are, sets all biases
         of the layer to zero and renews at least one unit a step, as other published code did.
+      initializer: `config.model.init`, by which renewed units are drawn.
 
     Returns:
-      A transformation whose update also takes `seen`, the batch's activations, and `key`.
+      A transformation whose update also takes `seen`, the batch's activations, and `key`; these
+      and all other extra arguments are passed on to the inner optimizer.
     """
+    inner = optax.with_extra_args_support(inner)
 
     def init(params):
         def fresh(units):
             zeros = jnp.zeros(lookup(params, units.into.path).shape[units.into.axis])
-            return {"utility": zeros, "age": zeros, "mean": zeros, "due": jnp.float32(0)}
+            return {
+                "utility": zeros,
+                "age": zeros,
+                "mean": zeros if cfg.name == "redo" else jnp.tile(zeros, units.parts),
+                "due": jnp.float32(0),
+                "renewed": zeros > 0,
+            }
 
         layers = {"/".join(units.name): fresh(units) for units in table}
         return Renewal(inner.init(params), layers, jnp.int32(0))
 
     def update(updates, state, params=None, *, seen, key, **extra):
-        updates, inner_state = inner.update(updates, state.inner, params, **extra)
+        own = jax.random.fold_in(key, INNER)
+        updates, inner_state = inner.update(
+            updates, state.inner, params, seen=seen, key=own, **extra
+        )
         layers, chosen = {}, []
         for i, units in enumerate(table):
             name, own_key = "/".join(units.name), jax.random.fold_in(key, i)
-            h = lookup(seen, units.name)
-            h_NxD = h.reshape(-1, h.shape[-1])
             weights = optax.apply_updates(params, updates)
             pick = redo if cfg.name == "redo" else continual_backprop
-            chosen_D, mean_D, layers[name] = pick(
-                cfg, state.layers[name], units, weights, h_NxD, state.step, own_key
+            chosen_D, mean, layer = pick(
+                cfg,
+                state.layers[name],
+                units,
+                weights,
+                lookup(seen, units.name),
+                state.step,
+                own_key,
             )
+            layers[name] = layer | {"renewed": chosen_D}
             updates = _if(
                 chosen_D.any(),
-                partial(renew, cfg, units),
+                partial(renew, cfg, units, initializer),
                 updates,
                 params,
                 chosen_D,
-                mean_D,
+                mean,
                 own_key,
             )
             chosen.append(chosen_D)
         some = jnp.array([chosen_D.any() for chosen_D in chosen]).any()
-        inner_state = _if(some, partial(forget, inner, table), inner_state, params, chosen)
+        after = optax.apply_updates(params, updates)
+        inner_state = _if(some, partial(_forget, table), inner_state, after, chosen)
         return updates, Renewal(inner_state, layers, state.step + 1)
 
     return optax.GradientTransformationExtraArgs(init, update)
@@ -89,7 +118,7 @@ def _if(some, change, tree, *operands):
     return jax.lax.cond(some, change, lambda tree, *_: tree, tree, *operands)
 
 
-def continual_backprop(cfg, layer, units: Units, weights, h_NxD, step, key):
+def continual_backprop(cfg, layer, units: Units, weights, h, step, key):
     """Which units of a layer are due: the least useful of those that are old enough.
 
     Args:
@@ -97,18 +126,20 @@ def continual_backprop(cfg, layer, units: Units, weights, h_NxD, step, key):
       layer: the layer's part of the state.
       units: the layer.
       weights: parameters after the update.
-      h_NxD: activations on the batch.
-      step: unused; ReDo has a period.
+      h: activations on the batch [B, ..., parts D].
+      step: updates done; not used, ReDo has a period.
       key: of the random utility.
 
     Returns:
-      (chosen [D], running mean activation [D], the layer's next state).
+      (chosen [D], running mean activation [parts D], the layer's next state).
     """
     del step
+    h_NxE = h.reshape(-1, h.shape[-1])
     age = layer["age"] + 1
     unbiased = 1 - cfg.decay**age
-    mean = cfg.decay * layer["mean"] + (1 - cfg.decay) * h_NxD.mean(0)
-    now = _utility(cfg.utility, units, weights, h_NxD, mean / unbiased, key)
+    mean = cfg.decay * layer["mean"] + (1 - cfg.decay) * h_NxE.mean(0)
+    mean_E = mean / jnp.tile(unbiased, units.parts)
+    now = _utility(cfg.utility, units, weights, h_NxE, mean_E, key)
     utility = cfg.decay * layer["utility"] + (1 - cfg.decay) * now
     mature = age > cfg.maturity
     due = layer["due"] + cfg.rate * mature.sum()
@@ -121,17 +152,21 @@ def continual_backprop(cfg, layer, units: Units, weights, h_NxD, step, key):
         lambda use: jnp.zeros(use.shape, bool),
         jnp.where(mature, utility / unbiased, jnp.inf),
     )
-    kept = {"utility": utility, "age": age, "mean": mean}
-    new = {name: jnp.where(chosen, 0.0, value) for name, value in kept.items()}
-    return chosen, mean / unbiased, new | {"due": due - jnp.floor(due)}
+    new = {
+        "utility": jnp.where(chosen, 0.0, utility),
+        "age": jnp.where(chosen, 0.0, age),
+        "mean": jnp.where(jnp.tile(chosen, units.parts), 0.0, mean),
+    }
+    return chosen, mean_E, layer | new | {"due": due - jnp.floor(due)}
 
 
-def _utility(kind, units, weights, h_NxD, mean_D, key):
+def _utility(kind, units, weights, h_NxE, mean_E, key):
     if kind == "random":
-        return jax.random.uniform(key, mean_D.shape)
+        return jax.random.uniform(key, (len(mean_E) // units.parts,))
     leaving = _mean_size(units.out, weights)
     entering = _mean_size(units.into, weights)
-    size, deviation = jnp.abs(h_NxD).mean(0), jnp.abs(h_NxD - mean_D[None]).mean(0)
+    size = _of_units(units, jnp.abs(h_NxE).mean(0))
+    deviation = _of_units(units, jnp.abs(h_NxE - mean_E[None]).mean(0))
     return {
         "weight": lambda: leaving,
         "contribution": lambda: leaving * size,
@@ -142,31 +177,47 @@ def _utility(kind, units, weights, h_NxD, mean_D, key):
     }[kind]()
 
 
-def redo(cfg, layer, units: Units, weights, h_NxD, step, key):
+def _of_units(units, size_E):
+    """What the activations of a unit have together."""
+    return size_E if units.parts == 1 else size_E.reshape(units.parts, -1).sum(0)
+
+
+def redo(cfg, layer, units: Units, weights, h, step, key):
     """Which units of a layer are due: every so often those with little activity.
+
+    A unit is judged by its mean absolute activation over the last 512 examples at least: those of
+    one step if a batch has so many, else those of as many steps as it takes. (By a single batch,
+    as published, small batches renew units that are only quiet on these few examples.) A period
+    in which fewer are seen is lengthened to its first multiple in which 512 are.
 
     Args and returns as of `continual_backprop`.
     """
-    del units, weights, key
-    size_D = jnp.abs(h_NxD).mean(0)
-    quiet = size_D <= cfg.threshold * size_D.mean()
-    return quiet & ((step + 1) % cfg.period == 0), jnp.zeros_like(size_D), layer
+    del weights, key
+    window = -(-JUDGED // len(h))  # steps
+    every = cfg.period * -(-window // cfg.period)
+    left = every - 1 - step % every
+    now_D = _of_units(units, jnp.abs(h.reshape(-1, h.shape[-1])).mean(0))
+    size_D = jnp.where(left < window, layer["mean"] + now_D / window, 0.0)
+    quiet = (size_D <= cfg.threshold * size_D.mean()) & (left == 0)
+    kept = jnp.where(left == 0, 0.0, size_D)
+    return quiet, jnp.zeros(h.shape[-1]), layer | {"mean": kept}
 
 
-def renew(cfg, units: Units, updates, params, chosen_D, mean_D, key):
+def renew(cfg, units: Units, initializer: str, updates, params, chosen_D, mean_E, key):
     """Updates by which the chosen units begin anew.
 
-    Incoming weights are drawn as at the beginning (uniform of variance 2 / fan-in), the bias is 0,
-    the norm's scale 1 and shift 0; outgoing weights are 0. What the units gave on average goes into
-    the bias behind them, so that the mean function stays (not by ReDo, nor legacy).
+    Incoming weights and biases are drawn as at the beginning, the norm's scale is 1 and its shift
+    0; outgoing weights are 0. What the units gave on average goes into the bias behind them, so
+    that the mean function stays (not by ReDo, nor legacy).
 
     Args:
       cfg: `config.renewal`.
       units: the layer.
+      initializer: `config.model.init`.
       updates: so far.
       params: before the update.
       chosen_D: units to renew.
-      mean_D: their mean activations.
+      mean_E: mean activations, of all `parts` of a layer's units.
       key: of the new weights.
 
     Returns:
@@ -180,47 +231,61 @@ def renew(cfg, units: Units, updates, params, chosen_D, mean_D, key):
         return replaced(updates, wire.path, jnp.where(mask, value - old, now))
 
     if units.out_bias and cfg.name == "cbp" and cfg.legacy == "none":
+        gone_E = jnp.where(jnp.tile(chosen_D, units.parts), mean_E, 0.0)
         weights = lookup(params, units.out.path) + lookup(updates, units.out.path)
-        leaving = _by_unit(units.out, weights).sum(0)
-        gone = jnp.where(chosen_D, mean_D, 0.0) @ leaving.reshape(
-            len(mean_D), -1, leaving.shape[-1]
-        ).sum(1)
         now = lookup(updates, units.out_bias)
-        updates = replaced(updates, units.out_bias, now + gone)
+        updates = replaced(updates, units.out_bias, now + gone_E @ _leaving(units, weights))
+    kernel = lookup(params, units.into.path)
+    draw, draw_bias = initializers(initializer, kernel.size // kernel.shape[-1])
     if not same:
-        kernel = lookup(params, units.into.path)
-        fresh = jax.nn.initializers.he_uniform()(key, kernel.shape)
-        updates = put(updates, units.into, fresh)
-    if units.bias:
-        everyone = jnp.broadcast_to(chosen_D.any(), chosen_D.shape)
-        updates = put(updates, units.bias, 0.0, everyone if same else chosen_D)
+        updates = put(updates, units.into, draw(key, kernel.shape))
+    if units.bias and same:
+        updates = put(updates, units.bias, 0.0, jnp.broadcast_to(chosen_D.any(), chosen_D.shape))
+    elif units.bias:
+        fresh = draw_bias(jax.random.fold_in(key, 1), kernel.shape[-1:])
+        updates = put(updates, units.bias, fresh)
     for wire in units.norm:
         updates = put(updates, wire, 1.0 if wire.path[-1] == "scale" else 0.0)
     return put(updates, units.out, 0.0)
 
 
-def forget(inner, table: list[Units], inner_state, params, chosen):
-    """The inner optimizer's state without what it remembers of the chosen units.
+def _leaving(units, kernel):
+    """Weights by which a constant activation acts on the layer behind: [parts D, outputs]."""
+    rounds = _by_unit(units.out, kernel)
+    places = rounds.reshape(-1, units.parts * rounds.shape[1], *rounds.shape[2:]).sum(0)
+    return places.reshape(len(places), -1, kernel.shape[-1]).sum(1)
 
-    Args:
-      inner: optimizer.
-      table: from `wiring`.
-      inner_state: its state.
-      params: parameters, for their shapes.
-      chosen: units of each layer [D].
 
-    Returns:
-      The state.
-    """
+def _forget(table: list[Units], inner_state, params, chosen):
+    """The inner optimizer's state without what it remembers of the chosen units."""
     masks = jax.tree.map(lambda p: jnp.zeros(p.shape, bool), params)
     for units, chosen_D in zip(table, chosen, strict=True):
         wires = (units.into, *((units.bias,) if units.bias else ()), *units.norm, units.out)
         for wire in wires:
             mask = lookup(masks, wire.path)
             masks = replaced(masks, wire.path, mask | _spread(wire, chosen_D, mask))
-    return optax.tree_utils.tree_map_params(
-        inner, lambda moment, mask: jnp.where(mask, 0.0, moment), inner_state, masks
-    )
+    return forget(inner_state, Renewed(masks, params))
+
+
+def renewed_stats(table: list[Units], stats, state: Renewal):
+    """Running statistics of a batch normalisation that begin anew with their units.
+
+    Args:
+      table: from `wiring`.
+      stats: a model's other variables, after a step.
+      state: of the optimizer, after that step.
+
+    Returns:
+      stats with mean 0 and variance 1 where a unit was renewed.
+    """
+    for units in table:
+        renewed_D = state.layers["/".join(units.name)]["renewed"]
+        for wire in units.stats:
+            old = lookup(stats, wire.path)
+            first = 1.0 if wire.path[-1] == "var" else 0.0
+            new = jnp.where(_spread(wire, renewed_D, old), first, old)
+            stats = replaced(stats, wire.path, new)
+    return stats
 
 
 def _spread(wire, mask_D, like):

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from tapjax.optimizers import applied_rate
 from tapjax.types import DeviceData, Model, Rule, TrainState
 
 # What a key is for. Folding in a purpose keeps, for example, the batch order of a seed the same
@@ -66,34 +67,46 @@ def make_proposal(rule: Rule, sample):
     return propose
 
 
-def make_step(propose, tx, schedule, norm=global_norm, observe=None):
+def update_key(key, step):
+    """The random key that an optimizer is given.
+
+    Args:
+      key: the seed's key.
+      step: updates done.
+
+    Returns:
+      A key.
+    """
+    return jax.random.fold_in(jax.random.fold_in(key, UPDATE), step)
+
+
+def make_step(propose, tx, norm=global_norm, observe=None, rate=applied_rate, renew_stats=None):
     """Compose sampling, rule and optimizer into one step.
 
     Args:
       propose: from `make_proposal`; its pseudo-gradients feed the optimizer.
       tx: optax transformation; its update may also take `seen`, the batch's activations, and a
         random `key`.
-      schedule: step -> learning rate; only recorded here.
       norm: `global_norm` or `online_norm`.
       observe: `(state, data, grads, updates, new state) -> dict`, further scalars.
+      rate: function of the optimizer's state after the update: the learning rate of it.
+      renew_stats: `(stats, optimizer's state after the update) -> stats`, the model's other
+        variables after the update; None to leave them alone.
 
     Returns:
       `step(state, data) -> (state, scalars)`; the scalars are those of the rule plus the global
-      L2 norm of the pseudo-gradient and the learning rate, all taken before the update.
+      L2 norm of the pseudo-gradient, both taken before the update, and the learning rate of it.
     """
 
     tx = optax.with_extra_args_support(tx)
 
     def step(state: TrainState, data: DeviceData):
         grads, rule_state, stats, scalars, seen = propose(state, data)
-        key = jax.random.fold_in(jax.random.fold_in(state.key, UPDATE), state.step)
+        key = update_key(state.key, state.step)
         updates, opt = tx.update(grads, state.opt, state.params, seen=seen, key=key)
         params = optax.apply_updates(state.params, updates)
-        drive = optax.tree_utils.tree_get(opt, "drive", default=1.0)
-        scalars = scalars | {
-            "grad_norm": norm(grads),
-            "lr": jnp.asarray(schedule(state.step) * drive, jnp.float32),
-        }
+        stats = renew_stats(stats, opt) if renew_stats else stats
+        scalars = scalars | {"grad_norm": norm(grads), "lr": rate(opt)}
         new = TrainState(state.step + 1, params, stats, opt, rule_state, state.key)
         return new, scalars | (observe(state, data, grads, updates, new) if observe else {})
 

@@ -44,6 +44,7 @@ ORDER = [
     "tapjax.local",
     "tapjax.mitigations",
     "tapjax.optimizers",
+    "tapjax.forgetting",
     "tapjax.renewal",
     "tapjax.step",
     "tapjax.transitions",

@@ -3,16 +3,17 @@
 from tapjax.constraints import did_you_mean
 
 CBP = {"renewal.name": "cbp", "renewal.rate": 1e-4, "renewal.maturity": 100}
+NOISE = {"optimizer.noise": 0.01}
 MITIGATIONS = {
     "none": {},
     "l2": {"optimizer.weight_decay": 1e-4},
     "shrink_perturb": {"optimizer.weight_decay": 1e-4, "optimizer.perturb": 1e-5},
     "l2_init": {"optimizer.l2_init": 1e-4},
     "spectral": {"optimizer.spectral": 1e-4},
-    "noise": {"optimizer.noise": 0.01},
-    "noise_fading": {"optimizer.noise": 0.01, "optimizer.noise_decay": 0.999},
-    "noisy_step": {"optimizer.noise": 0.01, "optimizer.noise_decay": 0.0},
-    "cbp": CBP,
+    "noise": NOISE | {"optimizer.noise_decay": 1.0},
+    "noise_fading": NOISE | {"optimizer.noise_decay": 0.999},
+    "noisy_step": NOISE | {"optimizer.noise_decay": 0.0},
+    "cbp": CBP | {"renewal.legacy": "none"},
     "cbp_no_correction": CBP | {"renewal.legacy": "no_correction"},
     "cbp_same_weights": CBP | {"renewal.legacy": "same_weights"},
     "redo": {"renewal.name": "redo", "renewal.threshold": 0.1, "renewal.period": 1000},
@@ -34,11 +35,19 @@ def use(config, mitigation: str):
       mitigation: key of `MITIGATIONS`; several are joined by `+`, as in `l2+layer_norm`.
 
     Raises:
-      ValueError: an unknown name.
+      ValueError: an unknown name, or two that want different values of one field.
     """
+    asked = {}
     for name in mitigation.split("+"):
         if name not in MITIGATIONS:
             known = ", ".join(MITIGATIONS)
             hint = did_you_mean(name, MITIGATIONS)
             raise ValueError(f"mitigation={name!r} is not one of {known}{hint}")
-        config.update_from_flattened_dict(MITIGATIONS[name])
+        for field, value in MITIGATIONS[name].items():
+            other, before = asked.setdefault(field, (name, value))
+            if before != value:
+                raise ValueError(
+                    f"mitigation={mitigation!r}: {other} has {field}={before!r}, {name} has "
+                    f"{value!r}; take one of them"
+                )
+    config.update_from_flattened_dict({field: value for field, (_, value) in asked.items()})

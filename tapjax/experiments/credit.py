@@ -12,7 +12,7 @@ from tapjax.forward import examples_at_once, in_parts
 from tapjax.local import local
 from tapjax.losses import cross_entropy
 from tapjax.models.residual import linear_dynamics, residual_conv, residual_mlp
-from tapjax.optimizers import make_optimizer, make_schedule
+from tapjax.optimizers import applied_rate, make_optimizer, make_schedule
 from tapjax.probes import make_evaluation, make_probe
 from tapjax.sampling import make_sampler, normalise
 from tapjax.step import RULE, init_state, make_proposal, make_step
@@ -42,7 +42,7 @@ def recipe(cfg, arrays: Arrays) -> Recipe:
         model=model,
         structure=features,
         init=lambda key: init_state(key, model, rule, tx),
-        step=make_step(propose, tx, schedule),
+        step=make_step(propose, tx, rate=_rate_of_head),
         gradient=lambda state, data: propose(state, data).grads,
         probe=_probe(cfg, model, layered, credit, arrays.classes),
         evaluate=_evaluation(cfg, model, layered),
@@ -90,6 +90,11 @@ def _optimizer(cfg, schedule, layered):
         tx = make_optimizer(cfg.optimizer, lambda step: ratio * schedule(step))
         parts[name] = _in_turn(tx, turn, len(inner), cfg.rule.alternate)
     return optax.partition(parts, lambda params: {name: name for name in params})
+
+
+def _rate_of_head(opt):
+    """The learning rate `optimizer.lr`; nothing of linear dynamics is trained."""
+    return applied_rate(getattr(opt, "inner_states", {}).get("head", opt))
 
 
 def _in_turn(tx, turn, turns, steps):

@@ -1,5 +1,7 @@
 """The plasticity family: task after task, and what becomes of the units of the network."""
 
+from functools import partial
+
 import jax
 import numpy as np
 import optax
@@ -17,7 +19,7 @@ from tapjax.models.wiring import wiring
 from tapjax.models.zoo import build
 from tapjax.optimizers import make_optimizer, make_schedule
 from tapjax.probes import make_probe
-from tapjax.renewal import renewing
+from tapjax.renewal import renewed_stats, renewing
 from tapjax.rules import RULES
 from tapjax.step import global_norm, init_state, make_proposal, make_step, online_norm
 from tapjax.streams import STREAMS
@@ -43,7 +45,7 @@ def recipe(cfg, arrays: Arrays) -> Recipe:
     schedule = make_schedule(cfg.optimizer, cfg.steps)
     models, features = _networks(cfg, arrays)
     model = models[-1]
-    rule, tx = _learning(cfg, models, loss, arrays, schedule)
+    rule, tx, renew_stats = _learning(cfg, models, loss, schedule)
     stream = STREAMS[cfg.tasks.kind](cfg, arrays)
     begin, changes = make_renewals(cfg, model, tx)
     arms = _arms(cfg, models[:-1], loss, schedule)
@@ -56,7 +58,9 @@ def recipe(cfg, arrays: Arrays) -> Recipe:
         model=model,
         structure=features,
         init=lambda key: begin(init_state(key, model, rule, tx)),
-        step=make_step(propose, tx, schedule, online_norm if online else global_norm),
+        step=make_step(
+            propose, tx, online_norm if online else global_norm, renew_stats=renew_stats
+        ),
         gradient=lambda state, data: propose(state, data).grads,
         probe=_probe(cfg, model, loss, arrays.classes, arms),
         evaluate=make_task_evaluation(cfg, stream, model, loss),
@@ -79,20 +83,23 @@ def _networks(cfg, arrays):
     return models, structure(wider(arch, factor**cfg.clone.times), *size)
 
 
-def _learning(cfg, models, loss, arrays, schedule):
-    """The rule, and the optimizer with what renews units, or makes clones follow, around it."""
+def _learning(cfg, models, loss, schedule):
+    """The rule; the optimizer with what renews units, or makes clones follow, around it; and how
+    the network's running statistics are renewed with the units."""
     make_rule = config.lookup(cfg.rule.name, RULES, "rule.name")
-    tx = make_optimizer(cfg.optimizer, schedule)
-    like = [jax.eval_shape(model.init, jax.random.key(0))[0] for model in models]
+    renewal = cfg.renewal.name != "none"
+    tx = make_optimizer(cfg.optimizer, schedule, per_element=renewal)
+    like = [jax.eval_shape(model.init, jax.random.key(0)) for model in models]
     if cfg.clone.factor > 1 and cfg.clone.track:
-        rates = tracking_rates(like[0], like[-1], cfg.clone.factor**cfg.clone.times)
+        rates = tracking_rates(like[0][0], like[-1][0], cfg.clone.factor**cfg.clone.times)
         scaled = optax.stateless(lambda u, params: jax.tree.map(lambda a, r: r * a, u, rates))
         tx = optax.chain(tx, scaled)
-    if cfg.renewal.name == "none":
-        return make_rule(models[-1], loss), tx
+    if not renewal:
+        return make_rule(models[-1], loss), tx, None
     arch = wider(parse_architecture(cfg.model.name), cfg.clone.factor**cfg.clone.times)
-    table = wiring(arch, arrays.shape, like[-1])
-    return make_rule(models[-1], loss, watched=True), renewing(tx, table, cfg.renewal)
+    table = wiring(arch, *like[-1], cfg.model.activation)
+    tx = renewing(tx, table, cfg.renewal, cfg.model.init)
+    return make_rule(models[-1], loss, watched=True), tx, partial(renewed_stats, table)
 
 
 def _arms(cfg, models, loss, schedule):

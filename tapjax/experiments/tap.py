@@ -31,8 +31,7 @@ def recipe(cfg, arrays: Arrays, recorder=None) -> Recipe:
     model, features = network(cfg.model, arrays)
     loss = config.lookup(cfg.loss, LOSSES, "loss")
     rule = config.lookup(cfg.rule.name, RULES, "rule.name")(model, loss)
-    schedule = make_schedule(cfg.optimizer, cfg.steps)
-    tx = make_optimizer(cfg.optimizer, schedule)
+    tx = make_optimizer(cfg.optimizer, make_schedule(cfg.optimizer, cfg.steps))
     observe = None
     if recorder:
         tx = optax.chain(tx, remembering())
@@ -43,7 +42,7 @@ def recipe(cfg, arrays: Arrays, recorder=None) -> Recipe:
         model=model,
         structure=features,
         init=lambda key: init_state(key, model, rule, tx),
-        step=make_step(propose, tx, schedule, observe=observe),
+        step=make_step(propose, tx, observe=observe),
         gradient=lambda state, data: propose(state, data).grads,
         probe=_probe(cfg.probe, model, loss, arrays.classes),
         evaluate=make_evaluation(model, loss),
