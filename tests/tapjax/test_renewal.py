@@ -10,7 +10,7 @@ from analysis.architectures import parse_architecture
 from tapjax import config
 from tapjax.models.wiring import lookup, wiring
 from tapjax.models.zoo import make_model
-from tapjax.renewal import UTILITIES, renewing
+from tapjax.renewal import UTILITIES, fallen_due, renewing
 
 SHAPE = (8, 8, 1)
 NETWORKS = ["mlp:widths=6-5", "cnn:channels=3-4,fc=5", "cnn:channels=3-4", "resnet:channels=2-3"]
@@ -186,3 +186,25 @@ def test_redo_renews_the_quiet_ones_every_so_often():
     assert changed[:2] == [[], []] and 2 in changed[2]
     again = (history[-2][0]["hidden_1"]["kernel"] != history[-1][0]["hidden_1"]["kernel"])[0]
     assert not np.asarray(history[-1][0]["hidden_1"]["kernel"])[2][~np.asarray(again)].any()
+
+
+@pytest.mark.parametrize(("rate", "units"), [(1e-7, 3), (1e-7, 7), (3.3e-7, 1)])
+def test_fractions_of_a_replacement_add_up_over_tens_of_millions_of_unit_steps(rate, units):
+    """The n-th replacement comes when rate times unit-steps reaches n, to one step."""
+    amount = jnp.float32(rate) * units
+
+    def body(i, carry):
+        def one(carry, step):
+            count, due, last = carry
+            whole, due = fallen_due(due, amount)
+            count = count + whole.astype(jnp.int32)
+            return (count, due, jnp.where(whole > 0, step, last)), None
+
+        return jax.lax.scan(one, carry, i * 1000 + jnp.arange(1000), unroll=50)[0]
+
+    steps = 12_000_000
+    start = jnp.int32(0), jnp.zeros(2), jnp.int32(-1)
+    count, _, last = jax.jit(lambda: jax.lax.fori_loop(0, steps // 1000, body, start))()
+    exact = np.float64(amount)
+    assert count == int(steps * exact) > 0
+    assert abs((int(last) + 1) * exact - int(count)) <= 1.5 * exact
