@@ -23,13 +23,15 @@ class Stream(NamedTuple):
     `begin(key, k) -> task`; `sample(key, step, data) -> Batch` of the task in `data.task`;
     `show(task, batch) -> Batch` makes examples of the whole data set into the task's: other inputs,
     other targets, which classes are `allowed`; `belongs(task, y) -> bool [N]`: which of them the
-    task has at all.
+    task has at all. `taught(task, data) -> (x, y)` are raw training examples with the task's own
+    targets, by which it is scored; None where the test split scores it.
     """
 
     begin: Callable
     sample: Callable
     show: Callable
     belongs: Callable
+    taught: Callable | None = None
 
 
 def _all_belong(task, y):
@@ -62,7 +64,10 @@ def permuted(cfg, arrays) -> Stream:
 
 
 def labels(cfg, arrays) -> Stream:
-    """Every task gives each training example a class at random, to be learned by heart."""
+    """Every task gives each training example a class at random, to be learned by heart.
+
+    No test example has such a class: a task is scored on the training examples.
+    """
     order, n = make_order(cfg.data.batch_size, cfg.data.shuffle), len(arrays.y)
 
     def begin(key, k):
@@ -72,7 +77,9 @@ def labels(cfg, arrays) -> Stream:
         index = order(key, step, n)
         return Batch(normalise(data.x[index], data.mean, data.std), data.task[index])
 
-    return Stream(begin, sample, lambda task, batch: batch, _all_belong)
+    return Stream(
+        begin, sample, lambda task, batch: batch, _all_belong, lambda task, data: (data.x, task)
+    )
 
 
 def classes(cfg, arrays) -> Stream:
