@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from tapjax.config import ConfigError
 from tapjax.sampling import make_order, make_sampler, normalise
 from tapjax.types import Batch, DeviceData
 
@@ -87,9 +88,13 @@ def classes(cfg, arrays) -> Stream:
 
     Each class gives as many examples as the smallest one has. With `tasks.masked` loss and decision
     are among the task's own classes, otherwise among all.
+
+    Raises:
+      ConfigError: a class without examples, or a batch larger than a task.
     """
     count, order = cfg.tasks.classes, make_order(cfg.data.batch_size, cfg.data.shuffle)
     members = [np.flatnonzero(arrays.y == c) for c in range(arrays.classes)]
+    _check_members(cfg, arrays, members)
     each = min(len(index) for index in members)
     members_CxM = np.stack([index[:each] for index in members]).astype(np.int32)
 
@@ -113,6 +118,24 @@ def classes(cfg, arrays) -> Stream:
         return (y_N[:, None] == task[None]).any(1)
 
     return Stream(begin, sample, show, belongs)
+
+
+def _check_members(cfg, arrays, members):
+    none = [c for c, index in enumerate(members) if not len(index)]
+    if none:
+        few = ", ".join(map(str, none[:5])) + (", ..." if len(none) > 5 else "")
+        raise ConfigError(
+            f"tasks.kind='classes': {arrays.name} has no training example of {len(none)} of the "
+            f"classes 0 to {arrays.classes - 1} ({few}): number labels 0, 1, 2, ... without gaps, "
+            "as numpy.unique(y, return_inverse=True)[1] does"
+        )
+    each = min(len(index) for index in members)
+    own = cfg.tasks.classes * each
+    if cfg.data.batch_size > own:
+        raise ConfigError(
+            f"data.batch_size={cfg.data.batch_size} exceeds the {own} examples of a task: "
+            f"tasks.classes={cfg.tasks.classes}, {each} training examples of each class"
+        )
 
 
 def bits(cfg, arrays) -> Stream:

@@ -125,6 +125,13 @@ def test_there_must_be_classes_enough():
         assembly.assemble(small(classes=4))
 
 
+def test_every_class_must_be_among_the_probe_s_examples():
+    cfg = small()
+    cfg.probe.size = 5
+    with pytest.raises(config.ConfigError, match="none of the 5 probe examples, out of 300"):
+        assembly.assemble(cfg)
+
+
 @pytest.mark.parametrize("one_class", [False, True])
 def test_the_probe_holds_a_task_s_classes_or_one_of_them(one_class):
     cfg = small()
