@@ -187,13 +187,15 @@ def count_params(arch: Architecture, shape: tuple[int, int, int], classes: int) 
         return len(arch.widths) * arch.widths[0] ** 2
     if arch.family == "resnet":
         total, inputs = (9 * channels + 2) * arch.widths[0], arch.widths[0]
-        for outputs in arch.widths:
-            shortcut = (inputs + 2) * outputs if inputs != outputs else 0
+        for i, outputs in enumerate(arch.widths):
+            halved = i > 0 and max(height, width) > 1
+            shortcut = (inputs + 2) * outputs if inputs != outputs or halved else 0
+            height, width = (-(-height // 2), -(-width // 2)) if i else (height, width)
             total += (9 * inputs + 2) * outputs + 3 * (9 * outputs + 2) * outputs + shortcut
             inputs = outputs
         return total + (inputs + 1) * classes
     if arch.family == "vit":
-        dim, tokens = arch.widths[0], (height // arch.patch) * (width // arch.patch)
+        dim, tokens = arch.widths[0], -(-height // arch.patch) * -(-width // arch.patch)
         block = 12 * dim**2 + 13 * dim
         embed = (arch.patch**2 * channels + 1) * dim + (tokens + 2) * dim
         return embed + len(arch.widths) * block + 2 * dim + (dim + 1) * classes

@@ -31,6 +31,18 @@ DAMAGE = (
 SMALL, EXPANSION = 50_000_000, 200  # bytes that any array may take; and how many for one on disk
 
 
+# First bytes of files that are taken for an .npz, what these are, and how to make one of them.
+SAVE = "save numpy arrays with numpy.savez(PATH, name=array, ...)"
+KINDS = {
+    b"\x93NUMPY": ("a single .npy array", "numpy.savez(PATH, name=numpy.load('a.npy'))"),
+    b"\x89HDF\r\n\x1a\n": ("an HDF5 file", f"read it with h5py, then {SAVE}"),
+    b"MATLAB": ("a MATLAB file", f"read it with scipy.io.loadmat, then {SAVE}"),
+    b"PAR1": ("a Parquet file", f"read it with pandas.read_parquet, then {SAVE}"),
+    b"\x1f\x8b": ("a gzip file", "unpack it first"),
+    b"\x80": ("a pickle", f"it is not opened; {SAVE}"),
+}
+
+
 class RunError(Exception):
     """A run that cannot be used; the message names the file or field and says what to do."""
 
@@ -89,6 +101,8 @@ def read_npz(path: Path, wanted: Callable[[str], bool] = lambda name: True) -> d
         with zipfile.ZipFile(path) as archive:
             members = _members(path, archive)
             return {n: _read(path, archive, member) for n, member in members.items() if wanted(n)}
+    except zipfile.BadZipFile as error:
+        raise RunError(_not_npz(path, error)) from error
     except DAMAGE as error:
         raise RunError(f"{path} is damaged: {error}") from error
 
@@ -99,6 +113,8 @@ def names_in(path: Path) -> list[str]:
     try:
         with zipfile.ZipFile(path) as archive:
             return list(_members(path, archive))
+    except zipfile.BadZipFile as error:
+        raise RunError(_not_npz(path, error)) from error
     except DAMAGE as error:
         raise RunError(f"{path} is damaged: {error}") from error
 
@@ -110,8 +126,36 @@ def _demand_file(path):
         raise RunError(f"{path} {what}")
 
 
+def _not_npz(path, error):
+    """What a file is that is no zip archive, as every .npz is."""
+    with open(path, "rb") as file:
+        start = file.read(4096)
+    if start[:2] == b"PK":
+        return f"{path} is damaged: {error}"
+    for magic, (what, how) in KINDS.items():
+        if start.startswith(magic):
+            return f"{path} is {what}, not an .npz: {how}"
+    try:
+        text = start.decode("utf-8", "strict" if len(start) < 4096 else "ignore")
+    except UnicodeDecodeError:
+        text = ""
+    if not text.strip() or not all(c.isprintable() or c.isspace() for c in text):
+        return f"{path} is damaged: {error}"
+    if text.lstrip()[0] in "{[":
+        return f"{path} is a JSON file, not an .npz: read it with json.load, then {SAVE}"
+    first = text.lstrip().splitlines()[0]
+    if "," in first or "\t" in first or ";" in first:
+        return f"{path} is a CSV file, not an .npz: read it with pandas.read_csv, then {SAVE}"
+    return f"{path} is a text file, not an .npz: {SAVE}"
+
+
 def _members(path, archive):
     found = {}
+    if any(member.filename.endswith("data.pkl") for member in archive.infolist()):
+        raise RunError(
+            f"{path} is a PyTorch file, not an .npz: read it with torch.load, then {SAVE}, each "
+            "as tensor.numpy()"
+        )
     for member in archive.infolist():
         name = member.filename.removesuffix(".npy")
         if name == member.filename or name in found:
@@ -126,7 +170,16 @@ def _read(path, archive, member):
     if size > SMALL and size > EXPANSION * packed:
         raise RunError(f"{path}: {member.filename!r} would grow {size // packed}-fold to {size} B")
     with archive.open(member) as file:
-        array = np.lib.format.read_array(file, allow_pickle=False)
+        try:
+            array = np.lib.format.read_array(file, allow_pickle=False)
+        except ValueError as error:
+            if "Object arrays" not in str(error):
+                raise
+            name = member.filename.removesuffix(".npy")
+            raise RunError(
+                f"{path}: {name!r} holds Python objects, which need pickle and are not read: save "
+                f"{name}.astype(str) for names, or an array of numbers"
+            ) from error
         if file.read(1):
             raise ValueError(f"{member.filename!r} is longer than its shape says")
     if array.dtype.kind not in "biufcUSMm":

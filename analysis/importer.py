@@ -78,6 +78,11 @@ def _read(source):
     if arrays["grad_norm"].min() < 0:
         raise RunError(f"{source}: grad_norm has negative values")
     names = arrays["layer_names"]
+    if names.dtype.kind == "S":
+        raise RunError(
+            f"{source}: layer_names holds byte strings such as {names.ravel()[:1].tolist()}: save "
+            "layer_names.astype(str)"
+        )
     texts = [str(name) for name in np.ravel(names)]
     if names.ndim != 1 or not texts or not all(texts) or len(set(texts)) < len(texts):
         raise RunError(f"{source}: layer_names must hold one or more different names")
@@ -158,7 +163,9 @@ def _head(head, layers):
 def _text(arrays, name, default):
     if name not in arrays:
         return default
-    if arrays[name].ndim or arrays[name].dtype.kind not in "US":
+    if arrays[name].dtype.kind == "S":
+        raise RunError(f"{name} holds byte strings: save numpy.array({name}).astype(str)")
+    if arrays[name].ndim or arrays[name].dtype.kind != "U":
         raise RunError(
             f"{name} must be a text, not {arrays[name].dtype} of shape {arrays[name].shape}"
         )

@@ -97,9 +97,11 @@ class Run:
 
     def _parts(self, name) -> Iterator[np.ndarray]:
         """A quantity file by file, [S, T, ...] of finite seeds each."""
-        group, _, short = name.rpartition("/")
+        group, _, short = name.partition("/")  # the metric's own name may hold slashes
         if name not in self._names:
-            known = sorted(n.removeprefix(f"{group}/") for n in self._names if n.startswith(group))
+            known = sorted(
+                n.removeprefix(f"{group}/") for n in self._names if n.startswith(f"{group}/")
+            )
             raise RunError(f"{self.path} has no {short!r}; recorded are {', '.join(known)}")
         seeds, axis = len(self.config["seeds"]), STEP_AXES[group]
         for path in self._files:

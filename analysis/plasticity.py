@@ -123,27 +123,50 @@ def early_and_late(values_SxK) -> tuple[np.ndarray, np.ndarray]:
     return values_SxK[:, start : start + tenth].mean(1), values_SxK[:, -tenth:].mean(1)
 
 
+def task_matrix(run: Run) -> np.ndarray:
+    """Accuracy on task i at the end of task t, [S, t, i], of a run that `has_matrix`.
+
+    Evaluations within a task are left out, and so are tasks that are not finished.
+    """
+    ends = task_steps(run) * (1 + np.arange(finished_tasks(run)))
+    rows = np.searchsorted(run.steps("eval"), ends)
+    return run.array("eval", "task_accuracy")[:, rows, : len(ends)]
+
+
+def has_matrix(run: Run) -> bool:
+    """Whether every task was evaluated at the end of every task."""
+    if not run.has("eval", "task_accuracy"):
+        return False
+    ends = task_steps(run) * (1 + np.arange(finished_tasks(run)))
+    return bool(np.isin(ends, run.steps("eval")).all())
+
+
 def remembered(matrix_SxKxK, chance: float) -> dict[str, np.ndarray]:
-    """What a sequence of tasks leaves behind (Lopez-Paz & Ranzato 2017; Chaudhry et al. 2018).
+    """What a sequence of K tasks leaves behind.
+
+    Forgetting is that of Chaudhry et al. 2018, https://arxiv.org/abs/1801.10112, equation 3: the
+    best accuracy on a task at the end of any task before the last, less its accuracy at the end of
+    the last. Backward and forward transfer are those of Lopez-Paz & Ranzato 2017,
+    https://arxiv.org/abs/1706.08840, equations 3 and 4.
 
     Args:
-      matrix_SxKxK: accuracy on task i after learning task t, [:, t, i].
+      matrix_SxKxK: accuracy on task i at the end of task t, [:, t, i].
       chance: accuracy of a guess, which forward transfer is counted from.
 
     Returns:
-      [S] each: `average_accuracy` after the last task; `forgetting`, the best accuracy a task ever
-      had less its last one; `backward_transfer`, the last less that right after learning it;
-      `forward_transfer`, that right before learning it less chance. The last three are means over
-      all tasks but the last, or the first.
+      [S] each: `average_accuracy` over all tasks at the end of the last one, in [0, 1]; and for
+      K > 1 three quantities in [-1, 1]. `forgetting` is a mean over all tasks but the last; it is
+      negative where the last task made earlier ones better than ever. `backward_transfer` is the
+      final accuracy less that at the end of the task's own training, a mean over all tasks but the
+      last; `forgetting` is never less than its negative. `forward_transfer` is the accuracy right
+      before a task is trained, less chance, a mean over all tasks but the first.
     """
     last_SxK = matrix_SxKxK[:, -1]
-    learned_SxK = np.diagonal(matrix_SxKxK, axis1=1, axis2=2)
     found = {"average_accuracy": last_SxK.mean(1)}
     if last_SxK.shape[1] > 1:
+        learned_SxK = np.diagonal(matrix_SxKxK, axis1=1, axis2=2)
         before = np.diagonal(matrix_SxKxK[:, :-1, 1:], axis1=1, axis2=2)
-        # Before a task was learned its accuracy is transfer, not knowledge.
-        known = np.tril(np.ones(matrix_SxKxK.shape[1:], bool))[None]
-        best_SxK = np.where(known, matrix_SxKxK, -np.inf).max(1)
+        best_SxK = matrix_SxKxK[:, :-1].max(1)
         found["forgetting"] = (best_SxK - last_SxK)[:, :-1].mean(1)
         found["backward_transfer"] = (last_SxK - learned_SxK)[:, :-1].mean(1)
         found["forward_transfer"] = before.mean(1) - chance
@@ -166,11 +189,11 @@ def measure(run: Run) -> dict[str, np.ndarray]:
     found = {"early": early, "late": late, "change": late - early}
     for name, values_SxK in unit_courses(run).items():
         found[name], found[f"{name}_late"] = early_and_late(values_SxK)
-    if run.has("eval", "task_accuracy"):
+    if has_matrix(run):
         tasks = run.config["tasks"]
         few = tasks["kind"] == "classes" and tasks["masked"]
         classes = tasks["classes"] if few else run.array("probe", "class_accuracy").shape[-1]
-        found |= remembered(run.array("eval", "task_accuracy"), 1 / classes)
+        found |= remembered(task_matrix(run), 1 / classes)
     return found | (_cloned(run) if is_cloned(run) else {})
 
 

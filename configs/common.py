@@ -90,6 +90,8 @@ def read_value(name: str, value: str, equals: str, default):
 def quick(config: ConfigDict) -> ConfigDict:
     """Shrink any config to seconds on two processor cores, keeping its structure.
 
+    Sizes of data are at most so many: a smaller data set is taken whole.
+
     Args:
       config: a config.
 

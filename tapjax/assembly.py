@@ -15,7 +15,8 @@ from tapjax.types import DeviceData, Recipe, Tree
 
 
 class Assembly(NamedTuple):
-    """A config made ready: `like` are the states' shapes, `contents` describes the run."""
+    """A config made ready: `like` are the states' shapes, `contents` describes the run, `remarks`
+    are lines for the user."""
 
     cfg: ConfigDict
     recipe: Recipe
@@ -23,6 +24,7 @@ class Assembly(NamedTuple):
     data: DeviceData
     like: Tree
     contents: dict[str, dict]
+    remarks: tuple[str, ...] = ()
 
     @property
     def over_seeds(self) -> str:
@@ -44,7 +46,7 @@ def assemble(cfg: ConfigDict) -> Assembly:
     """
     config.check(cfg)
     sizes = (cfg.data.train_size, cfg.data.test_size, cfg.data.validation_size)
-    arrays = load_arrays(cfg.data.name, *sizes, cfg.data.normalise)
+    arrays = load_arrays(cfg.data.name, *sizes, cfg.data.normalise, cfg.data.layout)
     config.check_data(cfg, arrays)
     recipe = RECIPES[cfg.family](cfg, arrays)
     data, probe_index = device_data(arrays, cfg.probe.size)
@@ -54,5 +56,7 @@ def assemble(cfg: ConfigDict) -> Assembly:
     data = blocks.share(data, over_seeds, len(cfg.seeds))
     programs = make_programs(cfg, recipe, over_seeds, arrays)
     like = jax.eval_shape(programs.init)
+    if cfg.probe.extra:  # a name that collides is refused before anything is written
+        jax.eval_shape(programs.probe, like, data)
     contents = manifest(cfg, recipe, arrays, probe_index, over_seeds, like.params)
-    return Assembly(cfg, recipe, programs, data, like, contents)
+    return Assembly(cfg, recipe, programs, data, like, contents, arrays.remarks)

@@ -41,12 +41,13 @@ def defaults() -> ConfigDict:
             "data": {
                 "name": "digits",
                 "batch_size": 64,
-                "train_size": 0,  # 0: all
+                "train_size": 0,  # at most so many examples; 0: all
                 "test_size": 0,
                 "validation_size": 0,  # so many training examples stand in for the test split
                 "shuffle": "epoch",
                 "augment": False,
-                "normalise": True,  # each channel; else images keep their [0, 1]
+                "normalise": True,  # channels, columns of a table; else images keep their [0, 1]
+                "layout": "auto",  # of images in an .npz file: channels_first or channels_last
             },
             "model": {
                 "name": "mlp_medium_5",

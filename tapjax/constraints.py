@@ -24,6 +24,7 @@ CHOICES = {
     "tasks.head": ("keep", "zero"),
     "tasks.flips": ("one", "all"),
     "data.shuffle": ("epoch", "replacement"),
+    "data.layout": ("auto", "channels_first", "channels_last"),
     "model.init": ("lecun", "torch", "kaiming", "small"),
     "model.activation": (
         "own",
@@ -192,6 +193,8 @@ def _relations(flat):
                 f"{name}={flat[name]} must be a multiple of probe.every={every}, for example {near}"
             )
     found += _credit_relations(flat) + _task_relations(flat)
+    if flat["data.layout"] != "auto" and not flat["data.name"].endswith(".npz"):
+        found.append("data.layout is for an .npz file as data.name")
     if flat["scalar_bin"] > 0 and every % flat["scalar_bin"]:
         found.append(f"scalar_bin={flat['scalar_bin']} must divide probe.every={every}")
     if flat["reset.step"] >= flat["steps"]:
@@ -227,8 +230,6 @@ def _task_relations(flat):
             found.append("clone.track needs optimizer.name='sgd'")
         if is_import_path(flat["model.name"]):
             found.append("clone.factor needs a model.name of tapjax's own")
-    if flat["probe.extra"] and flat["family"] == "plasticity":
-        found.append("probe.extra is for family=tap")
     return found
 
 

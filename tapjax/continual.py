@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from tapjax.config import ConfigError
 from tapjax.forward import examples_at_once, in_parts
@@ -23,7 +24,8 @@ def make_prepare(cfg, stream: Stream, members: int):
     Args:
       cfg: a valid config.
       stream: of tasks.
-      members: probe examples of every task; with `probe.one_class` those of one of its classes.
+      members: probe examples of every task, of the test split, or of what it was taught where that
+        scores it; with `probe.one_class` those of one of its classes.
 
     Returns:
       `prepare(state, data) -> data`.
@@ -32,18 +34,27 @@ def make_prepare(cfg, stream: Stream, members: int):
     def prepare(state: TrainState, data: DeviceData):
         k = jnp.minimum(state.step // (cfg.tasks.steps or cfg.steps), task_count(cfg) - 1)
         task = stream.begin(jax.random.fold_in(state.key, STREAM), k)
-        mine_N = stream.belongs(task, data.probe.y)
+        if stream.taught:
+            x, y = stream.taught(task, data)
+            index = np.random.default_rng(0).permutation(len(y))
+            y = y[index]
+        else:
+            y = data.probe.y
+        mine_N = stream.belongs(task, y)
         if cfg.probe.one_class:
-            mine_N &= data.probe.y == data.probe.y[jnp.argmax(mine_N)]
+            mine_N &= y == y[jnp.argmax(mine_N)]
         mine = jnp.argsort(~mine_N, stable=True)[:members]
-        probe = stream.show(task, Batch(data.probe.x[mine], data.probe.y[mine]))
-        return data._replace(task=task, probe=probe)
+        if stream.taught:
+            shown = normalise(x[jnp.asarray(index)[mine]], data.mean, data.std)
+        else:
+            shown = data.probe.x[mine]
+        return data._replace(task=task, probe=stream.show(task, Batch(shown, y[mine])))
 
     return prepare
 
 
 def make_task_evaluation(cfg, stream: Stream, model, loss):
-    """Scores on the test split as the tasks show it.
+    """Scores on the test split as the tasks show it, or on what they taught (`Stream.taught`).
 
     Args:
       cfg: a valid config.
@@ -59,6 +70,8 @@ def make_task_evaluation(cfg, stream: Stream, model, loss):
 
     def of_task(state, data, x_test, y_test, k):
         task = stream.begin(jax.random.fold_in(state.key, STREAM), k)
+        if stream.taught:
+            x_test, y_test = stream.taught(task, data)
 
         def score(examples):
             x, y = examples

@@ -17,8 +17,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from analysis.files import RunError, read_npz
 from tapjax.cache import CacheError, decoded_once
+from tapjax.npz import DataError, hold_out_fifth, read_own, standardised
 from tapjax.tasks import is_task, make_task
 
 # Mean and standard deviation of each channel, for values scaled to [0, 1].
@@ -31,16 +31,12 @@ NORMALISATION = {
     "svhn_cropped": ((0.4377, 0.4438, 0.4728), (0.1980, 0.2010, 0.1970)),
     "tiny_imagenet": ((0.4802, 0.4481, 0.3975), (0.2770, 0.2691, 0.2821)),
 }
-LARGEST = 1e15  # its square is still a float32
 SPLITS = ("x", "y", "x_test", "y_test")
 
 
-class DataError(Exception):
-    """Data that is missing or unusable; the message says what to do."""
-
-
 class Arrays(NamedTuple):
-    """One data set on the host; `mean` and `std` are per channel, in the units of `x`."""
+    """One data set on the host; `mean` and `std` are per channel, in the units of `x`; `remarks`
+    say what a user should know of it."""
 
     name: str
     x: np.ndarray
@@ -50,6 +46,7 @@ class Arrays(NamedTuple):
     classes: int
     mean: np.ndarray
     std: np.ndarray
+    remarks: tuple[str, ...] = ()
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -63,6 +60,7 @@ def load_arrays(
     test_size: int = 0,
     validation_size: int = 0,
     normalised: bool = True,
+    layout: str = "auto",
 ) -> Arrays:
     """Load a data set by name or path.
 
@@ -70,20 +68,23 @@ def load_arrays(
       name: `digits`; a synthetic task such as `modular:p=59` (see tasks.py); the name of a prepared
         TFDS data set; or a path ending in `.npz` with arrays `x`, `y` and optionally `x_test`,
         `y_test` (otherwise every fifth example of each class is held out).
-      train_size: size of a fixed stratified subset of the training split; 0 for all.
-      test_size: likewise for the test split.
+      train_size: at most so many training examples, a fixed stratified subset; 0 for all.
+      test_size: likewise of the test split.
       validation_size: so many stratified training examples, taken out of training, stand in for
         the test split, which is not looked at; 0 for the test split itself.
-      normalised: to mean 0 and variance 1 in every channel; else images keep their [0, 1].
+      normalised: to mean 0 and variance 1 in every channel of images, or in every column of an
+        .npz file's table [N, F] (by its training split); else images keep their [0, 1].
+      layout: where the images of an .npz file have their channels, see `npz.read_own`.
 
     Returns:
-      Arrays with x as [N, H, W, C], uint8 or float32, and y as int32.
+      Arrays with x as [N, H, W, C], uint8 or float32, and y as int32. A table is [N, 1, F, 1].
 
     Raises:
       DataError: missing or malformed data.
     """
+    table, remarks = False, []
     if name.endswith(".npz"):
-        raw = _read_npz(Path(name))
+        raw, table, remarks = read_own(Path(name), layout)
     elif name == "digits":
         raw = _read_digits()
     elif is_task(name):
@@ -97,10 +98,16 @@ def load_arrays(
             raise DataError(f"data.validation_size={validation_size}: {name} has {len(y)} examples")
         held = np.isin(np.arange(len(y)), stratified_indices(y, validation_size))
         x, x_test, y, y_test = x[~held], np.asarray(x)[held], y[~held], y[held]
-    x, y = _subset(x, y, train_size, "train_size", name)
-    x_test, y_test = _subset(x_test, y_test, test_size, "test_size", name)
-    mean, std = _normalisation(name, x, normalised)
-    return Arrays(name, x, y, x_test, y_test, classes, mean, std)
+    x, y = _subset(x, y, train_size, "train_size", remarks)
+    x_test, y_test = _subset(x_test, y_test, test_size, "test_size", remarks)
+    if table and normalised:
+        x, x_test, said = standardised(x, x_test)
+        remarks += said
+    x, x_test = (a.astype(np.float32) if a.dtype == np.float64 else a for a in (x, x_test))
+    if name.endswith(".npz") and not normalised and x.dtype != np.uint8 and x.max() > 1:
+        remarks.append(f"x has values up to {x.max():.4g}: data.normalise=False leaves them so")
+    mean, std = _normalisation(name, x, normalised, as_is=is_task(name) or (table and normalised))
+    return Arrays(name, x, y, x_test, y_test, classes, mean, std, tuple(remarks))
 
 
 def digests(arrays: Arrays) -> dict[str, str]:
@@ -141,17 +148,17 @@ def stratified_indices(y: np.ndarray, n: int, seed: int = 0) -> np.ndarray:
     return np.sort(np.argsort(quantile, kind="stable")[:n])
 
 
-def _subset(x, y, size, field, name):
-    if not size:
-        return x, y
+def _subset(x, y, size, field, remarks):
     if size > len(y):
-        raise DataError(f"data.{field}={size}: {name} has only {len(y)} examples")
+        remarks.append(f"data.{field}={size}: there are {len(y)} examples, all are taken")
+    if not size or size >= len(y):
+        return x, y
     keep = stratified_indices(y, size)
     return np.asarray(x)[keep], y[keep]
 
 
-def _normalisation(name, x, normalised):
-    if is_task(name):  # these go in as they are
+def _normalisation(name, x, normalised, as_is):
+    if as_is:
         return np.zeros(1, np.float32), np.ones(1, np.float32)
     top = 16.0 if name == "digits" else 255.0 if x.dtype == np.uint8 else 1.0
     if not normalised:
@@ -164,20 +171,13 @@ def _normalisation(name, x, normalised):
     return mean.astype(np.float32), std.astype(np.float32)
 
 
-def _hold_out_fifth(x, y):
-    test = np.zeros(len(y), bool)
-    for label in np.unique(y):
-        test[np.flatnonzero(y == label)[4::5]] = True
-    return x[~test], y[~test], x[test], y[test]
-
-
 def _read_digits():
     def decode():
         from sklearn.datasets import load_digits
 
         digits = load_digits()
         x = digits.images.astype(np.uint8)[..., None]
-        return _hold_out_fifth(x, digits.target.astype(np.int32))
+        return hold_out_fifth(x, digits.target.astype(np.int32))
 
     # Importing scikit-learn takes a second, longer than everything else about a small run.
     return _cached(f"digits-{metadata.version('scikit-learn')}", decode)
@@ -188,55 +188,6 @@ def _read_task(name):
         return make_task(name)
     except ValueError as error:
         raise DataError(f"data.name: {error}") from error
-
-
-def _read_npz(path: Path):
-    if not path.is_file():
-        raise DataError(f"data.name: no file {path}")
-    try:
-        arrays = read_npz(path)
-    except RunError as error:
-        raise DataError(f"data.name: {error}") from error
-    missing = [name for name in ("x", "y") if name not in arrays]
-    if missing:
-        raise DataError(f"{path}: no array {missing[0]!r}; it holds {', '.join(arrays) or 'none'}")
-    if ("x_test" in arrays) != ("y_test" in arrays):
-        raise DataError(f"{path}: give both x_test and y_test, or neither")
-    parts = [_checked(path, arrays["x"], arrays["y"], "x", "y")]
-    if "x_test" in arrays:
-        parts.append(_checked(path, arrays["x_test"], arrays["y_test"], "x_test", "y_test"))
-        (x, _), (x_test, _) = parts
-        if x.shape[1:] != x_test.shape[1:] or x.dtype != x_test.dtype:
-            raise DataError(f"{path}: x and x_test have different shapes or types")
-        whole = (*parts[0], *parts[1])
-    else:
-        whole = _hold_out_fifth(*parts[0])
-    _check_classes(path, whole[1], whole[3])
-    return whole
-
-
-def _check_classes(path, y, y_test):
-    if not len(y_test):
-        raise DataError(f"{path}: no class has the five examples that leave one to test on")
-    classes, examples = int(max(y.max(), y_test.max())) + 1, len(y) + len(y_test)
-    if classes > examples:
-        raise DataError(f"{path}: classes up to {classes - 1} in {examples} examples")
-
-
-def _checked(path, x, y, x_name, y_name):
-    if y.ndim != 1 or not len(y) or not x.ndim or len(x) != len(y):
-        raise DataError(f"{path}: {x_name} has shape {x.shape} and {y_name} {y.shape}, not [N]")
-    if y.dtype.kind not in "iu" or y.min() < 0 or y.max() >= 2**31:
-        raise DataError(f"{path}: {y_name} must be a vector of classes 0, 1, 2, ...")
-    if x.ndim not in (2, 3, 4) or x.dtype.kind not in "biuf" or not x.size:
-        raise DataError(f"{path}: {x_name} must be [N, F], [N, H, W] or [N, H, W, C] numbers")
-    if x.dtype != np.uint8:
-        with np.errstate(over="ignore"):
-            x = x.astype(np.float32)
-        if not np.isfinite(x).all() or np.abs(x).max() > LARGEST:
-            raise DataError(f"{path}: {x_name} has values that are not finite, or above {LARGEST}")
-    shape = {2: (len(x), 1, -1, 1), 3: (*x.shape, 1), 4: x.shape}[x.ndim]
-    return x.reshape(shape), y.astype(np.int32)
 
 
 def tfds_dir() -> Path:

@@ -67,7 +67,7 @@ def _announce(run_dir, ready, record, needed, progress):
     probe_size = len(ready.contents["data.json"]["probe_index"])
     model = ready.contents["model.json"]
     size = describe(ready.cfg, model, ready.over_seeds, probe_size, record)
-    for line in (size, memory.describe(needed)):
+    for line in (*ready.remarks, size, memory.describe(needed)):
         run_dir.log(line)
         if progress is not None:
             print(line, file=sys.stderr)

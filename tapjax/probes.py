@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from tapjax.config import ConfigError, lookup
 from tapjax.constraints import DIMENSIONS
 from tapjax.forward import examples_at_once, in_parts
 from tapjax.losses import restricted
@@ -175,6 +176,50 @@ def make_probe(model, loss, classes: int, tokens="rows", rows=2048, centred=True
         }
 
     return probe
+
+
+def with_extra(probe, name: str, model, loss, classes: int):
+    """A probe that also measures what a user's own function does.
+
+    Args:
+      probe: `(state, data) -> dict`.
+      name: `package.module:function` of `(model, loss, classes) -> probe`, or nothing.
+      model: a `types.Model`.
+      loss: per-example loss.
+      classes: number of classes C.
+
+    Returns:
+      `probe(state, data) -> dict`. While it is traced it raises a ConfigError where the function
+      fails, returns other things than named arrays, or takes a name that is recorded already.
+    """
+    if not name:
+        return probe
+    make = lookup(name, {}, "probe.extra")
+    refused = f"probe.extra={name!r}"
+    try:
+        extra = make(model, loss, classes)
+    except Exception as error:  # the user's own code may raise anything
+        raise ConfigError(f"{refused}: {type(error).__name__}: {error}") from error
+    if not callable(extra):
+        raise ConfigError(f"{refused} must return a function of (state, data), not {extra!r}")
+
+    def both(state: TrainState, data: DeviceData):
+        found = probe(state, data)
+        try:
+            more = extra(state, data)
+        except Exception as error:
+            said = " ".join(str(error).split())
+            raise ConfigError(f"{refused}: {type(error).__name__}: {said}") from error
+        if not isinstance(more, dict) or not all(isinstance(key, str) and key for key in more):
+            raise ConfigError(f"{refused} measures {type(more).__name__}, not a dict name -> array")
+        for key, value in more.items():
+            if key in found:
+                raise ConfigError(f"{refused}: {key!r} is recorded already; choose another name")
+            if not isinstance(value, (jax.Array, np.ndarray, np.generic, int, float)):
+                raise ConfigError(f"{refused}: {key!r} is {type(value).__name__}, not an array")
+        return found | {key: jnp.asarray(value) for key, value in more.items()}
+
+    return both
 
 
 def make_evaluation(model, loss):

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from tapjax.config import ConfigError
 from tapjax.sampling import make_order, make_sampler, normalise
 from tapjax.types import Batch, DeviceData
 
@@ -23,13 +24,15 @@ class Stream(NamedTuple):
     `begin(key, k) -> task`; `sample(key, step, data) -> Batch` of the task in `data.task`;
     `show(task, batch) -> Batch` makes examples of the whole data set into the task's: other inputs,
     other targets, which classes are `allowed`; `belongs(task, y) -> bool [N]`: which of them the
-    task has at all.
+    task has at all. `taught(task, data) -> (x, y)` are raw training examples with the task's own
+    targets, by which it is scored; None where the test split scores it.
     """
 
     begin: Callable
     sample: Callable
     show: Callable
     belongs: Callable
+    taught: Callable | None = None
 
 
 def _all_belong(task, y):
@@ -62,7 +65,10 @@ def permuted(cfg, arrays) -> Stream:
 
 
 def labels(cfg, arrays) -> Stream:
-    """Every task gives each training example a class at random, to be learned by heart."""
+    """Every task gives each training example a class at random, to be learned by heart.
+
+    No test example has such a class: a task is scored on the training examples.
+    """
     order, n = make_order(cfg.data.batch_size, cfg.data.shuffle), len(arrays.y)
 
     def begin(key, k):
@@ -72,7 +78,9 @@ def labels(cfg, arrays) -> Stream:
         index = order(key, step, n)
         return Batch(normalise(data.x[index], data.mean, data.std), data.task[index])
 
-    return Stream(begin, sample, lambda task, batch: batch, _all_belong)
+    return Stream(
+        begin, sample, lambda task, batch: batch, _all_belong, lambda task, data: (data.x, task)
+    )
 
 
 def classes(cfg, arrays) -> Stream:
@@ -80,9 +88,13 @@ def classes(cfg, arrays) -> Stream:
 
     Each class gives as many examples as the smallest one has. With `tasks.masked` loss and decision
     are among the task's own classes, otherwise among all.
+
+    Raises:
+      ConfigError: a class without examples, or a batch larger than a task.
     """
     count, order = cfg.tasks.classes, make_order(cfg.data.batch_size, cfg.data.shuffle)
     members = [np.flatnonzero(arrays.y == c) for c in range(arrays.classes)]
+    _check_members(cfg, arrays, members)
     each = min(len(index) for index in members)
     members_CxM = np.stack([index[:each] for index in members]).astype(np.int32)
 
@@ -106,6 +118,24 @@ def classes(cfg, arrays) -> Stream:
         return (y_N[:, None] == task[None]).any(1)
 
     return Stream(begin, sample, show, belongs)
+
+
+def _check_members(cfg, arrays, members):
+    none = [c for c, index in enumerate(members) if not len(index)]
+    if none:
+        few = ", ".join(map(str, none[:5])) + (", ..." if len(none) > 5 else "")
+        raise ConfigError(
+            f"tasks.kind='classes': {arrays.name} has no training example of {len(none)} of the "
+            f"classes 0 to {arrays.classes - 1} ({few}): number labels 0, 1, 2, ... without gaps, "
+            "as numpy.unique(y, return_inverse=True)[1] does"
+        )
+    each = min(len(index) for index in members)
+    own = cfg.tasks.classes * each
+    if cfg.data.batch_size > own:
+        raise ConfigError(
+            f"data.batch_size={cfg.data.batch_size} exceeds the {own} examples of a task: "
+            f"tasks.classes={cfg.tasks.classes}, {each} training examples of each class"
+        )
 
 
 def bits(cfg, arrays) -> Stream:

@@ -14,6 +14,7 @@ ORDER = [
     "tapjax.config",
     "tapjax.cache",
     "tapjax.tasks",
+    "tapjax.npz",
     "tapjax.data",
     "tapjax.types",
     "tapjax.sampling",

@@ -1,4 +1,11 @@
-"""`plasticity`: does a network go on learning, what does it remember, do clones part?"""
+"""`plasticity`: does a network go on learning, what does it remember, do clones part?
+
+What is remembered has these columns: `average_accuracy` over all tasks at the end; `forgetting`,
+the best accuracy on a task before the last one less the final one (Chaudhry et al. 2018; negative
+where the last task helped); `backward_transfer` (BWT), the final accuracy less that at the end of
+the task's own training; `forward_transfer`, the accuracy before that training less chance
+(Lopez-Paz & Ranzato 2017).
+"""
 
 from pathlib import Path
 
@@ -17,6 +24,7 @@ SHOWN += ("cloning_loss", "loss_late", "x1_loss_late", "hard_rank_end", "x1_hard
 
 def add_arguments(parser) -> None:
     """The command's own flags."""
+    parser.description = __doc__
     parser.add_argument("--out", type=Path, default=Path("out/plasticity"), help="for the results")
 
 
@@ -47,6 +55,12 @@ def compare(paths, out: Path, partial: bool = False):
         drawn[name] = [path.name for path in _draw(members, name, signs[name], out, i)]
     table = pd.DataFrame(rows).set_index("setting")
     result = {"command": "plasticity", "rows": rows, "early_signs": signs, "figures": drawn}
+    result["refused"] = [
+        f"{run.name}: what is remembered: eval_every={run.config['eval_every']} does not divide "
+        f"tasks.steps={plasticity.task_steps(run)}, so that ends of tasks were not evaluated"
+        for run in runs
+        if run.has("eval", "task_accuracy") and not plasticity.has_matrix(run)
+    ]
     result = plain(result)
     write_results(out, "plasticity", result, table)
     return result, table[[name for name in SHOWN if name in table]].dropna(axis=1, how="all")
@@ -57,7 +71,7 @@ def _draw(members, name, signs, out, i):
     if plasticity.score(members[0]).shape[1] > 1:
         yield figures.learning(members, labels, name, out / f"setting_{i}.png")
     for run, label in zip(members, labels, strict=True):
-        if run.has("eval", "task_accuracy") and plasticity.score(run).shape[1] > 1:
+        if plasticity.has_matrix(run) and plasticity.finished_tasks(run) > 1:
             yield figures.memory(run, f"{name}, {label}", out / f"memory_{i}_{run.name}.png")
     cloned = [pair for pair in zip(members, labels, strict=True) if plasticity.is_cloned(pair[0])]
     if cloned:

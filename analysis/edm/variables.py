@@ -43,8 +43,18 @@ def evenly(steps, name) -> None:
         raise RunError(f"{name}: its points are not evenly spaced in steps")
 
 
+def _metric_and_layer(run, name):
+    """`METRIC/LAYER` in two; either may hold slashes, and the longest recorded metric counts."""
+    parts = name.split("/")
+    for count in range(len(parts), 0, -1):
+        metric = "/".join(parts[:count])
+        if run.has("probe", metric) or run.has("scalar", metric):
+            return metric, "/".join(parts[count:])
+    return parts[0], "/".join(parts[1:])
+
+
 def _find(run, name):
-    metric, _, layer = name.partition("/")
+    metric, layer = _metric_and_layer(run, name)
     if metric == "eval" and layer:
         return "eval", run.array("eval", layer)
     if run.has("scalar", metric):

@@ -6,7 +6,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from analysis.figures.style import save, synthetic
-from analysis.plasticity import score, score_name, unit_courses
+from analysis.plasticity import remembered, score, score_name, task_matrix, unit_courses
 from analysis.seeds import interval
 
 PANELS = {
@@ -62,25 +62,32 @@ def memory(run, label: str, out: Path) -> Path:
     """Accuracy on every task after every task, as a matrix and as curves.
 
     Args:
-      run: with `eval/task_accuracy`.
+      run: of two or more finished tasks, with a `plasticity.task_matrix`.
       label: for the title.
       out: PNG file.
 
     Returns:
       The file.
     """
-    matrix_KxK = run.array("eval", "task_accuracy").mean(0)
+    matrix_SxKxK = task_matrix(run)
+    matrix_KxK, found = matrix_SxKxK.mean(0), remembered(matrix_SxKxK, 0.0)
+    judged_by = "training labels" if run.config["tasks"]["kind"] == "labels" else "test split"
     tasks = np.arange(1, len(matrix_KxK) + 1)
     figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.6), layout="constrained")
     box = (0.5, len(tasks) + 0.5, len(tasks) + 0.5, 0.5)
     image = left.imshow(matrix_KxK, vmin=0, vmax=1, cmap="viridis", extent=box)
-    figure.colorbar(image, ax=left, label="accuracy, test split")
+    figure.colorbar(image, ax=left, label=f"accuracy, {judged_by}")
     left.set(xlabel="task evaluated", ylabel="tasks learned")
     for i in range(len(tasks)):
         colour = plt.get_cmap("viridis")(i / max(len(tasks) - 1, 1))
         right.plot(tasks[i:], matrix_KxK[i:, i], "o-", markersize=3, color=colour)
-    right.set(xlabel="tasks learned", ylabel="accuracy, test split", ylim=(-0.02, 1.02))
+    right.set(xlabel="tasks learned", ylabel=f"accuracy, {judged_by}", ylim=(-0.02, 1.02))
     right.set_title("a line a task, from when it is learned (yellow: the last)", fontsize=9)
+    left.set_title(
+        f"forgetting (Chaudhry et al. 2018) {found['forgetting'].mean():.3f}, "
+        f"backward transfer (BWT) {found['backward_transfer'].mean():.3f}",
+        fontsize=9,
+    )
     left.locator_params(integer=True)
     right.locator_params(axis="x", integer=True)
     figure.suptitle(f"{label}{synthetic(run)}; means over {len(run.seeds)} seeds", fontsize=9)

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import optax
 
 from analysis.architectures import parse_architecture, structure
+from tapjax.config import ConfigError
 from tapjax.credit import make_credit
 from tapjax.credit_probe import make_credit_probe
 from tapjax.data import Arrays
@@ -13,7 +14,7 @@ from tapjax.local import local
 from tapjax.losses import cross_entropy
 from tapjax.models.residual import linear_dynamics, residual_conv, residual_mlp
 from tapjax.optimizers import applied_rate, make_optimizer, make_schedule
-from tapjax.probes import make_evaluation, make_probe
+from tapjax.probes import make_evaluation, make_probe, with_extra
 from tapjax.sampling import make_sampler, normalise
 from tapjax.step import RULE, init_state, make_proposal, make_step
 from tapjax.transitions import make_transitions
@@ -38,13 +39,14 @@ def recipe(cfg, arrays: Arrays) -> Recipe:
     tx = _optimizer(cfg, schedule, layered)
     sample = make_sampler(cfg.data.batch_size, cfg.data.shuffle, cfg.data.augment)
     propose = make_proposal(rule, sample)
+    extra = (cfg.probe.extra, model, cross_entropy, arrays.classes)
     return Recipe(
         model=model,
         structure=features,
         init=lambda key: init_state(key, model, rule, tx),
         step=make_step(propose, tx, rate=_rate_of_head),
         gradient=lambda state, data: propose(state, data).grads,
-        probe=_probe(cfg, model, layered, credit, arrays.classes),
+        probe=with_extra(_probe(cfg, model, layered, credit, arrays.classes), *extra),
         evaluate=_evaluation(cfg, model, layered),
         transitions=make_transitions(cfg, model) + _freezing(cfg, rule),
     )
@@ -55,6 +57,11 @@ def _network(cfg, arrays) -> tuple[Model, Layered, dict]:
     depth, width = len(arch.widths), arch.widths[0]
     features = structure(arch, arrays.shape, arrays.classes)
     if arch.family == "dynamics":
+        if arrays.shape != (2, width, 1):
+            raise ConfigError(
+                f"model.name={cfg.model.name!r} needs starts and targets of {width} values, as "
+                f"data.name='lq:width={width}' has, not {arrays.name!r} of shape {arrays.shape}"
+            )
         return *linear_dynamics(cfg.blocks, depth, width), features
     if arch.family == "residual_conv":
         return *residual_conv(cfg.blocks, depth, width, arrays.shape, arrays.classes), features

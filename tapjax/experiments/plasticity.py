@@ -18,7 +18,7 @@ from tapjax.losses import LOSSES
 from tapjax.models.wiring import wiring
 from tapjax.models.zoo import build
 from tapjax.optimizers import make_optimizer, make_schedule
-from tapjax.probes import make_probe
+from tapjax.probes import make_probe, with_extra
 from tapjax.renewal import renewed_stats, renewing
 from tapjax.rules import RULES
 from tapjax.step import global_norm, init_state, make_proposal, make_step, online_norm
@@ -39,7 +39,7 @@ def recipe(cfg, arrays: Arrays) -> Recipe:
       A Recipe.
 
     Raises:
-      ConfigError: more classes are asked for than there are.
+      ConfigError: more classes, or examples of a class, are asked for than there are.
     """
     loss = config.lookup(cfg.loss, LOSSES, "loss")
     schedule = make_schedule(cfg.optimizer, cfg.steps)
@@ -123,12 +123,20 @@ def _members(cfg, arrays):
     y = arrays.y_test[stratified_indices(arrays.y_test, min(cfg.probe.size, len(arrays.y_test)))]
     each = int(np.bincount(y, minlength=arrays.classes).min()) if arrays.y.ndim else 0
     if cfg.tasks.kind != "classes":
+        if cfg.probe.one_class and not each:
+            raise ConfigError(f"probe.one_class: a class has none of the {len(y)} probe examples")
         return each if cfg.probe.one_class else len(y)
     wanted = task_count(cfg) * cfg.tasks.classes
     if wanted > arrays.classes:
         raise ConfigError(
             f"tasks.classes={cfg.tasks.classes}: {task_count(cfg)} tasks need {wanted} classes, "
             f"{arrays.name} has {arrays.classes}"
+        )
+    if not each:
+        raise ConfigError(
+            f"tasks.kind='classes': a class has none of the {len(y)} probe examples, out of "
+            f"{len(arrays.y_test)} in the test split of {arrays.name}: raise probe.size or "
+            "data.test_size, or give each class test examples"
         )
     return each if cfg.probe.one_class else cfg.tasks.classes * each
 
@@ -148,4 +156,4 @@ def _probe(cfg, model, loss, classes, arms):
             found |= measure(state, data)
         return found
 
-    return probe
+    return with_extra(probe, kind.extra, model, loss, classes)

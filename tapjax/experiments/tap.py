@@ -6,9 +6,9 @@ from analysis.architectures import parse_architecture, structure
 from tapjax import config
 from tapjax.data import Arrays
 from tapjax.losses import LOSSES
-from tapjax.models.zoo import build, from_module, own_style
+from tapjax.models.zoo import build, check_module, from_module, own_style
 from tapjax.optimizers import make_optimizer, make_schedule
-from tapjax.probes import make_evaluation, make_probe
+from tapjax.probes import make_evaluation, make_probe, with_extra
 from tapjax.recording import remembering
 from tapjax.rules import RULES
 from tapjax.sampling import make_sampler
@@ -65,7 +65,10 @@ def network(cfg, arrays) -> tuple[Model, dict]:
         model = build(arch, arrays.shape, arrays.classes, style_of(cfg, arch))
         return model, structure(arch, arrays.shape, arrays.classes)
     made = config.lookup(cfg.name, {}, "model.name")(arrays.shape, arrays.classes)
-    return made if isinstance(made, Model) else from_module(made, arrays.shape), {}
+    if isinstance(made, Model):
+        return made, {}
+    check_module(made, cfg.name, arrays.shape, arrays.classes)
+    return from_module(made, arrays.shape), {}
 
 
 def style_of(cfg, arch):
@@ -77,7 +80,4 @@ def style_of(cfg, arch):
 
 def _probe(cfg, model, loss, classes):
     standard = make_probe(model, loss, classes, cfg.tokens, cfg.rows, cfg.centred)
-    if not cfg.extra:
-        return standard
-    extra = config.lookup(cfg.extra, {}, "probe.extra")(model, loss, classes)
-    return lambda state, data: standard(state, data) | extra(state, data)
+    return with_extra(standard, cfg.extra, model, loss, classes)

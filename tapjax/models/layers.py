@@ -178,18 +178,20 @@ def max_pool(x_BxHxWxC):
 
 
 def patches(x_BxHxWxC, size: int):
-    """Squares of pixels as one place each; pixels beyond the last whole one are left out.
+    """Squares of pixels as one place each; zeros fill up the last row and column of squares.
 
     Args:
       x_BxHxWxC: images.
       size: pixels along a side of a square.
 
     Returns:
-      `[B, H // size, W // size, size * size * C]`.
+      `[B, ceil(H / size), ceil(W / size), size * size * C]`.
     """
     batch, height, width, channels = x_BxHxWxC.shape
-    rows, columns = height // size, width // size
-    x = x_BxHxWxC[:, : rows * size, : columns * size]
+    rows, columns = -(-height // size), -(-width // size)
+    x = x_BxHxWxC
+    if height % size or width % size:
+        x = jnp.pad(x, ((0, 0), (0, rows * size - height), (0, columns * size - width), (0, 0)))
     x = x.reshape(batch, rows, size, columns, size, channels).transpose(0, 1, 3, 2, 4, 5)
     return x.reshape(batch, rows, columns, size * size * channels)
 

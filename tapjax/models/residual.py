@@ -71,7 +71,15 @@ def residual_mlp(cfg, depth: int, width: int, inputs: int, classes: int) -> tupl
 
     Returns:
       (Model, Layered); the layers measured are h_0, ..., h_L and the head.
+
+    Raises:
+      ConfigError: no embedding, and inputs of another width.
     """
+    if not cfg.embed and inputs != width:
+        raise ConfigError(
+            f"blocks.embed=False needs inputs as wide as the network: {inputs} values an example "
+            f"for width={width} in model.name"
+        )
     block = Block(cfg.activation, cfg.alpha, cfg.block_scale)
     return _residual(
         cfg,

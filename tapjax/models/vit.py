@@ -55,8 +55,9 @@ class Block(nn.Module):
 class ViT(nn.Module):
     """Square patches, a class token and learned positions, blocks, head on the class token.
 
-    Pixels beyond the last whole patch are left out. Hidden layers are `embed`, and in each block
-    the attention's output projection and both feed-forward maps, [B, Q, D]; then `head`.
+    An image that does not fall into whole patches is filled up with zeros. Hidden layers are
+    `embed`, and in each block the attention's output projection and both feed-forward maps,
+    [B, Q, D]; then `head`.
     """
 
     depth: int

@@ -1,11 +1,14 @@
 """From an architecture to a Model: pure init and apply functions around a linen module."""
 
 from functools import partial
+from inspect import signature
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
 from analysis.architectures import Architecture, parse_architecture
+from tapjax.config import ConfigError
 from tapjax.models.cnn import CNN
 from tapjax.models.mlp import MLP
 from tapjax.models.resnet import ResNet18
@@ -58,16 +61,68 @@ def build(arch: Architecture, shape: tuple[int, ...], classes: int, style: Style
     return from_module(MODULES[arch.family](arch, classes, style), shape)
 
 
+def check_module(module, name: str, shape: tuple[int, ...], classes: int) -> None:
+    """Refuse a user's module that cannot be measured.
+
+    Args:
+      module: what the function that the config names returned.
+      name: `model.name`.
+      shape: shape of one input.
+      classes: outputs.
+
+    Raises:
+      ConfigError: with what to return instead.
+    """
+    refused = f"model.name={name!r}"
+    wanted = "return (logits, {'layer': activations, ..., 'head': logits})"
+    if not isinstance(module, nn.Module):
+        raise ConfigError(
+            f"{refused}: the function must return a flax.linen module or a tapjax.types.Model, not "
+            f"{type(module).__name__}"
+        )
+    example = jax.ShapeDtypeStruct((2, *shape), jnp.float32)
+    called = []  # what leaves eval_shape would have its names sorted
+
+    def trace(key, x):
+        called.append(module.init_with_output(key, x)[0])
+
+    try:
+        jax.eval_shape(trace, jax.random.key(0), example)
+    except Exception as error:  # the user's own code may raise anything
+        said = " ".join(str(error).split())
+        raise ConfigError(f"{refused}: {type(error).__name__}: {said}") from error
+    found = called[-1]
+    if not isinstance(found, tuple) or len(found) != 2 or not isinstance(found[1], dict):
+        what = "logits alone" if hasattr(found, "shape") else type(found).__name__
+        raise ConfigError(
+            f"{refused}: its call returns {what}, with no layers to measure: {wanted}"
+        )
+    logits, hidden = found
+    if getattr(logits, "shape", None) != (2, classes):
+        shape = getattr(logits, "shape", ())
+        raise ConfigError(f"{refused}: its logits are {shape} for (2, {classes}): {wanted}")
+    layers = [getattr(layer, "shape", ()) for layer in hidden.values()]
+    if len(layers) < 2 or layers[-1] != logits.shape:
+        raise ConfigError(f"{refused}: needs a hidden layer, and the logits as the last: {wanted}")
+    for layer, size in zip(hidden, layers, strict=True):
+        if len(size) not in (2, 3, 4) or size[0] != 2:
+            raise ConfigError(
+                f"{refused}: {layer!r} has shape {size}, not [B, D], [B, Q, D] or [B, H, W, C]"
+            )
+
+
 def from_module(module, shape: tuple[int, ...]) -> Model:
     """Wrap a linen module whose call returns (logits, dict of named hidden layers).
 
     Args:
       module: linen module, `(x, train) -> (logits, hidden)`; the dict's last entry is the head.
+        One that takes no `train` is called in the same way in training and evaluation.
       shape: shape of one input.
 
     Returns:
       A Model.
     """
+    mode = {"train": True} if "train" in signature(module.__call__).parameters else {}
     example = jnp.zeros((1, *shape), jnp.float32)
     names = []
 
@@ -88,7 +143,7 @@ def from_module(module, shape: tuple[int, ...]) -> Model:
             logits, hidden = module.apply(variables, x)
             return logits, tuple(hidden.values()), stats
         (logits, hidden), stats = module.apply(
-            variables, x, train=True, mutable=list(stats), rngs={"dropout": key}
+            variables, x, mutable=list(stats), rngs={"dropout": key}, **mode
         )
         return logits, tuple(hidden.values()), stats
 
@@ -103,7 +158,7 @@ def from_module(module, shape: tuple[int, ...]) -> Model:
         variables = {"params": params, **stats}
         if shifts is not None:
             variables["perturbations"] = shifts
-        training = {} if key is None else {"train": True, "rngs": {"dropout": key}}
+        training = {} if key is None else mode | {"rngs": {"dropout": key}}
         changing = ["activations", *(() if key is None else stats)]
         (logits, _), found = module.apply(variables, x, mutable=changing, **training)
         sown = found.pop("activations", {})

@@ -3,11 +3,13 @@
 import json
 import subprocess
 import sys
+import zipfile
 
 import numpy as np
 import pytest
 
 from analysis import open_run
+from analysis.edm.variables import _find
 from analysis.importer import import_arrays
 from analysis.io import RunError
 from tests.analysis.command import analysis as in_process
@@ -163,7 +165,7 @@ def test_import_refuses_an_unknown_head_and_pickles(tmp_path):
     with pytest.raises(RunError, match="--head=z"):
         import_arrays(foreign(tmp_path / "a.npz"), tmp_path / "run", head="z")
     np.savez(tmp_path / "b.npz", step=np.array([{}], dtype=object))
-    with pytest.raises(RunError, match="Object arrays cannot be loaded"):
+    with pytest.raises(RunError, match="'step' holds Python objects"):
         import_arrays(tmp_path / "b.npz", tmp_path / "run")
 
 
@@ -232,3 +234,60 @@ def test_monitor_replays_runs(tmp_path):
     assert {warning["seed"] for warning in found["warnings"]} == {1}
     folder = tmp_path / "out" / "a" / "seed_1"
     assert {p.name for p in folder.iterdir()} == {"monitor_state.json", "monitor_visualization.png"}
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "what"),
+    [
+        ("a.csv", b"step,loss\n0,1.0\n", "is a CSV file, not an .npz: read it with pandas"),
+        ("a.json", b'{"step": [0, 1]}', "is a JSON file, not an .npz: read it with json.load"),
+        (
+            "a.h5",
+            b"\x89HDF\r\n\x1a\n" + bytes(99),
+            "is an HDF5 file, not an .npz: read it with h5py",
+        ),
+        ("a.pkl", b"\x80\x04\x95" + bytes(99), "is a pickle, not an .npz: it is not opened"),
+        ("a.npy", None, "is a single .npy array"),
+        ("a.pt", None, "is a PyTorch file, not an .npz: read it with torch.load"),
+        ("a.txt", b"hello", "is a text file"),
+    ],
+)
+def test_other_kinds_of_files_are_named(tmp_path, name, content, what):
+    path = tmp_path / name
+    if name == "a.npy":
+        np.save(path, np.ones(3))
+    elif name == "a.pt":
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("archive/data.pkl", b"x")
+    else:
+        path.write_bytes(content)
+    result = in_process("import", path, "--out", tmp_path / "run")
+    assert result.returncode == 2 and what in result.stderr and "numpy.savez(" in result.stderr
+    assert "damaged" not in result.stderr and result.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"layer_names": np.array([b"a", b"b", b"logits"])}, "save layer_names.astype"),
+        ({"layer_names": np.array(["a", "b", "logits"], object)}, "'layer_names' holds Python obj"),
+        ({"arch_name": np.array(b"net")}, "arch_name holds byte strings"),
+    ],
+)
+def test_names_that_are_no_text_say_how_to_convert(tmp_path, changes, message):
+    path = tmp_path / "a.npz"
+    arrays = dict(np.load(foreign(tmp_path / "b.npz")))
+    np.savez(path, **arrays | changes)
+    result = in_process("import", path, "--out", tmp_path / "run")
+    assert result.returncode == 2 and message in result.stderr and "damaged" not in result.stderr
+
+
+def test_names_of_metrics_may_hold_slashes(tmp_path):
+    entropy = np.abs(np.random.default_rng(0).normal(size=(len(T), 3)))
+    path = foreign(tmp_path / "a.npz", **{"train/entropy": entropy})
+    import_arrays(path, tmp_path / "run", head="last")
+    run = open_run(tmp_path / "run")
+    np.testing.assert_allclose(run.array("probe", "train/entropy")[0], entropy, rtol=1e-6)
+    np.testing.assert_allclose(run.dimension("train/entropy")[0], entropy[:, :2].mean(1), rtol=1e-6)
+    for name, expected in (("", entropy[:, :2].mean(1)), ("/logits", entropy[:, 2])):
+        np.testing.assert_allclose(_find(run, f"train/entropy{name}")[1][0], expected, rtol=1e-6)

@@ -236,7 +236,7 @@ def test_pickles_are_not_opened(good, tmp_path):
         arrays = {**read_npz(path), "scalar/loss": np.array([Evil(str(tmp_path / "trace"))])}
         np.savez(path, allow_pickle=True, **arrays)
         result = analysis("summary", run)
-        assert result.returncode == 2 and "000000200.npz is damaged: Object arrays" in result.stderr
+        assert result.returncode == 2 and "holds Python objects" in result.stderr
         assert not (tmp_path / "trace").exists()
 
 

@@ -9,9 +9,11 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from analysis import open_run, plasticity
+from analysis.commands.plasticity import compare
 from analysis.figures.plasticity import cloning
+from analysis.files import read_npz
 from analysis.io import RunError
-from analysis.layout import write_json
+from analysis.layout import write_json, write_npz
 from analysis.seeds import open_family, settings
 from tapjax import config as tapjax_config
 from tests.analysis.runs import EVERY, set_status, write_run
@@ -19,14 +21,16 @@ from tests.analysis.runs import EVERY, set_status, write_run
 TASKS, PER_TASK = 40, 20
 
 
-def planted(path, online_SxK, dimension_SxK=None, **fields):
-    """A run with that online accuracy and D in every step of every task."""
+def planted(path, online_SxK, dimension_SxK=None, eval=(), **fields):
+    """A run with that online accuracy and D in every step of every task, and these evaluations."""
     seeds, tasks = online_SxK.shape
     dimension_SxK = np.ones_like(online_SxK) if dimension_SxK is None else dimension_SxK
     d_SxT = np.repeat(dimension_SxK, PER_TASK // EVERY, 1)
     d_SxT = np.concatenate([d_SxT, d_SxT[:, -1:]], 1)
     accuracy = {"scalar/accuracy": np.repeat(online_SxK, PER_TASK, 1)}
-    write_run(path, d_SxT, **accuracy)
+    write_run(path, d_SxT, **accuracy, **{"probe/class_accuracy": np.ones((*d_SxT.shape, 2))})
+    last = max((path / "records").iterdir())
+    write_npz(last, read_npz(last) | dict(eval))
     config = tapjax_config.defaults()
     config.update(family="plasticity", seeds=tuple(range(seeds)), steps=tasks * PER_TASK)
     config.tasks.steps = PER_TASK
@@ -39,16 +43,58 @@ def test_what_is_remembered_of_a_known_matrix():
     matrix = np.array([[0.9, 0.5, 0.4], [0.7, 0.8, 0.6], [0.6, 0.85, 1.0]])[None]
     found = plasticity.remembered(matrix, 0.5)
     assert found["average_accuracy"][0] == pytest.approx((0.6 + 0.85 + 1) / 3)
-    assert found["forgetting"][0] == pytest.approx((0.3 + 0.0) / 2)
+    assert found["forgetting"][0] == pytest.approx((0.3 - 0.05) / 2)
     assert found["backward_transfer"][0] == pytest.approx((-0.3 + 0.05) / 2)
     assert found["forward_transfer"][0] == pytest.approx((0.0 + 0.1) / 2)
+
+
+def test_forgetting_is_that_of_its_citation():
+    """Chaudhry et al. 2018, eq. 3: max over l < k of a_lj less a_kj, a mean over j < k."""
+    matrix = np.random.default_rng(0).uniform(size=(3, 5, 5))
+    k = 4
+    for seed, found in zip(matrix, plasticity.remembered(matrix, 0.1)["forgetting"], strict=True):
+        lost = [max(seed[i, j] for i in range(k)) - seed[k, j] for j in range(k)]
+        assert found == pytest.approx(np.mean(lost))
+
+
+def test_forgetting_is_negative_where_the_last_task_helps():
+    matrix = np.array([[0.6, 0.1, 0.1], [0.5, 0.7, 0.1], [0.9, 0.9, 0.9]])[None]
+    found = plasticity.remembered(matrix, 0.1)
+    assert found["forgetting"][0] == pytest.approx(-(0.3 + 0.2) / 2)
+    assert found["backward_transfer"][0] == pytest.approx((0.3 + 0.2) / 2)
+
+
+def test_forgetting_counts_what_a_task_was_before_it_was_trained():
+    matrix = np.array([[0.6, 0.8, 0.1], [0.5, 0.7, 0.1], [0.4, 0.3, 0.9]])[None]
+    found = plasticity.remembered(matrix, 0.1)
+    assert found["forgetting"][0] == pytest.approx((0.2 + 0.5) / 2)
+    assert found["backward_transfer"][0] == pytest.approx((-0.2 - 0.4) / 2)
 
 
 @hypothesis.given(arrays(float, (2, 4, 4), elements=st.floats(0, 1)))
 def test_forgetting_is_never_less_than_backward_transfer_lost(matrix):
     found = plasticity.remembered(matrix, 0.1)
     assert (found["forgetting"] >= -found["backward_transfer"] - 1e-12).all()
-    assert (found["forgetting"] >= -1e-12).all()
+    assert (np.abs(found["forgetting"]) <= 1).all()
+
+
+@pytest.mark.parametrize("every", [PER_TASK, PER_TASK // 2, 3 * PER_TASK // 2])
+def test_only_evaluations_at_ends_of_tasks_make_the_matrix(tmp_path, every):
+    online = np.random.default_rng(0).uniform(size=(2, 6))
+    at = np.arange(every, 6 * PER_TASK + 1, every)
+    matrix = np.random.default_rng(1).uniform(size=(2, len(at), 6))
+    run = planted(tmp_path / "run", online, eval={"eval_step": at, "eval/task_accuracy": matrix})
+    if every > PER_TASK:
+        result, _ = compare([tmp_path], tmp_path / "out")
+        assert "average_accuracy" not in result["rows"][0]
+        assert "eval_every=500 does not divide tasks.steps=20" in result["refused"][0]
+        return
+    ends = np.searchsorted(at, PER_TASK * np.arange(1, 7))
+    expected = plasticity.remembered(matrix[:, ends], 0.5)
+    measured = plasticity.measure(run)
+    for name, values in expected.items():
+        if name != "forward_transfer":
+            np.testing.assert_allclose(measured[name], values, rtol=1e-6)
 
 
 def test_a_single_task_forgets_nothing():

@@ -8,6 +8,10 @@ import pytest
 from analysis import open_run
 from configs.plasticity import bits, continual
 from tapjax import assembly, checkpoint, config, loop, replay
+from tapjax.data import load_arrays
+from tapjax.sampling import normalise
+from tapjax.step import STREAM
+from tapjax.streams import STREAMS
 
 
 def small(kind="classes", **tasks):
@@ -121,6 +125,13 @@ def test_there_must_be_classes_enough():
         assembly.assemble(small(classes=4))
 
 
+def test_every_class_must_be_among_the_probe_s_examples():
+    cfg = small()
+    cfg.probe.size = 5
+    with pytest.raises(config.ConfigError, match="none of the 5 probe examples, out of 300"):
+        assembly.assemble(cfg)
+
+
 @pytest.mark.parametrize("one_class", [False, True])
 def test_the_probe_holds_a_task_s_classes_or_one_of_them(one_class):
     cfg = small()
@@ -135,3 +146,30 @@ def test_the_probe_holds_a_task_s_classes_or_one_of_them(one_class):
         assert set(shown) <= mine and len(set(shown)) == (1 if one_class else 2)
         counts = [shown.count(c) for c in set(shown)]
         assert min(counts) == max(counts) > 20
+
+
+@pytest.mark.parametrize("one_class", [False, True])
+def test_random_labels_are_scored_on_what_was_taught(one_class):
+    cfg = small("labels")
+    cfg.probe.update(one_class=one_class, size=100)
+    cfg.model.name, cfg.optimizer.lr = "mlp:widths=64", 0.02
+    cfg.data.update(train_size=120, batch_size=60)
+    ready = assembly.assemble(cfg)
+    states = ready.programs.init()
+    states, _ = ready.programs.chunk(60 // cfg.probe.every)(states, ready.data)
+    scores = jax.device_get(ready.programs.evaluate(states, ready.data))
+    for i in range(2):
+        state, data = jax.tree.map(lambda a, i=i: a[i], states), ready.data
+        stream = STREAMS["labels"](cfg, load_arrays("digits", cfg.data.train_size))
+        x = normalise(data.x, data.mean, data.std)
+        guessed = jax.jit(ready.recipe.model.apply)(state.params, state.stats, x)[0].argmax(-1)
+        tasks = [stream.begin(jax.random.fold_in(state.key, STREAM), k) for k in range(3)]
+        right = [float((guessed == task).mean()) for task in tasks]
+        assert scores["accuracy"][i] == pytest.approx(right[0], abs=1e-6)
+        np.testing.assert_allclose(scores["task_accuracy"][i], right, atol=1e-6)
+        assert right[0] > 0.5 > 0.2 > right[1]  # one in ten is a guess
+        probe = jax.jit(ready.recipe.prepare)(state._replace(step=jnp.int32(59)), data).probe
+        same = (probe.x[:, None].reshape(len(probe.y), 1, -1) == x.reshape(1, len(x), -1)).all(-1)
+        assert (same.sum(1) >= 1).all()
+        np.testing.assert_array_equal(probe.y, tasks[0][same.argmax(1)])
+        assert (len(set(np.asarray(probe.y).tolist())) == 1) == one_class

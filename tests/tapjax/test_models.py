@@ -5,7 +5,9 @@ import pytest
 from jax import lax
 
 from analysis import architectures
+from tapjax import config
 from tapjax.models import layers
+from tapjax.models.residual import residual_mlp
 from tapjax.models.style import ACTIVATIONS, NORMS, group_count
 from tapjax.models.zoo import make_model
 
@@ -233,3 +235,45 @@ def test_pooling_may_come_before_a_monotone_activation(getkey):
 
 def test_groups_divide_the_channels():
     assert [group_count(c) for c in (64, 48, 24, 20, 7, 33)] == [32, 24, 24, 20, 7, 11]
+
+
+AWKWARD = [(1, 13, 1), (28, 28, 1), (32, 32, 3), (7, 5, 3)]
+EVERY = [
+    "mlp:widths=8",
+    "cnn:channels=4-4-4,fc=8",
+    "resnet:channels=4-4-4",
+    "residual:depth=1,width=8",
+]
+EVERY += ["transformer:depth=1,width=8,heads=2", "vit:depth=1,width=8,heads=2,patch=5"]
+
+
+@pytest.mark.parametrize("name", EVERY)
+@pytest.mark.parametrize("shape", AWKWARD)
+def test_every_pixel_counts(name, shape):
+    arch = architectures.parse_architecture(name)
+    if arch.family == "residual":
+        cfg = config.defaults().blocks
+        model = residual_mlp(cfg, 1, 8, int(np.prod(shape)), 3)[0]
+    else:
+        model = make_model(name, shape, 3)
+
+    @jax.jit
+    def slopes():
+        params, stats = model.init(jax.random.key(0))
+        counted = sum(leaf.size for leaf in jax.tree.leaves(params))
+        x = jax.random.normal(jax.random.key(1), (24, *shape))
+        return counted, jax.grad(lambda x: jnp.square(model.apply(params, stats, x)[0]).sum())(x)
+
+    counted, found = slopes()
+    assert (np.abs(found).max(0) > 0).all()
+    assert counted == architectures.count_params(arch, shape, 3)
+
+
+def test_pixels_beyond_whole_patches_are_filled_up_with_zeros():
+    x = np.random.default_rng(0).normal(size=(2, 7, 5, 3)).astype(np.float32)
+    found = layers.patches(jnp.asarray(x), 4)
+    assert found.shape == (2, 2, 2, 48)
+    padded = np.zeros((2, 8, 8, 3), np.float32)
+    padded[:, :7, :5] = x
+    np.testing.assert_array_equal(found[:, 1, 1].reshape(2, 4, 4, 3), padded[:, 4:, 4:])
+    np.testing.assert_array_equal(layers.patches(jnp.asarray(padded), 4), found)

@@ -14,7 +14,7 @@ from tapjax.forgetting import Renewed, forget
 from tapjax.models.wiring import lookup, wiring
 from tapjax.models.zoo import make_model
 from tapjax.optimizers import make_optimizer
-from tapjax.renewal import UTILITIES, renewed_stats, renewing
+from tapjax.renewal import UTILITIES, fallen_due, renewed_stats, renewing
 
 SHAPE = (8, 8, 1)
 NETWORKS = ["mlp:widths=6-5", "cnn:channels=3-4,fc=5", "cnn:channels=3-4", "resnet:channels=2-3"]
@@ -359,3 +359,25 @@ def test_a_renewed_unit_is_not_pulled_away_from_what_it_began_with():
     np.testing.assert_array_equal(
         anchor["hidden_0"]["kernel"][:, kept], params["hidden_0"]["kernel"][:, kept]
     )
+
+
+@pytest.mark.parametrize(("rate", "units"), [(1e-7, 3), (1e-7, 7), (3.3e-7, 1)])
+def test_fractions_of_a_replacement_add_up_over_tens_of_millions_of_unit_steps(rate, units):
+    """The n-th replacement comes when rate times unit-steps reaches n, to one step."""
+    amount = jnp.float32(rate) * units
+
+    def body(i, carry):
+        def one(carry, step):
+            count, due, last = carry
+            whole, due = fallen_due(due, amount)
+            count = count + whole.astype(jnp.int32)
+            return (count, due, jnp.where(whole > 0, step, last)), None
+
+        return jax.lax.scan(one, carry, i * 1000 + jnp.arange(1000), unroll=50)[0]
+
+    steps = 12_000_000
+    start = jnp.int32(0), jnp.zeros(2), jnp.int32(-1)
+    count, _, last = jax.jit(lambda: jax.lax.fori_loop(0, steps // 1000, body, start))()
+    exact = np.float64(amount)
+    assert count == int(steps * exact) > 0
+    assert abs((int(last) + 1) * exact - int(count)) <= 1.5 * exact

@@ -118,3 +118,31 @@ def test_one_slow_bit_flips_at_every_task():
     threshold = 0.7 * 6 - (weights[:-1] < 0).sum(0) - 0.5 * weights[-1]
     expected = (x @ weights > threshold) @ signs[:-1] + signs[-1]
     np.testing.assert_allclose(batch.y.ravel(), expected)
+
+
+@pytest.mark.parametrize(
+    ("labels", "batch", "message"),
+    [
+        (1 + np.arange(60) % 10, 4, r"no training example of 1 of the classes 0 to 10 \(0\)"),
+        (np.arange(60) % 3 * 2, 4, r"no training example of 2 of the classes 0 to 4 \(1, 3\)"),
+        (
+            np.arange(60) % 10,
+            13,
+            "data.batch_size=13 exceeds the 12 examples of a task.* 6 training",
+        ),
+        (np.arange(60) % 10, 12, None),
+    ],
+)
+def test_tasks_of_classes_need_examples(labels, batch, message):
+    cfg = config.defaults()
+    cfg.tasks.update(kind="classes", classes=2, steps=40)
+    cfg.data.batch_size = batch
+    x, y = np.zeros((60, 2, 3, 1), np.float32), labels.astype(np.int32)
+    unit = np.zeros(1, np.float32), np.ones(1, np.float32)
+    arrays = Arrays("test", x, y, x, y, int(y.max()) + 1, *unit)
+    if message is None:
+        STREAMS["classes"](cfg, arrays)
+        return
+    with pytest.raises(config.ConfigError, match=message) as caught:
+        STREAMS["classes"](cfg, arrays)
+    assert "\n" not in str(caught.value)
