@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from analysis import jumps, validity
 
-SEEDS = 20
+SEEDS = 10
 FRESH = 1000  # the thresholds were chosen on batteries below 100
 
 
