@@ -1,12 +1,13 @@
 """How well a jump detector works: planted jumps it has to find, nulls it has to leave alone."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from analysis.nulls import LENGTH, autoregressive, nulls, recovery
 
+TOGETHER = 10  # batteries that a detector sees at once
 TOLERANCE = 5  # measurements between a planted jump and a found one
 
 
@@ -83,11 +84,31 @@ def _constant_levels(seed):
     ]
 
 
-def validate(find: Callable, seeds: int, first_seed: int = 0) -> list[dict]:
+def attempts(find_each: Callable, seeds: Sequence[int]) -> Iterator[tuple[Fixture, list, int]]:
+    """What a detector finds in the batteries of some seeds.
+
+    Args:
+      find_each: series [N, T] -> N lists of indices.
+      seeds: of the batteries.
+
+    Yields:
+      A fixture, the indices found in it, and how many of its jumps they match: at most one
+      detection a jump, within 5 measurements.
+    """
+    for start in range(0, len(seeds), TOGETHER):
+        battery = [f for seed in seeds[start : start + TOGETHER] for f in fixtures(seed)]
+        for length in sorted({len(f.series) for f in battery}):
+            alike = [f for f in battery if len(f.series) == length]
+            found = find_each(np.array([f.series for f in alike], float))
+            for fixture, indices in zip(alike, found, strict=True):
+                yield fixture, list(indices), _matches(indices, fixture.jumps)
+
+
+def validate(find_each: Callable, seeds: int, first_seed: int = 0) -> list[dict]:
     """Recall and false positives of a detector over the battery.
 
     Args:
-      find: series [T] -> indices.
+      find_each: series [N, T] -> N lists of indices.
       seeds: how many batteries.
       first_seed: of the first.
 
@@ -95,13 +116,14 @@ def validate(find: Callable, seeds: int, first_seed: int = 0) -> list[dict]:
       One row a fixture: `recall` (None for a null), the share of planted jumps with a detection
       within 5 measurements, each detection matching one jump; `false_per_1000` measurements.
     """
-    counts = {}
-    for seed in range(first_seed, first_seed + seeds):
-        for name, series, jumps in fixtures(seed):
-            found = list(find(series))
-            hits = _matches(found, jumps)
-            row = counts.setdefault(name, np.zeros(4, int))
-            row += (len(jumps), hits, len(found) - hits, len(series))
+    counts = {fixture.name: np.zeros(4, int) for fixture in fixtures(first_seed)}
+    for fixture, found, hits in attempts(find_each, range(first_seed, first_seed + seeds)):
+        counts[fixture.name] += (
+            len(fixture.jumps),
+            hits,
+            len(found) - hits,
+            len(fixture.series),
+        )
     return [
         {
             "fixture": name,
