@@ -46,16 +46,17 @@ MEMORY = 4 * WINDOW + HISTORY  # measurements before a boundary that have a part
 PRECISION = 2e-6  # relative error of a measurement: no smaller change is one
 LARGE_COUNT = 5  # one unit of a count of so many is no change of level
 MAD_TO_SD = 1.4826
-# The worst rate of false positives over the nulls of nulls.py (docs/results/tap/detector).
-FALSE_PER_1000 = 0.19
+# False positives of the worst of the nulls (validity.py), over the seeds of
+# docs/results/tap/detector; a test holds the numbers against its table.
+FALSE_PER_1000, WORST_NULL, NULLS = 0.19, "heavy-tailed noise", 84
 MEAN = "mean"  # the layer's name of D, the mean over hidden layers
 
 
 class Jump(NamedTuple):
     """One abrupt change.
 
-    `index` of the first measurement after it and its training `step`; `size`, the change of
-    level in units of the series; `score`, how many times it exceeds its threshold, at least 1.
+    `index` of the first measurement after it and its training `step`; `size`, the gap between the
+    lines before and after it, in units of the series; `score`, how many times it exceeds its threshold, at least 1.
     """
 
     index: int
@@ -154,6 +155,23 @@ def search_finite(series_NxT, steps_T, from_N) -> tuple[list[list[Jump]], np.nda
         for row, of_row in zip(rows, jumps, strict=True):
             found[row] = of_row
     return found, go_on_N
+
+
+def by_chance(measurements: int) -> str:
+    """How many false jumps to reckon with.
+
+    Args:
+      measurements: how many were searched, over all series.
+
+    Returns:
+      A sentence that names the nulls on which the rate was measured.
+    """
+    return (
+        f"On the worst of {NULLS} kinds of series without a jump ({WORST_NULL}; the others are "
+        "steady, changing and heavy-tailed noise, random walks, kinks, sines, ramps, relaxations "
+        f"and counts) the detector finds {FALSE_PER_1000:g} per 1000 measurements, which would be "
+        f"{FALSE_PER_1000 * measurements / 1000:.1f} here."
+    )
 
 
 def strongest(found: list[dict], most: int, window: int) -> list[list[dict]]:
@@ -303,4 +321,4 @@ def _confirm(x_T, at, change, strength, raised):
     explained = step.gap * np.sign(change) >= SHARE * abs(change) and step.gap * step.level > 0
     if step.smooth or not explained or strength < 1:
         return None
-    return Jump(at + step.shift, 0, step.gap, float(strength))
+    return Jump(int(at + step.shift), 0, step.gap, float(strength))
