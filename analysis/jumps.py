@@ -37,10 +37,11 @@ WHITE = 1.7  # up to this ratio of the two scales a series counts as white noise
 WANDERING = 0.6  # power of the ratio beyond that in the thresholds
 SHARPNESS = 0.5  # share of the change that has to happen at the boundary
 BREAK = 5.5  # threshold of the second statistic, in robust standard deviations
-GAP = 2.8  # threshold of the gap in the window of a step, in standard errors
-SHARE = 0.65  # share of the change of level that the gap has to make up
+HALF, GAP = 25, 2.8  # half a window of confirmation; threshold of the gap in standard errors
+SHARE = 0.65  # share of the change of level that the gap has to make up there
+HALF_CLOSE, GAP_CLOSE, SHARE_CLOSE = 8, 4.0, 0.25  # in the closer window
 REFRACTORY = 2 * WINDOW
-DELAY = WINDOW + WINDOW // 2 + steps.HALF  # the farthest boundary looked at, and its window
+DELAY = WINDOW + WINDOW // 2 + HALF  # the farthest boundary looked at, and its window
 LEAST_LENGTH = 3 * NEAR + WINDOW + LEAST_HISTORY + DELAY  # to judge one boundary
 MEMORY = 4 * WINDOW + HISTORY  # measurements before a boundary that have a part in its score
 PRECISION = 2e-6  # relative error of a measurement: no smaller change is one
@@ -314,11 +315,14 @@ def _confirm(x_T, at, change, strength, raised):
     """The jump near a boundary if a step explains the change there; its training step is open."""
     if strength < 1:
         return None
-    window_T = x_T[at - steps.HALF : at + steps.HALF]
-    step = steps.fit(window_T, _least(window_T[None], np.zeros(1))[0])
-    strength = min(strength, step.gap_score / GAP / raised, step.level_score / THRESHOLD / raised)
-    # Beside a kink or a ramp the gap is a small part of the change, or goes the other way.
-    explained = step.gap * np.sign(change) >= SHARE * abs(change) and step.gap * step.level > 0
-    if step.smooth or not explained or strength < 1:
-        return None
-    return Jump(int(at + step.shift), 0, step.gap, float(strength))
+    # After many a jump the level moves on, faster than before: a closer look leaves that out.
+    for half, gap, share in ((HALF, GAP, SHARE), (HALF_CLOSE, GAP_CLOSE, SHARE_CLOSE)):
+        window_T = x_T[at - half : at + half]
+        step = steps.fit(window_T, _least(window_T[None], np.zeros(1))[0])
+        stands_out = min(step.gap_score / gap, step.level_score / THRESHOLD) / raised
+        # Beside a kink or a ramp the gap is a small part of the change, or goes the other way.
+        whole = abs(change) if half == HALF else abs(step.level)
+        one_way = step.gap * change > 0 and step.gap * step.level > 0
+        if not step.smooth and one_way and abs(step.gap) >= share * whole and stands_out >= 1:
+            return Jump(int(at + step.shift), 0, step.gap, float(min(strength, stands_out)))
+    return None

@@ -100,7 +100,6 @@ def _memory(rng):
         "moving average of 5": np.convolve(rng.standard_normal(LENGTH + 4), np.ones(5), "valid"),
         "pink noise": np.fft.irfft(spectrum)[:LENGTH],
         "slow walk in noise": 0.2 * np.cumsum(noise()) + noise(),
-        "walk in t(3) steps": np.cumsum(rng.standard_t(3, LENGTH)),
         "exponential of a walk": np.exp(0.03 * np.cumsum(noise())),
     }
 

@@ -13,9 +13,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-HALF = 25  # measurements on each side of the boundary
-SHIFT = 8  # the boundary is moved by at most so many measurements
-RAMP = 10  # shortest ramp that counts as smooth
+SHIFT = 1 / 3  # of half a window: the boundary is moved by at most so much
+RAMP = 0.4  # of half a window: shortest ramp that counts as smooth
 SLACK = 1.12  # how much larger the squared residuals of the step may be than those of the chain
 LARGEST_CORRELATION = 0.9
 
@@ -40,7 +39,7 @@ def fit(window, error: float) -> Step:
     """Fit a step and its smooth alternative.
 
     Args:
-      window: 2 * HALF measurements around a boundary.
+      window: an even number of measurements around a boundary, at least 16.
       error: standard deviation of one measurement that is assumed at least.
 
     Returns:
@@ -48,14 +47,15 @@ def fit(window, error: float) -> Step:
       residuals are alike.
     """
     y = np.asarray(window, float) - np.mean(window)
-    designs, solvers = _lines()
+    half = len(y) // 2
+    designs, solvers = _lines(half)
     lines = solvers @ y  # [shift, (intercept, slope) of the left and of the right line]
     residuals = y - (designs @ lines[:, :, None])[:, :, 0]
     best = int(np.argmin((residuals**2).sum(1)))
-    shift, residual = best - SHIFT, residuals[best]
-    left, right = residual[: HALF + shift], residual[HALF + shift :]
+    shift, residual = best - len(designs) // 2, residuals[best]
+    left, right = residual[: half + shift], residual[half + shift :]
     least = len(y) * error**2
-    chain = max(float((y**2).sum() - ((_chains() @ y) ** 2).sum(1).max()), 0.0)
+    chain = max(float((y**2).sum() - ((_chains(half) @ y) ** 2).sum(1).max()), 0.0)
     squares = float((residual**2).sum())
     variance = sum((side @ side / (len(side) - 2) + error**2) / len(side) for side in (left, right))
     repeats = (left[1:] @ left[:-1] + right[1:] @ right[:-1]) / squares if squares > 0 else 0.0
@@ -64,7 +64,7 @@ def fit(window, error: float) -> Step:
     # Lines that cross between the last measurement before and the first one after have no gap.
     before, after = _gaps(lines[best], shift)
     gap = min(before, after, key=abs) if before * after > 0 else 0.0
-    level = float(y[HALF + shift :].mean() - y[: HALF + shift].mean())
+    level = float(y[half + shift :].mean() - y[: half + shift].mean())
     scale = standard_error if standard_error > 0 else np.inf
     return Step(
         shift,
@@ -84,27 +84,25 @@ def _gaps(lines, shift):
 
 
 @cache
-def _lines():
-    """Designs [shift, 2 * HALF, 4] of two lines that part at a boundary, and their solvers."""
-    place = np.arange(-HALF, HALF)
+def _lines(half):
+    """Designs [shift, 2 * half, 4] of two lines that part at a boundary, and their solvers."""
+    place, farthest = np.arange(-half, half), int(SHIFT * half)
     designs = []
-    for shift in range(-SHIFT, SHIFT + 1):
+    for shift in range(-farthest, farthest + 1):
         left, right = place < shift, place >= shift
         designs.append(np.stack([left, left * place, right, right * place], 1).astype(float))
     return np.stack(designs), np.linalg.pinv(np.stack(designs))
 
 
 @cache
-def _chains():
-    """Orthonormal bases [knots, 4, 2 * HALF] of the connected chains of three lines."""
-    place = np.arange(-HALF, HALF) / HALF
-    knots = range(2 - HALF, HALF - 1)
+def _chains(half):
+    """Orthonormal bases [knots, 4, 2 * half] of the connected chains of three lines."""
+    place, one = np.arange(-half, half) / half, np.ones(2 * half)
+    knots = range(2 - half, half - 1)
     designs = [
-        np.stack(
-            [np.ones(2 * HALF), place, (place - a / HALF).clip(0), (place - b / HALF).clip(0)], 1
-        )
+        np.stack([one, place, (place - a / half).clip(0), (place - b / half).clip(0)], 1)
         for a in knots
         for b in knots
-        if b - a >= RAMP
+        if b - a >= RAMP * half
     ]
     return np.linalg.qr(np.stack(designs))[0].transpose(0, 2, 1)

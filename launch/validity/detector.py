@@ -6,7 +6,7 @@ from analysis import jumps, validity
 from launch.validity.cases import case
 
 FIRST_SEED = 1000  # the thresholds were chosen on batteries below 100
-SERIES = 200
+SERIES = 100
 MOST = 0.1  # of 400 measurements with a false jump: .25 per 1000
 # A step of 5 noise standard deviations on top of a steep recovery is hard to see.
 LEAST = {"step in a recovery": 0.85}
@@ -16,7 +16,7 @@ def cases(quick: bool) -> list[dict]:
     """Rates over the batteries of fresh seeds.
 
     Args:
-      quick: two batteries instead of 200.
+      quick: two batteries instead of 100.
 
     Returns:
       Rows of `launch.validity.cases.case`: for a null, the share of series in which any jump is
