@@ -14,9 +14,10 @@ A break in a series that moves fast but smoothly would drown in that. A second s
 it: the change of the median of `NEAR` measurements, minus the mean of the same change `2 * NEAR`
 measurements before and after, which is zero for any straight or gently bent line.
 
-It is confirmed in the window around its boundary (steps.py): two lines with a gap fit there at
+It is confirmed in a window around its boundary (steps.py): two lines with a gap fit there at
 least about as well as a connected chain of lines, and the gap stands out of the scatter that both
-sides have now, whatever the past was like.
+sides have now, whatever the past was like. A second, closer window serves where the level moves
+on after the jump.
 
 Everything looks back only, and a jump is final `DELAY` measurements after it: a run that is
 watched while it trains and the same run analysed afterwards give the same list.
@@ -57,7 +58,8 @@ class Jump(NamedTuple):
     """One abrupt change.
 
     `index` of the first measurement after it and its training `step`; `size`, the gap between the
-    lines before and after it, in units of the series; `score`, how many times it exceeds its threshold, at least 1.
+    lines before and after it, in units of the series; `score`, how many times it exceeds its
+    threshold, at least 1.
     """
 
     index: int
