@@ -2,10 +2,10 @@
 
 A window around a boundary is fitted twice by least squares. The step: two straight lines that
 need not meet, with the boundary at the best of the middle places. The smooth alternative: a
-connected chain of three straight lines whose knots are at least `RAMP` measurements apart, which
-follows kinks, ramps, sigmoids and relaxations. A step fits at least about as well as the chain,
-and its gap, the distance of the two lines at the boundary, stands out of the scatter of the
-window itself, so that noise that grows at the boundary does not count as a change of level.
+connected chain of three straight lines whose knots are at least `RAMP` of half a window apart,
+which follows kinks, ramps, sigmoids and relaxations. A step fits at least about as well as the
+chain, and its gap, the distance of the two lines at the boundary, stands out of the scatter of
+the window itself, so that noise that grows at the boundary is not taken for a change of level.
 """
 
 from functools import cache
