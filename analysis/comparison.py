@@ -96,9 +96,8 @@ def _course(course):
         "",
         "## Jumps",
         "",
-        f"{len(course['jumps'])} jumps in {looked_at} measurements of D and of layers; nulls give "
-        f"the detector at most {jumps.FALSE_PER_1000} per 1000, here "
-        f"{jumps.FALSE_PER_1000 * looked_at / 1000:.1f}.",
+        f"{len(course['jumps'])} jumps in {looked_at} measurements of D and of layers. "
+        f"{jumps.by_chance(looked_at)}",
     ]
     if kinds["kinds"]:
         lines += [

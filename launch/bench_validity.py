@@ -3,10 +3,10 @@
 import csv
 from pathlib import Path
 
-from launch.validity import emergence
+from launch.validity import detector, emergence
 
 # Area -> function of `quick` that returns rows from `launch.validity.cases.case`.
-AREAS = {"emergence": emergence.cases}
+AREAS = {"detector": detector.cases, "emergence": emergence.cases}
 BEFORE = Path(__file__).parent.parent / "docs" / "results" / "validity" / "before"
 
 

@@ -37,7 +37,7 @@ def find_jumps(paths: Sequence, out: Path | None, partial: bool, metric: str | N
     Raises:
       RunError: every run is too short to judge.
     """
-    rows, counts, refused = [], [], []
+    rows, counts, refused, total = [], [], [], 0
     for path in find_runs(paths):
         run = open_run(path, partial)
         try:
@@ -46,6 +46,8 @@ def find_jumps(paths: Sequence, out: Path | None, partial: bool, metric: str | N
             refused.append(str(error))
             continue
         rows += found
+        searched = len(run.seeds) * len(run.steps("probe")) * (1 + len(run.layer_names))
+        total += searched
         in_d = [row for row in found if row["layer"] == jumps.MEAN]
         counts.append(
             {
@@ -55,10 +57,17 @@ def find_jumps(paths: Sequence, out: Path | None, partial: bool, metric: str | N
                 "jumps_of_D": len(in_d),
                 "jumps_of_layers": len(found) - len(in_d),
                 "layers": len(run.layer_names),
+                "false_on_worst_null": jumps.FALSE_PER_1000 * searched / 1000,
             }
         )
     if not counts:
         raise RunError("no run could be judged: " + "; ".join(refused))
-    result = {"command": "jumps", "runs": counts, "jumps": plain(rows), "refused": refused}
+    result = {
+        "command": "jumps",
+        "runs": counts,
+        "jumps": plain(rows),
+        "by_chance": jumps.by_chance(total),
+        "refused": refused,
+    }
     write_results(out, "jumps", result, pd.DataFrame(rows, columns=COLUMNS).set_index("run"))
     return result, pd.DataFrame(counts).set_index("run")

@@ -184,10 +184,8 @@ def _jumps(paths, out, partial):
     points = (table["seeds"] * table["measurements"]).sum()
     return [
         report.paragraph(
-            f"{table['jumps_of_D'].sum()} jumps of D in {points:,} measurements. On series without "
-            f"any, the detector finds up to {jumps.FALSE_PER_1000:g} per 1000 measurements, which "
-            f"would be {points * jumps.FALSE_PER_1000 / 1000:.1f} here "
-            "(`validate-detector` measures this)."
+            f"{table['jumps_of_D'].sum()} jumps of D in {points:,} measurements. "
+            f"{jumps.by_chance(points)} (`validate-detector` measures this.)"
         ),
         *_refused(result),
         report.table(table),
