@@ -30,7 +30,7 @@ MISFIT_P = 0.001
 # Structure below this share of the variance of D does not count as misfit. With thousands of
 # measurements every curve model differs significantly from the data.
 MISFIT_SHARE = 0.01
-DRIFT_P, DRIFT = 0.001, np.log(1.1)  # a change by less than 10 % does not count as drift
+DRIFT_P, DRIFT = 0.01, np.log(1.05)  # a change by less than 5 % does not count as drift
 ROUNDING = 1e-6  # of the mean of D: the resolution of records in single precision
 CORRELATIONS = np.concatenate([np.linspace(-0.4, 0.9, 14), [0.93, 0.95, 0.97, 0.98, 0.99]])
 
@@ -102,7 +102,10 @@ def fit_errors(model: CurveModel, axis: Axis, d: np.ndarray, fit: Fit, fixed=())
             bound[i] = fit.theta[i] + sign * end
             if not determined <= REACH:
                 why.append(f"{name} is open {side}")
-        why += [f"{name} depends on the length of the run" for name in drifting(model, axis, d, fit, fixed)]
+        why += [
+            f"{name} depends on the length of the run"
+            for name in drifting(model, axis, d, fit, fixed)
+        ]
     return Errors(low, high, share, p, tuple(why))
 
 
@@ -117,7 +120,7 @@ def drifting(model: CurveModel, axis: Axis, d: np.ndarray, fit: Fit, fixed=()) -
       model, axis, d, fit, fixed: see `fit_errors`.
 
     Returns:
-      Names of parameters that differ by more than 10 % and beyond their errors.
+      Names of parameters that differ by more than 5 % and beyond their errors.
     """
     n = len(d) // 2
     free = np.array([name not in fixed for name in model.names])

@@ -89,8 +89,8 @@ def _parameters(model, fit: Fit, determined: Errors) -> dict:
     result = {}
     for i, (name, positive) in enumerate(zip(model.names, model.positive, strict=True)):
         bounds = np.array([fit.theta[i], determined.low[i], determined.high[i]])
-        # An open end is 0 or infinite for what is positive.
-        value, low, high = np.exp(bounds) if positive else bounds
+        with np.errstate(over="ignore"):  # an open end is infinite
+            value, low, high = np.exp(bounds) if positive else bounds
         result[name] = {"value": value, "low": low, "high": high}
     return result
 
