@@ -46,8 +46,8 @@ class Errors(NamedTuple):
     """How well a curve is determined.
 
     `low` and `high` [P] are 95 % limits in the model's internal form, infinite where open;
-    `misfit` is the share of the variance of D that is structure left in the residuals and
-    `misfit_p` its p-value; `unidentified` lists why the fit is not identified and is empty if it is.
+    `misfit` is the share of the variance of D that is structure left in the residuals, and
+    `misfit_p` its p-value; `unidentified` lists why the fit is not identified, empty if it is.
     """
 
     low: np.ndarray
