@@ -26,7 +26,7 @@ FARTHEST = np.log(1e3)  # ends farther away are reported as open
 FIRST, GROWTH = 0.5, 1.4  # largest first offset of a profile, and ratio of successive ones
 STARTS = 3  # from which a profile is refitted before it counts as closed
 SMOOTH_TERMS = 12  # cosines of the smoother that looks for structure in the residuals
-MISFIT_P = 0.001
+MISFIT_P = 0.01
 # Structure below this share of the variance of D does not count as misfit. With thousands of
 # measurements every curve model differs significantly from the data.
 MISFIT_SHARE = 0.01

@@ -9,7 +9,7 @@ from launch.validity.cases import case
 
 GRADIENT = 0.5 + 2 * np.exp(-np.arange(2000) / 300)
 LEVEL = 0.05  # noise: of the range of D, or of D where it is proportional
-DRAWS = {"tap": 40, "two_phase": 40, "tap_compression": 10, "two_phase_saturating": 10}
+DRAWS = {"tap": 10, "two_phase": 10, "tap_compression": 3, "two_phase_saturating": 3}
 PLANTED = {
     "tap": np.log([2.0, 3e-3, 9.0]),
     "tap_compression": np.log([9.0, 2e-3, 8.0, 0.03, 25.0]),
