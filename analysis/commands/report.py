@@ -242,8 +242,8 @@ def _before(paths, out, partial):
             f"{result['architectures']} architectures, each predicted from the others. r2 is on a "
             "uniform grid of steps, r2_log on a log-time grid, both of the seed mean; skill is "
             "over D at initialisation x the family's mean relative curve, a baseline that "
-            "shuffled architectures may beat, too (`python -m analysis predictor` compares with them); "
-            "coverage is that of the 90 % band. Against single seeds: r2_one_seed, whose ceiling "
+            "shuffled architectures may beat, too (see `python -m analysis predictor`); coverage "
+            "is that of the 90 % band. Against single seeds: r2_one_seed, whose ceiling "
             "is seed_r2, how well the mean of the other seeds predicts a seed."
         ),
         report.table(scores),
