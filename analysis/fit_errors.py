@@ -30,6 +30,8 @@ MISFIT_P = 0.01
 # Structure below this share of the variance of D does not count as misfit. With thousands of
 # measurements every curve model differs significantly from the data.
 MISFIT_SHARE = 0.01
+# Residuals as large and as correlated as this cannot be told from structure.
+AMBIGUOUS_SHARE, AMBIGUOUS_CORRELATION = 0.1, 0.5
 DRIFT_P, DRIFT = 0.01, np.log(1.05)  # a change by less than 5 % does not count as drift
 ROUNDING = 1e-6  # of the mean of D: the resolution of records in single precision
 CORRELATIONS = np.concatenate([np.linspace(-0.4, 0.9, 14), [0.93, 0.95, 0.97, 0.98, 0.99]])
@@ -66,9 +68,9 @@ def fit_errors(model: CurveModel, axis: Axis, d: np.ndarray, fit: Fit, fixed=())
     Salvan and Sartori 2011, https://www.jstor.org/stable/24310528). Intervals of the others are
     estimate +- t standard errors. Degrees of freedom are those of the effective sample size.
 
-    A fit is identified if its residuals hold no structure, the profile of every key parameter
-    closes on both sides, at the level DETERMINED and within a factor of 10, and a fit to the first
-    half of the run does not contradict it.
+    A fit is identified if its residuals hold no structure and are not both large and correlated,
+    the profile of every key parameter closes on both sides, at the level DETERMINED and within a
+    factor of 10, and a fit to the first half of the run does not contradict it.
 
     Args:
       model: the family of curves.
@@ -94,7 +96,10 @@ def fit_errors(model: CurveModel, axis: Axis, d: np.ndarray, fit: Fit, fixed=())
         low, high = fit.theta - reach, fit.theta + reach
         ratio = np.ones(len(fit.theta))
         ratio[free] = variance / nominal
-        why = ["the curve does not fit"] if p < MISFIT_P and share > MISFIT_SHARE else []
+        left = np.square(residual).sum() / np.square(d - d.mean()).sum()
+        structured = p < MISFIT_P and share > MISFIT_SHARE
+        ambiguous = left > AMBIGUOUS_SHARE and noise.correlation > AMBIGUOUS_CORRELATION
+        why = ["the curve does not fit"] if structured or ambiguous else []
         followed = profiles(model, axis, d, fit, free, error, ratio, degrees)
         for (name, side), (end, determined) in followed.items():
             i = model.names.index(name)
