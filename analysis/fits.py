@@ -212,9 +212,9 @@ def fit_curve(model: CurveModel, axis: Axis, d: np.ndarray, fixed=()) -> Fit:
     """Fit a curve by least squares over whole trajectories, from every start of the model at once.
 
     The method is Levenberg-Marquardt with numerical derivatives, batched over starts. Squares are
-    of D, not of ln D. Intervals that allow for noise of any size profile cover equally well
-    with both (docs/results/validity), ln D is biased where additive noise reaches D, and the
-    estimates from ln D vary more unless the noise is proportional to D.
+    of D, not of ln D: on 100 draws of each of seven kinds of noise, sandwich intervals from D and
+    from ln D covered alike (tap .95 to 1 and .90 to 1; tau1 of two_phase .87 to .95 and .86 to
+    .97), and errors from ln D were larger unless the noise was proportional to D.
 
     Args:
       model: the family of curves.
