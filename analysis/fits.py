@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 ITERATIONS = 80
+REFIT_ITERATIONS, REFIT_GAIN = 25, 1e-5
 
 
 class Axis(NamedTuple):
@@ -40,10 +41,9 @@ class CurveModel(NamedTuple):
 
 
 class Fit(NamedTuple):
-    """A fitted curve: parameters in the model's internal form, errors and the simulated D [T]."""
+    """A fitted curve: parameters [P] in the model's internal form and the simulated D [T]."""
 
     theta: np.ndarray
-    standard_error: np.ndarray
     curve: np.ndarray
 
 
@@ -209,9 +209,12 @@ FIXED = {"logistic": ("ln_peak",)}  # parameters that are given, not fitted
 
 
 def fit_curve(model: CurveModel, axis: Axis, d: np.ndarray, fixed=()) -> Fit:
-    """Least squares over whole trajectories, from every start of the model at once.
+    """Fit a curve by least squares over whole trajectories, from every start of the model at once.
 
-    Levenberg-Marquardt with numerical derivatives, batched over starts.
+    The method is Levenberg-Marquardt with numerical derivatives, batched over starts. Squares are
+    of D, not of ln D: on 100 draws of each of seven kinds of noise, sandwich intervals from D and
+    from ln D covered alike (tap .95 to 1 and .90 to 1; tau1 of two_phase .87 to .95 and .86 to
+    .97), and errors from ln D were larger unless the noise was proportional to D.
 
     Args:
       model: the family of curves.
@@ -220,8 +223,7 @@ def fit_curve(model: CurveModel, axis: Axis, d: np.ndarray, fixed=()) -> Fit:
       fixed: names of parameters kept at their start.
 
     Returns:
-      The best Fit. Standard errors are widened for the residuals' autocorrelation; infinite
-      where the data do not determine a parameter.
+      The best Fit; see `fit_errors.fit_errors` for how well it is determined.
     """
     free = np.array([name not in fixed for name in model.names])
     theta = model.starts(axis, d)
@@ -229,17 +231,38 @@ def fit_curve(model: CurveModel, axis: Axis, d: np.ndarray, fixed=()) -> Fit:
         for count, iterations in ((6, 12), (2, ITERATIONS)):
             theta, cost = _levenberg_marquardt(model, axis, d, theta, free, iterations)
             theta = theta[np.argsort(cost)[:count]]
-        best = theta[0]
-        jacobian, curve = _jacobian(model, axis, best[None], free)
-        errors = np.zeros(len(best))
-        errors[free] = _standard_errors(jacobian[0], d - curve[0])
-    return Fit(best, errors, curve[0])
+        _, curve = derivatives(model, axis, theta[0], free)
+    return Fit(theta[0], curve)
 
 
-def _levenberg_marquardt(model, axis, d, theta, free, iterations):
-    theta = theta.copy()
+def refit(model: CurveModel, axis: Axis, d: np.ndarray, theta: np.ndarray, free: np.ndarray):
+    """Fit again from given parameters, some of which are held.
+
+    Args:
+      model, axis, d: see `fit_curve`.
+      theta: parameters to start from [N, P].
+      free: which of them may move, [N, P] of booleans.
+
+    Returns:
+      (theta [N, P], sums of squared errors [N]).
+    """
+    return _levenberg_marquardt(model, axis, d, theta, free, REFIT_ITERATIONS, REFIT_GAIN)
+
+
+def derivatives(model: CurveModel, axis: Axis, theta: np.ndarray, free: np.ndarray):
+    """Derivatives [P', T] of D by the free parameters, and D [T], of one set of parameters [P]."""
+    jacobian, curve = _jacobian(model, axis, theta[None], free)
+    return jacobian[0], curve[0]
+
+
+def _levenberg_marquardt(model, axis, d, theta, free, iterations, least_gain=1e-7):
+    """Minimise from every start. `free` is [P], or [N, P] where starts hold different ones."""
+    theta, held = theta.copy(), None
+    if free.ndim == 2:
+        held, free = ~free, free.any(0)
+        held = held[:, free]
     damping = np.full(len(theta), 1e-2)
-    jacobian, curve = _jacobian(model, axis, theta, free)
+    jacobian, curve = _jacobian(model, axis, theta, free, held)
     cost = _cost(curve, d)
     eye = np.eye(free.sum())
     for _ in range(iterations):
@@ -251,14 +274,14 @@ def _levenberg_marquardt(model, axis, d, theta, free, iterations):
         move = np.linalg.solve(normal + damping[:, None, None] * scale, slope[..., None])[..., 0]
         trial = theta.copy()
         trial[:, free] += np.clip(move, -2, 2)
-        trial_jacobian, trial_curve = _jacobian(model, axis, trial, free)
+        trial_jacobian, trial_curve = _jacobian(model, axis, trial, free, held)
         trial_cost = _cost(trial_curve, d)
         better = trial_cost < cost
         gain = np.where(better, (cost - trial_cost) / np.maximum(cost, 1e-300), 0.0)
         theta[better], cost[better] = trial[better], trial_cost[better]
         jacobian[better], curve[better] = trial_jacobian[better], trial_curve[better]
         damping = np.clip(np.where(better, damping * 0.3, damping * 4), 1e-9, 1e9)
-        if (gain < 1e-7).all() and ((damping > 1e3) | better).all():
+        if (gain < least_gain).all() and ((damping > 1e3) | better).all():
             break
     return theta, cost
 
@@ -268,30 +291,13 @@ def _cost(curve, d):
     return np.where(np.isfinite(cost), cost, np.inf)
 
 
-def _jacobian(model, axis, theta, free):
-    """Derivatives [N, P', T] and curves [N, T] of D, by one-sided differences."""
+def _jacobian(model, axis, theta, free, held=None):
+    """Derivatives [N, P', T] and curves [N, T] of D, by one-sided differences; 0 where held."""
     step = 1e-6
     shifts = np.concatenate([np.zeros((1, len(free))), step * np.eye(len(free))[free]])
     logs = model.log_curve(theta[:, None] + shifts, axis)
     curves = np.exp(np.clip(logs, -50, 50))
-    return (curves[:, 1:] - curves[:, :1]) / step, curves[:, 0]
-
-
-def _standard_errors(jacobian, residual):
-    t = len(residual)
-    variance = np.square(residual).sum() / max(t - len(jacobian), 1)
-    correlation = np.clip(_lag_one(residual), 0.0, 0.99)
-    variance *= (1 + correlation) / (1 - correlation)
-    u, s, _ = np.linalg.svd(jacobian, full_matrices=False)
-    determined = s > 1e-9 * s[0] if s[0] > 0 else np.zeros(len(s), bool)
-    if not determined.all():
-        lost = np.square(u[:, ~determined]).sum(1) > 1e-6
-        inverse = np.square(u[:, determined] / s[determined]).sum(1)
-        return np.where(lost, np.inf, np.sqrt(variance * inverse))
-    return np.sqrt(variance * np.square(u / s).sum(1))
-
-
-def _lag_one(x):
-    x = x - x.mean()
-    power = np.square(x).sum()
-    return float((x[1:] * x[:-1]).sum() / power) if power > 0 else 0.0
+    jacobian = (curves[:, 1:] - curves[:, :1]) / step
+    if held is not None:
+        jacobian[held] = 0.0
+    return jacobian, curves[:, 0]

@@ -151,19 +151,44 @@ def weight_change_magnitude(before, after) -> dict[str, float]:
 
 
 def linear_cka(x_NxD, y_NxE) -> float:
-    """Linear centred kernel alignment of two representations of the same examples.
+    """Compute the debiased linear centred kernel alignment of two representations.
 
-    Kornblith et al. 2019. It does not change under rotation and scaling.
+    The usual estimate approaches 1 for independent representations that are wide relative to the
+    number of examples. This one uses the unbiased estimate of HSIC (Song et al. 2012,
+    https://www.jmlr.org/papers/v13/song12a.html, equation 5; Kornblith et al. 2019,
+    https://arxiv.org/abs/1905.00414). It does not change under rotation and scaling.
 
     Args:
-      x_NxD, y_NxE: activations.
+      x_NxD, y_NxE: activations of the same N examples.
 
     Returns:
-      0 to 1; not-a-number where one does not vary.
+      At most 1, near 0 and of either sign for independent representations; not-a-number with fewer
+      than 4 examples or where one does not vary.
     """
-    x, y = (_centred(a) for a in (x_NxD, y_NxE))
-    norm = np.linalg.norm(x.T @ x) * np.linalg.norm(y.T @ y)
-    return float(np.linalg.norm(x.T @ y) ** 2 / norm) if norm > 0 else float("nan")
+    if len(x_NxD) < 4:
+        return float("nan")
+    x, y = (_unbiased_centred_gram(_centred(a)) for a in (x_NxD, y_NxE))
+    self_x, self_y = np.vdot(x, x), np.vdot(y, y)
+    if not min(self_x, self_y) > 0:
+        return float("nan")
+    # Divide one by one: the product of two small or large squares leaves the range of floats.
+    return float(np.vdot(x / np.sqrt(self_x), y / np.sqrt(self_y)))
+
+
+def _unbiased_centred_gram(a_NxD):
+    """The U-centred Gram matrix; inner products of two of them are unbiased in HSIC.
+
+    Szekely and Rizzo 2014, https://arxiv.org/abs/1310.2926, show that this centring gives the
+    estimate of Song et al.
+    """
+    n, size = len(a_NxD), np.abs(a_NxD).max(initial=0.0)
+    a_NxD = a_NxD / size if size > 0 else a_NxD
+    gram = a_NxD @ a_NxD.T
+    np.fill_diagonal(gram, 0.0)
+    rows = gram.sum(0)
+    gram += rows.sum() / ((n - 1) * (n - 2)) - (rows[:, None] + rows) / (n - 2)
+    np.fill_diagonal(gram, 0.0)
+    return gram
 
 
 def _centred(a_NxD):

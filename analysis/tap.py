@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
+from analysis.fit_errors import Errors, fit_errors
 from analysis.fits import FIXED, MODELS, Axis, Fit, fit_curve
 from analysis.io import Run, RunError
 
@@ -12,9 +13,6 @@ LOG_POINTS = 46
 TAIL_START = 0.4
 PERSISTENCE_POINTS = 10
 TREND_POINTS = 80
-Z_95 = 1.959964
-# A parameter is identified when its 95 % interval spans less than a factor of e^2 either way.
-IDENTIFIED_ERROR = 1.0
 FLAT = 1e-6
 
 
@@ -63,6 +61,7 @@ def _identity(run, metric, seed):
 def _fit_one(name, axis, d, baselines):
     model, fixed = MODELS[name], FIXED.get(name, ())
     fit = fit_curve(model, axis, d, fixed)
+    determined = fit_errors(model, axis, d, fit, fixed)
     tail = forecast_tail(name, axis, d)
     scale = np.ptp(d)
     start = tail_start(axis.t)
@@ -77,21 +76,21 @@ def _fit_one(name, axis, d, baselines):
         "tail_nrmse_damped_trend": errors["damped_trend"],
         "skill_persistence": 1 - (tail_error / errors["persistence"]) ** 2,
         "skill_damped_trend": 1 - (tail_error / errors["damped_trend"]) ** 2,
-        "identified": bool(
-            all(fit.standard_error[model.names.index(p)] < IDENTIFIED_ERROR for p in model.key)
-        ),
-        "parameters": _parameters(model, fit),
+        "misfit": determined.misfit,
+        "misfit_p": determined.misfit_p,
+        "identified": not determined.unidentified,
+        "unidentified_because": "; ".join(determined.unidentified),
+        "parameters": _parameters(model, fit, determined),
     }
     return row, fit
 
 
-def _parameters(model, fit: Fit) -> dict:
+def _parameters(model, fit: Fit, determined: Errors) -> dict:
     result = {}
-    for name, positive, value, error in zip(
-        model.names, model.positive, fit.theta, fit.standard_error, strict=True
-    ):
-        bounds = np.array([value, value - Z_95 * error, value + Z_95 * error])
-        value, low, high = np.exp(np.clip(bounds, -700, 700)) if positive else bounds
+    for i, (name, positive) in enumerate(zip(model.names, model.positive, strict=True)):
+        bounds = np.array([fit.theta[i], determined.low[i], determined.high[i]])
+        with np.errstate(over="ignore"):  # an open end is infinite
+            value, low, high = np.exp(bounds) if positive else bounds
         result[name] = {"value": value, "low": low, "high": high}
     return result
 

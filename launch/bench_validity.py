@@ -3,10 +3,10 @@
 import csv
 from pathlib import Path
 
-from launch.validity import detector, emergence
+from launch.validity import detector, emergence, fits
 
 # Area -> function of `quick` that returns rows from `launch.validity.cases.case`.
-AREAS = {"detector": detector.cases, "emergence": emergence.cases}
+AREAS = {"detector": detector.cases, "emergence": emergence.cases, "fits": fits.cases}
 BEFORE = Path(__file__).parent.parent / "docs" / "results" / "validity" / "before"
 
 

@@ -8,8 +8,12 @@ from tqdm import tqdm
 
 from analysis import predict
 from analysis.commands.output import plain, write_results
-from analysis.figures.prediction import held_out_curves, prediction_scores
-from analysis.io import find_runs, open_run
+from analysis.figures.prediction import (
+    held_out_curves,
+    prediction_scores,
+    skill_beside_shuffled,
+)
+from analysis.io import RunError, find_runs, open_run
 from analysis.layout import write_json
 
 BY_FAMILY = ["predictor", "use_init", "family"]
@@ -19,14 +23,21 @@ def add_arguments(parser) -> None:
     """The command's own flags."""
     parser.add_argument("--out", type=Path, default=Path("out/predictor"), help="for the results")
     parser.add_argument("--metric", help="dimensionality; each run's own by default")
+    parser.add_argument(
+        "--shuffles",
+        type=int,
+        default=19,
+        help="permutations of the architectures that skill is compared with; 0 leaves this out, "
+        "and fewer than 19 cannot reach p = .05",
+    )
 
 
 def run(args):
     """Carry out the parsed command."""
-    return evaluate(args.runs, args.out, args.partial, args.metric)
+    return evaluate(args.runs, args.out, args.partial, args.metric, args.shuffles)
 
 
-def evaluate(paths, out: Path, partial: bool = False, metric: str | None = None):
+def evaluate(paths, out: Path, partial: bool = False, metric: str | None = None, shuffles: int = 0):
     """Score every predictor, leaving out one architecture at a time.
 
     Args:
@@ -34,6 +45,7 @@ def evaluate(paths, out: Path, partial: bool = False, metric: str | None = None)
       out: folder for predictor.json (the calibration), loao.csv, loao.json and figures.
       partial: read unfinished runs too.
       metric: dimensionality; each run's own by default.
+      shuffles: permutations of the architectures that skill is compared with.
 
     Returns:
       (JSON result, table to print: medians and shares a predictor).
@@ -45,20 +57,28 @@ def evaluate(paths, out: Path, partial: bool = False, metric: str | None = None)
     examples = [predict.example(run, metric) for run in runs]
     predict.check_examples(examples)
     cases = [(name, init) for name in predict.PREDICTORS for init in (False, True)]
-    rows = []
+    if shuffles < 0:
+        raise RunError(f"--shuffles={shuffles} must be 0 or more")
+    rows, nulls = [], []
     for name, init in tqdm(cases, desc="predictors", disable=None):
         scored, forecasts = predict.leave_one_out(examples, name, init)
         rows += scored
+        if shuffles:
+            null = predict.skill_of_shuffled(examples, name, init, shuffles)
+            nulls.append({"predictor": name, "use_init": init} | null)
         if (name, init) == cases[0]:
             held_out_curves(examples, scored, forecasts, out / "held_out.png")
     table = pd.DataFrame(rows)
     scores = _summary(table, BY_FAMILY[:2])
+    if nulls:
+        scores = scores.join(pd.DataFrame(nulls).set_index(BY_FAMILY[:2]))
     families = _summary(table, BY_FAMILY).reset_index()
     inside = _summary(table[table["bracketed"]], BY_FAMILY).reset_index()
     result = {
         "command": "predictor",
         "architectures": len({e.architecture for e in examples}),
         "seeds": sorted({len(e.log_d_SxG) for e in examples}),
+        "shuffles": shuffles,
         "scores": plain(scores.reset_index().to_dict("records")),
         "by_family": plain(families.to_dict("records")),
         "bracketed_by_family": plain(inside.to_dict("records")),
@@ -78,6 +98,8 @@ def evaluate(paths, out: Path, partial: bool = False, metric: str | None = None)
         },
     )
     prediction_scores(table, out / "predictor.png")
+    if nulls:
+        skill_beside_shuffled(nulls, out / "skill.png")
     return result, scores
 
 

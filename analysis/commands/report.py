@@ -149,8 +149,10 @@ def _models(paths, out, partial):
         report.details(
             "TAP with transient compression: parameters with 95 % intervals",
             report.paragraph(
-                "alpha is per unit of integrated gradient norm. A fit that is not identified "
-                "leaves alpha or D_max undetermined: its numbers mean nothing on their own."
+                "alpha is per unit of integrated gradient norm. A fit is identified if the curve "
+                "fits, the error rises on both sides of alpha and of D_max, and the first half of "
+                "the run does not contradict the whole. The numbers of other fits mean nothing on "
+                "their own."
             ),
             report.table(best[columns]),
         ),
@@ -237,9 +239,10 @@ def _before(paths, out, partial):
         report.paragraph(
             f"{result['architectures']} architectures, each predicted from the others. r2 is on a "
             "uniform grid of steps, r2_log on a log-time grid, both of the seed mean; skill is "
-            "over D at initialisation x the family's mean relative curve; coverage is that of the "
-            "90 % band. Against single seeds: r2_one_seed, whose ceiling is seed_r2, how well the "
-            "mean of the other seeds predicts a seed."
+            "over D at initialisation x the family's mean relative curve, a baseline that "
+            "shuffled architectures may beat, too (see `python -m analysis predictor`); coverage "
+            "is that of the 90 % band. Against single seeds: r2_one_seed, whose ceiling "
+            "is seed_r2, how well the mean of the other seeds predicts a seed."
         ),
         report.table(scores),
         report.picture(out / "predictor.png", "R2 of held-out architectures"),

@@ -61,6 +61,34 @@ def prediction_scores(table, out: Path) -> Path:
     return save(figure, out)
 
 
+def skill_beside_shuffled(nulls: list[dict], out: Path) -> Path:
+    """Draw the skill of each predictor beside what shuffled architectures give.
+
+    Args:
+      nulls: rows of `predict.skill_of_shuffled`, each with its `predictor` and `use_init`.
+      out: PNG to write.
+
+    Returns:
+      The path written.
+    """
+    figure, axes = plt.subplots(figsize=(7, 0.9 + 0.32 * len(nulls)), layout="constrained")
+    y = np.arange(len(nulls))
+    median, upper = (
+        np.array([row[name] for row in nulls]) for name in ("skill_shuffled", "skill_shuffled_95")
+    )
+    axes.hlines(y, median, upper, color="C7", lw=5, alpha=0.5)
+    axes.plot(median, y, "|", color="C7", ms=10, label="shuffled: median, bar to 95 % quantile")
+    axes.plot([row["skill_folds"] for row in nulls], y, "o", color="C0", ms=5, label="measured")
+    names = [f"{r['predictor']}{', D(init)' if r['use_init'] else ''}" for r in nulls]
+    axes.set_yticks(y, [f"{n}  p {r['skill_p']:.2f}" for n, r in zip(names, nulls, strict=True)])
+    axes.invert_yaxis()
+    axes.axvline(0, color="k", lw=0.8, ls=":")
+    axes.set_xlabel("skill over D(init) x mean relative curve, median over networks")
+    axes.grid(axis="x", alpha=0.25)
+    axes.legend(fontsize=8, frameon=False)
+    return save(figure, out)
+
+
 def held_out_curves(examples, rows, forecasts, out: Path) -> Path:
     """Measured and predicted D(t), each network predicted without its architecture.
 

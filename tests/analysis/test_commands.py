@@ -4,12 +4,14 @@ import json
 import subprocess
 import sys
 import zipfile
+from unittest import mock
 
 import numpy as np
 import pytest
 
-from analysis import open_run
 from analysis.edm.variables import _find
+from analysis import open_run, predict
+from analysis.fits import MODELS, Axis
 from analysis.importer import import_arrays
 from analysis.io import RunError
 from tests.analysis.command import analysis as in_process
@@ -199,8 +201,11 @@ def test_alpha_needs_architectures(tmp_path):
 
 
 def test_alpha_and_predictor_of_a_small_calibration(tmp_path):
-    for i, name in enumerate(("mlp_wide", "mlp_narrow", "mlp_medium", "cnn_deep", "cnn_shallow")):
-        d = collapse_and_recovery(T) * (1 + 0.1 * i)
+    names = ("mlp_wide", "mlp_narrow", "mlp_medium", "cnn_deep", "cnn_shallow")
+    for i, name in enumerate(names):  # curves that determine alpha: they saturate within the run
+        theta = np.log([9.0 + i, 0.015, 8.0 + i, 0.04, 20.0])
+        d = np.exp(MODELS["tap_compression"].log_curve(theta, Axis(T, T, T[-1])))
+        d = d * (1 + 0.002 * np.random.default_rng(i).standard_normal(len(T)))
         sizes = {"depth": i + 1.0, "width": 8.0 * (5 - i), "num_params": 100.0 + i}
         sizes |= {"connectivity": 3.0 + i, "min_width": 8.0, "max_width": 64.0}
         source = foreign(
@@ -216,10 +221,16 @@ def test_alpha_and_predictor_of_a_small_calibration(tmp_path):
     assert json.loads(result.stdout)["architectures"] == 5
     names = {p.name for p in (tmp_path / "alpha").iterdir()}
     assert {"alpha_summary.csv", "alpha_models.json", "phase1_report.md"} <= names
-    result = analysis("predictor", tmp_path / "runs", f"--out={tmp_path / 'out'}", "--json")
+    where = ("predictor", tmp_path / "runs", f"--out={tmp_path / 'out'}", "--json")
+    result = analysis(*where, "--shuffles=0")
     assert result.returncode == 0, result.stderr
     assert len(json.loads(result.stdout)["examples"]) == 5 * 12
     assert (tmp_path / "out" / "predictor.png").exists()
+    with mock.patch.object(predict, "PREDICTORS", ("ridge",)):
+        scores = json.loads(in_process(*where, "--shuffles=2").stdout)["scores"]
+    assert all(1 / 3 <= row["skill_p"] <= 1 for row in scores)
+    assert (tmp_path / "out" / "skill.png").exists()
+    assert in_process(*where, "--shuffles=-1").returncode == 2
 
 
 def test_monitor_replays_runs(tmp_path):

@@ -2,7 +2,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.signal import lfilter
 
+from analysis.fit_errors import fit_errors
 from analysis.fits import FIXED, MODELS, Axis, fit_curve
 from analysis.tap import fit_run, forecast_tail, on_log_grid, r2, tail_baselines, tail_start
 
@@ -36,9 +38,10 @@ def test_planted_parameters_are_recovered(name):
     noisy = clean + 0.02 * np.ptp(clean) * np.random.default_rng(0).standard_normal(len(T))
     fit = fit_curve(model, AXIS, noisy)
     assert r2(clean, fit.curve) > 0.995
+    found = fit_errors(model, AXIS, noisy, fit)
     for parameter in model.key:
         i = model.names.index(parameter)
-        assert abs(fit.theta[i] - PLANTED[name][i]) < 4 * fit.standard_error[i] + 1e-3
+        assert found.low[i] - 0.3 < PLANTED[name][i] < found.high[i] + 0.3
 
 
 def test_intervals_cover_as_often_as_they_say():
@@ -46,8 +49,9 @@ def test_intervals_cover_as_often_as_they_say():
     clean = np.exp(model.log_curve(truth, AXIS))
     rng, covered = np.random.default_rng(1), []
     for _ in range(60):
-        fit = fit_curve(model, AXIS, clean + 0.2 * rng.standard_normal(len(T)))
-        covered.append(np.abs(fit.theta - truth) < 1.96 * fit.standard_error)
+        noisy = clean + 0.2 * rng.standard_normal(len(T))
+        found = fit_errors(model, AXIS, noisy, fit_curve(model, AXIS, noisy))
+        covered.append((found.low < truth) & (truth < found.high))
     assert (np.abs(np.mean(covered, 0) - 0.95) < 0.08).all()
 
 
@@ -101,7 +105,8 @@ def test_the_logistic_keeps_its_bounds():
     d = collapse_and_recovery(T)
     fit = fit_curve(MODELS["logistic"], AXIS, d, FIXED["logistic"])
     assert fit.curve.max() <= 2 * d.max()
-    assert fit.standard_error[-1] == 0  # ln max D is given
+    found = fit_errors(MODELS["logistic"], AXIS, d, fit, FIXED["logistic"])
+    assert found.low[-1] == found.high[-1] == fit.theta[-1]  # ln max D is given
 
 
 def test_a_flat_curve_is_not_identified(tmp_path):
@@ -110,6 +115,72 @@ def test_a_flat_curve_is_not_identified(tmp_path):
     rows, _ = fit_run(open_run(path))
     tap = next(row for row in rows if row["model"] == "tap")
     assert not tap["identified"] and tap["r2"] < 0.2
+
+
+def reasons(name, d, axis=None):
+    axis = AXIS if axis is None else axis
+    return fit_errors(MODELS[name], axis, d, fit_curve(MODELS[name], axis, d)).unidentified
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_curve_that_never_saturates_has_no_level(seed):
+    noise = 0.05 * np.random.default_rng(seed).standard_normal(len(T))
+    growing = 2 * np.exp(1.2 * AXIS.g / AXIS.g[-1]) + noise
+    assert "D_max is open above" in reasons("tap", growing)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_one_exponential_has_no_second_phase(seed):
+    noise = 0.05 * np.random.default_rng(seed).standard_normal(len(T))
+    why = reasons("two_phase", np.exp(1 + np.exp(-T / 150)) + noise)
+    assert any(reason.startswith("tau") for reason in why)
+
+
+@pytest.mark.parametrize(
+    "d", [5 + np.sin(T / 100), 3 + 4.0 * (T > 700), np.exp(2 - (T < 1000) * np.sin(T / 300))]
+)
+def test_a_curve_that_does_not_fit_is_not_identified(d):
+    noise = 0.05 * np.random.default_rng(0).standard_normal(len(T))
+    assert "the curve does not fit" in reasons("tap", d + noise)
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.05])
+def test_what_saturates_within_the_run_is_identified(noise):
+    for name in ("tap", "two_phase"):
+        clean = np.exp(MODELS[name].log_curve(PLANTED[name], AXIS))
+        d = clean + noise * np.random.default_rng(0).standard_normal(len(T))
+        assert reasons(name, d) == ()
+    falling = np.exp(MODELS["tap"].log_curve(np.log([9.0, 3e-3, 2.0]), AXIS))
+    assert reasons("tap", falling + 0.01 * np.random.default_rng(0).standard_normal(len(T))) == ()
+
+
+def test_correlated_noise_widens_an_interval_as_it_should():
+    """Correlation .8 multiplies the variance of a level by (1 + .8) / (1 - .8) = 9."""
+    clean = np.exp(MODELS["tap"].log_curve(PLANTED["tap"], AXIS))
+    rng, widths = np.random.default_rng(0), {}
+    for correlation in (0.0, 0.8):
+        made = []
+        for _ in range(5):
+            shocks = 0.2 * np.sqrt(1 - correlation**2) * rng.standard_normal(len(T))
+            d = clean + lfilter([1.0], [1.0, -correlation], shocks)
+            found = fit_errors(MODELS["tap"], AXIS, d, fit_curve(MODELS["tap"], AXIS, d))
+            made.append(found.high[2] - found.low[2])
+        widths[correlation] = np.median(made)
+    assert 2 < widths[0.8] / widths[0.0] < 4.5
+
+
+def test_short_and_strange_series_give_no_false_certainty():
+    rng, t = np.random.default_rng(0), np.arange(0, 100, 5.0)
+    short = Axis(t, t / 2, t[-1])
+    outlier = 5 + 0.1 * rng.standard_normal(len(T))
+    outlier[200] = 50
+    cases = [(rng.uniform(1, 2, 20), short), (outlier, AXIS), (5 + 1e-5 * T, AXIS)]
+    for d, axis in cases:
+        for name in MODELS:
+            fit = fit_curve(MODELS[name], axis, d, FIXED.get(name, ()))
+            found = fit_errors(MODELS[name], axis, d, fit, FIXED.get(name, ()))
+            assert not np.isnan(found.low).any() and not np.isnan(found.high).any()
+        assert reasons("tap", d, axis)
 
 
 def test_a_planted_collapse_is_identified_and_scored(tmp_path):

@@ -1,5 +1,7 @@
 """Every measure against a case whose value is known in closed form."""
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -76,13 +78,46 @@ def test_cka_ignores_rotation_and_scale(seed, scale):
     rotation, _ = np.linalg.qr(rng.standard_normal((5, 5)))
     assert measures.linear_cka(x, scale * x @ rotation + 3) == pytest.approx(1)
     assert measures.linear_cka(x, y) == pytest.approx(measures.linear_cka(y, x))
-    assert 0 <= measures.linear_cka(x, y) < 1
+    assert abs(measures.linear_cka(x, y)) < 0.5
 
 
-def test_cka_of_orthogonal_and_of_constant_activations():
+def hsic_by_definition(k, m):
+    """The U-statistic of Song et al. 2012, summed over all quadruples of different examples."""
+    total, count = 0.0, 0
+    for i, j, q, r in itertools.permutations(range(len(k)), 4):
+        total += k[i, j] * (m[i, j] + m[q, r] - 2 * m[i, q])
+        count += 1
+    return total / count
+
+
+@pytest.mark.parametrize("n", [4, 5, 8])
+def test_cka_is_the_ratio_of_u_statistics(n):
+    rng = np.random.default_rng(n)
+    x, y = rng.standard_normal((n, 3)), rng.standard_normal((n, 6))
+    y[:, 0] += x[:, 0]
+    k, m = x @ x.T, y @ y.T
+    expected = hsic_by_definition(k, m)
+    expected /= np.sqrt(hsic_by_definition(k, k) * hsic_by_definition(m, m))
+    assert measures.linear_cka(x, y) == pytest.approx(expected, abs=1e-10)
+
+
+@pytest.mark.parametrize("n,width", [(512, 512), (256, 4096)])
+def test_cka_of_independent_representations_is_near_zero(n, width):
+    x, y = np.random.default_rng(width).standard_normal((2, n, width))
+    assert abs(measures.linear_cka(x, y)) < 0.02
+    assert measures.linear_cka(x, -2 * x + 1) == pytest.approx(1)
+
+
+def test_cka_of_independent_representations_has_mean_zero():
+    pairs = np.random.default_rng(0).standard_normal((200, 2, 20, 30))
+    values = np.array([measures.linear_cka(x, y) for x, y in pairs])
+    assert abs(values.mean()) < 3 * values.std() / np.sqrt(200)
+
+
+def test_cka_of_constant_activations_and_of_few_examples():
     x = np.zeros((4, 1)) + [[1], [-1], [0], [0]]
-    y = np.zeros((4, 1)) + [[0], [0], [1], [-1]]
-    assert measures.linear_cka(x, y) == 0
+    assert np.isnan(measures.linear_cka(x[:3], x[:3]))
+    assert measures.linear_cka(1e-200 * x, 1e200 * x) == pytest.approx(1)
     assert np.isnan(measures.linear_cka(x, np.ones((4, 2))))
     assert np.isnan(measures.linear_cka(x, np.full((4, 2), 86.16243086)))  # only rounding is left
 
@@ -160,4 +195,4 @@ def test_ranges_hold_for_anything(a):
     found = measures.filter_differentiation(a)
     assert np.isnan(found["similarity"]) or 0 <= found["similarity"] <= 1 + 1e-9
     cka = measures.linear_cka(a, a[::-1])
-    assert np.isnan(cka) or -1e-9 <= cka <= 1 + 1e-9
+    assert np.isnan(cka) or -1 - 1e-9 <= cka <= 1 + 1e-9

@@ -68,6 +68,27 @@ def test_what_does_not_depend_on_it_is_not():
     assert np.median([row["skill"] for row in rows]) < 0.25
 
 
+def test_skill_is_held_against_shuffled_architectures():
+    found = predict.skill_of_shuffled(planted(), "ridge", False, 19)
+    assert found["skill_folds"] > found["skill_shuffled_95"] and found["skill_p"] == 0.05
+    nothing = [
+        predict.skill_of_shuffled(planted(seed, null=True), "ridge", False, 19)["skill_p"]
+        for seed in range(5)
+    ]
+    assert np.median(nothing) > 0.05
+
+
+def test_shuffling_keeps_curves_and_families():
+    examples = planted()
+    examples[0] = examples[0]._replace(structure=examples[0].structure | {"family": "cnn"})
+    made = predict.shuffled(examples, np.random.default_rng(0))
+    assert made[0].structure == examples[0].structure  # the only one of its family
+    assert [e.structure["width"] for e in made] != [e.structure["width"] for e in examples]
+    sizes = sorted(e.structure["num_params"] for e in made)
+    assert sizes == sorted(e.structure["num_params"] for e in examples)
+    assert all(a.log_d_SxG is b.log_d_SxG for a, b in zip(made, examples, strict=True))
+
+
 def test_bands_hold_what_they_promise():
     rows = [row for seed in range(3) for row in held_out(planted(seed), "gp")]
     assert np.mean([row["coverage"] for row in rows]) > 0.8
