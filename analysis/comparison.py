@@ -83,8 +83,9 @@ def _course(course):
     if order["rho"] is not None:
         lines[-1] += (
             f" Depth and settling step correlate by {order['rho']:.2f} ({order['low']:.2f} to "
-            f"{order['high']:.2f} over seeds), p {order['p']:.3f}."
+            f"{order['high']:.2f} over seeds)"
         )
+        lines[-1] += "." if order["p"] is None else f", p {order['p']:.3f}."
     lines += ["", "![convergence](convergence.png)" if order["pattern"] != UNSETTLED else "", ""]
     judged = [row for row in course["coordination"] if row["p"] is not None]
     for row in judged:
@@ -107,8 +108,10 @@ def _course(course):
             f"(p {kinds['p']:.2f})."
         ]
     for name, test in course["early_against_late"].items():
+        judged = test["too_few"] or f"p {test['p']:.3f}, {test['n']} seeds, {test['jumps']} jumps"
+        said = "" if test["too_few"] else f" by {test['rho']:.2f}"
         lines += [
-            f"Later jumps: {name.replace('_', ' ')} correlates with the phase of training by "
-            f"{test['rho']:.2f} (p {test['p']:.3f}, {test['n']} jumps)."
+            f"Later jumps: correlation of {name.replace('_', ' ')} with the phase of training"
+            f"{said} ({judged})."
         ]
     return lines

@@ -6,8 +6,9 @@ Everything is a mean over seeds with a t interval; runs are compared seed by see
 import numpy as np
 from scipy import stats
 
+from analysis.corrections import sign_flip_p
 from analysis.io import Run, RunError
-from analysis.seeds import differing, field, interval, paired_p
+from analysis.seeds import differing, field, interval
 
 # Fields of a config that say what is learned, as opposed to by what network and how.
 SETTING = (
@@ -206,7 +207,7 @@ def table(members: list[Run]) -> list[dict]:
     Returns:
       Rows with `method`, `run`, `n` seeds, `score` (what `early` and `late` are of); of every
       measure its mean and `..._half` of its interval; `over_plain`, the difference of `late` from
-      the plain run of the same network, with half width and p of a paired t test.
+      the plain run of the same network, with half width and p of an exact sign-flip test.
     """
     measured, methods = [measure(run) for run in members], [_method(run) for run in members]
     told = differing(methods)
@@ -219,7 +220,7 @@ def table(members: list[Run]) -> list[dict]:
         if j is not None:
             apart = measured[i]["late"] - measured[j]["late"]
             row["over_plain"], row["over_plain_half"] = interval(apart)
-            row["over_plain_p"] = paired_p(apart)
+            row["over_plain_p"] = sign_flip_p(apart)
         rows.append(row)
     return rows
 

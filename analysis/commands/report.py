@@ -301,13 +301,15 @@ def _emergence(paths, out, partial):
 
 
 def _credit(paths, out, partial):
-    _, table = compare_credits(_of_family(paths, "credit", partial), out, partial)
+    result, table = compare_credits(_of_family(paths, "credit", partial), out, partial)
     return [
         report.paragraph(
             "Each rule's credits after training: cosine with the true gradient (gamma; dir_gamma: "
             "that of the copied output gradient in the same network), correlation with the loss's "
-            "answer (rho), and what training by them is worth, seed by seed against the controls."
+            "answer (rho), and what training by them is worth, seed by seed against the controls; "
+            "q is that of an exact sign-flip test, corrected over the rows."
         ),
+        *_notes(result),
         report.table(table),
         *_pictures(sorted(out.glob("setting_*.png"))),
     ]
@@ -321,8 +323,10 @@ def _plasticity(paths, out, partial):
     return [
         report.paragraph(
             "early and late: the online score in the second and in the last tenth of the tasks; "
-            "over_plain: late, seed by seed, less that of the plain run."
+            "over_plain: late, seed by seed, less that of the plain run; q is that of an exact "
+            "sign-flip test, corrected over the rows."
         ),
+        *_notes(result),
         report.table(table),
         *_pictures(sorted(out.glob("*.png"))),
         *([report.details("Early signs", report.table(pd.DataFrame(signs)))] if signs else []),
@@ -330,7 +334,7 @@ def _plasticity(paths, out, partial):
 
 
 def _movements(paths, out, partial):
-    _, table = compare_spectra(_of_family(paths, "motifs", partial), out, partial)
+    result, table = compare_spectra(_of_family(paths, "motifs", partial), out, partial)
     return [
         report.paragraph(
             "How the components of the weights move, beside the same steps with random signs: "
@@ -338,6 +342,7 @@ def _movements(paths, out, partial):
             "cosines of time explain, variance of the first three. A map of what recurs takes "
             "minutes: python -m analysis motifs."
         ),
+        *_notes(result),
         report.table(table),
         *_pictures(sorted(out.glob("*/*.png"))),
     ]
@@ -349,6 +354,10 @@ def _of_family(paths, family, partial):
 
 def _refused(result):
     return [report.paragraph(f"Not analysed: {line}.") for line in result.get("refused", ())]
+
+
+def _notes(result):
+    return [report.paragraph(f"{line}.") for line in result.get("notes", ())]
 
 
 def _pictures(paths):
