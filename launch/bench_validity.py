@@ -3,8 +3,10 @@
 import csv
 from pathlib import Path
 
+from launch.validity import mechanistic, tables
+
 # Area -> function of `quick` that returns rows from `launch.validity.cases.case`.
-AREAS = {}
+AREAS = {"mechanistic": mechanistic.cases, "tables": tables.cases}
 BEFORE = Path(__file__).parent.parent / "docs" / "results" / "validity" / "before"
 
 
