@@ -6,7 +6,7 @@ Everything is a mean over seeds with a t interval; runs are compared seed by see
 import numpy as np
 from scipy import stats
 
-from analysis.corrections import sign_flip_p
+from analysis.corrections import LEAST_CORRELATED, sign_flip_p
 from analysis.io import Run, RunError
 from analysis.seeds import differing, field, interval
 
@@ -31,7 +31,7 @@ UNITS = (
     "dead_fraction", "dormant_fraction", "dup_fraction", "saturated_fraction", "eff_rank",
     "stable_rank", "hard_rank", "feature_norm", "weight_norm", "gradient_rank", "ntk_rank",
 )  # fmt: skip
-MANY_TASKS, MANY_RUNS = 20, 6  # from which on early and later changes are compared
+MANY_TASKS = 20  # from which on early and later changes are compared
 
 
 def setting(config: dict) -> dict:
@@ -246,10 +246,11 @@ def early_signs(members: list[Run]) -> list[dict]:
       A row a quantity, the score itself among them: `rho`, Spearman's correlation of its early
       change with the later change of the score; `given_score`, the same with the score's own early
       change taken out; `..._low` and `..._high`, 95 % intervals by leaving out one run with all its
-      seeds after another. None where tasks or runs are few.
+      seeds after another. None of fewer than 20 tasks or 12 runs:
+      a correlation over fewer runs is not told from none.
     """
     tasks = min(finished_tasks(run) for run in members)
-    if tasks < MANY_TASKS or len(members) < MANY_RUNS:
+    if tasks < MANY_TASKS or len(members) < LEAST_CORRELATED:
         return []
     changes = [early_changes(run) for run in members]
     rows = []

@@ -6,7 +6,7 @@ import pandas as pd
 
 from analysis import plasticity
 from analysis.commands.output import plain, write_results
-from analysis.corrections import correct
+from analysis.corrections import LEAST_CORRELATED, correct, too_few
 from analysis.figures import plasticity as figures
 from analysis.seeds import open_family, settings
 
@@ -42,14 +42,17 @@ def compare(paths, out: Path, partial: bool = False):
     """
     runs = open_family(paths, "plasticity", partial)
     rows, signs, drawn = [], {}, {}
-    for i, (name, members) in enumerate(settings(runs, plasticity.setting), 1):
+    groups = settings(runs, plasticity.setting)
+    for i, (name, members) in enumerate(groups, 1):
         rows += [{"setting": name} | row for row in plasticity.table(members)]
         signs[name] = plasticity.early_signs(members)
         drawn[name] = [path.name for path in _draw(members, name, signs[name], out, i)]
     told = correct(rows, "over_plain_p", "over_plain_q")
     table = pd.DataFrame(rows).set_index("setting")
     result = {"command": "plasticity", "rows": rows, "early_signs": signs, "figures": drawn}
-    result["notes"] = [told] if told else []
+    few = [too_few(len(m), LEAST_CORRELATED, "runs") for _, m in groups]
+    early = [f"early signs of {name}: {why}" for (name, _), why in zip(groups, few, strict=True)]
+    result["notes"] = [told] * bool(told) + [n for n, why in zip(early, few, strict=True) if why]
     result = plain(result)
     write_results(out, "plasticity", result, table)
     return result, table[[name for name in SHOWN if name in table]].dropna(axis=1, how="all")

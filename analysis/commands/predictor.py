@@ -8,6 +8,7 @@ from tqdm import tqdm
 
 from analysis import predict
 from analysis.commands.output import plain, write_results
+from analysis.corrections import LEAST_GROUPS, too_few
 from analysis.figures.prediction import held_out_curves, prediction_scores
 from analysis.io import find_runs, open_run
 from analysis.layout import write_json
@@ -29,6 +30,9 @@ def run(args):
 def evaluate(paths, out: Path, partial: bool = False, metric: str | None = None):
     """Score every predictor, leaving out one architecture at a time.
 
+    With fewer than 15 architectures the calibration is written and nothing is scored; a family
+    with fewer has no scores of its own.
+
     Args:
       paths: run directories or folders of them, all of one protocol.
       out: folder for predictor.json (the calibration), loao.csv, loao.json and figures.
@@ -44,27 +48,8 @@ def evaluate(paths, out: Path, partial: bool = False, metric: str | None = None)
     runs = [open_run(path, partial) for path in find_runs(paths)]
     examples = [predict.example(run, metric) for run in runs]
     predict.check_examples(examples)
-    cases = [(name, init) for name in predict.PREDICTORS for init in (False, True)]
-    rows = []
-    for name, init in tqdm(cases, desc="predictors", disable=None):
-        scored, forecasts = predict.leave_one_out(examples, name, init)
-        rows += scored
-        if (name, init) == cases[0]:
-            held_out_curves(examples, scored, forecasts, out / "held_out.png")
-    table = pd.DataFrame(rows)
-    scores = _summary(table, BY_FAMILY[:2])
-    families = _summary(table, BY_FAMILY).reset_index()
-    inside = _summary(table[table["bracketed"]], BY_FAMILY).reset_index()
-    result = {
-        "command": "predictor",
-        "architectures": len({e.architecture for e in examples}),
-        "seeds": sorted({len(e.log_d_SxG) for e in examples}),
-        "scores": plain(scores.reset_index().to_dict("records")),
-        "by_family": plain(families.to_dict("records")),
-        "bracketed_by_family": plain(inside.to_dict("records")),
-        "examples": plain(rows),
-    }
-    write_results(out, "loao", result, table.set_index("architecture"))
+    architectures = sorted({e.architecture for e in examples})
+    out.mkdir(parents=True, exist_ok=True)
     write_json(
         out / "predictor.json",
         {
@@ -77,8 +62,49 @@ def evaluate(paths, out: Path, partial: bool = False, metric: str | None = None)
             "examples": predict.to_table(examples),
         },
     )
+    few = too_few(len(architectures), LEAST_GROUPS, "architectures")
+    if few:
+        table = pd.DataFrame({"scores": ["none"] * len(architectures)}, index=architectures)
+        table.index.name = "architecture"
+        result = {"command": "predictor", "architectures": len(architectures), "scores": []}
+        result |= {"by_family": [], "bracketed_by_family": [], "examples": [], "notes": [few]}
+        write_results(out, "loao", result, table)
+        return result, table
+    cases = [(name, init) for name in predict.PREDICTORS for init in (False, True)]
+    rows = []
+    for name, init in tqdm(cases, desc="predictors", disable=None):
+        scored, forecasts = predict.leave_one_out(examples, name, init)
+        rows += scored
+        if (name, init) == cases[0]:
+            held_out_curves(examples, scored, forecasts, out / "held_out.png")
+    table = pd.DataFrame(rows)
+    scores = _summary(table, BY_FAMILY[:2])
+    families = _summary(table, BY_FAMILY).reset_index()
+    inside = _summary(table[table["bracketed"]], BY_FAMILY).reset_index()
+    small = _small_families(examples)
+    families, inside = (t[~t["family"].isin(list(small))] for t in (families, inside))
+    result = {
+        "command": "predictor",
+        "architectures": len(architectures),
+        "seeds": sorted({len(e.log_d_SxG) for e in examples}),
+        "scores": plain(scores.reset_index().to_dict("records")),
+        "by_family": plain(families.to_dict("records")),
+        "bracketed_by_family": plain(inside.to_dict("records")),
+        "examples": plain(rows),
+        "notes": [f"{family}: {why}" for family, why in small.items()],
+    }
+    write_results(out, "loao", result, table.set_index("architecture"))
     prediction_scores(table, out / "predictor.png")
     return result, scores
+
+
+def _small_families(examples) -> dict[str, str]:
+    """Families with too few architectures for scores of their own, and the line that says so."""
+    members = {}
+    for e in examples:
+        members.setdefault(e.structure["family"], set()).add(e.architecture)
+    said = {f: too_few(len(own), LEAST_GROUPS, "architectures") for f, own in members.items()}
+    return {family: why for family, why in said.items() if why}
 
 
 def _summary(table, by):

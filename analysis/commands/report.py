@@ -161,6 +161,8 @@ def _models(paths, out, partial):
 def _alpha(paths, out, partial):
     result, forms = fit_alpha(paths, out, partial)
     shares = result["variance_shares_of_ln_alpha"]
+    if result["notes"]:
+        return [*_notes(result), *_refused(result)]
     parts = [
         report.paragraph(
             f"alpha is identified in {result['identified']} of {result['curves']} curves. "
@@ -234,7 +236,9 @@ def _inside(paths, out, partial):
 
 def _before(paths, out, partial):
     result, scores = evaluate(paths, out, partial)
-    families = pd.DataFrame(result["by_family"]).set_index("predictor")
+    if not result["scores"]:
+        return _notes(result)
+    families = pd.DataFrame(result["by_family"])
     return [
         report.paragraph(
             f"{result['architectures']} architectures, each predicted from the others. r2 is on a "
@@ -245,7 +249,7 @@ def _before(paths, out, partial):
         ),
         report.table(scores),
         report.picture(out / "predictor.png", "R2 of held-out architectures"),
-        report.details("By family", report.table(families)),
+        report.details("By family", *_notes(result), report.table(families)),
         report.picture(out / "held_out.png", "measured and predicted curves"),
         report.paragraph(
             "Bands and curves are those of the Gaussian process from the architecture alone. "

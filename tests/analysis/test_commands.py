@@ -214,10 +214,13 @@ def test_alpha_and_predictor_of_a_small_calibration(tmp_path):
     assert json.loads(result.stdout)["architectures"] == 5
     names = {p.name for p in (tmp_path / "alpha").iterdir()}
     assert {"alpha_summary.csv", "alpha_models.json", "phase1_report.md"} <= names
+    said = "too few to tell: n = 5 architectures, needs >= 15"
+    assert said in (tmp_path / "alpha" / "phase1_report.md").read_text()
+    assert json.loads(result.stdout)["notes"] == [said] and "r2_loao" not in result.stdout
     result = analysis("predictor", tmp_path / "runs", f"--out={tmp_path / 'out'}", "--json")
     assert result.returncode == 0, result.stderr
-    assert len(json.loads(result.stdout)["examples"]) == 5 * 12
-    assert (tmp_path / "out" / "predictor.png").exists()
+    assert json.loads(result.stdout)["notes"] == [said] and "r2" not in result.stdout
+    assert (tmp_path / "out" / "predictor.json").exists()
 
 
 def test_monitor_replays_runs(tmp_path):
