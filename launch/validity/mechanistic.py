@@ -76,7 +76,7 @@ def cases(quick: bool) -> list[dict]:
     Returns:
       Rows from `launch.validity.cases.case`.
     """
-    nulls, planted = (3, 2) if quick else (100, 20)
+    nulls, planted = (2, 1) if quick else (100, 20)
     rows = []
     for name, tails in {"normal": np.inf, "t(4)": 4}.items():
         found = [judged(drifting(np.random.default_rng(i), tails=tails)) for i in range(nulls)]

@@ -51,7 +51,7 @@ def cases(quick: bool) -> list[dict]:
     Returns:
       Rows from `launch.validity.cases.case`.
     """
-    nulls, planted = (5, 3) if quick else (200, 40)
+    nulls, planted = (2, 2) if quick else (200, 40)
     rows = []
     for name, noise in NOISES.items():
         for methods, seeds in TABLES:
