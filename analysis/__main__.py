@@ -106,6 +106,8 @@ def _note_parts(args, result):
 def _print(args, result, table):
     for line in result.get("refused", ()):
         print(f"left out: {line}", file=sys.stderr)
+    for line in result.get("notes", ()):
+        print(f"note: {line}", file=sys.stderr)
     if args.json:
         print(json.dumps(result, allow_nan=False), flush=True)
         return

@@ -32,7 +32,8 @@ def report(name: str, course: dict, results: list[AnalysisResult], why: list[str
     if results:
         lines += [
             "z: the logarithm of a change, in spreads of what changes between ordinary pairs of "
-            "states, equally far apart, in the same part of training. p: the share of such pairs "
+            "states, equally far apart, in the same part of training; of one unit, the largest z "
+            "over the units of its layer, in spreads of that largest. p: the share of such pairs "
             "whose largest z over all layers and quantities is as large, times the number of "
             "moments. It holds for steps chosen beforehand; jumps are chosen because something "
             "happened, in D at least.",
@@ -54,11 +55,15 @@ def _moment(result):
     if m["not_measured"]:
         lines += [f"Not a number, hence not judged: {', '.join(m['not_measured'])}.", ""]
     if found:
-        columns = ("layer", "quantity", *SIDES, "change", "ordinary", "z", "p")
+        columns = ("layer", "quantity", "unit", *SIDES, "change", "ordinary", "z", "p")
         lines += _table(columns, found[:MOST_ROWS])
         if len(found) > MOST_ROWS:
             lines += ["", f"and {len(found) - MOST_ROWS} more in analysis_results.json."]
-        lines += ["", "Units whose incoming weights moved furthest:", ""]
+        lines += [
+            "",
+            "Units whose weights moved furthest beyond their layer and their habit:",
+            "",
+        ]
         lines += _table(("layer", "unit", "change", "z"), m["units"][:5])
     lines += ["", *(f"![{name}]({file})" for name, file in result.visualizations.items()), ""]
     return lines
@@ -83,8 +88,9 @@ def _course(course):
     if order["rho"] is not None:
         lines[-1] += (
             f" Depth and settling step correlate by {order['rho']:.2f} ({order['low']:.2f} to "
-            f"{order['high']:.2f} over seeds), p {order['p']:.3f}."
+            f"{order['high']:.2f} over seeds)"
         )
+        lines[-1] += "." if order["p"] is None else f", p {order['p']:.3f}."
     lines += ["", "![convergence](convergence.png)" if order["pattern"] != UNSETTLED else "", ""]
     judged = [row for row in course["coordination"] if row["p"] is not None]
     for row in judged:
@@ -106,8 +112,10 @@ def _course(course):
             f"(p {kinds['p']:.2f})."
         ]
     for name, test in course["early_against_late"].items():
+        judged = test["too_few"] or f"p {test['p']:.3f}, {test['n']} seeds, {test['jumps']} jumps"
+        said = "" if test["too_few"] else f" by {test['rho']:.2f}"
         lines += [
-            f"Later jumps: {name.replace('_', ' ')} correlates with the phase of training by "
-            f"{test['rho']:.2f} (p {test['p']:.3f}, {test['n']} jumps)."
+            f"Later jumps: correlation of {name.replace('_', ' ')} with the phase of training"
+            f"{said} ({judged})."
         ]
     return lines

@@ -8,6 +8,7 @@ from scipy.stats import rankdata, spearmanr
 from sklearn.cluster import KMeans
 from sklearn.metrics import adjusted_rand_score, silhouette_score
 
+from analysis.corrections import LEAST_SEEDS, sign_flip_p, too_few
 from analysis.surrogates import p_value
 
 SETTLED = 0.1  # of the range of a series: it stays so close to its final value
@@ -19,6 +20,8 @@ UNSETTLED = "no finite seed"
 MOST_CLUSTERS = 5
 RESAMPLES, SHUFFLES = 10, 19
 LEAST_JUMPS = 12
+LEAST_OF_SEED = 3  # jumps of a seed that have a rank correlation
+LEAST_LAYERS = 5  # two of the 120 orders of 5 layers are p .017, of the 24 of 4 layers .083
 CHARACTER = ("relative_size", "speed", "phase", "depth")  # what `characterise` adds to a jump
 
 
@@ -52,7 +55,8 @@ def settling_order(settled_SxL, rng) -> dict:
     Returns:
       `rho`, the mean over seeds of Spearman's correlation of depth and settling; `low` and `high`,
       its range over seeds; `p`, two-sided; `pattern`: bottom-up, top-down or no order.
-      Correlations need 3 layers, fewer give None; p can only reach 5 % with 5.
+      Correlations need 3 layers, fewer give None; fewer than 5 layers give no p and the
+      pattern "too few layers": the smallest p of 4 is .083.
     """
     settled_SxL = np.asarray(settled_SxL, float)
     if not len(settled_SxL):
@@ -75,6 +79,8 @@ def settling_order(settled_SxL, rng) -> dict:
     rho = float(rho_S.mean())
     p = float(np.mean(null >= abs(rho) - 1e-12))
     pattern = ("bottom-up" if rho > 0 else "top-down") if p <= ALPHA else "no order"
+    if settled_SxL.shape[1] < LEAST_LAYERS:
+        p, pattern = None, "too few layers"
     return {
         "rho": rho,
         "low": float(rho_S.min()),
@@ -135,7 +141,7 @@ def cluster(rows: list[dict], seed: int = 0) -> dict:
     k-means on the standardised logarithms of |relative size| and speed and on the phase; the
     number of kinds with the best silhouette. Stability is the mean adjusted Rand index between the
     kinds found in two halves of the jumps: 1 the same, 0 chance. Its null shuffles each of the
-    three properties, which leaves no kinds.
+    three properties within each seed, which leaves no kinds and keeps what a seed is like.
 
     Args:
       rows: from `characterise`.
@@ -156,7 +162,8 @@ def cluster(rows: list[dict], seed: int = 0) -> dict:
     rng = np.random.default_rng(seed)
     kinds, silhouette, labels = _kinds(x, seed)
     stability = _stability(x, kinds, rng)
-    shuffled = [rng.permuted(x, axis=0) for _ in range(SHUFFLES)]
+    seed_N = np.array([r.get("seed", 0) for r in rows])
+    shuffled = [_shuffled(x, seed_N, rng) for _ in range(SHUFFLES)]
     null = [_stability(other, _kinds(other, seed)[0], rng) for other in shuffled]
     return {
         "kinds": kinds,
@@ -165,6 +172,14 @@ def cluster(rows: list[dict], seed: int = 0) -> dict:
         "stability": stability,
         "p": float(p_value(stability, np.array(null))),
     }
+
+
+def _shuffled(x, seed_N, rng):
+    """Each property in another order within its seed, so that seeds keep their own levels."""
+    made = x.copy()
+    for seed in np.unique(seed_N):
+        made[seed_N == seed] = rng.permuted(x[seed_N == seed], axis=0)
+    return made
 
 
 def _kinds(x, seed):
@@ -185,22 +200,36 @@ def _stability(x, kinds, rng):
 
 
 def early_against_late(rows: list[dict]) -> dict:
-    """How the size and speed of jumps go with the phase of training.
+    """How the size and speed of jumps go with the phase of training, seed by seed.
+
+    Jumps of one seed are not independent of each other, so a seed counts once, by the rank
+    correlation of its own jumps. If size and phase have nothing to do with each other, that
+    correlation is as likely as its opposite: the null flips the signs of whole seeds.
 
     Args:
       rows: from `characterise`, one an event: layers that jump together are one.
 
     Returns:
-      For `relative_size` and `speed` Spearman's `rho` with the phase and its `p`, with `n`; of
-      fewer than 5 jumps none.
+      For `relative_size` and `speed` `rho`, the mean over seeds of Spearman's correlation with the
+      phase; its sign-flip `p`, not-a-number for fewer than 6 seeds; `n`, the seeds with at least 3
+      jumps; `jumps`; and `too_few`, what is missing for a test, or None. Nothing if no seed has 3
+      jumps that differ.
     """
-    if len(rows) < 5:
-        return {}
-    phase = [row["phase"] for row in rows]
     result = {}
     for name in ("relative_size", "speed"):
-        value = [abs(row[name]) for row in rows]
-        if np.ptp(value) > 0 and np.ptp(phase) > 0:
-            rho, p = spearmanr(phase, value)
-            result[name] = {"rho": float(rho), "p": float(p), "n": len(rows)}
+        rho_S, jumps = [], 0
+        for seed in dict.fromkeys(row["seed"] for row in rows):
+            own = [row for row in rows if row["seed"] == seed]
+            phase, value = [row["phase"] for row in own], [abs(row[name]) for row in own]
+            if len(own) >= LEAST_OF_SEED and np.ptp(value) > 0 and np.ptp(phase) > 0:
+                rho_S.append(spearmanr(phase, value).statistic)
+                jumps += len(own)
+        if rho_S:
+            result[name] = {
+                "rho": float(np.mean(rho_S)),
+                "p": sign_flip_p(rho_S),
+                "n": len(rho_S),
+                "jumps": jumps,
+                "too_few": too_few(len(rho_S), LEAST_SEEDS, "seeds with 3 jumps"),
+            }
     return result

@@ -5,9 +5,10 @@ Everything is a mean over seeds with a t interval; methods are compared seed by 
 
 import numpy as np
 
+from analysis.corrections import sign_flip_p
 from analysis.credit_notes import NOTES, WARMUP
 from analysis.io import Run
-from analysis.seeds import differing, field, interval, paired_p, settings
+from analysis.seeds import differing, field, interval, settings
 
 LAST = 0.02  # share of training whose mean loss is the final training loss
 REFERENCES = ("dir", "dfa")
@@ -89,8 +90,8 @@ def table(runs: list[Run]) -> list[dict]:
     Returns:
       Rows with `setting`, `method`, `variant`, `run`, `n` seeds; for each measure its mean and
       `..._half` (of the interval); `S1`, `S2` (gamma and rho less those of direct feedback);
-      `over_dir` and `over_dfa` (differences in accuracy seed by seed, with half widths and p of a
-      paired t test); and `notes_...`, what the notes report of the same.
+      `over_dir` and `over_dfa` (differences in accuracy seed by seed, with half widths and p of an
+      exact sign-flip test); and `notes_...`, what the notes report of the same.
     """
     rows = []
     for trained, members in settings(runs, setting):
@@ -129,7 +130,7 @@ def _compared(i, members, methods, measured):
             best = max(others, key=lambda m: m["accuracy"].mean())
             apart = measured[i]["accuracy"] - best["accuracy"]
             found[f"over_{reference}"], found[f"over_{reference}_half"] = interval(apart)
-            found[f"over_{reference}_p"] = paired_p(apart)
+            found[f"over_{reference}_p"] = sign_flip_p(apart)
     return found
 
 

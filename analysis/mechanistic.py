@@ -3,7 +3,8 @@
 Every quantity of every layer is compared before and after the moment, and over ordinary pairs of
 states equally far apart in the same part of training. The logarithm of each change, less its
 trend over training, is put in units of the spread of the ordinary ones of its seed. The largest
-over all quantities of an ordinary pair is what a change has to exceed (Westfall and Young 1993):
+over all quantities of an ordinary pair is what a change has to exceed (Westfall and Young 1993).
+One of the quantities of each layer is the single unit, channel or head that moved most:
 many quantities do not make false findings.
 """
 
@@ -11,12 +12,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from analysis import measures
+from analysis import measures, units
 from analysis.architectures import rectified_layers
 from analysis.io import Run, RunError
 from analysis.moments import SIDES, CriticalMoment
 from analysis.snapshots import Snapshot
 
+ONE_UNIT = "weights of one unit"  # or channel, or head: the quantity of `units.largest`
+MOST_UNITS = 10  # listed of a moment
 COMPARED = ("weights", "activations", "positive", "attention")  # groups of a snapshot
 ANGLES = 5  # principal directions whose angles are measured
 LEAST_PAIRS = 19  # ordinary pairs over all seeds: below, no p-value reaches 5 %
@@ -179,7 +182,7 @@ def unit_changes(pair: Pair) -> dict[str, np.ndarray]:
     return found
 
 
-def excesses(null_NxK, seed_N, step_N, observed_K, seed, step, least_K=1e-9):
+def excesses(null_NxK, seed_N, step_N, observed_K, seed, step, least_K=1e-9, of_units=None):
     """Changes in units of the spread of ordinary ones, and how often chance goes as far.
 
     Each row, ordinary or not, is judged against the ordinary ones of its own seed without itself,
@@ -193,9 +196,11 @@ def excesses(null_NxK, seed_N, step_N, observed_K, seed, step, least_K=1e-9):
       seed: its seed.
       step: its step.
       least_K: changes below that are alike.
+      of_units: (changes of the units [U] at the moment, [N, U] of ordinary pairs) of each of J
+        layers; the largest over a layer's units, see `units.largest`, is one more quantity.
 
     Returns:
-      (z [K], p [K]): p is the share of rows whose largest z is at least as large.
+      (z [K + J], p [K + J]): p is the share of rows whose largest z is at least as large.
 
     Raises:
       ValueError: too few ordinary pairs.
@@ -207,12 +212,20 @@ def excesses(null_NxK, seed_N, step_N, observed_K, seed, step, least_K=1e-9):
         raise ValueError(f"{rows.sum()} ordinary pairs are too few, at least {LEAST_PAIRS}")
     same = seed_N == seed
     z_K = _judge(observed_K, step, null_NxK[same], step_N[same], least_K)
-    largest = []
+    largest_N = np.full(len(seed_N), -np.inf)
     for i in np.flatnonzero(rows):
         others = (seed_N == seed_N[i]) & (np.arange(len(seed_N)) != i)
         z = _judge(null_NxK[i], step_N[i], null_NxK[others], step_N[others], least_K)
-        largest.append(z.max())
-    reached_K = (np.array(largest)[:, None] >= z_K).sum(0)
+        largest_N[i] = z.max(initial=-np.inf)
+    for row_U, others_NxU in of_units or ():
+        for other in kept:
+            own = np.flatnonzero(seed_N == other)
+            at = (row_U, step) if other == seed else (others_NxU[own[0]], step_N[own[0]])
+            z, z_N = units.largest(*at, others_NxU[own], step_N[own])
+            largest_N[own] = np.maximum(largest_N[own], z_N)
+            z_K = np.append(z_K, z) if other == seed else z_K
+    largest = largest_N[rows]
+    reached_K = (largest[:, None] >= z_K).sum(0)
     return z_K, (1 + reached_K) / (1 + len(largest))
 
 
@@ -300,15 +313,19 @@ def compare(
         where = ([o.seed for o in null], [o.step for o in null])
         least_K = np.array([RESOLUTION.get(quantity, 1e-9) for _, quantity in keys])
         at = (observed[known], seed, moment.step)
-        z_K, p_K = excesses(table[:, known], *where, *at, least_K)
+        of_units = [(moved, _stack(null, layer)) for layer, moved in moment.units.items()]
+        z_K, p_K = excesses(table[:, known], *where, *at, least_K, of_units)
     except ValueError as error:
         raise RunError(f"{run.name}, step {triple[1].step}: {error}; train longer") from error
     at_all = [values(snapshot, rectified) for snapshot in sides]
     usual_K = np.median(table[:, known], 0)
+    named = _units(moment, [o for o in null if o.seed == seed])
+    singles, z_J, p_J = _singles(named, moment, null), z_K[len(keys) :], p_K[len(keys) :]
     rows = [
         {
             "layer": key[0],
             "quantity": key[1],
+            "unit": None,
             **{side: at.get(key) for side, at in zip(SIDES, at_all, strict=True)},
             "change": moment.changes[key],
             "ordinary": float(usual),
@@ -316,14 +333,19 @@ def compare(
             "p": float(min(p * tests, 1.0)),
             "p_alone": float(p),
         }
-        for key, usual, z, p in zip(keys, usual_K, z_K, p_K, strict=True)
+        for key, usual, z, p in zip(keys, usual_K, z_K[: len(keys)], p_K[: len(keys)], strict=True)
+    ]
+    rows += [
+        row | {"z": float(z), "p": float(min(p * tests, 1.0)), "p_alone": float(p)}
+        for row, z, p in zip(singles, z_J, p_J, strict=True)
+        if row["unit"] is not None
     ]
     measurements = {
         "seed": seed,
         "steps": [m.step for m in triple],
         "why": triple[1].jump_info,
         "changes": sorted(rows, key=lambda row: (row["p"], -row["z"])),
-        "units": _units(moment, [o for o in null if o.seed == seed]),
+        "units": named[:MOST_UNITS],
         "not_measured": unknown,
         "null_pairs": len(null),
         "smallest_p": min(tests / (1 + len(null)), 1.0),
@@ -347,22 +369,36 @@ def _check_enough(run, moment, null):
         )
 
 
-def _units(moment, null, most=10):
-    """Units whose incoming weights moved furthest, in spreads of what they do otherwise."""
-    rows = []
+def _stack(null, layer):
+    return np.stack([each.units[layer] for each in null])
+
+
+def _units(moment, null):
+    """Units by how much further their weights moved than they and their layer do otherwise."""
+    rows, steps = [], np.array([each.step for each in null])
     for layer, moved_U in moment.units.items():
-        steps = np.array([each.step for each in null])
-        z_U = _judge(moved_U, moment.step, np.stack([each.units[layer] for each in null]), steps)
+        others = _stack(null, layer)
+        kept = units.live(np.vstack([others, moved_U]))
+        if not len(kept):
+            continue
+        z_U = units.unit_z(moved_U[kept], moment.step, others[:, kept], steps)
         rows += [
-            {
-                "layer": layer,
-                "unit": int(unit),
-                "change": float(moved_U[unit]),
-                "z": float(z_U[unit]),
-            }
-            for unit in np.flatnonzero(np.isfinite(z_U))
+            {"layer": layer, "unit": int(unit), "change": float(moved_U[unit]), "z": float(z)}
+            for unit, z in zip(kept, z_U, strict=True)
         ]
-    return sorted(rows, key=lambda row: -row["z"])[:most]
+    return sorted(rows, key=lambda row: -row["z"])
+
+
+def _singles(named, moment, null):
+    """Of each layer the unit that leads, as a row of the changes; its unit None if it has none."""
+    rows = []
+    for layer in moment.units:
+        first = next((row for row in named if row["layer"] == layer), {})
+        unit = first.get("unit")
+        usual = None if unit is None else float(np.median(_stack(null, layer)[:, unit]))
+        about = {"layer": layer, "quantity": ONE_UNIT, "unit": unit, **dict.fromkeys(SIDES)}
+        rows.append(about | {"change": first.get("change"), "ordinary": usual})
+    return rows
 
 
 def findings(result: AnalysisResult) -> list[dict]:

@@ -6,8 +6,9 @@ Everything is a mean over seeds with a t interval; runs are compared seed by see
 import numpy as np
 from scipy import stats
 
+from analysis.corrections import LEAST_CORRELATED, sign_flip_p
 from analysis.io import Run, RunError
-from analysis.seeds import differing, field, interval, paired_p
+from analysis.seeds import differing, field, interval
 
 # Fields of a config that say what is learned, as opposed to by what network and how.
 SETTING = (
@@ -30,7 +31,7 @@ UNITS = (
     "dead_fraction", "dormant_fraction", "dup_fraction", "saturated_fraction", "eff_rank",
     "stable_rank", "hard_rank", "feature_norm", "weight_norm", "gradient_rank", "ntk_rank",
 )  # fmt: skip
-MANY_TASKS, MANY_RUNS = 20, 6  # from which on early and later changes are compared
+MANY_TASKS = 20  # from which on early and later changes are compared
 
 
 def setting(config: dict) -> dict:
@@ -229,7 +230,7 @@ def table(members: list[Run]) -> list[dict]:
     Returns:
       Rows with `method`, `run`, `n` seeds, `score` (what `early` and `late` are of); of every
       measure its mean and `..._half` of its interval; `over_plain`, the difference of `late` from
-      the plain run of the same network, with half width and p of a paired t test.
+      the plain run of the same network, with half width and p of an exact sign-flip test.
     """
     measured, methods = [measure(run) for run in members], [_method(run) for run in members]
     told = differing(methods)
@@ -242,7 +243,7 @@ def table(members: list[Run]) -> list[dict]:
         if j is not None:
             apart = measured[i]["late"] - measured[j]["late"]
             row["over_plain"], row["over_plain_half"] = interval(apart)
-            row["over_plain_p"] = paired_p(apart)
+            row["over_plain_p"] = sign_flip_p(apart)
         rows.append(row)
     return rows
 
@@ -268,10 +269,11 @@ def early_signs(members: list[Run]) -> list[dict]:
       A row a quantity, the score itself among them: `rho`, Spearman's correlation of its early
       change with the later change of the score; `given_score`, the same with the score's own early
       change taken out; `..._low` and `..._high`, 95 % intervals by leaving out one run with all its
-      seeds after another. None where tasks or runs are few.
+      seeds after another. None of fewer than 20 tasks or 12 runs:
+      a correlation over fewer runs is not told from none.
     """
     tasks = min(finished_tasks(run) for run in members)
-    if tasks < MANY_TASKS or len(members) < MANY_RUNS:
+    if tasks < MANY_TASKS or len(members) < LEAST_CORRELATED:
         return []
     changes = [early_changes(run) for run in members]
     rows = []

@@ -47,14 +47,6 @@ def interval(values_S) -> tuple[float, float]:
     return float(values_S.mean()), float(half)
 
 
-def paired_p(differences_S) -> float:
-    """Two-sided p of a paired t test; not-a-number of a single seed."""
-    differences_S = np.asarray(differences_S, float)
-    if len(differences_S) < 2 or not differences_S.std():
-        return float("nan")
-    return float(stats.ttest_1samp(differences_S, 0.0).pvalue)
-
-
 def field(config: dict, name: str):
     """A field of a config by its dotted name; None where an older run had none."""
     value = config

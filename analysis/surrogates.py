@@ -81,21 +81,3 @@ def p_value(statistic: float, null) -> float:
     null = np.asarray(null)
     # A surrogate that is the series itself may differ from it in the last bits.
     return float((1 + np.sum(null >= statistic * (1 - 1e-9))) / (1 + len(null)))
-
-
-def benjamini_hochberg(p) -> np.ndarray:
-    """False discovery rates at which each of several tests is significant (1995).
-
-    Args:
-      p: p-values [N].
-
-    Returns:
-      q-values [N], in the same order.
-    """
-    p = np.asarray(p, float)
-    order = np.argsort(p)
-    scaled = p[order] * len(p) / np.arange(1, len(p) + 1)
-    q = np.minimum.accumulate(scaled[::-1])[::-1]
-    result = np.empty(len(p))
-    result[order] = np.minimum(q, 1.0)
-    return result

@@ -3,10 +3,16 @@
 import csv
 from pathlib import Path
 
-from launch.validity import detector, emergence, fits
+from launch.validity import detector, emergence, fits, mechanistic, tables
 
 # Area -> function of `quick` that returns rows from `launch.validity.cases.case`.
-AREAS = {"detector": detector.cases, "emergence": emergence.cases, "fits": fits.cases}
+AREAS = {
+    "detector": detector.cases,
+    "emergence": emergence.cases,
+    "fits": fits.cases,
+    "mechanistic": mechanistic.cases,
+    "tables": tables.cases,
+}
 BEFORE = Path(__file__).parent.parent / "docs" / "results" / "validity" / "before"
 
 

@@ -8,6 +8,7 @@ from tqdm import tqdm
 
 from analysis import alpha
 from analysis.commands.output import plain, write_results
+from analysis.corrections import LEAST_GROUPS, too_few
 from analysis.figures.alpha import alpha_consistency, alpha_relationships
 from analysis.io import RunError, find_runs, open_run
 from analysis.jumps import LEAST_LENGTH, MEAN
@@ -35,6 +36,8 @@ def fit_alpha(
 ):
     """Fit alpha to every curve and regress it on the architecture.
 
+    With fewer than 15 architectures there is no regression and no score, and a note says so.
+
     Args:
       paths: run directories or folders of them.
       out: folder for alpha_summary.csv, alpha_models.json, figures and phase1_report.md.
@@ -46,7 +49,7 @@ def fit_alpha(
       (JSON result, table to print).
 
     Raises:
-      RunError: fewer than 5 architectures with an identified alpha.
+      RunError: no architecture with an identified alpha.
     """
     runs = [open_run(path, partial) for path in find_runs(paths)]
     rows, refused = [], []
@@ -59,12 +62,10 @@ def fit_alpha(
         raise RunError("no run could be fitted: " + "; ".join(refused))
     fits = fit_table(rows)
     known, table = fits["identified"].sum(), alpha.by_architecture(fits)
-    if len(table) < 5:
-        raise RunError(
-            f"alpha is identified in {known} of {len(fits)} curves, of {len(table)} architectures; "
-            "a regression needs at least 5"
-        )
-    forms, shares = alpha.regress(table), alpha.variance_shares(fits)
+    if not len(table):
+        raise RunError(f"alpha is identified in none of {len(fits)} curves")
+    few = too_few(len(table), LEAST_GROUPS, "architectures")
+    forms, shares = ([], None) if few else (alpha.regress(table), alpha.variance_shares(fits))
     result = {
         "command": "alpha",
         "model": model,
@@ -74,6 +75,7 @@ def fit_alpha(
         "forms": plain(forms),
         "variance_shares_of_ln_alpha": shares,
         "refused": refused,
+        "notes": [few] if few else [],
     }
     out.mkdir(parents=True, exist_ok=True)
     write_results(out, "alpha_summary", result, fits.set_index("architecture"))
@@ -83,7 +85,9 @@ def fit_alpha(
     alpha_relationships(fits, table, out / "alpha_relationships.png")
     if fits["data"].nunique() > 1:
         alpha_consistency(fits, out / "alpha_consistency.png")
-    shown = pd.DataFrame(forms).drop(columns="coefficients").set_index("form")
+    shown = table[["curves", "alpha"]]
+    if not few:
+        shown = pd.DataFrame(forms).drop(columns="coefficients").set_index("form")
     (out / "phase1_report.md").write_text(_report(result, fits, shown))
     return result, shown
 
@@ -116,16 +120,23 @@ def _report(result, fits, forms):
         f"identified in {result['identified']} curves, of {result['architectures']} "
         "architectures; only these enter below.",
         "",
-        "alpha = f(architecture), R2 of ln alpha; only the held-out score counts:",
-        "",
-        "| form | n | in sample | held out |",
-        "|---|---|---|---|",
     ]
-    lines += [
-        f"| {row.Index} | {row.n} | {row.r2_in_sample:.2f} | {row.r2_loao:.2f} |"
-        for row in forms.itertuples()
-    ]
-    lines += ["", variance, ""]
+    if result["notes"]:
+        lines += [f"alpha = f(architecture): {result['notes'][0]}.", ""]
+    else:
+        lines += [
+            "alpha = f(architecture), R2 of ln alpha; only the held-out score counts:",
+            "",
+            "| form | n | in sample | held out |",
+            "|---|---|---|---|",
+            *(
+                f"| {row.Index} | {row.n} | {row.r2_in_sample:.2f} | {row.r2_loao:.2f} |"
+                for row in forms.itertuples()
+            ),
+            "",
+            variance,
+            "",
+        ]
     jumps = fits.groupby("run")["jumps_a_seed"].first().astype(float).mean()
     if np.isfinite(jumps):
         lines += [f"Jumps of D: {jumps:.2f} a run and seed.", ""]

@@ -6,11 +6,21 @@ import pandas as pd
 
 from analysis import credit
 from analysis.commands.output import plain, write_results
+from analysis.corrections import correct
 from analysis.figures.credit import overview
 from analysis.seeds import open_family, settings
 
 SHOWN = ("method", "variant", "n", "gamma", "gamma_half", "dir_gamma", "rho", "param_cosine")
-SHOWN += ("accuracy", "accuracy_half", "over_dir", "over_dfa", "notes_gamma", "notes_rho")
+SHOWN += (
+    "accuracy",
+    "accuracy_half",
+    "over_dir",
+    "over_dir_q",
+    "over_dfa",
+    "over_dfa_q",
+    "notes_gamma",
+    "notes_rho",
+)
 SHOWN += ("notes_accuracy",)
 
 
@@ -40,10 +50,12 @@ def compare(paths, out: Path, partial: bool = False):
     """
     runs = open_family(paths, "credit", partial)
     rows = credit.table(runs)
+    told = [correct(rows, f"over_{r}_p", f"over_{r}_q") for r in credit.REFERENCES]
     table = pd.DataFrame(rows).set_index("setting")
     figures = {}
     for i, (setting, members) in enumerate(settings(runs, credit.setting), 1):
         figures[setting] = overview(members, setting, out / f"setting_{i}.png").name
     result = {"command": "credit", "rows": plain(rows), "figures": figures}
+    result["notes"] = [line for line in told if line]
     write_results(out, "credit", result, table)
     return result, table[[name for name in SHOWN if name in table]].dropna(axis=1, how="all")

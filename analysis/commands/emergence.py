@@ -10,9 +10,9 @@ from tqdm import tqdm
 
 from analysis import emergence, lags
 from analysis.commands.output import plain, write_results
+from analysis.corrections import q_values
 from analysis.figures import emergence as figures
 from analysis.io import RunError, find_runs, open_run
-from analysis.surrogates import benjamini_hochberg
 
 SHOWN = ("capability", "verdict", "best_lag_steps", "low", "high", "r", "null_95")
 SHOWN += ("p", "q", "p_guard")
@@ -152,7 +152,7 @@ def _side(test, side, every):
 def _with_verdicts(rows):
     """Correct over all runs and capabilities, and say what remains."""
     table = pd.DataFrame(rows)
-    table["q"] = benjamini_hochberg(table["p"])
+    table["q"] = q_values(table["p"])
     table["verdict"] = [lags.verdict(*pair) for pair in zip(table["q"], table["test"], strict=True)]
     return table.drop(columns="test")
 

@@ -18,7 +18,8 @@ from analysis.layout import write_json
 from analysis.moments import COLUMNS, CriticalMoment
 from analysis.snapshots import read_plan, read_snapshots
 
-SHOWN = ("run", "moment", "seed", "layer", "quantity", "before", "after", "change", "z", "p")
+SHOWN = ("run", "moment", "seed", "layer", "quantity", "unit")
+SHOWN += ("before", "after", "change", "z", "p")
 
 CACHED = 4  # snapshots in memory
 

@@ -13,11 +13,12 @@ import pandas as pd
 
 from analysis import plasticity
 from analysis.commands.output import plain, write_results
+from analysis.corrections import LEAST_CORRELATED, correct, too_few
 from analysis.figures import plasticity as figures
 from analysis.seeds import open_family, settings
 
 SHOWN = ("method", "n", "score", "early", "late", "late_half", "over_plain", "over_plain_half")
-SHOWN += ("over_plain_p", "dead_fraction_late", "dup_fraction_late", "eff_rank_late")
+SHOWN += ("over_plain_q", "dead_fraction_late", "dup_fraction_late", "eff_rank_late")
 SHOWN += ("average_accuracy", "forgetting", "backward_transfer", "forward_transfer")
 SHOWN += ("cloning_loss", "loss_late", "x1_loss_late", "hard_rank_end", "x1_hard_rank_end")
 
@@ -49,10 +50,12 @@ def compare(paths, out: Path, partial: bool = False):
     """
     runs = open_family(paths, "plasticity", partial)
     rows, signs, drawn = [], {}, {}
-    for i, (name, members) in enumerate(settings(runs, plasticity.setting), 1):
+    groups = settings(runs, plasticity.setting)
+    for i, (name, members) in enumerate(groups, 1):
         rows += [{"setting": name} | row for row in plasticity.table(members)]
         signs[name] = plasticity.early_signs(members)
         drawn[name] = [path.name for path in _draw(members, name, signs[name], out, i)]
+    told = correct(rows, "over_plain_p", "over_plain_q")
     table = pd.DataFrame(rows).set_index("setting")
     result = {"command": "plasticity", "rows": rows, "early_signs": signs, "figures": drawn}
     result["refused"] = [
@@ -61,6 +64,9 @@ def compare(paths, out: Path, partial: bool = False):
         for run in runs
         if run.has("eval", "task_accuracy") and not plasticity.has_matrix(run)
     ]
+    few = [too_few(len(m), LEAST_CORRELATED, "runs") for _, m in groups]
+    early = [f"early signs of {name}: {why}" for (name, _), why in zip(groups, few, strict=True)]
+    result["notes"] = [told] * bool(told) + [n for n, why in zip(early, few, strict=True) if why]
     result = plain(result)
     write_results(out, "plasticity", result, table)
     return result, table[[name for name in SHOWN if name in table]].dropna(axis=1, how="all")

@@ -8,6 +8,7 @@ from tqdm import tqdm
 
 from analysis import predict
 from analysis.commands.output import plain, write_results
+from analysis.corrections import LEAST_GROUPS, too_few
 from analysis.figures.prediction import (
     held_out_curves,
     prediction_scores,
@@ -40,6 +41,9 @@ def run(args):
 def evaluate(paths, out: Path, partial: bool = False, metric: str | None = None, shuffles: int = 0):
     """Score every predictor, leaving out one architecture at a time.
 
+    With fewer than 15 architectures the calibration is written and nothing is scored; a family
+    with fewer has no scores of its own.
+
     Args:
       paths: run directories or folders of them, all of one protocol.
       out: folder for predictor.json (the calibration), loao.csv, loao.json and figures.
@@ -56,9 +60,31 @@ def evaluate(paths, out: Path, partial: bool = False, metric: str | None = None,
     runs = [open_run(path, partial) for path in find_runs(paths)]
     examples = [predict.example(run, metric) for run in runs]
     predict.check_examples(examples)
-    cases = [(name, init) for name in predict.PREDICTORS for init in (False, True)]
     if shuffles < 0:
         raise RunError(f"--shuffles={shuffles} must be 0 or more")
+    architectures = sorted({e.architecture for e in examples})
+    out.mkdir(parents=True, exist_ok=True)
+    write_json(
+        out / "predictor.json",
+        {
+            "metric": metric or runs[0].model["dimension"],
+            "shapes": {
+                run.model["data"]: [run.data["shape"], run.data["classes"]]
+                for run in runs
+                if "shape" in run.data  # imported runs do not say
+            },
+            "examples": predict.to_table(examples),
+        },
+    )
+    few = too_few(len(architectures), LEAST_GROUPS, "architectures")
+    if few:
+        table = pd.DataFrame({"scores": ["none"] * len(architectures)}, index=architectures)
+        table.index.name = "architecture"
+        result = {"command": "predictor", "architectures": len(architectures), "scores": []}
+        result |= {"by_family": [], "bracketed_by_family": [], "examples": [], "notes": [few]}
+        write_results(out, "loao", result, table)
+        return result, table
+    cases = [(name, init) for name in predict.PREDICTORS for init in (False, True)]
     rows, nulls = [], []
     for name, init in tqdm(cases, desc="predictors", disable=None):
         scored, forecasts = predict.leave_one_out(examples, name, init)
@@ -74,33 +100,33 @@ def evaluate(paths, out: Path, partial: bool = False, metric: str | None = None,
         scores = scores.join(pd.DataFrame(nulls).set_index(BY_FAMILY[:2]))
     families = _summary(table, BY_FAMILY).reset_index()
     inside = _summary(table[table["bracketed"]], BY_FAMILY).reset_index()
+    small = _small_families(examples)
+    families, inside = (t[~t["family"].isin(list(small))] for t in (families, inside))
     result = {
         "command": "predictor",
-        "architectures": len({e.architecture for e in examples}),
+        "architectures": len(architectures),
         "seeds": sorted({len(e.log_d_SxG) for e in examples}),
         "shuffles": shuffles,
         "scores": plain(scores.reset_index().to_dict("records")),
         "by_family": plain(families.to_dict("records")),
         "bracketed_by_family": plain(inside.to_dict("records")),
         "examples": plain(rows),
+        "notes": [f"{family}: {why}" for family, why in small.items()],
     }
     write_results(out, "loao", result, table.set_index("architecture"))
-    write_json(
-        out / "predictor.json",
-        {
-            "metric": metric or runs[0].model["dimension"],
-            "shapes": {
-                run.model["data"]: [run.data["shape"], run.data["classes"]]
-                for run in runs
-                if "shape" in run.data  # imported runs do not say
-            },
-            "examples": predict.to_table(examples),
-        },
-    )
     prediction_scores(table, out / "predictor.png")
     if nulls:
         skill_beside_shuffled(nulls, out / "skill.png")
     return result, scores
+
+
+def _small_families(examples) -> dict[str, str]:
+    """Families with too few architectures for scores of their own, and the line that says so."""
+    members = {}
+    for e in examples:
+        members.setdefault(e.structure["family"], set()).add(e.architecture)
+    said = {f: too_few(len(own), LEAST_GROUPS, "architectures") for f, own in members.items()}
+    return {family: why for family, why in said.items() if why}
 
 
 def _summary(table, by):

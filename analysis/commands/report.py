@@ -163,6 +163,8 @@ def _models(paths, out, partial):
 def _alpha(paths, out, partial):
     result, forms = fit_alpha(paths, out, partial)
     shares = result["variance_shares_of_ln_alpha"]
+    if result["notes"]:
+        return [*_notes(result), *_refused(result)]
     parts = [
         report.paragraph(
             f"alpha is identified in {result['identified']} of {result['curves']} curves. "
@@ -234,7 +236,9 @@ def _inside(paths, out, partial):
 
 def _before(paths, out, partial):
     result, scores = evaluate(paths, out, partial)
-    families = pd.DataFrame(result["by_family"]).set_index("predictor")
+    if not result["scores"]:
+        return _notes(result)
+    families = pd.DataFrame(result["by_family"])
     return [
         report.paragraph(
             f"{result['architectures']} architectures, each predicted from the others. r2 is on a "
@@ -246,7 +250,7 @@ def _before(paths, out, partial):
         ),
         report.table(scores),
         report.picture(out / "predictor.png", "R2 of held-out architectures"),
-        report.details("By family", report.table(families)),
+        report.details("By family", *_notes(result), report.table(families)),
         report.picture(out / "held_out.png", "measured and predicted curves"),
         report.paragraph(
             "Bands and curves are those of the Gaussian process from the architecture alone. "
@@ -302,13 +306,15 @@ def _emergence(paths, out, partial):
 
 
 def _credit(paths, out, partial):
-    _, table = compare_credits(_of_family(paths, "credit", partial), out, partial)
+    result, table = compare_credits(_of_family(paths, "credit", partial), out, partial)
     return [
         report.paragraph(
             "Each rule's credits after training: cosine with the true gradient (gamma; dir_gamma: "
             "that of the copied output gradient in the same network), correlation with the loss's "
-            "answer (rho), and what training by them is worth, seed by seed against the controls."
+            "answer (rho), and what training by them is worth, seed by seed against the controls; "
+            "q is that of an exact sign-flip test, corrected over the rows."
         ),
+        *_notes(result),
         report.table(table),
         *_pictures(sorted(out.glob("setting_*.png"))),
     ]
@@ -322,8 +328,10 @@ def _plasticity(paths, out, partial):
     return [
         report.paragraph(
             "early and late: the online score in the second and in the last tenth of the tasks; "
-            "over_plain: late, seed by seed, less that of the plain run."
+            "over_plain: late, seed by seed, less that of the plain run; q is that of an exact "
+            "sign-flip test, corrected over the rows."
         ),
+        *_notes(result),
         report.table(table),
         *_pictures(sorted(out.glob("*.png"))),
         *([report.details("Early signs", report.table(pd.DataFrame(signs)))] if signs else []),
@@ -331,7 +339,7 @@ def _plasticity(paths, out, partial):
 
 
 def _movements(paths, out, partial):
-    _, table = compare_spectra(_of_family(paths, "motifs", partial), out, partial)
+    result, table = compare_spectra(_of_family(paths, "motifs", partial), out, partial)
     return [
         report.paragraph(
             "How the components of the weights move, beside the same steps with random signs: "
@@ -339,6 +347,7 @@ def _movements(paths, out, partial):
             "cosines of time explain, variance of the first three. A map of what recurs takes "
             "minutes: python -m analysis motifs."
         ),
+        *_notes(result),
         report.table(table),
         *_pictures(sorted(out.glob("*/*.png"))),
     ]
@@ -350,6 +359,10 @@ def _of_family(paths, family, partial):
 
 def _refused(result):
     return [report.paragraph(f"Not analysed: {line}.") for line in result.get("refused", ())]
+
+
+def _notes(result):
+    return [report.paragraph(f"{line}.") for line in result.get("notes", ())]
 
 
 def _pictures(paths):

@@ -7,6 +7,7 @@ import pandas as pd
 
 from analysis import spectra
 from analysis.commands.output import plain, write_results
+from analysis.corrections import correct, sign_flip_p
 from analysis.figures import spectra as figures
 from analysis.io import RunError, find_runs, open_run
 from analysis.motifs.channels import (
@@ -18,9 +19,10 @@ from analysis.motifs.channels import (
     epoch_steps,
     recorded,
 )
-from analysis.seeds import interval, paired_p
+from analysis.seeds import interval
 
 MODES = 10
+MEASURES = ("slope", "cosine", "first_3")  # held against random walks, each corrected by itself
 
 
 def add_arguments(parser) -> None:
@@ -76,8 +78,10 @@ def compare(
             found, epoch_steps(run), f"{of} of {own}", of, modes, segment, out / run.name
         )
         rows += made
+    told = [correct(rows, f"{measure}_p", f"{measure}_q") for measure in MEASURES]
     table = pd.DataFrame(rows).set_index("run")
-    result = plain({"command": "spectra", "of": of, "rows": rows, "figures": drawn})
+    result = {"command": "spectra", "of": of, "rows": rows, "figures": drawn}
+    result = plain(result | {"notes": [line for line in told if line]})
     write_results(out, "spectra", result, table)
     return result, table.drop(columns=[name for name in table if name.endswith("_half")])
 
@@ -124,5 +128,5 @@ def _row(name, group, recorded_S, walk_S, frequency):
         own, walk = (np.array([of(m) for m in kind]) for kind in (recorded_S, walk_S))
         row[measure], row[f"{measure}_half"] = interval(own)
         row[f"{measure}_walk"], row[f"{measure}_walk_half"] = interval(walk)
-        row[f"{measure}_p"] = paired_p(own - walk)
+        row[f"{measure}_p"] = sign_flip_p(own - walk)
     return row

@@ -9,10 +9,11 @@ from typing import NamedTuple
 import numpy as np
 from scipy.stats import kendalltau
 
+from analysis.corrections import q_values
 from analysis.edm.crossmap import cross_map
 from analysis.edm.embedding import rows, targets
 from analysis.edm.select import decorrelation, embed_dimension, smallest_good
-from analysis.surrogates import benjamini_hochberg, p_value
+from analysis.surrogates import p_value
 
 LEAST = 2  # values of a state: one for the variable itself, one for what acts on it
 SHARES = (0.02, 0.05, 0.1, 0.2, 0.4, 0.7, 1.0)  # sizes of the library
@@ -188,7 +189,7 @@ def verdicts(found: dict[tuple, Evidence], runs: bool, rate: float = 0.05) -> li
       `verdict`: `drives`, `synchrony or reverse` (best at a lag at which the supposed cause comes
       later), `untested` (more than surrogates, and too few seeds to say) or `no evidence`.
     """
-    q = benjamini_hochberg([e.p for e in found.values()])
+    q = q_values([e.p for e in found.values()])
     table = []
     for ((cause, effect), e), own_q in zip(found.items(), q, strict=True):
         claimed = "synchrony or reverse" if e.best_lag > 0 else "drives"

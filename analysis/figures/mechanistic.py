@@ -140,6 +140,8 @@ def entropy_evolution(steps, entropy: dict, most: float, moments, title: str, ou
 def change_map(layers, results, title: str, out: Path) -> Path:
     """The most unusual change of each layer at each moment, a star where it is beyond the null.
 
+    Where a single unit is beyond the null, its number stands beside the star.
+
     Args:
       layers: names from input to output.
       results: AnalysisResults.
@@ -150,18 +152,22 @@ def change_map(layers, results, title: str, out: Path) -> Path:
       The path written.
     """
     z_LxM, star_LxM = (np.full((len(layers), len(results)), fill) for fill in (np.nan, False))
+    unit = {}
     for j, result in enumerate(results):
         for row in result.measurements["changes"]:
             if row["layer"] in layers:
                 i = layers.index(row["layer"])
                 z_LxM[i, j] = np.fmax(z_LxM[i, j], row["z"])
                 star_LxM[i, j] |= row["p"] <= 0.05
+                if row["p"] <= 0.05 and row["unit"] is not None:
+                    unit[i, j] = f"unit {row['unit']}"
     figure, axes = plt.subplots(
         figsize=(3.6 + 1.1 * len(results), 2 + 0.32 * len(layers)), layout="constrained"
     )
     image = axes.imshow(np.maximum(z_LxM, 0.1), norm="log", cmap="viridis", aspect="auto")
     for i, j in zip(*np.nonzero(star_LxM), strict=True):
         axes.text(j, i, "*", ha="center", va="center", color="r", fontsize=18)
+        axes.text(j, i + 0.4, unit.get((i, j), ""), ha="center", color="r", fontsize=7)
     about = [result.measurements for result in results]
     names = [f"{m['number']}\nstep {m['steps'][1]}" for m in about]
     axes.set_xticks(range(len(results)), names, fontsize=8)
@@ -198,6 +204,8 @@ def settling(steps_SxL, layers, verdict: dict, title: str, out: Path) -> Path:
     axes.set_xlabel("training step from which D stays within 10 % of its range")
     axes.grid(alpha=0.25)
     axes.legend(fontsize=8, frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=2)
-    told = "" if verdict["rho"] is None else f" (rho {verdict['rho']:.2f}, p {verdict['p']:.3f})"
+    told = "" if verdict["rho"] is None else f" (rho {verdict['rho']:.2f})"
+    if verdict["p"] is not None:
+        told = f"{told[:-1]}, p {verdict['p']:.3f})"
     axes.set_title(f"{title}\n{verdict['pattern']}{told}", fontsize=10)
     return save(figure, out)

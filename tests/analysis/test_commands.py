@@ -9,8 +9,8 @@ from unittest import mock
 import numpy as np
 import pytest
 
-from analysis.edm.variables import _find
 from analysis import open_run, predict
+from analysis.edm.variables import _find
 from analysis.fits import MODELS, Axis
 from analysis.importer import import_arrays
 from analysis.io import RunError
@@ -231,6 +231,13 @@ def test_alpha_and_predictor_of_a_small_calibration(tmp_path):
     assert all(1 / 3 <= row["skill_p"] <= 1 for row in scores)
     assert (tmp_path / "out" / "skill.png").exists()
     assert in_process(*where, "--shuffles=-1").returncode == 2
+    said = "too few to tell: n = 5 architectures, needs >= 15"
+    assert said in (tmp_path / "alpha" / "phase1_report.md").read_text()
+    assert json.loads(result.stdout)["notes"] == [said] and "r2_loao" not in result.stdout
+    result = analysis("predictor", tmp_path / "runs", f"--out={tmp_path / 'out'}", "--json")
+    assert result.returncode == 0, result.stderr
+    assert json.loads(result.stdout)["notes"] == [said] and "r2" not in result.stdout
+    assert (tmp_path / "out" / "predictor.json").exists()
 
 
 def test_monitor_replays_runs(tmp_path):

@@ -38,7 +38,7 @@ def test_no_order_is_not_found():
         order = convergence.settling_order(rng.permuted(np.tile(np.arange(6), (3, 1)), axis=1), rng)
         found.append(order["pattern"] != "no order")
     assert np.mean(found) <= 0.125
-    assert convergence.settling_order(np.zeros((3, 4)), rng)["pattern"] == "no order"
+    assert convergence.settling_order(np.zeros((3, 5)), rng)["pattern"] == "no order"
     assert convergence.settling_order(np.zeros((3, 2)), rng)["rho"] is None
 
 
@@ -91,8 +91,37 @@ def test_size_speed_phase_and_depth_of_a_planted_jump():
     assert row["speed"] == pytest.approx(0.2 / 5) and row["depth"] == 0.5
 
 
-def test_early_against_late():
-    rows = [{"relative_size": 2.0**-i, "speed": 1.0, "phase": i / 10} for i in range(10)]
+def rows_of(seed, rng, jumps=8, slope=0.0):
+    """Jumps of one seed in clusters, as of layers that move together."""
+    phase = np.repeat(np.sort(rng.random(jumps // 2)), 2)
+    size = np.repeat(rng.standard_normal(jumps // 2), 2) + 0.1 * rng.standard_normal(jumps)
+    size = np.exp(size - slope * phase)
+    return [
+        {"seed": seed, "relative_size": s, "speed": 1.0, "phase": p + 1e-3 * i}
+        for i, (p, s) in enumerate(zip(phase, size, strict=True))
+    ]
+
+
+def test_early_against_late_counts_seeds_not_jumps():
+    rng = np.random.default_rng(0)
+    rows = [row for seed in range(8) for row in rows_of(seed, rng, slope=20)]
     found = convergence.early_against_late(rows)
-    assert found["relative_size"]["rho"] == pytest.approx(-1) and "speed" not in found
-    assert convergence.early_against_late(rows[:4]) == {}
+    assert found["relative_size"]["rho"] < -0.6 and found["relative_size"]["p"] == 2 / 2**8
+    assert found["relative_size"]["n"] == 8 and "speed" not in found
+    few = convergence.early_against_late(rows_of(0, rng, slope=20))["relative_size"]
+    assert np.isnan(few["p"]) and few["too_few"].startswith("too few to tell: n = 1 seeds")
+    assert convergence.early_against_late(rows[:2]) == {}
+
+
+@pytest.mark.parametrize("seeds", [3, 6])
+def test_jumps_that_cluster_in_time_are_no_trend(seeds):
+    rng, found = np.random.default_rng(0), []
+    for _ in range(100):
+        rows = [row for seed in range(seeds) for row in rows_of(seed, rng)]
+        found.append(convergence.early_against_late(rows)["relative_size"]["p"] <= 0.05)
+    assert np.mean(found) <= 0.1  # 5 % and two standard errors
+
+
+def test_four_layers_are_too_few_for_an_order():
+    order = convergence.settling_order(np.tile(np.arange(4), (9, 1)), np.random.default_rng(0))
+    assert order["rho"] == 1 and order["p"] is None and order["pattern"] == "too few layers"

@@ -156,6 +156,12 @@ def test_a_moment_without_ordinary_pairs_before_it_is_refused():
     later = [side._replace(step=side.step + 500) for side in sides]
     result = mechanistic.compare(run, triple, later, null, 1)
     assert result.measurements["not_measured"] == [] and not mechanistic.findings(result)
+    single = [r for r in result.measurements["changes"] if r["quantity"] == mechanistic.ONE_UNIT]
+    assert {row["layer"] for row in single} == {"block_0_attention", "block_0_linear_0"}
+    later[-1].groups["weights"]["block_0/attention/query/kernel"][:, 2:4] *= 1.3  # of head 1
+    found = mechanistic.findings(mechanistic.compare(run, triple, later, null, 1))
+    named = [row for row in found if row["quantity"] == mechanistic.ONE_UNIT]
+    assert [(row["layer"], row["unit"]) for row in named] == [("block_0_attention", 1)]
 
 
 @pytest.mark.parametrize(

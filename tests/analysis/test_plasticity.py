@@ -154,7 +154,7 @@ def test_methods_are_compared_seed_by_seed_with_the_plain_one(tmp_path):
     assert rows[1]["over_plain_half"] < 1e-6 < rows[1]["late_half"]
 
 
-def losing(rng, early_weight, own_weight, runs=8, seeds=5):
+def losing(rng, early_weight, own_weight, runs=12, seeds=5):
     """Scores that fall late by as much as D, or the score itself, fell early."""
     t = np.linspace(0, 1, TASKS)[None]
     for _ in range(runs):
@@ -182,7 +182,7 @@ def test_an_early_sign_is_told_from_none(tmp_path, d, own):
 
 
 def test_few_tasks_tell_nothing(tmp_path):
-    runs = [planted(tmp_path / str(i), np.ones((2, 10))) for i in range(6)]
+    runs = [planted(tmp_path / str(i), np.ones((2, 10))) for i in range(12)]
     assert plasticity.early_signs(runs) == []
 
 
