@@ -102,10 +102,14 @@ def cross_map(
         raise ValueError(f"library sizes {list(sizes)} of {len(at)} rows, {count} neighbours")
     if libraries is None:
         libraries = random_libraries(len(at), sizes, samples, seed)
+        # All samples of all rows are the same library.
+        libraries = [m[:1] if m.shape[1] == len(at) else m for m in libraries]
     listed = ordered(states[at], at, min(len(at), LISTED), theiler)
     space = scan.Space(states[at], at, *listed, theiler)
     wanted = moved[at] - moved[at].mean(0)
     rho = [scan.skills(space, wanted, members, count) for members in libraries]
+    samples = max(r.shape[1] for r in rho)
+    rho = [np.broadcast_to(r, (len(r), samples)) for r in rho]
     return CrossMap(np.asarray(sizes), np.stack(rho, 1))
 
 

@@ -1,0 +1,82 @@
+"""Exchange of seeds: is a cause estimated better from its own run than from other seeds' runs?"""
+
+import itertools
+import math
+
+import numpy as np
+
+EXACT = 7  # seeds up to which all orders are taken: 5040
+RANDOM = 9999  # orders drawn at random for more seeds
+
+
+def count_orders(seeds: int) -> int:
+    """How many orders of seeds a test looks at, the recorded one included; p is at least 1 / this.
+
+    Args:
+      seeds: how many.
+
+    Returns:
+      All n! up to 7 seeds, 10,000 beyond.
+    """
+    return math.factorial(seeds) if seeds <= EXACT else RANDOM + 1
+
+
+def orders(seeds: int, rng: np.random.Generator) -> np.ndarray:
+    """Orders of the seeds, [N, S]; the first is the recorded one, 0, 1, ..."""
+    if seeds <= EXACT:
+        return np.array(list(itertools.permutations(range(seeds))))
+    drawn = rng.permuted(np.tile(np.arange(seeds), (RANDOM, 1)), axis=1)
+    return np.vstack([np.arange(seeds), drawn])
+
+
+def exchanged_p(skill_SxSxKxL, seed: int = 0) -> float:
+    """p of cross-map skill within runs, against causes exchanged between the seeds.
+
+    What is permuted: which seed's cause is paired with which seed's effect; both keep everything
+    of their own, trends and schedules that all seeds share included. The null hypothesis is that
+    the causes of the seeds are exchangeable given the effects, which holds if the seeds are
+    independent repetitions and a cause does not act on the effect of its own run. All orders are
+    a group and contain the recorded one, so P(p <= a) <= a holds for any statistic (Hemerik and
+    Goeman 2018, https://doi.org/10.1007/s11749-017-0571-1). Orders that leave no seed in its place
+    are no group, and give p <= .05 too often.
+
+    Seeds may differ in noise, which all variables of a run then share: quiet causes are known
+    better, and by quiet effects best, without any link. Of the matrix of skills this makes
+    products of a factor of the effect and one of the cause. The statistic is therefore the sum of
+    what rows, columns and the largest such product leave (`interaction`).
+
+    Args:
+      skill_SxSxKxL: correlation with which the effect of a seed (first axis) estimates the cause
+        of a seed (second), at several lags and from libraries of two sizes or more, ascending.
+      seed: of the random orders, for more than 7 seeds.
+
+    Returns:
+      The larger p of two statistics, at the lag at which the first is largest: skill of the
+      largest library, and its rise from the smallest, both in Fisher's z. At least
+      1 / `count_orders`.
+    """
+    if len(skill_SxSxKxL) == 1:
+        return 1.0
+    z = np.arctanh(np.clip(np.nan_to_num(skill_SxSxKxL), -1 + 1e-12, 1 - 1e-12))
+    level, rise = z[..., -1], z[..., -1] - z[..., 0]
+    places = orders(len(z), np.random.default_rng(seed))
+    levels, rises = (_sums(interaction(part), places) for part in (level, rise))
+    best = levels.argmax(1)[:, None]
+    found = (np.take_along_axis(sums, best, 1)[:, 0] for sums in (levels, rises))
+    return max(float(np.mean(sums >= sums[0] - 1e-12)) for sums in found)
+
+
+def _sums(part_SxSxK, orders_NxS):
+    """Sums over the pairs that each order makes, [N, K]."""
+    return sum(part_SxSxK[i, orders_NxS[:, i]] for i in range(len(part_SxSxK)))
+
+
+def interaction(x_SxSxK) -> np.ndarray:
+    """What row means, column means and the largest singular component of the rest leave.
+
+    It commutes with any order of rows or columns, so a permutation test of it stays exact.
+    """
+    x = x_SxSxK - x_SxSxK.mean(0) - x_SxSxK.mean(1)[:, None] + x_SxSxK.mean((0, 1))
+    u, spread, v = np.linalg.svd(np.moveaxis(x, -1, 0))
+    product = spread[:, :1, None] * u[:, :, :1] * v[:, :1]
+    return x - np.moveaxis(product, 0, -1)
