@@ -40,10 +40,11 @@ def exchanged_p(skill_SxSxKxL, seed: int = 0) -> float:
     Goeman 2018, https://doi.org/10.1007/s11749-017-0571-1). Orders that leave no seed in its place
     are no group, and give p <= .05 too often.
 
-    Seeds may differ in noise, which all variables of a run then share: quiet causes are known
-    better, and by quiet effects best, without any link. Of the matrix of skills this makes
-    products of a factor of the effect and one of the cause. The statistic is therefore the sum of
-    what rows, columns and the largest such product leave (`interaction`).
+    Seeds may differ in noise, which all variables of a run then share. If there is a signal that
+    all seeds have, quiet causes are known better, and by quiet effects best, without any link: the
+    skill is a product of a factor of the effect's seed and one of the cause's, and no order gives
+    as large a sum as the recorded one. The statistic is therefore the sum over what the largest
+    such product leaves of the matrix of skills (`interaction`).
 
     Args:
       skill_SxSxKxL: correlation with which the effect of a seed (first axis) estimates the cause
@@ -52,14 +53,14 @@ def exchanged_p(skill_SxSxKxL, seed: int = 0) -> float:
 
     Returns:
       The larger p of two statistics, at the lag at which the first is largest: skill of the
-      largest library, and its rise from the smallest, both in Fisher's z. At least
-      1 / `count_orders`.
+      largest library, and its rise from the smallest. At least 1 / `count_orders`, and 1 for a
+      single seed.
     """
     if len(skill_SxSxKxL) == 1:
         return 1.0
-    z = np.arctanh(np.clip(np.nan_to_num(skill_SxSxKxL), -1 + 1e-12, 1 - 1e-12))
-    level, rise = z[..., -1], z[..., -1] - z[..., 0]
-    places = orders(len(z), np.random.default_rng(seed))
+    rho = np.nan_to_num(skill_SxSxKxL)
+    level, rise = rho[..., -1], rho[..., -1] - rho[..., 0]
+    places = orders(len(rho), np.random.default_rng(seed))
     levels, rises = (_sums(interaction(part), places) for part in (level, rise))
     best = levels.argmax(1)[:, None]
     found = (np.take_along_axis(sums, best, 1)[:, 0] for sums in (levels, rises))
@@ -72,11 +73,11 @@ def _sums(part_SxSxK, orders_NxS):
 
 
 def interaction(x_SxSxK) -> np.ndarray:
-    """What row means, column means and the largest singular component of the rest leave.
+    """What the nearest product of a factor of the row and one of the column leaves (Eckart-Young).
 
-    It commutes with any order of rows or columns, so a permutation test of it stays exact.
+    Exchanging rows or columns before or after gives the same, so a permutation test of it stays
+    exact.
     """
-    x = x_SxSxK - x_SxSxK.mean(0) - x_SxSxK.mean(1)[:, None] + x_SxSxK.mean((0, 1))
-    u, spread, v = np.linalg.svd(np.moveaxis(x, -1, 0))
+    u, spread, v = np.linalg.svd(np.moveaxis(x_SxSxK, -1, 0))
     product = spread[:, :1, None] * u[:, :, :1] * v[:, :1]
-    return x - np.moveaxis(product, 0, -1)
+    return x_SxSxK - np.moveaxis(product, 0, -1)
