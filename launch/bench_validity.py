@@ -3,8 +3,10 @@
 import csv
 from pathlib import Path
 
+from launch.validity import edm
+
 # Area -> function of `quick` that returns rows from `launch.validity.cases.case`.
-AREAS = {}
+AREAS = {"edm": edm.cases}
 BEFORE = Path(__file__).parent.parent / "docs" / "results" / "validity" / "before"
 
 

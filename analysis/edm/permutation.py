@@ -43,8 +43,8 @@ def exchanged_p(skill_SxSxKxL, seed: int = 0) -> float:
     Seeds may differ in noise, which all variables of a run then share. If there is a signal that
     all seeds have, quiet causes are known better, and by quiet effects best, without any link: the
     skill is a product of a factor of the effect's seed and one of the cause's, and no order gives
-    as large a sum as the recorded one. The statistic is therefore the sum over what the largest
-    such product leaves of the matrix of skills (`interaction`).
+    as large a sum as the recorded one. Skill is therefore summed over what the largest such product
+    leaves of the matrix (`interaction`).
 
     Args:
       skill_SxSxKxL: correlation with which the effect of a seed (first axis) estimates the cause
@@ -53,15 +53,15 @@ def exchanged_p(skill_SxSxKxL, seed: int = 0) -> float:
 
     Returns:
       The larger p of two statistics, at the lag at which the first is largest: skill of the
-      largest library, and its rise from the smallest. At least 1 / `count_orders`, and 1 for a
-      single seed.
+      largest library beyond that product, and the rise from the smallest. At least
+      1 / `count_orders`, and 1 for a single seed.
     """
     if len(skill_SxSxKxL) == 1:
         return 1.0
     rho = np.nan_to_num(skill_SxSxKxL)
     level, rise = rho[..., -1], rho[..., -1] - rho[..., 0]
     places = orders(len(rho), np.random.default_rng(seed))
-    levels, rises = (_sums(interaction(part), places) for part in (level, rise))
+    levels, rises = _sums(interaction(level), places), _sums(rise, places)
     best = levels.argmax(1)[:, None]
     found = (np.take_along_axis(sums, best, 1)[:, 0] for sums in (levels, rises))
     return max(float(np.mean(sums >= sums[0] - 1e-12)) for sums in found)
