@@ -189,13 +189,15 @@ def check_attainable(tests: int, surrogates: int, seeds: int | None, rate: float
             f"{math.ceil(tests / rate / ROUNDING) - 1} surrogates are needed"
         )
     if seeds is not None and tests > rate * count_orders(seeds) * ROUNDING:
-        enough = next((n for n in range(2, EXACT + 2) if tests <= rate * count_orders(n)), None)
+        most = {n: rate * count_orders(n) * ROUNDING for n in range(2, EXACT + 2)}
+        enough = next((n for n, links in most.items() if tests <= links), None)
         fits = [v for v in range(2, 100) if v * (v - 1) <= rate * count_orders(seeds) * ROUNDING]
-        ways = [f"{enough} seeds"] * (enough is not None)
-        ways += [f"a single run and {fits[-1]} variables"] * bool(fits)
+        ways = [f"{enough} seeds"] if enough else []
+        ways += [f"a single run and {fits[-1]} variables"] if fits else []
+        advice = " or ".join(ways) or "fewer links"
         raise ValueError(
             f"{seeds} seeds can be exchanged in {count_orders(seeds)} ways, and none of {tests} "
-            f"links can pass a false discovery rate of {rate:g}: take {' or '.join(ways)}"
+            f"links can pass a false discovery rate of {rate:g}: take {advice}"
         )
 
 
