@@ -3,11 +3,12 @@
 import csv
 from pathlib import Path
 
-from launch.validity import detector, emergence, fits, mechanistic, tables
+from launch.validity import detector, edm, emergence, fits, mechanistic, tables
 
 # Area -> function of `quick` that returns rows from `launch.validity.cases.case`.
 AREAS = {
     "detector": detector.cases,
+    "edm": edm.cases,
     "emergence": emergence.cases,
     "fits": fits.cases,
     "mechanistic": mechanistic.cases,

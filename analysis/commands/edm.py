@@ -1,12 +1,13 @@
 """`edm`: which recorded variables act on each other, and how well each can be forecast."""
 
+import contextlib
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from analysis.commands.output import plain, write_results
-from analysis.edm.links import UNPROVEN, verdicts
+from analysis.edm.links import UNPROVEN, check_attainable, surrogates_for, verdicts
 from analysis.edm.nulls import NULLS
 from analysis.edm.study import forecasts, known, power, study
 from analysis.edm.variables import PREPARED, WINDOW, evenly, variables
@@ -26,7 +27,9 @@ def add_arguments(parser) -> None:
     parser.add_argument(
         "--null", default="phases", choices=list(NULLS), help="surrogates of causes"
     )
-    parser.add_argument("--surrogates", type=int, default=99, help="of each cause")
+    parser.add_argument(
+        "--surrogates", type=int, help="of each cause; default: enough for the number of links"
+    )
     parser.add_argument("--start", type=int, default=0, help="first step that is used")
     parser.add_argument("--stop", type=int, help="step after the last that is used")
     parser.add_argument("--lags", type=int, default=5, help="points looked back and ahead")
@@ -35,13 +38,44 @@ def add_arguments(parser) -> None:
 
 
 def run(args):
-    """Carry out the parsed command."""
-    found = [_one(open_run(path, args.partial), args) for path in find_runs(args.runs)]
-    rows = [row for one in found for row in one["links"]]
-    table = pd.DataFrame(rows).set_index("run")
-    result = {"command": "edm", "runs": plain(found)}
+    """Carry out the parsed command.
+
+    All links of all runs are tested together: one correction, one number of surrogates.
+    """
+    runs = [open_run(path, args.partial) for path in find_runs(args.runs)]
+    ready = [prepared(run, args) for run in runs]
+    tests = sum(len(series) * (len(series) - 1) for _, series in ready)
+    surrogates = surrogates_for(tests) if args.surrogates is None else args.surrogates
+    settings = {
+        "null": args.null, "surrogates": surrogates, "samples": args.samples,
+        "lags": range(-args.lags, args.lags + 1),
+    }  # fmt: skip
+    for run in runs:
+        with _named(run):
+            check_attainable(tests, surrogates, len(run.seeds))
+    studied = []
+    for run, (_, series) in zip(runs, ready, strict=True):
+        with _named(run):
+            studied.append(study(series, **settings))
+    every = {(i, *pair): e for i, own in enumerate(studied) for pair, e in own.items()}
+    rows = iter(verdicts(every, runs=True))
+    found = [
+        _one(run, *own_ready, evidence, [next(rows) for _ in evidence], tests, settings, args)
+        for run, own_ready, evidence in zip(runs, ready, studied, strict=True)
+    ]
+    table = pd.DataFrame([row for one in found for row in one["links"]]).set_index("run")
+    result = {"command": "edm", "links_tested": tests, "runs": plain(found)}
     write_results(args.out, "edm", result, table)
     return result, table
+
+
+@contextlib.contextmanager
+def _named(run):
+    """Name the run in an error about its series."""
+    try:
+        yield
+    except ValueError as error:
+        raise RunError(f"{run.path}: {error}") from error
 
 
 def prepared(run, args) -> tuple[np.ndarray, dict[str, np.ndarray]]:
@@ -78,25 +112,18 @@ def prepared(run, args) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     return steps[kept], ready
 
 
-def _one(run, args):
-    steps, series = prepared(run, args)
-    settings = {
-        "null": args.null, "surrogates": args.surrogates, "samples": args.samples,
-        "lags": range(-args.lags, args.lags + 1),
-    }  # fmt: skip
-    try:
-        tried = known(len(steps), len(run.seeds), **settings)
-        found = study(series, **settings)
-        links = [{"run": run.name} | row for row in verdicts(found, runs=True)]
+def _one(run, steps, series, found, rows, tests, settings, args):
+    """Everything about one run, its links' rows included."""
+    links = [{"run": run.name} | row for row in rows]
+    with _named(run):
+        tried = known(len(steps), len(run.seeds), tests, **settings)
         if not tried["recovered"]:
             links = [row | {"verdict": UNPROVEN} for row in links]
         if not args.no_power:
-            strengths = power(series, **settings)
+            strengths = power(series, tests, **settings)
             for row in links:
                 row["found_from"] = strengths[row["cause"], row["effect"]]
         ahead = forecasts(series)
-    except ValueError as error:
-        raise RunError(f"{run.path}: {error}") from error
     title = f"{run.name}, {args.prepare}, steps {steps[0]} to {steps[-1]}"
     folder = args.out / run.name
     figures = {
@@ -105,7 +132,7 @@ def _one(run, args):
         "forecasts": forecast_skill(ahead, title, folder / "forecasts.png").name,
     }
     return {
-        "run": run.name, "seeds": run.seeds, "surrogates": args.null,
-        "points": len(steps), "steps": [steps[0], steps[-1]],
+        "run": run.name, "seeds": run.seeds, "null": args.null,
+        "surrogates": settings["surrogates"], "points": len(steps), "steps": [steps[0], steps[-1]],
         "known": tried, "links": links, "forecasts": ahead, "figures": figures,
     }  # fmt: skip

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from analysis.edm.embedding import delays, targets, usable
+from analysis.edm.embedding import delays, library_rows, one_series, targets, usable
 from analysis.edm.forecast import Forecast
 
 MOST = 20  # lags tried
@@ -23,7 +23,7 @@ def autoregression(x_T, rows=None, most: int = MOST) -> Autoregression:
 
     Args:
       x_T: series.
-      rows: of the values that are fitted; all by default.
+      rows: of the values that are fitted, a set of numbers or a boolean mask; all by default.
       most: highest order.
 
     Returns:
@@ -32,9 +32,9 @@ def autoregression(x_T, rows=None, most: int = MOST) -> Autoregression:
     Raises:
       ValueError: too few rows.
     """
-    x_T = np.asarray(x_T, float)
     states = delays(x_T, most + 1)
-    rows = usable(states, np.arange(len(x_T)) if rows is None else rows, "fitted")
+    x_T = one_series(x_T, len(states), "x")
+    rows = library_rows(states, np.arange(len(x_T)) if rows is None else rows, what="fitted")
     if len(rows) < 2 * most:
         raise ValueError(f"{len(rows)} rows for an autoregression of up to {most} lags")
     design = np.hstack([np.ones((len(rows), 1)), states[rows, 1:]])
@@ -51,7 +51,7 @@ def autoregression(x_T, rows=None, most: int = MOST) -> Autoregression:
 
 def persistence(y_T, prediction, horizon: int = 1) -> Forecast:
     """What is now will be."""
-    y_T = np.asarray(y_T, float)
+    y_T = one_series(y_T, len(y_T))
     prediction = usable(y_T[:, None], prediction, "prediction")
     return Forecast(prediction, y_T[prediction], targets(y_T, horizon)[prediction], None)
 
@@ -69,7 +69,7 @@ def ar_forecast(y_T, library, prediction, horizon: int = 1, most: int = MOST) ->
     Returns:
       A forecast.
     """
-    y_T = np.asarray(y_T, float)
+    y_T = one_series(y_T, len(y_T))
     fit = autoregression(y_T, library, most)
     states = delays(y_T, max(len(fit.coefficients), 1))
     prediction = usable(states, prediction, "prediction")

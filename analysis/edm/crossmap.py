@@ -10,7 +10,8 @@ from typing import NamedTuple
 import numpy as np
 
 from analysis.edm import scan
-from analysis.edm.embedding import delays, targets
+from analysis.edm.embedding import columns, delays, row_numbers, targets, whole
+from analysis.edm.forecast import varies
 from analysis.edm.neighbours import ordered
 
 LISTED = 512  # neighbours kept of each state; beyond that a library is searched whole
@@ -55,7 +56,7 @@ def ccm(
         "sizes": sizes, "samples": samples, "neighbours": neighbours, "libraries": libraries,
         "rows": rows,
     }  # fmt: skip
-    first = [np.asarray(v, float).reshape(len(v), -1)[:, :1] for v in (x, y)]
+    first = [columns(v, name)[:, :1] for v, name in ((x, "x"), (y, "y"))]
     seeds = np.random.SeedSequence(seed).spawn(2)
     return Directions(
         cross_map(y, first[0], seed=seeds[0], **settings),
@@ -76,37 +77,75 @@ def cross_map(
       tau: rows between them.
       horizon: rows from a state to what it estimates (Tp); 0 is the present, negative the past.
       theiler: states at most this far from the estimated one are left out of its neighbours.
-      sizes: library sizes; `library_sizes` by default.
+      sizes: library sizes; `library_sizes` by default, those of `libraries` if they are given.
       samples: random libraries of each size.
-      neighbours: how many; one more than the values of a state by default.
+      neighbours: how many; by default (None or 0) one more than the values of a state, E + 1 for
+        one series, as in pyEDM (which takes E + 1 for several series too).
       seed: of the libraries, an int or a SeedSequence.
       libraries: instead of random ones, for each size positions [samples, size] among the rows
-        that have a whole state and all targets.
-      rows: only these rows are library and estimated; all by default.
+        that have a whole state and all targets. A library is a set: a repeated row is refused,
+        since the library would be smaller than its size says.
+      rows: only these rows, numbers or a boolean mask, are library and estimated; all by default.
 
     Returns:
       Skills.
 
     Raises:
-      ValueError: sizes that do not fit, or too few rows.
+      ValueError: sizes that do not fit, too few rows, or a setting out of range.
     """
-    states = delays(x, dimension, tau)
-    moved = targets(np.asarray(y_TxV, float).reshape(len(states), -1), horizon)
+    states, theiler = delays(x, dimension, tau), whole(theiler, "theiler", 0)
+    wanted = columns(y_TxV, "y")
+    if len(wanted) != len(states):
+        raise ValueError(f"x has {len(states)} points and y has {len(wanted)}")
+    moved = targets(wanted, horizon)
     usable = np.isfinite(states).all(1) & np.isfinite(moved).all(1)
     if rows is not None:
-        usable &= np.isin(np.arange(len(states)), rows)
+        asked = row_numbers(rows, len(states), "cross-map")
+        usable &= np.isin(np.arange(len(states)), asked)
     (at,) = np.nonzero(usable)
-    count = neighbours or states.shape[1] + 1
-    sizes = library_sizes(len(at), count, theiler) if sizes is None else np.asarray(sizes)
-    if not len(at) or min(sizes) <= count or max(sizes) > len(at):
-        raise ValueError(f"library sizes {list(sizes)} of {len(at)} rows, {count} neighbours")
+    count = whole(neighbours or states.shape[1] + 1, "neighbours", 1)
     if libraries is None:
-        libraries = random_libraries(len(at), sizes, samples, seed)
+        sizes = library_sizes(len(at), count, theiler) if sizes is None else _sizes(sizes)
+        _fitting(sizes, len(at), count)
+        libraries = random_libraries(len(at), sizes, whole(samples, "samples", 1), seed)
+        # All samples of all rows are the same library.
+        libraries = [m[:1] if m.shape[1] == len(at) else m for m in libraries]
+    else:
+        libraries = [_positions(members, len(at)) for members in libraries]
+        sizes = _sizes([members.shape[1] for members in libraries])
+        _fitting(sizes, len(at), count)
     listed = ordered(states[at], at, min(len(at), LISTED), theiler)
     space = scan.Space(states[at], at, *listed, theiler)
     wanted = moved[at] - moved[at].mean(0)
+    wanted[:, ~varies(moved[at])] = 0.0  # without the rounding of the mean, which has no skill
     rho = [scan.skills(space, wanted, members, count) for members in libraries]
+    samples = max(r.shape[1] for r in rho)
+    rho = [np.broadcast_to(r, (len(r), samples)) for r in rho]
     return CrossMap(np.asarray(sizes), np.stack(rho, 1))
+
+
+def _sizes(sizes) -> np.ndarray:
+    sizes = np.array([whole(size, "library size", 1) for size in np.ravel(sizes)])
+    if not len(sizes):
+        raise ValueError("no library sizes")
+    return sizes
+
+
+def _fitting(sizes, total, count):
+    if min(sizes) <= count or max(sizes) > total:
+        raise ValueError(f"library sizes {sizes.tolist()} of {total} rows, {count} neighbours")
+
+
+def _positions(members, total):
+    """Given libraries [samples, size] of one size, in which no row is named twice."""
+    members = np.atleast_2d(np.asarray(members))
+    if not np.issubdtype(members.dtype, np.integer):
+        raise ValueError(f"libraries are of type {members.dtype}: positions are needed")
+    if members.size and (members.min() < 0 or members.max() >= total):
+        raise ValueError(f"libraries have positions {members.min()} to {members.max()} of {total}")
+    if (np.diff(np.sort(members, 1), axis=1) == 0).any():
+        raise ValueError("a library names a row twice: it is a set, whose size is that of its rows")
+    return members.astype(int)
 
 
 def cross_maps(x_TxV, *, dimensions, **settings) -> np.ndarray:
@@ -121,11 +160,12 @@ def cross_maps(x_TxV, *, dimensions, **settings) -> np.ndarray:
       [V, V, L, samples]: skill with which the states of the first estimate the second; evidence
       that the second acts on the first.
     """
+    x_TxV = columns(x_TxV)
     seeds = np.random.SeedSequence(settings.pop("seed", 0)).spawn(x_TxV.shape[1])
     return np.stack(
         [
-            cross_map(x_TxV[:, i], x_TxV, dimension=dimensions[i], seed=seeds[i], **settings).rho
-            for i in range(x_TxV.shape[1])
+            cross_map(x_TxV[:, i], x_TxV, dimension=own, seed=seeds[i], **settings).rho
+            for i, own in zip(range(x_TxV.shape[1]), dimensions, strict=True)
         ]
     )
 

@@ -1,6 +1,68 @@
-"""Delay embedding, and the rows of a series that may be used."""
+"""Delay embedding, and the rows of a series that may be used.
+
+In all functions rows are numbers from 0 or a boolean mask. A library is a set of rows: repetitions
+count once. Rows to predict are a list: each is predicted as often as it is named.
+"""
 
 import numpy as np
+
+
+def columns(x, name: str = "x") -> np.ndarray:
+    """Series as float64 columns.
+
+    Args:
+      x: [T] or [T, V]: array, list, pandas Series or DataFrame, of any real type; masked values
+        become NaN.
+      name: of the argument, for the error.
+
+    Returns:
+      [T, V].
+
+    Raises:
+      ValueError: not numbers, or of other shape.
+    """
+    x = np.ma.filled(x.astype(float), np.nan) if np.ma.isMaskedArray(x) else np.asarray(x)
+    try:
+        x_TxV = x.astype(float, casting="unsafe" if x.dtype == object else "same_kind")
+    except TypeError as error:
+        raise ValueError(f"{name} is of type {x.dtype}: real numbers are needed") from error
+    if x_TxV.ndim == 0 or x_TxV.ndim > 2 or not x_TxV.size:
+        raise ValueError(f"{name} has shape {x.shape}: [T] or [T, V] is needed")
+    return x_TxV.reshape(len(x_TxV), -1)
+
+
+def one_series(y, length: int, name: str = "y") -> np.ndarray:
+    """A single series as float64 [T], given as [T] or [T, 1].
+
+    Args:
+      y: series, see `columns`.
+      length: T.
+      name: of the argument, for the error.
+
+    Returns:
+      [T].
+
+    Raises:
+      ValueError: several series, or of another length.
+    """
+    y_TxV = columns(y, name)
+    if y_TxV.shape != (length, 1):
+        raise ValueError(f"{name} has shape {np.shape(y)}: one series of {length} points is needed")
+    return y_TxV[:, 0]
+
+
+def whole(value, name: str, least: int | None = None) -> int:
+    """An integer setting.
+
+    Raises:
+      ValueError: not a whole number, or below the least.
+    """
+    real = isinstance(value, int | float | np.integer | np.floating)
+    if not real or isinstance(value, bool) or not np.isfinite(value) or value != int(value):
+        raise ValueError(f"{name}={value!r} is not a whole number")
+    if least is not None and value < least:
+        raise ValueError(f"{name}={value} is below {least}")
+    return int(value)
 
 
 def delays(x, dimension: int = 1, tau: int = -1) -> np.ndarray:
@@ -17,10 +79,9 @@ def delays(x, dimension: int = 1, tau: int = -1) -> np.ndarray:
     Raises:
       ValueError: a dimension below 1, tau 0, or a series too short for one state.
     """
-    x_TxV = np.asarray(x, float)
-    x_TxV = x_TxV[:, None] if x_TxV.ndim == 1 else x_TxV
-    if dimension < 1 or tau == 0:
-        raise ValueError(f"dimension={dimension}, tau={tau}: dimension >= 1 and tau other than 0")
+    x_TxV, dimension, tau = columns(x), whole(dimension, "dimension", 1), whole(tau, "tau")
+    if tau == 0:
+        raise ValueError("tau=0: the values of a state would all be the same")
     length, span = len(x_TxV), abs(tau) * (dimension - 1)
     if length <= span:
         raise ValueError(f"{length} points are too few for {dimension} values {abs(tau)} apart")
@@ -68,7 +129,7 @@ def targets(y, horizon: int) -> np.ndarray:
     Returns:
       As `y`.
     """
-    y = np.asarray(y, float)
+    y, horizon = np.asarray(y, float), whole(horizon, "horizon")
     moved = np.full(y.shape, np.nan)
     inside = slice(max(-horizon, 0), len(y) - max(horizon, 0))
     if inside.start < inside.stop:
@@ -76,12 +137,41 @@ def targets(y, horizon: int) -> np.ndarray:
     return moved
 
 
+def row_numbers(given, length: int, what: str) -> np.ndarray:
+    """Rows as numbers; every function that takes rows reads them here.
+
+    Args:
+      given: row numbers from 0, or a boolean for each row.
+      length: rows of the series.
+      what: name of the rows, for the error.
+
+    Returns:
+      Row numbers, in the order given.
+
+    Raises:
+      ValueError: neither, or rows outside the series.
+    """
+    given = np.asarray(given)
+    if given.dtype == bool:
+        if given.shape != (length,):
+            raise ValueError(f"{what} has booleans of shape {given.shape} for {length} rows")
+        return np.flatnonzero(given)
+    if given.ndim != 1 or not (np.issubdtype(given.dtype, np.integer) or not given.size):
+        raise ValueError(
+            f"{what} rows are of type {given.dtype} and shape {given.shape}: row numbers [N] or "
+            "one boolean a row are needed"
+        )
+    if given.size and (given.min() < 0 or given.max() >= length):
+        raise ValueError(f"{what} rows {given.min()} to {given.max()} of {length}")
+    return given.astype(int)
+
+
 def usable(states_TxE, given, what: str, target_T=None) -> np.ndarray:
     """The given rows that have a finite state, and a finite target if one is asked for.
 
     Args:
       states_TxE: from `delays`.
-      given: row numbers, or a boolean for each row.
+      given: see `row_numbers`.
       what: name of the rows, for the error.
       target_T: from `targets`.
 
@@ -89,18 +179,30 @@ def usable(states_TxE, given, what: str, target_T=None) -> np.ndarray:
       Row numbers, in the order given.
 
     Raises:
-      ValueError: rows outside the series, or none usable.
+      ValueError: see `row_numbers`, or none usable.
     """
-    given = np.asarray(given)
-    if given.dtype == bool:
-        if given.shape != (len(states_TxE),):
-            raise ValueError(f"{what} has {given.shape} booleans for {len(states_TxE)} rows")
-        given = np.flatnonzero(given)
-    if given.size and (given.min() < 0 or given.max() >= len(states_TxE)):
-        raise ValueError(f"{what} rows {given.min()} to {given.max()} of {len(states_TxE)}")
+    given = row_numbers(given, len(states_TxE), what)
     finite = np.isfinite(states_TxE[given]).all(1)
     if target_T is not None:
         finite &= np.isfinite(target_T[given])
     if not finite.any():
         raise ValueError(f"no {what} row has a finite state and target")
     return given[finite]
+
+
+def library_rows(states_TxE, given, target_T=None, what: str = "library") -> np.ndarray:
+    """Usable rows of a library, ascending. A library is a set: a row named twice counts once.
+
+    Args:
+      states_TxE: from `delays`.
+      given: see `row_numbers`.
+      target_T: from `targets`.
+      what: name of the rows, for the error.
+
+    Returns:
+      Row numbers.
+
+    Raises:
+      ValueError: see `usable`.
+    """
+    return np.unique(usable(states_TxE, given, what, target_T))

@@ -28,9 +28,11 @@ def skill(observed, predicted) -> dict[str, float]:
     Returns:
       `rho` (Pearson), `rmse`, `mae` (mean absolute error), `n`; NaN for fewer than 5 pairs, and
       a NaN `rho` where either is constant.
+
+    Raises:
+      ValueError: different shapes.
     """
-    observed, predicted = np.asarray(observed, float), np.asarray(predicted, float)
-    both = np.isfinite(observed) & np.isfinite(predicted)
+    observed, predicted, both = _pairs(observed, predicted)
     n = int(both.sum())
     if n < FEWEST:
         return {"rho": np.nan, "rmse": np.nan, "mae": np.nan, "n": n}
@@ -56,14 +58,13 @@ def interval(observed, predicted, block: int, seed: int = 0) -> tuple[float, flo
     Returns:
       Bounds of the 95 % percentile interval; NaN for fewer than four blocks, or of a constant.
     """
-    observed, predicted = np.asarray(observed, float), np.asarray(predicted, float)
-    both = np.isfinite(observed) & np.isfinite(predicted)
+    observed, predicted, both = _pairs(observed, predicted)
     pairs, n = np.stack([observed[both], predicted[both]]), int(both.sum())
     if n < max(4 * block, FEWEST):
         return np.nan, np.nan
     starts = np.random.default_rng(seed).integers(0, n - block + 1, (RESAMPLES, -(-n // block)))
     place = (starts[..., None] + np.arange(block)).reshape(RESAMPLES, -1)[:, :n]
-    if not all(map(_varies, pairs)):
+    if not all(map(varies, pairs)):
         return np.nan, np.nan
     a, b = pairs[:, place] - pairs[:, place].mean(-1, keepdims=True)
     rho = (a * b).sum(1) / np.sqrt(np.maximum((a * a).sum(1) * (b * b).sum(1), 1e-300))
@@ -71,14 +72,29 @@ def interval(observed, predicted, block: int, seed: int = 0) -> tuple[float, flo
     return float(low), float(high)
 
 
-def _varies(x_P) -> bool:
-    """Whether a series differs from a constant by more than rounding."""
-    return bool(np.ptp(x_P) > 1e-12 * np.abs(x_P).max())
+def varies(x) -> np.ndarray:
+    """Whether series differ from a constant by more than rounding.
+
+    Args:
+      x: [P] or [P, V].
+
+    Returns:
+      Booleans, one a series.
+    """
+    return np.ptp(x, axis=0) > 1e-12 * np.abs(x).max(0)
+
+
+def _pairs(observed, predicted):
+    """Both as floats, and which pairs are finite."""
+    observed, predicted = np.asarray(observed, float), np.asarray(predicted, float)
+    if observed.shape != predicted.shape:
+        raise ValueError(f"observed has shape {observed.shape}, predicted {predicted.shape}")
+    return observed, predicted, np.isfinite(observed) & np.isfinite(predicted)
 
 
 def correlation(a_P, b_P) -> float:
     """Pearson correlation, NaN where a series is constant."""
-    if not (_varies(a_P) and _varies(b_P)):
+    if not (varies(a_P) and varies(b_P)):
         return np.nan
     a_P, b_P = a_P - a_P.mean(), b_P - b_P.mean()
     scale = np.sqrt((a_P @ a_P) * (b_P @ b_P))

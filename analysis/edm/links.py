@@ -4,6 +4,7 @@ A link is claimed if the states of the effect estimate the cause better than the
 surrogates, the more so the larger the library, and best at a lag at which the cause precedes.
 """
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -12,14 +13,14 @@ from scipy.stats import kendalltau
 from analysis.corrections import q_values
 from analysis.edm.crossmap import cross_map
 from analysis.edm.embedding import rows, targets
+from analysis.edm.permutation import EXACT, count_orders, exchanged_p
 from analysis.edm.select import decorrelation, embed_dimension, smallest_good
 from analysis.surrogates import p_value
 
 LEAST = 2  # values of a state: one for the variable itself, one for what acts on it
 SHARES = (0.02, 0.05, 0.1, 0.2, 0.4, 0.7, 1.0)  # sizes of the library
-FEWEST_SEEDS, MISMATCHES = 5, 200
-MISMATCHINGS = {5: 44}  # in how many ways so few seeds can be mismatched
-UNTESTED = f"untested: needs {FEWEST_SEEDS} seeds"
+RATE = 0.05  # of false discoveries among the claims
+ROUNDING = 1 + 1e-9  # p = 1/120 of 6 tests passes .05
 UNPROVEN = "no claim: a known link was not recovered"
 CHOSEN_ON = 0.3  # share of a series, at its beginning, on which the embedding is chosen
 
@@ -66,48 +67,45 @@ class Evidence(NamedTuple):
 
     sizes: np.ndarray  # of the library, as shares of the rows [L]
     rho: np.ndarray  # at the best lag at which the cause does not come later [L]
-    null: np.ndarray  # of each set of surrogates [N, L]
-    other_runs: np.ndarray  # of causes taken from other seeds' runs [R, L]; R = 0 for few seeds
+    null: np.ndarray  # of each set of surrogates, from the smallest and the largest library [N, 2]
+    other_runs: np.ndarray  # mean curve of causes taken from other seeds' runs [L]; NaN of one seed
     lags: np.ndarray  # rows from the state to the estimated cause; negative: the cause precedes
     lag_rho: np.ndarray  # with the largest library
+    p_surrogates: float  # at least 1 / (1 + N)
+    p_runs: float  # see `permutation.exchanged_p`; 1 of one seed
     n: int  # seeds
 
     @property
     def best_lag(self) -> int:
         return int(self.lags[np.nanargmax(self.lag_rho)])
 
-    def p_against(self, null_NxL) -> float:
-        """Of level and rise together: both have to be there."""
-        return max(
-            p_value(self.rho[-1], null_NxL[:, -1]), p_value(_rise(self.rho), _rise(null_NxL))
-        )
-
-    @property
-    def p(self) -> float:
-        """Against surrogates and, where there are enough seeds, against other runs."""
-        nulls = [self.null, *([self.other_runs] if len(self.other_runs) else [])]
-        return max(self.p_against(null) for null in nulls)
-
     @property
     def tendency(self) -> float:
         """Kendall's tau of skill with the size of the library."""
         return float(kendalltau(self.sizes, self.rho).statistic)
 
+    def p(self, runs: bool = True) -> float:
+        """Against surrogates and, for series of training runs, also against other seeds' runs."""
+        return max(self.p_surrogates, self.p_runs) if runs else self.p_surrogates
+
 
 def evidence(
-    effect_SxT, cause_SxT, make_null, surrogates: int = 99, lags=range(-5, 6), shares=SHARES,
+    effect_SxT, cause_SxT, make_null, surrogates: int, lags=range(-5, 6), shares=SHARES,
     samples: int = 20, seed: int = 0,
 ) -> Evidence:  # fmt: skip
     """Cross mapping from an effect to its supposed cause, to surrogates, and to other runs' causes.
+
+    Surrogates are estimated where their p-value looks: from the smallest and the largest library,
+    at lags at which the cause does not come later.
 
     Args:
       effect_SxT: series of each seed, whose states are made.
       cause_SxT: series which they estimate.
       make_null: from `nulls.NULLS`.
-      surrogates: of each cause.
+      surrogates: of each cause; `surrogates_for` says how many a claim needs.
       lags: of the scan, rows.
-      shares: sizes of the library as shares of the rows; a size has at least enough rows for all
-        neighbours.
+      shares: sizes of the library as shares of the rows, ascending; a size has at least enough
+        rows for all neighbours.
       samples: random libraries of each size.
       seed: of libraries and surrogates.
 
@@ -117,30 +115,37 @@ def evidence(
     Raises:
       ValueError: a series is constant or too short.
     """
-    cause_SxT = np.asarray(cause_SxT, float)
+    cause_SxT, effect_SxT = np.asarray(cause_SxT, float), np.asarray(effect_SxT, float)
     count, rng, lags = len(cause_SxT), np.random.default_rng(seed), np.asarray(lags)
-    if not (lags <= 0).any():
+    before, settings = lags <= 0, {"samples": samples, "seed": seed}
+    if not before.any():
         raise ValueError(
             f"lags {list(lags)}: at one of them at least the cause must not come later"
         )
-    found = []
-    for i, effect in enumerate(np.asarray(effect_SxT, float)):
-        wanted = np.concatenate([cause_SxT, make_null(cause_SxT[i], surrogates, rng)])
-        found.append(_skills(effect, wanted, lags, shares, samples, seed))
-    skill = np.array(found)  # [seeds, seeds + surrogates, lags, L]
+    skill, null = [], []
+    for effect, cause in zip(effect_SxT, cause_SxT, strict=True):
+        embedding, used = choose(effect)
+        used = used[(used + lags.min() >= 0) & (used + lags.max() < len(effect))]
+        states = effect, embedding, used
+        made = make_null(cause, surrogates, rng)
+        skill.append(_skills(*states, cause_SxT, lags, shares, **settings))
+        null.append(_skills(*states, made, lags[before], (shares[0], shares[-1]), **settings))
+    skill = np.array(skill)  # [seeds, seeds, lags, L]
     own = skill[range(count), range(count)].mean(0)
+    rho, null = _best(own[before]), np.array([_best(curves) for curves in np.mean(null, 0)])
+    others = np.full(len(shares), np.nan)
+    if count > 1:
+        others = _best(skill[~np.eye(count, dtype=bool)].mean(0)[before])
+    p_surrogates = max(p_value(rho[-1], null[:, -1]), p_value(_rise(rho), _rise(null)))
+    p_runs = exchanged_p(skill[:, :, before], seed)
     return Evidence(
-        np.asarray(shares), _best(own[lags <= 0]),
-        np.array([_best(curves) for curves in skill[:, count:, lags <= 0].mean(0)]),
-        _mismatched(skill[:, :count, lags <= 0]), lags, own[:, -1], count,
-    )  # fmt: skip
+        np.asarray(shares), rho, null, others, lags, own[:, -1], p_surrogates, p_runs, count
+    )
 
 
-def _skills(effect_T, wanted_VxT, lags, shares, samples, seed):
+def _skills(effect_T, embedding, used, wanted_VxT, lags, shares, samples, seed):
     """Mean skills [V, lags, L] with which the states of a series estimate others."""
-    embedding, used = choose(effect_T)
     moved = np.stack([targets(wanted_VxT.T, lag) for lag in lags], 2)  # [T, V, lags]
-    used = used[np.isfinite(moved[used]).all((1, 2))]
     least = embedding.dimension + 2 + 2 * embedding.theiler
     sizes = [max(int(share * len(used)), least) for share in shares]
     mean = cross_map(
@@ -161,48 +166,79 @@ def _best(skill_lagsxL):
     return skill_lagsxL[np.nanargmax(skill_lagsxL[:, -1])]
 
 
-def _mismatched(skill_SxSxlagsxL):
-    """Curves with every seed's cause taken from another seed's run."""
-    count = len(skill_SxSxlagsxL)
-    if count < FEWEST_SEEDS:
-        return np.empty((0, skill_SxSxlagsxL.shape[-1]))
-    rng, orders = np.random.default_rng(0), set()
-    while len(orders) < min(MISMATCHES, MISMATCHINGS.get(count, MISMATCHES)):
-        order = tuple(int(j) for j in rng.permutation(count))
-        if all(i != j for i, j in enumerate(order)):
-            orders.add(order)
-    return np.array([_best(skill_SxSxlagsxL[range(count), o].mean(0)) for o in sorted(orders)])
+def surrogates_for(tests: int, rate: float = RATE) -> int:
+    """Surrogates with which a lone link passes the correction even if one of them reaches it."""
+    return math.ceil(2 * tests / rate) - 1
 
 
-def verdicts(found: dict[tuple, Evidence], runs: bool, rate: float = 0.05) -> list[dict]:
-    """One row a pair, with false discovery rates over all of them.
+def check_attainable(tests: int, surrogates: int, seeds: int | None, rate: float = RATE) -> None:
+    """Refuse tests in which no lone link could be claimed, however strong.
 
     Args:
-      found: evidence by (cause, effect).
+      tests: links that are tested together.
+      surrogates: of each cause.
+      seeds: of each run; None for series that are not held against other seeds' runs.
+      rate: of false discoveries.
+
+    Raises:
+      ValueError: the smallest possible p, times the number of tests, is above the rate.
+    """
+    if surrogates < 1 or tests > rate * (1 + surrogates) * ROUNDING:
+        raise ValueError(
+            f"with {surrogates} surrogates no p is below 1/{1 + max(surrogates, 0)}, and none of "
+            f"{tests} links can pass a false discovery rate of {rate:g}: at least "
+            f"{math.ceil(tests / rate / ROUNDING) - 1} surrogates are needed"
+        )
+    if seeds is not None and tests > rate * count_orders(seeds) * ROUNDING:
+        most = {n: rate * count_orders(n) * ROUNDING for n in range(2, EXACT + 2)}
+        enough = next((n for n, links in most.items() if tests <= links), None)
+        fits = [v for v in range(2, 100) if v * (v - 1) <= rate * count_orders(seeds) * ROUNDING]
+        ways = [f"{enough} seeds"] if enough else []
+        ways += [f"a single run and {fits[-1]} variables"] if fits else []
+        advice = " or ".join(ways) or "fewer links"
+        raise ValueError(
+            f"{seeds} seeds can be exchanged in {count_orders(seeds)} ways, and none of {tests} "
+            f"links can pass a false discovery rate of {rate:g}: take {advice}"
+        )
+
+
+def verdicts(
+    found: dict[tuple, Evidence], runs: bool, tests: int | None = None, rate: float = RATE
+) -> list[dict]:
+    """One row a pair, with false discovery rates over all tests. Every claim is made here.
+
+    Args:
+      found: evidence by (cause, effect), possibly with a run before them.
       runs: whether the series are of training runs, which share what surrogates do not have, such
-        as schedules; of these a link is claimed only beyond what other seeds' runs show.
+        as schedules; of these a link is claimed only beyond what exchanged seeds show.
+      tests: links tested together; those that are not in `found` count with p = 1. Only those in
+        `found` by default.
       rate: of false discoveries that a claim may have.
 
     Returns:
       Rows with `cause`, `effect`, `n` seeds, `rho` (largest library), `rise` (Fisher's z),
-      `tendency`, `p_surrogates`, `p_runs` (None for fewer than 5 seeds), `q`, `lag`, and the
+      `tendency`, `p_surrogates`, `p_runs`, `q` (Benjamini and Hochberg 1995), `lag`, and the
       `verdict`: `drives`, `synchrony or reverse` (best at a lag at which the supposed cause comes
-      later), `untested` (more than surrogates, and too few seeds to say) or `no evidence`.
+      later) or `no evidence`.
+
+    Raises:
+      ValueError: no lone link could be claimed, see `check_attainable`.
     """
-    q = q_values([e.p for e in found.values()])
-    table = []
-    for ((cause, effect), e), own_q in zip(found.items(), q, strict=True):
+    tests = tests or len(found)
+    for e in found.values():
+        check_attainable(tests, len(e.null), e.n if runs else None, rate)
+    p = [e.p(runs) for e in found.values()] + [1.0] * (tests - len(found))
+    q, table = q_values(p), []
+    for ((*_, cause, effect), e), own_q in zip(found.items(), q[: len(found)], strict=True):
         claimed = "synchrony or reverse" if e.best_lag > 0 else "drives"
-        if runs and not len(e.other_runs):
-            claimed = UNTESTED
+        passed = own_q <= rate * ROUNDING and e.rho[-1] > 0
         table.append(
             {
                 "cause": cause, "effect": effect, "n": e.n, "rho": float(e.rho[-1]),
                 "rise": float(_rise(e.rho)), "tendency": e.tendency,
-                "p_surrogates": e.p_against(e.null),
-                "p_runs": e.p_against(e.other_runs) if len(e.other_runs) else None,
+                "p_surrogates": e.p_surrogates, "p_runs": e.p_runs,
                 "q": float(own_q), "lag": e.best_lag,
-                "verdict": claimed if own_q <= rate and e.rho[-1] > 0 else "no evidence",
+                "verdict": claimed if passed else "no evidence",
             }
         )  # fmt: skip
     return table

@@ -1,20 +1,23 @@
 """S-map: a linear map at every state, fitted to a library by distance (Sugihara 1994).
 
 The normal equations of all predicted rows are one matrix product of weights and products of
-coordinates. Where they are ill-conditioned the rows are solved one by one by singular values.
+coordinates. Where they are ill-conditioned, or the columns of the library linearly dependent, the
+rows are solved one by one by `numpy.linalg.lstsq`: of all solutions the one of least norm.
 """
 
 from typing import NamedTuple
 
 import numpy as np
 
-from analysis.edm.embedding import delays, targets, usable
+from analysis.edm.embedding import delays, library_rows, one_series, targets, usable, whole
 from analysis.edm.forecast import Forecast
 from analysis.edm.neighbours import squared_distances, without_window
 
 BLOCK = 2**16  # distances held at once: they stay in the cache
 LEAST = 1e-200  # rate that weighs all alike
 CONDITION = 1e6  # of the scaled normal equations; their error is this times 1e-16
+DEPENDENT = 1e-7  # ratio of singular values of a library whose columns count as dependent
+CANCELLED = 1e-6  # share of a moment that may be left after it is moved to the predicted state
 
 
 def smap(
@@ -26,21 +29,24 @@ def smap(
     Args:
       x: series [T] to embed, or several [T, V]; with dimension 1, V columns are the state itself.
       y: series [T] to predict.
-      library: rows whose state and target may be used.
+      library: rows whose state and target may be used: numbers or a boolean mask; a set, in which
+        a row named twice counts once. Rows without a finite state and target are left out.
       prediction: rows to predict from; a row in the library is not used for itself.
       dimension: values of each series in a state (E).
       theta: 0 weighs all rows equally, which is an autoregression.
       tau: rows between the values of a state.
       horizon: rows from a state to its target (Tp).
       theiler: library rows at most this far from a predicted row are left out.
-      neighbours: how many of the library rows; all by default.
+      neighbours: how many of the library rows, nearest first and ties as in `neighbours.nearest`;
+        all by default (None or 0). pyEDM leaves out the farthest: `len(library) - 1`.
 
     Returns:
       A forecast with `coefficients` [P, 1 + E]: intercept and derivatives of the target by the
-      values of a state.
+      values of a state. Where columns are constant or linearly dependent they are those of least
+      norm, as `numpy.linalg.lstsq` gives for the rows (1, state) times their weights.
 
     Raises:
-      ValueError: rows outside the series, or too few of them.
+      ValueError: rows outside the series, too few of them, or a setting out of range.
     """
     return smaps(
         x, y, library, prediction, dimension=dimension, thetas=[theta], tau=tau, horizon=horizon,
@@ -53,14 +59,18 @@ def smaps(
     neighbours=None,
 ) -> list[Forecast]:  # fmt: skip
     """Like `smap` for several thetas, whose distances are computed once."""
-    states, target = delays(x, dimension, tau), targets(y, horizon)
-    library = usable(states, library, "library", target)
+    states, theiler = delays(x, dimension, tau), whole(theiler, "theiler", 0)
+    target = targets(one_series(y, len(states)), horizon)
+    library = library_rows(states, library, target)
     prediction = usable(states, prediction, "prediction")
+    if not all(np.isfinite(theta) and theta >= 0 for theta in thetas):
+        raise ValueError(f"theta of {list(thetas)}: finite and not negative")
     if len(library) < states.shape[1] + 2:
         raise ValueError(f"{len(library)} library rows for {states.shape[1] + 1} coefficients")
-    if neighbours is not None and not states.shape[1] < neighbours:
+    count = whole(neighbours or len(library), "neighbours", 1)
+    if count <= states.shape[1]:
         raise ValueError(f"neighbours={neighbours} for {states.shape[1] + 1} coefficients")
-    space = _prepare(states, target, np.unique(library), theiler, neighbours)
+    space = _prepare(states, target, library, theiler, count)
     moments = np.empty((len(thetas), len(prediction), space.products.shape[1]))
     step = min(max(BLOCK // len(space.rows), 1), len(prediction))
     buffers = np.empty((2, step, len(space.rows)))
@@ -107,21 +117,29 @@ class _Library(NamedTuple):
     wanted: np.ndarray  # targets [N]
     centre: np.ndarray  # [E]
     basis: np.ndarray  # [E, E], whitens the states
+    independent: bool  # whether its columns are
     products: np.ndarray  # [N, M], products of 1, whitened coordinates and target
     theiler: int
-    neighbours: int | None
+    neighbours: int
 
 
 def _prepare(states_TxE, target_T, rows, theiler, neighbours):
     known, wanted = states_TxE[rows], target_T[rows]
     centre = known.mean(0)
     _, spread, axes = np.linalg.svd(known - centre, full_matrices=False)
-    basis = axes.T / np.maximum(spread, np.finfo(float).tiny) * np.sqrt(len(known))
+    # Judged with the column of ones, whose unit is not that of the states.
+    largest = max(spread[0], np.abs(centre).max() * np.sqrt(len(known)))
+    independent = bool(spread[-1] > DEPENDENT * largest)
+    basis = np.zeros_like(axes)
+    if independent:
+        basis = axes.T / spread * np.sqrt(len(known))
     terms = np.hstack([np.ones((len(known), 1)), (known - centre) @ basis])
     upper = np.triu_indices(terms.shape[1])
     products = np.hstack([terms[:, upper[0]] * terms[:, upper[1]], terms * wanted[:, None]])
     transposed = np.ascontiguousarray(known.T)
-    return _Library(rows, known, transposed, wanted, centre, basis, products, theiler, neighbours)
+    return _Library(
+        rows, known, transposed, wanted, centre, basis, independent, products, theiler, neighbours
+    )
 
 
 def _distances(library, states_PxE, rows_P, out=None, spare=None):
@@ -129,12 +147,27 @@ def _distances(library, states_PxE, rows_P, out=None, spare=None):
     distance = squared_distances(states_PxE, library.transposed, out, spare)
     np.sqrt(distance, out=distance)
     without_window(distance, library.rows, rows_P, library.theiler)
-    if library.neighbours == len(library.rows) - 1:
-        np.put_along_axis(distance, distance.argmax(1)[:, None], np.inf, 1)
-    elif library.neighbours is not None and library.neighbours < len(library.rows):
-        dropped = np.argpartition(distance, library.neighbours, 1)[:, library.neighbours :]
-        np.put_along_axis(distance, dropped, np.inf, 1)
+    if library.neighbours < len(library.rows):
+        _keep_nearest(distance, library, rows_P)
     return distance
+
+
+def _keep_nearest(distance_PxN, library, rows_P):
+    """Make all but the nearest infinitely far, in place; ties as in `neighbours.nearest`."""
+    count = library.neighbours
+    if count == len(library.rows) - 1:
+        border = distance_PxN.max(1)
+        dropped = distance_PxN == border[:, None]
+        tied = np.flatnonzero(dropped.sum(1) > 1)
+    else:
+        border = np.partition(distance_PxN, count - 1, 1)[:, count - 1]
+        dropped = distance_PxN > border[:, None]
+        tied = np.flatnonzero(dropped.sum(1) < len(library.rows) - count)
+    for i in tied:
+        apart = np.abs(library.rows - rows_P[i])
+        dropped[i] = True
+        dropped[i, np.lexsort((library.rows, apart, distance_PxN[i]))[:count]] = False
+    distance_PxN[dropped] = np.inf
 
 
 def _forecast(library, states_TxE, target_T, prediction, theta, moments_PxM):
@@ -158,12 +191,16 @@ def _solve(moments_PxM, queries_PxE, library):
     # About the predicted state, so that the intercept is the prediction.
     shift = np.tile(np.eye(terms), (len(moments_PxM), 1, 1))
     shift[:, 1:, 0] = -(queries_PxE - library.centre) @ library.basis
+    # What is left of a column about a state with which it agrees is rounding.
+    moved = shift[:, :, 0] ** 2 * normal[:, :1, 0] + np.einsum("pii->pi", normal)
     normal = shift @ normal @ shift.transpose(0, 2, 1)
+    kept = np.einsum("pii->pi", normal) > CANCELLED * moved
     right = shift @ moments_PxM[:, len(upper[0]) :, None]
     scale = np.sqrt(np.maximum(np.einsum("pii->pi", normal), np.finfo(float).tiny))
     normal /= scale[:, :, None] * scale[:, None, :]
     eigenvalues = np.linalg.eigvalsh(normal)
     sound = eigenvalues[:, 0] * CONDITION > eigenvalues[:, -1]
+    sound &= kept.all(1) & library.independent
     found = np.zeros((len(moments_PxM), terms))
     found[sound] = np.linalg.solve(normal[sound], right[sound] / scale[sound, :, None])[..., 0]
     found /= scale
@@ -173,10 +210,18 @@ def _solve(moments_PxM, queries_PxE, library):
 
 
 def _least_squares(weight_N, known_NxE, wanted_N):
-    """The solution of least norm; NaN where nothing has a weight."""
+    """The solution of least norm; NaN where nothing has a weight.
+
+    Which combinations of columns vanish is read from the rows without their weights, which span
+    the same space: under weights of many magnitudes rounding would pass for a direction.
+    """
     used = weight_N > 0
     if not used.any():
         return np.full(known_NxE.shape[1] + 1, np.nan)
     weight_N = weight_N[used]
-    design = np.hstack([np.ones((used.sum(), 1)), known_NxE[used]]) * weight_N[:, None]
-    return np.linalg.lstsq(design, weight_N * wanted_N[used], rcond=None)[0]
+    design = np.hstack([np.ones((used.sum(), 1)), known_NxE[used]])
+    _, spread, axes = np.linalg.svd(design, full_matrices=False)
+    rank = (spread > np.finfo(float).eps * max(design.shape) * spread[0]).sum()
+    spanned = axes[:rank].T
+    weighted = (design @ spanned) * weight_N[:, None]
+    return spanned @ np.linalg.lstsq(weighted, weight_N * wanted_N[used], rcond=None)[0]

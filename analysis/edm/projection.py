@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from analysis.edm.embedding import delays, targets, usable
+from analysis.edm.embedding import delays, library_rows, one_series, targets, usable, whole
 from analysis.edm.forecast import Forecast
 from analysis.edm.neighbours import nearest
 
@@ -15,24 +15,27 @@ def simplex(
     Args:
       x: series [T] to embed, or several [T, V]; with dimension 1, V columns are the state itself.
       y: series [T] to predict.
-      library: rows whose state and target may be used.
+      library: rows whose state and target may be used: numbers or a boolean mask; a set, in which
+        a row named twice counts once. Rows without a finite state and target are left out.
       prediction: rows to predict from; a row in the library is never its own neighbour.
       dimension: values of each series in a state (E).
       tau: rows between them.
       horizon: rows from a state to its target (Tp).
       theiler: library rows at most this far from a predicted row are left out.
-      neighbours: how many; one more than the values of a state by default.
+      neighbours: how many; by default (None or 0) one more than the values of a state, E + 1 for
+        one series, as in pyEDM.
 
     Returns:
       A forecast; NaN where fewer than `neighbours` library rows are admissible.
 
     Raises:
-      ValueError: rows outside the series, or too few of them.
+      ValueError: rows outside the series, too few of them, or a setting out of range.
     """
-    states, target = delays(x, dimension, tau), targets(y, horizon)
-    library = usable(states, library, "library", target)
+    states = delays(x, dimension, tau)
+    target, theiler = targets(one_series(y, len(states)), horizon), whole(theiler, "theiler", 0)
+    library = library_rows(states, library, target)
     prediction = usable(states, prediction, "prediction")
-    count = neighbours or states.shape[1] + 1
+    count = whole(neighbours or states.shape[1] + 1, "neighbours", 1)
     if len(library) < count:
         raise ValueError(f"{len(library)} library rows for {count} neighbours")
     index, distance = nearest(

@@ -6,7 +6,7 @@ from analysis.edm.baselines import ar_forecast, persistence
 from analysis.edm.embedding import rows
 from analysis.edm.forecast import interval, skill
 from analysis.edm.known import coupled_maps
-from analysis.edm.links import choose, evidence, planted
+from analysis.edm.links import check_attainable, choose, evidence, planted, verdicts
 from analysis.edm.local_map import smaps
 from analysis.edm.nulls import NULLS, phase_randomised
 from analysis.edm.projection import simplex
@@ -36,45 +36,58 @@ def study(series: dict[str, np.ndarray], null: str = "phases", **settings) -> di
     }
 
 
-def known(points: int, seeds: int, null: str = "phases", rate=0.05, **settings) -> dict:
-    """Is a known link recovered, with as many points and seeds and the same settings?
+def known(points: int, seeds: int, tests: int, null: str = "phases", **settings) -> dict:
+    """Is a known link claimed, with as many points and seeds, settings and tests?
 
     Args:
       points: of each series.
       seeds: of the runs that are to be judged.
+      tests: links that are tested together; of them only the known link is one.
       null: name of a null.
-      rate: that p may have.
       settings: see `evidence`.
 
     Returns:
-      `p_true` of the link that there is, `p_false` of the reverse one, `recovered`: whether the
-      first is found and the second is not.
+      `p_true`, `q_true` and `verdict_true` of the link that there is, `p_false`, `q_false` and
+      `verdict_false` of the reverse one, `recovered`: whether the first is claimed and the second
+      is not.
+
+    Raises:
+      ValueError: see `links.check_attainable`.
     """
+    check_attainable(tests, settings["surrogates"], seeds)
     pairs = [coupled_maps(points, 0.0, KNOWN, KNOWN_NOISE, seed) for seed in range(seeds)]
     x, y = np.swapaxes(pairs, 0, 1)
-    there, reverse = (
-        evidence(effect, cause, NULLS[null], **settings) for effect, cause in ((y, x), (x, y))
-    )
-    found = there.p <= rate and there.best_lag <= 0
-    claimed = reverse.p <= rate and reverse.best_lag <= 0
-    return {"p_true": there.p, "p_false": reverse.p, "recovered": found and not claimed}
+    found = study({"x": x, "y": y}, null, **settings)
+    rows = {row["cause"]: row for row in verdicts(found, runs=True, tests=max(tests, 2))}
+    there, reverse = rows["x"], rows["y"]
+    return {
+        "p_true": found["x", "y"].p(), "p_false": found["y", "x"].p(),
+        "q_true": there["q"], "q_false": reverse["q"],
+        "verdict_true": there["verdict"], "verdict_false": reverse["verdict"],
+        "recovered": there["verdict"] == "drives" != reverse["verdict"],
+    }  # fmt: skip
 
 
-def power(series: dict[str, np.ndarray], null: str = "phases", rate=0.05, seed=0, **settings):
-    """The weakest planted link that would be found, for every ordered pair.
+def power(series: dict[str, np.ndarray], tests: int, null: str = "phases", seed=0, **settings):
+    """The weakest planted link that would be claimed, for every ordered pair.
 
-    The effect is a surrogate of the variable, which nothing acts on, with the cause added.
+    The effect is a surrogate of the variable, which nothing acts on, with the cause added. The
+    verdict is that of `verdicts`, as if the planted link were the only one among all tests.
 
     Args:
       series: see `study`.
+      tests: links that are tested together.
       null: name of a null.
-      rate: that p may have.
       seed: of the surrogates.
       settings: see `evidence`.
 
     Returns:
       Strength by (cause, effect), in standard deviations; None if not even the strongest is found.
+
+    Raises:
+      ValueError: see `links.check_attainable`.
     """
+    check_attainable(tests, settings["surrogates"], len(next(iter(series.values()))))
     rng, found = np.random.default_rng(seed), {}
     for effect, values in series.items():
         quiet = np.concatenate([phase_randomised(x, 1, rng) for x in values])
@@ -83,13 +96,18 @@ def power(series: dict[str, np.ndarray], null: str = "phases", rate=0.05, seed=0
                 tried = (
                     strength
                     for strength in STRENGTHS
-                    if evidence(
-                        planted(quiet, series[cause], strength), series[cause], NULLS[null],
-                        seed=seed, **settings,
-                    ).p <= rate
-                )  # fmt: skip
+                    if _claimed(quiet, series[cause], strength, tests, null, seed, settings)
+                )
                 found[cause, effect] = next(tried, None)
     return found
+
+
+def _claimed(effect_SxT, cause_SxT, strength, tests, null, seed, settings):
+    """Whether a planted link is claimed."""
+    effect_SxT = planted(effect_SxT, cause_SxT, strength)
+    e = evidence(effect_SxT, cause_SxT, NULLS[null], seed=seed, **settings)
+    (row,) = verdicts({("cause", "effect"): e}, runs=True, tests=tests)
+    return row["verdict"] == "drives"
 
 
 def forecasts(series: dict[str, np.ndarray], horizons=HORIZONS) -> list[dict]:

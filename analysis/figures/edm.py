@@ -5,12 +5,11 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 
-from analysis.edm.links import UNPROVEN, UNTESTED
+from analysis.edm.links import UNPROVEN
 from analysis.figures.style import save
 
 MOST = 12  # convergence panels in one picture
-MARKS = {"drives": "drives", "synchrony or reverse": "later", "no evidence": ""}
-MARKS |= {UNTESTED: "untested", UNPROVEN: ""}
+MARKS = {"drives": "drives", "synchrony or reverse": "later", "no evidence": "", UNPROVEN: ""}
 
 
 def matrix(links: list[dict], title: str, out: Path) -> Path:
@@ -46,7 +45,7 @@ def matrix(links: list[dict], title: str, out: Path) -> Path:
 
 
 def convergence(found: dict, title: str, out: Path) -> Path:
-    """Skill by size of the library, beside what surrogates reach.
+    """Skill by size of the library, beside what surrogates and other runs' causes reach.
 
     Args:
       found: evidence by (cause, effect).
@@ -66,11 +65,11 @@ def convergence(found: dict, title: str, out: Path) -> Path:
     for axis, pair in zip(axes.flat, pairs, strict=False):
         e = found[pair]
         low, high = np.quantile(e.null, [0.025, 0.975], axis=0)
-        axis.fill_between(e.sizes, low, high, color="0.85", label="surrogates of the cause, 95 %")
-        if len(e.other_runs):
-            low, high = np.quantile(e.other_runs, [0.025, 0.975], axis=0)
-            axis.plot(e.sizes, low, "C1:", label="causes of other runs, 95 %")
-            axis.plot(e.sizes, high, "C1:")
+        axis.vlines(
+            e.sizes[[0, -1]], low, high, color="0.8", linewidth=5,
+            label="surrogates of the cause, 95 %",
+        )  # fmt: skip
+        axis.plot(e.sizes, e.other_runs, "C1:", label="causes of other runs, mean")
         axis.plot(e.sizes, e.rho, "C0.-", label="recorded")
         axis.set_title(f"{pair[0]} -> {pair[1]}, lag {e.best_lag}", fontsize=8)
         axis.set_xscale("log")

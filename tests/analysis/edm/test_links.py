@@ -5,11 +5,13 @@ import pytest
 
 from analysis.edm import links, nulls
 from analysis.edm.known import coupled_maps
+from launch.validity import edm as validity
 
 
 def judged(x, y, seed=0, **settings):
     """Verdicts for both directions."""
     x, y = np.atleast_2d(x), np.atleast_2d(y)
+    settings = {"surrogates": 79, "samples": 5} | settings
     settings |= {"make_null": nulls.phase_randomised, "seed": seed}
     found = {
         ("x", "y"): links.evidence(y, x, **settings),
@@ -48,7 +50,7 @@ def test_independent_series_are_not_linked(persistence):
         found = links.evidence(
             x[None], y[None], nulls.phase_randomised, 19, lags=[0], samples=3, seed=seed
         )
-        false += found.p <= 0.05
+        false += found.p(runs=False) <= 0.05
     assert false <= 4  # binomial(20, .05): more with probability .003
 
 
@@ -56,25 +58,53 @@ def test_runs_of_several_seeds_are_their_own_null():
     """A trend that all runs share is no link; one within each run is."""
     seeds = [coupled_maps(500, 0.0, 0.1, noise=0.005, seed=s) for s in range(5)]
     x, y = (np.stack([pair[i] for pair in seeds]) for i in (0, 1))
-    rows = judged(x, y, samples=5)
+    rows = judged(x, y)
     assert rows["x", "y"]["verdict"] == "drives" and rows["x", "y"]["p_runs"] < 0.05
     shared = 5 * np.sin(np.arange(500) / 30)
     noise = np.random.default_rng(0).standard_normal((2, 5, 500))
-    rows = judged(shared + noise[0], shared + noise[1], surrogates=19, samples=5)
+    rows = judged(shared + noise[0], shared + noise[1])
     assert min(row["p_runs"] for row in rows.values()) > 0.05
     assert {row["verdict"] for row in rows.values()} == {"no evidence"}
-    few = judged(x[:4], y[:4], samples=5)["x", "y"]
-    assert few["p_runs"] is None and few["verdict"].startswith("untested")
+    with pytest.raises(ValueError, match="4 seeds can be exchanged in 24 ways.*take 5 seeds"):
+        judged(x[:4], y[:4])
+
+
+def test_a_lone_link_among_three_variables_is_claimed_and_nothing_else():
+    """p can be 1/120 with five seeds, which is just enough for six links."""
+    series = validity.three_variables(np.random.default_rng(0), 5)
+    found = validity.judged(series, runs=True, seed=0)
+    assert found.pop(("x", "y")) == "drives"
+    assert set(found.values()) == {"no evidence"}
+
+
+@pytest.mark.parametrize("tests", [2, 6, 12, 30, 90])
+def test_a_lone_link_passes_its_correction_with_the_surrogates_of_the_default(tests):
+    count = links.surrogates_for(tests)
+    links.check_attainable(tests, count, None)
+    assert 2 / (1 + count) * tests <= 0.05  # even if a surrogate reaches it
+    with pytest.raises(ValueError, match="surrogates are needed"):
+        links.check_attainable(tests, 20 * tests - 2, None)
+    links.check_attainable(tests, 20 * tests - 1, None)
+
+
+def test_refusals_say_how_many_would_do():
+    with pytest.raises(ValueError, match="99 surrogates.*1/100.*at least 119"):
+        links.check_attainable(6, 99, 8)
+    with pytest.raises(ValueError, match="take 6 seeds or a single run and 3 variables"):
+        links.check_attainable(12, 999, 5)
+    with pytest.raises(ValueError, match="1 seeds can be exchanged in 1 ways.*take 5 seeds$"):
+        links.check_attainable(2, 999, 1)
+    links.check_attainable(6, 999, 5)  # 6/120 is .05
 
 
 def test_a_planted_link_is_found_the_more_the_stronger():
     rng = np.random.default_rng(0)
     x, y = rng.standard_normal((2, 5, 400))
     found = [
-        links.evidence(links.planted(y, x, strength), x, nulls.phase_randomised, 19, samples=5)
+        links.evidence(links.planted(y, x, strength), x, nulls.phase_randomised, 39, samples=5)
         for strength in (0.0, 0.5, 2.0)
     ]
-    assert found[0].p > 0.05 >= found[2].p and found[2].best_lag in (-1, -2)
+    assert found[0].p() > 0.05 >= found[2].p() and found[2].best_lag in (-1, -2)
     assert found[0].rho[-1] < found[1].rho[-1] < found[2].rho[-1]
 
 

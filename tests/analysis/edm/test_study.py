@@ -53,16 +53,31 @@ def test_a_scalar_of_weight_matrices(tmp_path):
         variables.variables(run, ["loss/a"])
 
 
-def test_no_claim_where_a_known_link_is_not_recovered(tmp_path):
-    assert study.known(400, 5, surrogates=39, samples=5)["recovered"]
-    assert not study.known(400, 5, surrogates=9, samples=5)["recovered"]  # p is at least .1
-    arguments = ("--variables=loss,D", "--prepare=raw", "--samples=5", "--surrogates=9", "--json")
+def test_no_claim_where_a_known_link_is_not_recovered(tmp_path, monkeypatch):
+    settings = {"surrogates": 79, "samples": 3, "lags": [-1, 0]}
+    assert study.known(300, 5, 2, **settings)["recovered"]
+    monkeypatch.setattr(study, "KNOWN", 0.0)
+    assert not study.known(300, 5, 2, **settings)["recovered"]
+    arguments = ("--variables=loss,D", "--prepare=raw", "--samples=3", "--lags=1", "--json")
     run, out = coupled_run(tmp_path / "run"), tmp_path / "out"
     result = analysis("edm", run, *arguments, "--no-power", "--out", out)
     assert result.returncode == 0, result.stderr
     (one,) = json.loads(result.stdout)["runs"]
-    assert not one["known"]["recovered"]
+    assert not one["known"]["recovered"] and one["surrogates"] == 79
     assert {row["verdict"] for row in one["links"]} == {UNPROVEN}
+
+
+def test_all_runs_are_corrected_together_and_refused_together(tmp_path):
+    """Of four runs eight links are tested: five seeds are too few for that, six are not."""
+    runs = [coupled_run(tmp_path / f"run{i}") for i in range(4)]
+    arguments = ("--variables=loss,D", "--prepare=raw", "--samples=3", "--lags=0", "--no-power")
+    result = analysis("edm", *runs, *arguments, "--out", tmp_path / "out")
+    assert result.returncode == 2 and len(result.stderr.strip().splitlines()) == 1
+    assert "5 seeds" in result.stderr and "8 links" in result.stderr
+    assert "take 6 seeds or a single run and 3 variables" in result.stderr
+    result = analysis("edm", *runs[:2], *arguments, "--json", "--out", tmp_path / "out")
+    assert result.returncode == 0, result.stderr
+    assert json.loads(result.stdout)["links_tested"] == 4
 
 
 @pytest.mark.parametrize("name", ["los", "D/c", "stable_rank"])
@@ -96,12 +111,15 @@ def test_forecasts_beat_persistence_where_there_is_something_to_know():
     assert found["noise", "persistence", 1]["relative_rmse"] == 1
 
 
-def test_power_says_which_links_would_be_seen():
-    x, y = np.random.default_rng(0).standard_normal((2, 3, 600))
-    found = study.power({"x": x, "y": y}, surrogates=39, samples=5)
-    assert found["x", "y"] in (0.5, 1.0) and found["y", "x"] in (0.5, 1.0)
-    none = study.power({"x": x, "y": y}, surrogates=9)  # p is at least .1
-    assert set(none.values()) == {None}
+def test_power_says_which_links_would_be_claimed():
+    x, y = np.random.default_rng(0).standard_normal((2, 6, 400))
+    settings = {"surrogates": 79, "samples": 10, "lags": [-1, 0]}
+    found = study.power({"x": x, "y": y}, tests=2, **settings)
+    assert set(found.values()) <= set(study.STRENGTHS)
+    with pytest.raises(ValueError, match="at least 119 surrogates"):
+        study.power({"x": x, "y": y}, tests=6, **settings)
+    with pytest.raises(ValueError, match="at least 119 surrogates"):
+        study.known(400, 5, 6, **settings)
 
 
 def edm(*args):
@@ -112,7 +130,8 @@ def edm(*args):
 
 def test_a_planted_link_between_variables_of_a_run_is_reported(tmp_path):
     run, out = coupled_run(tmp_path / "coupled"), tmp_path / "out"
-    arguments = ("--variables=loss,D", "--prepare=raw", "--samples=5", "--out", out, "--json")
+    arguments = ("--variables=loss,D", "--prepare=raw", "--samples=5", "--lags=1", "--json")
+    arguments += ("--out", out)
     result = edm(run, *arguments)
     assert result.returncode == 0, result.stderr
     printed = json.loads(result.stdout)
@@ -139,6 +158,8 @@ def test_a_planted_link_between_variables_of_a_run_is_reported(tmp_path):
         (["--variables=D,grad_norm"], "grad_norm is constant"),
         (["--variables=loss,D", "--start=1500"], "at least 200"),
         (["--null=phase"], "invalid choice"),
+        (["--variables=loss,D", "--surrogates=19"], "at least 39 surrogates"),
+        (["--variables=loss,D"], "1 seeds can be exchanged in 1 ways"),
     ],
 )
 def test_bad_usage_is_one_line(tmp_path, arguments, message):
