@@ -13,6 +13,7 @@ from scipy.ndimage import gaussian_filter1d
 from scipy.stats import permutation_test, spearmanr
 
 from analysis import lags
+from analysis.granger import granger
 from analysis.io import Run, RunError
 
 SMOOTH_D, SMOOTH_CAPABILITY = 1.0, 2.0
@@ -175,8 +176,8 @@ def couplings(
         Coupling(
             name,
             lags.lag_test(x, y, surrogates, rng, count),
-            lags.granger(of.causal_d_SxT, of.causal_capabilities[name], rng),
-            lags.granger(of.causal_capabilities[name], of.causal_d_SxT, rng),
+            granger(of.causal_d_SxT, of.causal_capabilities[name], rng),
+            granger(of.causal_capabilities[name], of.causal_d_SxT, rng),
             lags.event_average(x, y, rng),
         )
         for name, y in of.capabilities.items()
