@@ -15,6 +15,7 @@ from scipy.fft import dct
 from scipy.signal import lfilter
 
 from analysis.fits import Axis, CurveModel, Fit, derivatives, fit_curve, refit
+from analysis.saturation import EVIDENCE, saturation_evidence
 
 COVERAGE = 0.95
 # A key parameter counts as determined when the profile passes the threshold of this level. It is
@@ -70,7 +71,8 @@ def fit_errors(model: CurveModel, axis: Axis, d: np.ndarray, fit: Fit, fixed=())
 
     A fit is identified if its residuals hold no structure and are not both large and correlated,
     the profile of every key parameter closes on both sides, at the level DETERMINED and within a
-    factor of 10, and a fit to the first half of the run does not contradict it.
+    factor of 10, a fit to the first half of the run does not contradict it, and, of a model with a
+    saturation level, growth without a bound fits clearly worse.
 
     Args:
       model: the family of curves.
@@ -107,6 +109,10 @@ def fit_errors(model: CurveModel, axis: Axis, d: np.ndarray, fit: Fit, fixed=())
             bound[i] = fit.theta[i] + sign * end
             if not determined <= REACH:
                 why.append(f"{name} is open {side}")
+        if "D_max" in model.key:
+            size = effective_size(noise)
+            if saturation_evidence(model, axis, d, fit, size) < EVIDENCE:
+                why.append("growth without a bound fits about as well")
         why += [
             f"{name} depends on the length of the run"
             for name in drifting(model, axis, d, fit, fixed)
