@@ -2,10 +2,13 @@
 
 import csv
 import re
+import runpy
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+
+from launch import bench_validity
 
 RESULTS = Path(__file__).parent.parent / "docs" / "results"
 NUMBER = re.compile(r"-?\d*\.?\d+")
@@ -187,3 +190,17 @@ def test_no_csv_holds_the_p_of_a_t_test():
     for path in RESULTS.glob("**/*.csv"):
         with path.open(newline="") as file:
             assert not any(old.fullmatch(name) for name in next(csv.reader(file))), path
+
+
+def test_the_validity_table_is_that_of_its_csv_files():
+    folder = RESULTS / "validity"
+    made = runpy.run_path(str(folder / "table.py"))["markdown"]()
+    assert (folder / "table.md").read_text() == made
+    areas = {path.stem for path in folder.glob("*.csv")}
+    assert areas == set(bench_validity.AREAS)
+    for area in areas:
+        with (folder / f"{area}.csv").open(newline="") as file:
+            for row in csv.DictReader(file):
+                rate, most = float(row["rate"]), row["goal"].startswith("<=")
+                goal = float(row["goal"].split()[1])
+                assert row["met"] == str(rate <= goal if most else rate >= goal), row["case"]

@@ -8,7 +8,7 @@ import numpy as np
 from analysis import lags
 from launch.validity.cases import case
 
-NULLS = 300
+NULLS = 100
 PLANTED = 40
 QUICK = 2
 STEPS_PER_MEASUREMENT = 5
