@@ -9,7 +9,7 @@ from launch.validity.cases import case
 
 GRADIENT = 0.5 + 2 * np.exp(-np.arange(2000) / 300)
 LEVEL = 0.05  # noise: of the range of D, or of D where it is proportional
-DRAWS = {"tap": 100, "two_phase": 100, "tap_compression": 40, "two_phase_saturating": 40}
+DRAWS = {"tap": 60, "two_phase": 40, "tap_compression": 15, "two_phase_saturating": 15}
 FIRST_SEED = 1000  # the thresholds of the flag were chosen on smaller ones
 PLANTED = {
     "tap": np.log([2.0, 3e-3, 9.0]),
