@@ -39,6 +39,8 @@ losing = probe_of({"loss": 0.0})
 textual = probe_of({"own": "text"})
 bare = probe_of(jnp.zeros(3))
 missing = probe_of({"own": None})
+words = probe_of({"own": np.array(["a"])})
+imaginary = probe_of({"own": np.ones(3, complex)})
 
 
 def broken(model, loss, classes):
@@ -87,6 +89,8 @@ def test_a_probe_of_ones_own_works_in_every_family(family):
         ("losing", "'loss' is recorded already"),
         ("textual", "'own' is str, not an array"),
         ("missing", "'own' is NoneType, not an array"),
+        ("words", "'own' holds <U1, not real numbers"),
+        ("imaginary", "'own' holds complex128, not real numbers"),
         ("bare", "not a dict name -> array"),
         ("broken", "Error: .*incompatible shapes"),
         ("short", "TypeError: short.. takes 1 positional argument"),
