@@ -25,8 +25,8 @@ def make_prepare(cfg, stream: Stream, members: int):
     Args:
       cfg: a valid config.
       stream: of tasks.
-      members: probe examples of every task, of the test split, or of what it was taught where that
-        scores it; with `probe.one_class` those of one of its classes.
+      members: number of probe examples of every task. They are test examples, or training examples
+        where these score the task (`Stream.taught`); with `probe.one_class` all are of one class.
 
     Returns:
       `prepare(state, data) -> data`.

@@ -1,6 +1,7 @@
 """A data set of one's own: an .npz file with `x`, `y` and optionally `x_test`, `y_test`.
 
-What is meant beyond doubt is read and said in a line; all else is refused with what to do.
+An array whose meaning is plain is read, with a remark of one line where a guess was made; any
+other is refused with what to do.
 """
 
 from pathlib import Path
@@ -46,6 +47,8 @@ def read_own(path: Path, layout: str) -> tuple[tuple, bool, list[str]]:
         arrays = read_npz(path)
     except RunError as error:
         raise DataError(f"data.name: {error}") from error
+    if path.suffix != ".npz":
+        raise DataError(f"data.name: {path} is an .npz of another name: rename it to end in .npz")
     missing = [name for name in ("x", "y") if name not in arrays]
     if missing:
         raise DataError(f"{path}: no array {missing[0]!r}; it holds {', '.join(arrays) or 'none'}")

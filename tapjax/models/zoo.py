@@ -81,7 +81,7 @@ def check_module(module, name: str, shape: tuple[int, ...], classes: int) -> Non
             f"{type(module).__name__}"
         )
     example = jax.ShapeDtypeStruct((2, *shape), jnp.float32)
-    called = []  # what leaves eval_shape would have its names sorted
+    called = []  # kept here because eval_shape sorts the names in what it returns
 
     def trace(key, x):
         called.append(module.init_with_output(key, x, **_mode(module, train=False)))

@@ -72,6 +72,16 @@ def test_missing_data_says_where_it_looked_and_what_to_do(tmp_path, monkeypatch)
     assert "\n" not in message
 
 
+def test_files_of_another_kind_are_named(tmp_path):
+    table = tmp_path / "wine.csv"
+    table.write_text("alcohol,label\n14.2,0\n")
+    with pytest.raises(data.DataError, match="wine.csv is a CSV file, not an .npz"):
+        data.load_arrays(str(table))
+    save(tmp_path / "a.npz", x=np.ones((30, 2)), y=np.arange(30) % 3)
+    with pytest.raises(data.DataError, match="rename it to end in .npz"):
+        data.load_arrays(str((tmp_path / "a.npz").rename(tmp_path / "a.zip")))
+
+
 def test_sizes_are_at_most_and_it_is_said():
     arrays = data.load_arrays("digits", train_size=5000, test_size=300)
     assert len(arrays.y) == len(data.load_arrays("digits").y)
