@@ -46,8 +46,9 @@ def labels(runs: list[Run]) -> list[str]:
       runs: of one setting.
 
     Returns:
-      Names such as `renewal=cbp` or `weight_decay=0.0001, perturb=1e-05`, of what differs between the runs,
-      or of a single run of what is not usual; `plain` where there is nothing.
+      Names such as `renewal=cbp` or `weight_decay=0.0001, perturb=1e-05`: the fields that differ
+      between the runs or, of a single run, those that are not at their usual values; `plain` if
+      there are none.
     """
     rows = [_method(run) for run in runs]
     told = differing(rows)
