@@ -31,16 +31,21 @@ DAMAGE = (
 SMALL, EXPANSION = 50_000_000, 200  # bytes that any array may take; and how many for one on disk
 
 
-# First bytes of files that are taken for an .npz, what these are, and how to make one of them.
+# What other files begin with, what they are, and how to make an .npz of them.
 SAVE = "save numpy arrays with numpy.savez(PATH, name=array, ...)"
 KINDS = {
     b"\x93NUMPY": ("a single .npy array", "numpy.savez(PATH, name=numpy.load('a.npy'))"),
     b"\x89HDF\r\n\x1a\n": ("an HDF5 file", f"read it with h5py, then {SAVE}"),
     b"MATLAB": ("a MATLAB file", f"read it with scipy.io.loadmat, then {SAVE}"),
     b"PAR1": ("a Parquet file", f"read it with pandas.read_parquet, then {SAVE}"),
+    b"ARROW1": ("a Feather file", f"read it with pandas.read_feather, then {SAVE}"),
+    b"SQLite format 3": ("an SQLite database", f"read it with pandas.read_sql, then {SAVE}"),
     b"\x1f\x8b": ("a gzip file", "unpack it first"),
+    b"BZh": ("a bzip2 file", "unpack it first"),
+    b"\xfd7zXZ": ("an xz file", "unpack it first"),
     b"\x80": ("a pickle", f"it is not opened; {SAVE}"),
 }
+ENCODINGS = ("utf-8-sig", "latin-1")
 
 
 class RunError(Exception):
@@ -130,23 +135,40 @@ def _not_npz(path, error):
     """What a file is that is no zip archive, as every .npz is."""
     with open(path, "rb") as file:
         start = file.read(4096)
+    if not start:
+        return f"{path} is empty"
     if start[:2] == b"PK":
         return f"{path} is damaged: {error}"
     for magic, (what, how) in KINDS.items():
         if start.startswith(magic):
             return f"{path} is {what}, not an .npz: {how}"
-    try:
-        text = start.decode("utf-8", "strict" if len(start) < 4096 else "ignore")
-    except UnicodeDecodeError:
-        text = ""
-    if not text.strip() or not all(c.isprintable() or c.isspace() for c in text):
-        return f"{path} is damaged: {error}"
+    if path.suffix == ".safetensors":
+        return f"{path} is a safetensors file, not an .npz: read it with safetensors, then {SAVE}"
+    text = _decoded(start)
+    if not text.strip():
+        damaged = path.suffix == ".npz"
+        return f"{path} is damaged: {error}" if damaged else f"{path} is no .npz file: {SAVE}"
     if text.lstrip()[0] in "{[":
         return f"{path} is a JSON file, not an .npz: read it with json.load, then {SAVE}"
     first = text.lstrip().splitlines()[0]
     if "," in first or "\t" in first or ";" in first:
         return f"{path} is a CSV file, not an .npz: read it with pandas.read_csv, then {SAVE}"
     return f"{path} is a text file, not an .npz: {SAVE}"
+
+
+def _decoded(start):
+    """The first bytes of a file as text, or nothing if they are none."""
+    if start[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        return start.decode("utf-16", "ignore")
+    for encoding in ENCODINGS:
+        try:
+            # The end of the part that was read may cut a character in two.
+            text = start.decode(encoding, "strict" if len(start) < 4096 else "ignore")
+        except UnicodeDecodeError:
+            continue
+        if all(c.isprintable() or c.isspace() for c in text):
+            return text
+    return ""
 
 
 def _members(path, archive):
@@ -156,6 +178,11 @@ def _members(path, archive):
             f"{path} is a PyTorch file, not an .npz: read it with torch.load, then {SAVE}, each "
             "as tensor.numpy()"
         )
+    names = [member.filename for member in archive.infolist()]
+    if names and not any(name.endswith(".npy") for name in names):
+        what = "an Excel file" if "xl/workbook.xml" in names else "a zip archive without arrays"
+        how = "read it with pandas.read_excel, then " if "xl/workbook.xml" in names else ""
+        raise RunError(f"{path} is {what} ({names[0]!r}, ...), not an .npz: {how}{SAVE}")
     for member in archive.infolist():
         name = member.filename.removesuffix(".npy")
         if name == member.filename or name in found:

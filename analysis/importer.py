@@ -145,7 +145,8 @@ def _unfit(values, shape):
     if values.dtype.kind not in "iuf":
         return f"it holds {values.dtype}, not numbers"
     if values.shape != shape:
-        return f"its shape is {values.shape}, not [T, L] = {shape}"
+        swapped = "; save its transpose" if values.shape == shape[::-1] else ""
+        return f"its shape is {values.shape}, not [T, L] = {shape}{swapped}"
     if not _finite(values) or (values < 0).any():
         return "it has values that are negative or not finite"
     return ""
@@ -176,10 +177,12 @@ def _structure(arrays, architecture):
     """Numbers `arch_NAME` by name, and the family: `arch_family`, or that of a known name."""
     structure = {}
     for name in arrays:
-        if not name.startswith("arch_") or arrays[name].dtype.kind in "US":
+        if not name.startswith("arch_") or name in ("arch_name", "arch_family"):
             continue
         if arrays[name].ndim or arrays[name].dtype.kind not in "iuf" or not _finite(arrays[name]):
-            raise RunError(f"{name} must be a number")
+            raise RunError(
+                f"{name} must be a number, not {arrays[name].dtype} of shape {arrays[name].shape}"
+            )
         structure[name.removeprefix("arch_")] = float(arrays[name])
     if "arch_family" in arrays or architecture in ZOO:
         known = ZOO[architecture].family if architecture in ZOO else ""

@@ -46,10 +46,14 @@ def labels(runs: list[Run]) -> list[str]:
       runs: of one setting.
 
     Returns:
-      Names such as `cbp` or `weight_decay=0.0001, perturb=1e-05`; `plain` where there is nothing.
+      Names such as `renewal=cbp` or `weight_decay=0.0001, perturb=1e-05`: the fields that differ
+      between the runs or, of a single run, those that are not at their usual values; `plain` if
+      there are none.
     """
     rows = [_method(run) for run in runs]
     told = differing(rows)
+    if len(rows) == 1:  # a field that an older run lacks says nothing
+        told = {name for name in METHOD if METHOD[name] and rows[0][name] is not None}
     found = []
     for row in rows:
         said = [name for name in METHOD if name in told and row[name] not in METHOD[name]]

@@ -1,8 +1,9 @@
-"""A network and the wider clones of it, trained on the same batches in one run.
+"""Train a network and its wider clones on the same batches in one run.
 
-The widest is the run's own network. The narrower ones, its arms, live in the state of its rule:
-the base, and for repeated cloning those in between. Until its moment a network trains as the clone
-of the base's beginning; then it becomes the clone of what the next narrower one has learned.
+The widest network is the run's own. The narrower ones, called arms, are kept in the state of its
+rule: the base and, if cloning is repeated, the networks in between. Until its cloning step a wider
+network trains as a clone of the base at initialisation; at that step it becomes the clone of the
+next narrower network as trained so far.
 """
 
 from typing import NamedTuple

@@ -130,7 +130,7 @@ def defaults() -> ConfigDict:
                 "warmup_steps": 0,
                 "b1": 0.9,
                 "b2": 0.999,
-                "momentum": -1.0,  # -1: .9 of name=momentum, 0 of name=rmsprop, as in PyTorch
+                "momentum": -1.0,  # -1: .9 of momentum, 0 of rmsprop (PyTorch's); others: unused
                 # adamw: decoupled (PyTorch's default is .01, not 0); others: L2, in the gradient.
                 "weight_decay": 0.0,
                 "clip": 0.0,

@@ -7,6 +7,7 @@ import numpy as np
 from tapjax.config import ConfigError
 from tapjax.forward import examples_at_once, in_parts
 from tapjax.losses import restricted
+from tapjax.optimizers import with_anchor
 from tapjax.sampling import normalise
 from tapjax.step import RESET, STREAM
 from tapjax.streams import Stream
@@ -24,8 +25,8 @@ def make_prepare(cfg, stream: Stream, members: int):
     Args:
       cfg: a valid config.
       stream: of tasks.
-      members: probe examples of every task, of the test split, or of what it was taught where that
-        scores it; with `probe.one_class` those of one of its classes.
+      members: number of probe examples of every task. They are test examples, or training examples
+        where these score the task (`Stream.taught`); with `probe.one_class` all are of one class.
 
     Returns:
       `prepare(state, data) -> data`.
@@ -106,6 +107,8 @@ def make_task_evaluation(cfg, stream: Stream, model, loss):
 def make_renewals(cfg, model, tx):
     """What a task begins with: a head of zeros, a new optimizer, a new network, as the config says.
 
+    A head of zeros keeps its moments; L2 towards the start pulls it to zero from then on.
+
     Args:
       cfg: a valid config.
       model: a `types.Model`.
@@ -125,7 +128,8 @@ def make_renewals(cfg, model, tx):
         if tasks.head != "zero":
             return state
         zeros = jax.tree.map(jnp.zeros_like, state.params[head])
-        return state._replace(params=state.params | {head: zeros})
+        opt = with_anchor(state.opt, head, zeros)
+        return state._replace(params=state.params | {head: zeros}, opt=opt)
 
     def renew(state: TrainState):
         if tasks.reset:

@@ -83,7 +83,7 @@ def load_arrays(
       DataError: missing or malformed data.
     """
     table, remarks = False, []
-    if name.endswith(".npz"):
+    if name.endswith(".npz") or (Path(name).suffix and Path(name).is_file()):
         raw, table, remarks = read_own(Path(name), layout)
     elif name == "digits":
         raw = _read_digits()

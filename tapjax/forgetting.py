@@ -1,4 +1,4 @@
-"""What an optimizer forgets of units that begin anew, by what each part of its state means."""
+"""Reset an optimizer's state for renewed units, by the meaning of each part of the state."""
 
 from typing import NamedTuple
 

@@ -1,8 +1,8 @@
-"""What is done to gradients and updates so that a network goes on learning: optax transformations.
+"""Optax transformations of gradients and updates that keep a network able to learn.
 
-Each at strength 0 leaves an update as it was, bit for bit. Those that draw take the random `key`
-that every update is given (see step.py). Each has a state of a type of its own, so that
-forgetting.py can say what becomes of it when units begin anew.
+At strength 0 each leaves an update unchanged, bit for bit. Random ones use the `key` that step.py
+passes to every update. Each has its own type of state, so that forgetting.py can define what
+happens to it when units are renewed.
 """
 
 from typing import Any, NamedTuple

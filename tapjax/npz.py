@@ -1,6 +1,7 @@
 """A data set of one's own: an .npz file with `x`, `y` and optionally `x_test`, `y_test`.
 
-What is meant beyond doubt is read and said in a line; all else is refused with what to do.
+An array whose meaning is plain is read, with a remark of one line where a guess was made; any
+other is refused with what to do.
 """
 
 from pathlib import Path
@@ -13,7 +14,11 @@ LARGEST = 1e15  # its square is still a float32
 CHANNELS = (1, 3)  # an axis of that length is taken for one of channels
 FIRST, LAST = "channels_first", "channels_last"
 NUMBERED = "numpy.unique(y, return_inverse=True)[1]"
-FAR, APART = 10.0, 5.0  # spreads of splits by that factor, or means by so many spreads, differ
+# Two splits have different ranges if in any column the test spread is FAR times as large or the
+# means are APART spreads apart; or if most columns differ by MOST_FAR or MOST_APART, which is only
+# asked of ENOUGH examples.
+FAR, APART = 10.0, 5.0
+MOST_FAR, MOST_APART, ENOUGH = 1.8, 0.8, 20
 
 
 class DataError(Exception):
@@ -42,6 +47,8 @@ def read_own(path: Path, layout: str) -> tuple[tuple, bool, list[str]]:
         arrays = read_npz(path)
     except RunError as error:
         raise DataError(f"data.name: {error}") from error
+    if path.suffix != ".npz":
+        raise DataError(f"data.name: {path} is an .npz of another name: rename it to end in .npz")
     missing = [name for name in ("x", "y") if name not in arrays]
     if missing:
         raise DataError(f"{path}: no array {missing[0]!r}; it holds {', '.join(arrays) or 'none'}")
@@ -98,7 +105,10 @@ def standardised(x, x_test):
 
 def _check(path, x, y, x_name, y_name):
     if not x.ndim or not y.ndim or not len(y) or len(x) != len(y):
-        raise DataError(f"{path}: {x_name} has shape {x.shape} and {y_name} {y.shape}, not [N]")
+        raise DataError(
+            f"{path}: {x_name} has shape {x.shape} and {y_name} {y.shape}, not the same number of "
+            "examples first"
+        )
     _check_labels(path, y, y_name)
     if x.ndim not in (2, 3, 4) or x.dtype.kind not in "biuf" or not x.size:
         raise DataError(
@@ -113,7 +123,7 @@ def _check(path, x, y, x_name, y_name):
         first = place.format(*np.argwhere(wrong)[0])
         raise DataError(
             f"{path}: {x_name} has {wrong.sum()} values that are not finite, or above {LARGEST}, "
-            f"the first at {first}: fill them in or leave these examples out"
+            f"the first at {first}: fill them in, or leave out these examples or columns"
         )
 
 
@@ -123,11 +133,18 @@ def _check_labels(path, y, name):
         one_hot = y.ndim == 2 and y.shape[1] > 1 and y.dtype.kind in "biuf"
         if one_hot and ((y == 0) | (y == 1)).all() and (y.sum(1) == 1).all():
             raise DataError(f"{classes}, not one-hot of shape {y.shape}: save y.argmax(1)")
-        how = ": save y[:, 0]" if y.shape[1:] == (1,) else ""
+        how = ": save y.ravel()" if y.size == len(y) else ""
+        if y.ndim == 2 and y.shape[1] > 1 and y.dtype.kind == "f":
+            how = ": targets of several classes are not learned; y.argmax(1) is the largest of each"
         raise DataError(f"{classes}, not of shape {y.shape}{how}")
     if y.dtype.kind == "b":
         raise DataError(f"{classes}, not of bool: save y.astype(int)")
-    if y.dtype.kind == "f" and np.isfinite(y).all() and (y == np.round(y)).all():
+    if y.dtype.kind == "f" and not np.isfinite(y).all():
+        raise DataError(
+            f"{classes}, not of {y.dtype} with {(~np.isfinite(y)).sum()} values that are not "
+            "finite: leave these examples out"
+        )
+    if y.dtype.kind == "f" and (y == np.round(y)).all():
         raise DataError(f"{classes}, not of {y.dtype}: save y.astype(int)")
     if y.dtype.kind == "f":
         raise DataError(f"{classes}, not of {y.dtype} with fractions: real targets are not learned")
@@ -201,12 +218,20 @@ def _ranges(x, x_test):
         (np.atleast_1d(split.mean(axes, dtype=float)), np.atleast_1d(split.std(axes, dtype=float)))
         for split in (x, x_test)
     )
-    wider = (std_test > FAR * std) | (np.abs(mean_test - mean) > APART * std)
-    wider &= np.abs(mean_test - mean) + std_test > 1e-6 * np.abs(mean)
-    narrower = FAR * std_test < std
-    if not wider.any() and narrower.mean() <= 0.5:
+    gap, rounding = np.abs(mean_test - mean), len(x) * np.finfo(float).eps * np.abs(mean)
+    # A column that is constant in training, as rare words are, is held against its test split.
+    spread = np.where(std <= rounding, std_test, std)
+    apart = (std_test > FAR * spread) | (gap > APART * spread)
+    apart &= gap + std_test > rounding
+    shifted = gap > np.maximum(MOST_APART * spread, rounding)
+    # Of a rare value a small test split may have none.
+    present = (std_test > 0) | shifted
+    unlike = apart | present & (FAR * std_test < std)
+    if len(x_test) >= ENOUGH:
+        unlike |= (std_test > MOST_FAR * spread) | present & (MOST_FAR * std_test < std) | shifted
+    if not apart.any() and unlike.mean() <= 0.5:
         return []
-    place = int(np.argmax(wider if wider.any() else narrower))
+    place = int(np.argmax(apart if apart.any() else unlike))
     where = f" in column {place}" if len(mean) > 1 else ""
     return [
         f"x and x_test have different ranges{where}: mean {mean[place]:.3g}, standard deviation "

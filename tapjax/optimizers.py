@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from tapjax.mitigations import noisy_gradient, perturbed, spectral, towards_start
+from tapjax.mitigations import Start, noisy_gradient, perturbed, spectral, towards_start
 from tapjax.types import Tree
 
 # What PyTorch's RMSprop has; optax's has .9 and eps inside the root.
@@ -230,6 +230,21 @@ def at_the_rate_of(opt: Tree, other: Tree) -> Tree:
         if part is not None:
             opt = _with_part(opt, part)
     return opt
+
+
+def with_anchor(opt: Tree, layer: str, weights: Tree) -> Tree:
+    """Set the weights of a layer that `towards_start` pulls to.
+
+    Args:
+      opt: state of an optimizer.
+      layer: name of the layer in the parameters.
+      weights: parameters that the layer begins anew with.
+
+    Returns:
+      opt; unchanged if the optimizer does not pull.
+    """
+    start = _part(opt, Start)
+    return opt if start is None else _with_part(opt, Start(start.weights | {layer: weights}))
 
 
 def with_drive_of(opt: Tree, key) -> Tree:

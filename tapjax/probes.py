@@ -217,6 +217,9 @@ def with_extra(probe, name: str, model, loss, classes: int):
                 raise ConfigError(f"{refused}: {key!r} is recorded already; choose another name")
             if not isinstance(value, (jax.Array, np.ndarray, np.generic, int, float)):
                 raise ConfigError(f"{refused}: {key!r} is {type(value).__name__}, not an array")
+            kind = getattr(value, "dtype", np.float32)
+            if not any(jnp.issubdtype(kind, real) for real in (jnp.floating, jnp.integer, bool)):
+                raise ConfigError(f"{refused}: {key!r} holds {kind}, not real numbers")
         return found | {key: jnp.asarray(value) for key, value in more.items()}
 
     return both

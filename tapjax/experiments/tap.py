@@ -4,6 +4,7 @@ import optax
 
 from analysis.architectures import parse_architecture, structure
 from tapjax import config
+from tapjax.config import ConfigError
 from tapjax.data import Arrays
 from tapjax.losses import LOSSES
 from tapjax.models.zoo import build, check_module, from_module, own_style
@@ -59,12 +60,20 @@ def network(cfg, arrays) -> tuple[Model, dict]:
 
     Returns:
       (Model, its structural features, none for a user's own).
+
+    Raises:
+      ConfigError: the user's own function fails, or returns no network that can be measured.
     """
     if not config.is_import_path(cfg.name):
         arch = parse_architecture(cfg.name)
         model = build(arch, arrays.shape, arrays.classes, style_of(cfg, arch))
         return model, structure(arch, arrays.shape, arrays.classes)
-    made = config.lookup(cfg.name, {}, "model.name")(arrays.shape, arrays.classes)
+    make = config.lookup(cfg.name, {}, "model.name")
+    try:
+        made = make(arrays.shape, arrays.classes)
+    except Exception as error:  # the user's own code may raise anything
+        said = " ".join(str(error).split())
+        raise ConfigError(f"model.name={cfg.name!r}: {type(error).__name__}: {said}") from error
     if isinstance(made, Model):
         return made, {}
     check_module(made, cfg.name, arrays.shape, arrays.classes)

@@ -81,17 +81,19 @@ def check_module(module, name: str, shape: tuple[int, ...], classes: int) -> Non
             f"{type(module).__name__}"
         )
     example = jax.ShapeDtypeStruct((2, *shape), jnp.float32)
-    called = []  # what leaves eval_shape would have its names sorted
+    called = []  # kept here because eval_shape sorts the names in what it returns
 
     def trace(key, x):
-        called.append(module.init_with_output(key, x)[0])
+        called.append(module.init_with_output(key, x, **_mode(module, train=False)))
 
     try:
         jax.eval_shape(trace, jax.random.key(0), example)
     except Exception as error:  # the user's own code may raise anything
         said = " ".join(str(error).split())
         raise ConfigError(f"{refused}: {type(error).__name__}: {said}") from error
-    found = called[-1]
+    found, variables = called[-1]
+    if not variables.get("params"):
+        raise ConfigError(f"{refused}: the module has no parameters to train")
     if not isinstance(found, tuple) or len(found) != 2 or not isinstance(found[1], dict):
         what = "logits alone" if hasattr(found, "shape") else type(found).__name__
         raise ConfigError(
@@ -116,23 +118,23 @@ def from_module(module, shape: tuple[int, ...]) -> Model:
 
     Args:
       module: linen module, `(x, train) -> (logits, hidden)`; the dict's last entry is the head.
-        One that takes no `train` is called in the same way in training and evaluation.
+        One that takes no argument `train` is called in the same way in training and evaluation.
       shape: shape of one input.
 
     Returns:
       A Model.
     """
-    mode = {"train": True} if "train" in signature(module.__call__).parameters else {}
+    mode, evaluating = (_mode(module, train) for train in (True, False))
     example = jnp.zeros((1, *shape), jnp.float32)
     names = []
 
     def init(key):
-        variables = module.init(key, example)
+        variables = module.init(key, example, **evaluating)
         params = variables.pop("params")
         return params, {name: v for name, v in variables.items() if name not in SEEN}
 
     def trace(key):
-        (_, hidden), _ = module.init_with_output(key, example)
+        (_, hidden), _ = module.init_with_output(key, example, **evaluating)
         names.extend(hidden)
 
     jax.eval_shape(trace, jax.random.key(0))
@@ -140,7 +142,7 @@ def from_module(module, shape: tuple[int, ...]) -> Model:
     def apply(params, stats, x, key=None):
         variables = {"params": params, **stats}
         if key is None:
-            logits, hidden = module.apply(variables, x)
+            logits, hidden = module.apply(variables, x, **evaluating)
             return logits, tuple(hidden.values()), stats
         (logits, hidden), stats = module.apply(
             variables, x, mutable=list(stats), rngs={"dropout": key}, **mode
@@ -148,7 +150,8 @@ def from_module(module, shape: tuple[int, ...]) -> Model:
         return logits, tuple(hidden.values()), stats
 
     def capture(params, stats, x):
-        _, found = module.apply({"params": params, **stats}, x, mutable=["intermediates"])
+        variables = {"params": params, **stats}
+        _, found = module.apply(variables, x, mutable=["intermediates"], **evaluating)
         leaves = jax.tree_util.tree_leaves_with_path(found.get("intermediates", {}))
         # A path ends with the position in the tuple of all that was sown there.
         name = partial(jax.tree_util.keystr, simple=True, separator="/")
@@ -158,7 +161,7 @@ def from_module(module, shape: tuple[int, ...]) -> Model:
         variables = {"params": params, **stats}
         if shifts is not None:
             variables["perturbations"] = shifts
-        training = {} if key is None else mode | {"rngs": {"dropout": key}}
+        training = evaluating if key is None else mode | {"rngs": {"dropout": key}}
         changing = ["activations", *(() if key is None else stats)]
         (logits, _), found = module.apply(variables, x, mutable=changing, **training)
         sown = found.pop("activations", {})
@@ -166,3 +169,8 @@ def from_module(module, shape: tuple[int, ...]) -> Model:
         return logits, seen, stats if key is None else found
 
     return Model(init, apply, tuple(names), capture, watch)
+
+
+def _mode(module, train: bool) -> dict:
+    """The argument `train` of a module's call, or nothing if it takes none."""
+    return {"train": train} if "train" in signature(module.__call__).parameters else {}

@@ -266,17 +266,26 @@ def test_monitor_replays_runs(tmp_path):
         ),
         ("a.pkl", b"\x80\x04\x95" + bytes(99), "is a pickle, not an .npz: it is not opened"),
         ("a.npy", None, "is a single .npy array"),
-        ("a.pt", None, "is a PyTorch file, not an .npz: read it with torch.load"),
+        ("a.pt", ["archive/data.pkl"], "is a PyTorch file, not an .npz: read it with torch.load"),
         ("a.txt", b"hello", "is a text file"),
+        ("a.csv", b"\xef\xbb\xbfstep,loss\n", "is a CSV file"),  # as Excel writes it
+        ("a.csv", "step,loss\n".encode("utf-16"), "is a CSV file"),
+        ("a.csv", "Schritt,Größe\n".encode("latin-1"), "is a CSV file"),
+        ("a.feather", b"ARROW1" + bytes(99), "is a Feather file"),
+        ("a.safetensors", bytes([8]) + bytes(7) + b'{"a": 1}', "is a safetensors file"),
+        ("a.xlsx", ["[Content_Types].xml", "xl/workbook.xml"], "is an Excel file"),
+        ("events.tfevents", b"\x18" + bytes(99), "is no .npz file"),
+        ("a.zip", ["log.csv"], "is a zip archive without arrays ('log.csv', ...)"),
     ],
 )
 def test_other_kinds_of_files_are_named(tmp_path, name, content, what):
     path = tmp_path / name
     if name == "a.npy":
         np.save(path, np.ones(3))
-    elif name == "a.pt":
+    elif isinstance(content, list):
         with zipfile.ZipFile(path, "w") as archive:
-            archive.writestr("archive/data.pkl", b"x")
+            for member in content:
+                archive.writestr(member, b"x")
     else:
         path.write_bytes(content)
     result = in_process("import", path, "--out", tmp_path / "run")
@@ -290,9 +299,16 @@ def test_other_kinds_of_files_are_named(tmp_path, name, content, what):
         ({"layer_names": np.array([b"a", b"b", b"logits"])}, "save layer_names.astype"),
         ({"layer_names": np.array(["a", "b", "logits"], object)}, "'layer_names' holds Python obj"),
         ({"arch_name": np.array(b"net")}, "arch_name holds byte strings"),
+        ({"arch_width": np.array("64")}, "arch_width must be a number, not <U2"),
+        (
+            dict.fromkeys(
+                ("participation_ratio", "nuclear_norm_ratio", "stable_rank"), np.ones((3, len(T)))
+            ),
+            "save its transpose",
+        ),
     ],
 )
-def test_names_that_are_no_text_say_how_to_convert(tmp_path, changes, message):
+def test_arrays_of_another_kind_say_how_to_convert(tmp_path, changes, message):
     path = tmp_path / "a.npz"
     arrays = dict(np.load(foreign(tmp_path / "b.npz")))
     np.savez(path, **arrays | changes)

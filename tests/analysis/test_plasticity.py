@@ -39,6 +39,13 @@ def planted(path, online_SxK, dimension_SxK=None, eval=(), **fields):
     return open_run(path)
 
 
+def test_a_single_run_is_named_by_its_remedies(tmp_path):
+    online = np.ones((2, 2))
+    run = planted(tmp_path / "a", online, **{"renewal.name": "cbp", "tasks.reset": True})
+    assert plasticity.labels([run]) == ["renewal=cbp, reset=True"]
+    assert plasticity.labels([planted(tmp_path / "b", online)]) == ["plain"]
+
+
 def test_what_is_remembered_of_a_known_matrix():
     matrix = np.array([[0.9, 0.5, 0.4], [0.7, 0.8, 0.6], [0.6, 0.85, 1.0]])[None]
     found = plasticity.remembered(matrix, 0.5)

@@ -9,6 +9,7 @@ from analysis import open_run
 from configs.plasticity import bits, continual
 from tapjax import assembly, checkpoint, config, loop, replay
 from tapjax.data import load_arrays
+from tapjax.mitigations import Start
 from tapjax.sampling import normalise
 from tapjax.step import STREAM
 from tapjax.streams import STREAMS
@@ -84,6 +85,20 @@ def test_what_a_task_begins_with(tasks, renewed, optimizer):
     assert changed == renewed
     moments = [np.abs(leaf).max() for leaf in jax.tree.leaves(after[1])]
     assert (max(moments) == 0) == optimizer
+
+
+@pytest.mark.parametrize("reset", [False, True])
+def test_a_head_of_zeros_is_pulled_to_zero_from_the_first_step_on(reset):
+    cfg = small(head="zero", reset=reset)
+    cfg.optimizer.l2_init = 0.1
+    ready = assembly.assemble(cfg)
+    states = ready.programs.init()
+    later = replay.enter(ready, states._replace(step=jnp.full(2, 60, jnp.int32)), 60)
+    for at in (states, later):
+        parts = jax.tree.leaves(at.opt, is_leaf=lambda part: isinstance(part, Start))
+        [anchor] = [part.weights for part in parts if isinstance(part, Start)]
+        assert not anchor["head"]["kernel"].any()
+        np.testing.assert_array_equal(anchor["hidden_0"]["kernel"], at.params["hidden_0"]["kernel"])
 
 
 def test_a_task_counts_only_examples_of_its_own():

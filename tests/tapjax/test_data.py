@@ -72,6 +72,16 @@ def test_missing_data_says_where_it_looked_and_what_to_do(tmp_path, monkeypatch)
     assert "\n" not in message
 
 
+def test_files_of_another_kind_are_named(tmp_path):
+    table = tmp_path / "wine.csv"
+    table.write_text("alcohol,label\n14.2,0\n")
+    with pytest.raises(data.DataError, match="wine.csv is a CSV file, not an .npz"):
+        data.load_arrays(str(table))
+    save(tmp_path / "a.npz", x=np.ones((30, 2)), y=np.arange(30) % 3)
+    with pytest.raises(data.DataError, match="rename it to end in .npz"):
+        data.load_arrays(str((tmp_path / "a.npz").rename(tmp_path / "a.zip")))
+
+
 def test_sizes_are_at_most_and_it_is_said():
     arrays = data.load_arrays("digits", train_size=5000, test_size=300)
     assert len(arrays.y) == len(data.load_arrays("digits").y)
@@ -186,8 +196,11 @@ def test_channels_are_where_they_are(tmp_path, shape, layout, read):
     ("y", "message"),
     [
         (np.eye(3)[np.arange(30) % 3], "one-hot of shape .30, 3.: save y.argmax"),
-        ((np.arange(30) % 3)[:, None], "not of shape .30, 1.: save y.:, 0."),
-        (np.ones((30, 2)), "not of shape .30, 2."),
+        ((np.arange(30) % 3)[:, None], "not of shape .30, 1.: save y.ravel"),
+        ((np.arange(30) % 3)[:, None, None], "not of shape .30, 1, 1.: save y.ravel"),
+        (np.ones((30, 2), int), "not of shape .30, 2."),
+        (np.full((30, 2), 0.5), "targets of several classes are not learned"),
+        (np.where(np.arange(30) == 3, np.nan, 1.0), "with 1 values that are not finite"),
         (np.arange(30) % 3.0, "not of float64: save y.astype.int."),
         (np.linspace(0, 1, 30), "with fractions"),
         (np.arange(30) % 2 * 2 - 1, "not -1 to 1: save numpy.unique"),
@@ -214,8 +227,17 @@ def test_gaps_ranges_and_places_are_said(tmp_path):
         data.load_arrays(save(tmp_path / "a.npz", x=table, y=y))
 
 
+@pytest.mark.parametrize("change", [lambda x: (x - 10) / 3, lambda x: x + 5, lambda x: x / 2])
+def test_a_split_in_other_units_is_noticed(tmp_path, change):
+    x, y = np.random.default_rng(0).normal(10, 3, (90, 5)), np.arange(90) % 3
+    path = save(tmp_path / "a.npz", x=x, y=y, x_test=change(x)[:40], y_test=y[:40])
+    assert any("different ranges" in line for line in data.load_arrays(path).remarks)
+
+
 def test_alike_splits_call_for_no_remark(tmp_path):
     rng = np.random.default_rng(0)
+    rare = save(tmp_path / "rare.npz", x=np.eye(60)[:, :40], y=np.arange(60) % 3)
+    assert not any("ranges" in line for line in data.load_arrays(rare).remarks)
     for i, x in enumerate((rng.normal(size=(60, 30)), rng.integers(0, 255, (60, 5, 5)))):
         path = save(tmp_path / f"{i}.npz", x=x, y=np.arange(60) % 3)
         assert data.load_arrays(path).remarks == ()

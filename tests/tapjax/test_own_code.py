@@ -11,6 +11,7 @@ from configs import common
 from configs.credit import ladder
 from configs.plasticity import cloning, continual
 from tapjax import assembly, config, loop
+from tapjax.models.zoo import check_module, from_module
 
 HERE = "tests.tapjax.test_own_code"
 
@@ -38,6 +39,8 @@ losing = probe_of({"loss": 0.0})
 textual = probe_of({"own": "text"})
 bare = probe_of(jnp.zeros(3))
 missing = probe_of({"own": None})
+words = probe_of({"own": np.array(["a"])})
+imaginary = probe_of({"own": np.ones(3, complex)})
 
 
 def broken(model, loss, classes):
@@ -86,6 +89,8 @@ def test_a_probe_of_ones_own_works_in_every_family(family):
         ("losing", "'loss' is recorded already"),
         ("textual", "'own' is str, not an array"),
         ("missing", "'own' is NoneType, not an array"),
+        ("words", "'own' holds <U1, not real numbers"),
+        ("imaginary", "'own' holds complex128, not real numbers"),
         ("bare", "not a dict name -> array"),
         ("broken", "Error: .*incompatible shapes"),
         ("short", "TypeError: short.. takes 1 positional argument"),
@@ -154,6 +159,51 @@ def function(shape, classes):
     return lambda x: x
 
 
+def raising(shape, classes):
+    raise RuntimeError("first line\nsecond line")
+
+
+def without_arguments():
+    return Plain(10)
+
+
+class Still(nn.Module):
+    """Has no parameters."""
+
+    @nn.compact
+    def __call__(self, x):
+        logits = x.reshape(len(x), -1)[:, :10]
+        return logits, {"first": logits, "head": logits}
+
+
+def still(shape, classes):
+    return Still()
+
+
+class Asking(nn.Module):
+    """Its `train` has no default."""
+
+    @nn.compact
+    def __call__(self, x, train):
+        z = nn.Dropout(0.5, deterministic=not train)(nn.Dense(4)(x.reshape(len(x), -1)))
+        logits = nn.Dense(10)(z)
+        return logits, {"first": z, "head": logits}
+
+
+def test_train_may_have_no_default():
+    x = jnp.ones((3, 8, 8, 1))
+    jax.config.update("jax_numpy_rank_promotion", "allow")
+    try:
+        model = from_module(Asking(), (8, 8, 1))
+        check_module(Asking(), "asking", (8, 8, 1), 10)
+        params, stats = model.init(jax.random.key(0))
+        calm = model.apply(params, stats, x)[1][0]
+        dropped = model.apply(params, stats, x, jax.random.key(1))[1][0]
+    finally:
+        jax.config.update("jax_numpy_rank_promotion", "raise")
+    assert (np.asarray(dropped) == 0).any() and (np.asarray(calm) != 0).all()
+
+
 def test_a_module_need_not_take_train(tmp_path):
     cfg = small("tap")
     cfg.model.name = f"{HERE}:plain"
@@ -174,6 +224,9 @@ def test_a_module_need_not_take_train(tmp_path):
         ("listed", "returns tuple, with no layers to measure"),
         ("more", "its logits are .2, 11. for .2, 10."),
         ("fails", "Error: .*[Ii]ncompatible shapes"),
+        ("raising", "RuntimeError: first line second line"),
+        ("without_arguments", "TypeError: without_arguments.. takes 0 positional arguments"),
+        ("still", "no parameters to train"),
         ("function", "must return a flax.linen module .* not function"),
     ],
 )
