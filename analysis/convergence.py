@@ -55,13 +55,12 @@ def settling_order(settled_SxL, rng) -> dict:
     Returns:
       `rho`, the mean over seeds of Spearman's correlation of depth and settling; `low` and `high`,
       its range over seeds; `p`, two-sided; `pattern`: bottom-up, top-down or no order.
-      Correlations need 3 layers, fewer give None; fewer than 5 layers give no p and the
-      pattern "too few layers": the smallest p of 4 is .083.
+      Fewer than 5 layers give None and the pattern "too few layers": the smallest p of 4 is .083.
     """
     settled_SxL = np.asarray(settled_SxL, float)
     if not len(settled_SxL):
         return {"rho": None, "low": None, "high": None, "p": None, "pattern": UNSETTLED}
-    if settled_SxL.shape[1] < 3:
+    if settled_SxL.shape[1] < LEAST_LAYERS:
         return {"rho": None, "low": None, "high": None, "p": None, "pattern": "too few layers"}
     ranks_SxL = np.apply_along_axis(rankdata, 1, settled_SxL)
     ranks_SxL = ranks_SxL[np.ptp(ranks_SxL, axis=1) > 0]  # all at once: no order to speak of
@@ -79,8 +78,6 @@ def settling_order(settled_SxL, rng) -> dict:
     rho = float(rho_S.mean())
     p = float(np.mean(null >= abs(rho) - 1e-12))
     pattern = ("bottom-up" if rho > 0 else "top-down") if p <= ALPHA else "no order"
-    if settled_SxL.shape[1] < LEAST_LAYERS:
-        p, pattern = None, "too few layers"
     return {
         "rho": rho,
         "low": float(rho_S.min()),

@@ -15,6 +15,7 @@ from typing import NamedTuple
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from analysis.corrections import LEAST_GROUPS, too_few
 from analysis.fits import MODELS, Axis, fit_curve
 from analysis.io import Run, RunError
 from analysis.tap import r2
@@ -22,6 +23,7 @@ from analysis.tap import r2
 ARRAYS = ("step_G", "log_d_SxG", "gradient_G", "tap_P")  # of an Example
 GRID_POINTS = 46
 COMPONENTS = 4
+LEAST_ARCHITECTURES = 5  # of a calibration
 Z_90 = 1.644854
 FOLDS, SHUFFLE_SEED = 5, 0  # of the comparison with shuffled architectures
 FEATURES = ("depth", "width", "num_params", "connectivity", "min_width", "max_width")
@@ -122,8 +124,9 @@ def check_examples(examples: Sequence[Example]) -> None:
     Raises:
       RunError: fewer than five architectures, runs of different length, or one cell twice.
     """
-    if len({e.architecture for e in examples}) < 5:
-        raise RunError("a calibration needs at least 5 architectures")
+    few = too_few(len({e.architecture for e in examples}), LEAST_ARCHITECTURES, "architectures")
+    if few:
+        raise RunError(f"{few} for a calibration and >= {LEAST_GROUPS} for scores")
     lengths = sorted({int(e.step_G[-1]) for e in examples})
     if len(lengths) > 1:
         raise RunError(f"the runs have different lengths: {lengths[0]} and {lengths[-1]} steps")

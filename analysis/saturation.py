@@ -39,8 +39,9 @@ def saturation_evidence(
         if not x[-1] > 0:
             continue
         along = Axis(axis.t, x, axis.span)
-        rival = fit_curve(_rival(bend), along, d)
-        errors.append(np.square(rival.curve - d).sum())
+        # Also without compression: from a fitted one the search may not find the way back to none.
+        for curve in [_rival(None)] if bend is None else [_rival(bend), _rival(None)]:
+            errors.append(np.square(fit_curve(curve, along, d).curve - d).sum())
     least = np.square(fit.curve - d).sum()
     floor = len(d) * np.square(1e-6 * np.abs(d).mean())  # rounding of records
     return float(size * np.log((min(errors) + floor) / (least + floor)))

@@ -64,7 +64,7 @@ def fit_alpha(
     known, table = fits["identified"].sum(), alpha.by_architecture(fits)
     if not len(table):
         raise RunError(f"alpha is identified in none of {len(fits)} curves")
-    few = too_few(len(table), LEAST_GROUPS, "architectures")
+    few = too_few(len(table), LEAST_GROUPS, "architectures with an identified alpha")
     forms, shares = ([], None) if few else (alpha.regress(table), alpha.variance_shares(fits))
     result = {
         "command": "alpha",

@@ -1,13 +1,21 @@
 """`edm`: which recorded variables act on each other, and how well each can be forecast."""
 
 import contextlib
+import itertools
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from analysis.commands.output import plain, write_results
-from analysis.edm.links import UNPROVEN, check_attainable, surrogates_for, verdicts
+from analysis.edm.links import (
+    UNPROVEN,
+    check_attainable,
+    surrogates_for,
+    too_few_seeds,
+    untested,
+    verdicts,
+)
 from analysis.edm.nulls import NULLS
 from analysis.edm.study import forecasts, known, power, study
 from analysis.edm.variables import PREPARED, WINDOW, evenly, variables
@@ -40,33 +48,59 @@ def add_arguments(parser) -> None:
 def run(args):
     """Carry out the parsed command.
 
-    All links of all runs are tested together: one correction, one number of surrogates.
+    All links of all runs are tested together: one correction, one number of surrogates. Where the
+    seeds are too few for any claim, links are shown untested, beside the forecasts.
     """
     runs = [open_run(path, args.partial) for path in find_runs(args.runs)]
     ready = [prepared(run, args) for run in runs]
-    tests = sum(len(series) * (len(series) - 1) for _, series in ready)
-    surrogates = surrogates_for(tests) if args.surrogates is None else args.surrogates
+    links = [len(series) * (len(series) - 1) for _, series in ready]
+    why = _untestable(runs, links)
+    tests = sum(n for n, reason in zip(links, why, strict=True) if not reason)
+    planned = tests or sum(links)
+    surrogates = surrogates_for(planned) if args.surrogates is None else args.surrogates
     settings = {
         "null": args.null, "surrogates": surrogates, "samples": args.samples,
         "lags": range(-args.lags, args.lags + 1),
     }  # fmt: skip
-    for run in runs:
-        with _named(run):
-            check_attainable(tests, surrogates, len(run.seeds))
+    try:
+        check_attainable(planned, surrogates, None)
+    except ValueError as error:
+        raise RunError(f"--surrogates={args.surrogates}: {error}") from error
     studied = []
     for run, (_, series) in zip(runs, ready, strict=True):
         with _named(run):
             studied.append(study(series, **settings))
-    every = {(i, *pair): e for i, own in enumerate(studied) for pair, e in own.items()}
-    rows = iter(verdicts(every, runs=True))
-    found = [
-        _one(run, *own_ready, evidence, [next(rows) for _ in evidence], tests, settings, args)
-        for run, own_ready, evidence in zip(runs, ready, studied, strict=True)
-    ]
+    every = {
+        (i, *pair): e for i, own in enumerate(studied) if not why[i] for pair, e in own.items()
+    }
+    judged, found = iter(verdicts(every, runs=True)), []
+    for run, own_ready, own, reason in zip(runs, ready, studied, why, strict=True):
+        rows = untested(own) if reason else [next(judged) for _ in own]
+        found.append(_one(run, *own_ready, own, rows, 0 if reason else tests, settings, args))
     table = pd.DataFrame([row for one in found for row in one["links"]]).set_index("run")
-    result = {"command": "edm", "links_tested": tests, "runs": plain(found)}
+    notes = [f"{run.name}: links untested: {r}" for run, r in zip(runs, why, strict=True) if r]
+    result = {"command": "edm", "links_tested": tests, "runs": plain(found), "notes": notes}
     write_results(args.out, "edm", result, table)
     return result, table
+
+
+def _untestable(runs, links):
+    """Why the links of each run cannot be tested, None if they can.
+
+    A run whose seeds are too few for the correction is left out of it, which makes it milder for
+    the others. The number of seeds decides, never the data.
+    """
+    why = [None] * len(runs)
+    while True:
+        tests = sum(n for n, reason in zip(links, why, strict=True) if not reason)
+        fewest = min((len(r.seeds) for r, w in zip(runs, why, strict=True) if not w), default=0)
+        reason = too_few_seeds(tests, fewest) if tests else None
+        if not reason:
+            return why
+        why = [
+            w or (reason if len(r.seeds) == fewest else None)
+            for r, w in zip(runs, why, strict=True)
+        ]
 
 
 @contextlib.contextmanager
@@ -91,10 +125,13 @@ def prepared(run, args) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     Raises:
       RunError: not recorded, too few points, constant or not finite.
     """
-    names = [name.strip() for name in args.variables.split(",") if name.strip()]
+    names = dict.fromkeys(name.strip() for name in args.variables.split(",") if name.strip())
     if len(names) < 2:
         raise RunError(f"--variables={args.variables} are fewer than two")
-    steps, series = variables(run, dict.fromkeys(names))
+    steps, series = variables(run, names)
+    for one, other in itertools.combinations(series, 2):
+        if np.array_equal(series[one], series[other]):
+            raise RunError(f"{run.path}: {one} and {other} are the same series: leave one out")
     first = WINDOW if args.prepare == "detrended" else 1
     kept = (steps >= args.start) & (steps < (steps[-1] + 1 if args.stop is None else args.stop))
     kept[:first] = False
@@ -113,13 +150,14 @@ def prepared(run, args) -> tuple[np.ndarray, dict[str, np.ndarray]]:
 
 
 def _one(run, steps, series, found, rows, tests, settings, args):
-    """Everything about one run, its links' rows included."""
-    links = [{"run": run.name} | row for row in rows]
+    """Everything about one run, its links' rows included; `tests` is 0 where none is tested."""
+    links, tried = [{"run": run.name} | row for row in rows], None
     with _named(run):
-        tried = known(len(steps), len(run.seeds), tests, **settings)
-        if not tried["recovered"]:
-            links = [row | {"verdict": UNPROVEN} for row in links]
-        if not args.no_power:
+        if tests:
+            tried = known(len(steps), len(run.seeds), tests, **settings)
+            if not tried["recovered"]:
+                links = [row | {"verdict": UNPROVEN} for row in links]
+        if tests and not args.no_power:
             strengths = power(series, tests, **settings)
             for row in links:
                 row["found_from"] = strengths[row["cause"], row["effect"]]

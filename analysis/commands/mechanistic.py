@@ -11,6 +11,7 @@ from analysis import comparison, measures, mechanistic
 from analysis import course as course_of
 from analysis.commands.output import plain
 from analysis.convergence import CHARACTER
+from analysis.corrections import ALPHA, q_values
 from analysis.figures import mechanistic as figures
 from analysis.figures.style import synthetic
 from analysis.io import RunError, find_runs, open_run
@@ -80,8 +81,7 @@ def explain(paths, out: Path, partial=False, number: int | None = None, snapshot
             about = {"run": run.name, "moment": m["number"], "seed": m["seed"]}
             found = mechanistic.findings(result)[: comparison.MOST_ROWS]
             shown += [about | row for row in found or [{"layer": comparison.NOTHING}]]
-    rows = [{"run": name} | course_of.summary(course) for name, course in runs.items()]
-    families = pd.DataFrame(rows).set_index("run")
+    families = _families(runs)
     families.to_csv(out / "families.csv")
     if not shown:
         table = families
@@ -89,6 +89,16 @@ def explain(paths, out: Path, partial=False, number: int | None = None, snapshot
         table = pd.DataFrame(shown, columns=SHOWN).set_index("run")
         table = table.map(lambda value: np.nan if value is None else value)
     return plain({"command": "mechanistic", "runs": runs, "refused": refused}), table
+
+
+def _families(courses) -> pd.DataFrame:
+    """A row a run; settling orders are corrected over the runs shown, and named by q."""
+    rows = [{"run": name} | course_of.summary(course) for name, course in courses.items()]
+    table = pd.DataFrame(rows).set_index("run")
+    table["p"] = q_values(table["p"].astype(float))
+    table = table.rename(columns={"p": "q"})
+    table.loc[table["q"] > ALPHA, "settling"] = "no order"
+    return table
 
 
 def compare_moments(run, folder: Path, out: Path, number: int | None = None):

@@ -123,7 +123,7 @@ def _runs(paths, out, partial):
         notes.append(f"{len(made_up)} of the runs are on SYNTHETIC data.")
     return [
         report.paragraph(
-            f"{len(table)} runs, {int(table['seeds'].sum())} curves. D is the mean over hidden "
+            f"Runs: {len(table)}, curves: {int(table['seeds'].sum())}. D is the mean over hidden "
             "layers; the head is measured and left out. Accuracy is on the whole test split."
         ),
         *map(report.paragraph, notes),
@@ -204,7 +204,8 @@ def _inside(paths, out, partial):
     return [
         report.paragraph(
             "Which layer settles first, how many jumps there are, in how many seeds layers move "
-            "together, or D with the loss, more than shifted copies do. p against permuted layers."
+            "together, or D with the loss, more than shifted copies do (one seed in 20 by chance). "
+            "q against permuted layers, corrected over the runs."
         ),
         report.table(families),
         *(
@@ -229,8 +230,8 @@ def _inside(paths, out, partial):
             else []
         ),
         *_pictures(sorted(out.glob("*/change_map.png"))),
-        report.details("Pictures", *_pictures(sorted(out.glob("*/moment_*.png")))),
-        report.details("Settling", *_pictures(sorted(out.glob("*/convergence.png")))),
+        *_folded("Pictures", _pictures(sorted(out.glob("*/moment_*.png")))),
+        *_folded("Settling", _pictures(sorted(out.glob("*/convergence.png")))),
     ]
 
 
@@ -250,7 +251,7 @@ def _before(paths, out, partial):
         ),
         report.table(scores),
         report.picture(out / "predictor.png", "R2 of held-out architectures"),
-        report.details("By family", *_notes(result), report.table(families)),
+        *_folded("By family", _notes(result) + ([report.table(families)] * bool(len(families)))),
         report.picture(out / "held_out.png", "measured and predicted curves"),
         report.paragraph(
             "Bands and curves are those of the Gaussian process from the architecture alone. "
@@ -287,8 +288,8 @@ def _emergence(paths, out, partial):
     return [
         report.paragraph(
             f"{counts}. Compared are increments of ln D and of each capability, as differences "
-            "between seeds; null_95 is the |r| that 95 % of surrogates stay below at all lags; q "
-            "is corrected over all tests. leads: D moves first."
+            "between seeds where there are several; null_95 is the |r| that 95 % of surrogates "
+            "stay below at all lags; q is corrected over all tests. leads: D moves first."
         ),
         *_refused(result),
         report.picture(out / "emergence.png", "verdicts and power"),
@@ -363,6 +364,10 @@ def _refused(result):
 
 def _notes(result):
     return [report.paragraph(f"{line}.") for line in result.get("notes", ())]
+
+
+def _folded(title, parts):
+    return [report.details(title, *parts)] if parts else []
 
 
 def _pictures(paths):

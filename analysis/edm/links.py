@@ -22,6 +22,7 @@ SHARES = (0.02, 0.05, 0.1, 0.2, 0.4, 0.7, 1.0)  # sizes of the library
 RATE = 0.05  # of false discoveries among the claims
 ROUNDING = 1 + 1e-9  # p = 1/120 of 6 tests passes .05
 UNPROVEN = "no claim: a known link was not recovered"
+UNTESTED = "untested: too few seeds"
 CHOSEN_ON = 0.3  # share of a series, at its beginning, on which the embedding is chosen
 
 
@@ -189,17 +190,35 @@ def check_attainable(tests: int, surrogates: int, seeds: int | None, rate: float
             f"{tests} links can pass a false discovery rate of {rate:g}: at least "
             f"{math.ceil(tests / rate / ROUNDING) - 1} surrogates are needed"
         )
-    if seeds is not None and tests > rate * count_orders(seeds) * ROUNDING:
-        most = {n: rate * count_orders(n) * ROUNDING for n in range(2, EXACT + 2)}
-        enough = next((n for n, links in most.items() if tests <= links), None)
-        fits = [v for v in range(2, 100) if v * (v - 1) <= rate * count_orders(seeds) * ROUNDING]
-        ways = [f"{enough} seeds"] if enough else []
-        ways += [f"a single run and {fits[-1]} variables"] if fits else []
-        advice = " or ".join(ways) or "fewer links"
-        raise ValueError(
-            f"{seeds} seeds can be exchanged in {count_orders(seeds)} ways, and none of {tests} "
-            f"links can pass a false discovery rate of {rate:g}: take {advice}"
-        )
+    reason = None if seeds is None else too_few_seeds(tests, seeds, rate)
+    if reason:
+        raise ValueError(reason)
+
+
+def too_few_seeds(tests: int, seeds: int, rate: float = RATE) -> str | None:
+    """Say that seeds have too few orders for any of so many links to be claimed.
+
+    Args:
+      tests: links that are tested together.
+      seeds: of each run.
+      rate: of false discoveries.
+
+    Returns:
+      The reason and what would do, None if the seeds are enough.
+    """
+    if tests <= rate * count_orders(seeds) * ROUNDING:
+        return None
+    most = {n: rate * count_orders(n) * ROUNDING for n in range(2, EXACT + 2)}
+    enough = next((n for n, links in most.items() if tests <= links), None)
+    fits = [v for v in range(2, 100) if v * (v - 1) <= rate * count_orders(seeds) * ROUNDING]
+    ways = [f"{enough} seeds"] if enough else []
+    ways += [f"a single run and {fits[-1]} variables"] if fits else []
+    one = seeds == 1
+    return (
+        f"{seeds} seed{'' if one else 's'} can be exchanged in {count_orders(seeds)} "
+        f"way{'' if one else 's'}, and none of {tests} links "
+        f"can pass a false discovery rate of {rate:g}: take {' or '.join(ways) or 'fewer links'}"
+    )
 
 
 def verdicts(
@@ -232,16 +251,24 @@ def verdicts(
     for ((*_, cause, effect), e), own_q in zip(found.items(), q[: len(found)], strict=True):
         claimed = "synchrony or reverse" if e.best_lag > 0 else "drives"
         passed = own_q <= rate * ROUNDING and e.rho[-1] > 0
-        table.append(
-            {
-                "cause": cause, "effect": effect, "n": e.n, "rho": float(e.rho[-1]),
-                "rise": float(_rise(e.rho)), "tendency": e.tendency,
-                "p_surrogates": e.p_surrogates, "p_runs": e.p_runs,
-                "q": float(own_q), "lag": e.best_lag,
-                "verdict": claimed if passed else "no evidence",
-            }
-        )  # fmt: skip
+        table.append(_row(cause, effect, e, float(own_q), claimed if passed else "no evidence"))
     return table
+
+
+def untested(found: dict[tuple, Evidence]) -> list[dict]:
+    """Rows like those of `verdicts` for links of too few seeds: without p against runs and q."""
+    return [
+        _row(cause, effect, e, math.nan, UNTESTED) | {"p_runs": math.nan}
+        for (cause, effect), e in found.items()
+    ]
+
+
+def _row(cause, effect, e, q, verdict):
+    return {
+        "cause": cause, "effect": effect, "n": e.n, "rho": float(e.rho[-1]),
+        "rise": float(_rise(e.rho)), "tendency": e.tendency, "p_surrogates": e.p_surrogates,
+        "p_runs": e.p_runs, "q": q, "lag": e.best_lag, "verdict": verdict,
+    }  # fmt: skip
 
 
 def planted(effect_SxT, cause_SxT, strength: float) -> np.ndarray:

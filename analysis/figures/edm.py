@@ -5,11 +5,17 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 
-from analysis.edm.links import UNPROVEN
+from analysis.edm.links import UNPROVEN, UNTESTED
 from analysis.figures.style import save
 
 MOST = 12  # convergence panels in one picture
-MARKS = {"drives": "drives", "synchrony or reverse": "later", "no evidence": "", UNPROVEN: ""}
+MARKS = {
+    "drives": "drives",
+    "synchrony or reverse": "later",
+    "no evidence": "",
+    UNPROVEN: "",
+    UNTESTED: "untested",
+}
 
 
 def matrix(links: list[dict], title: str, out: Path) -> Path:
@@ -31,7 +37,8 @@ def matrix(links: list[dict], title: str, out: Path) -> Path:
         i, j = names.index(row["cause"]), names.index(row["effect"])
         rho[i, j] = row["rho"]
         claim = MARKS[row["verdict"]]
-        text = f"{row['rho']:.2f}\nq {row['q']:.2f}" + (f"\n{claim}" if claim else "")
+        q = "" if np.isnan(row["q"]) else f"\nq {row['q']:.2f}"
+        text = f"{row['rho']:.2f}{q}" + (f"\n{claim}" if claim else "")
         dark = row["rho"] > 0.6
         axis.text(j, i, text, ha="center", va="center", fontsize=8, color="w" if dark else "k")
     image = axis.imshow(rho, vmin=0, vmax=1, cmap="viridis_r")
@@ -69,7 +76,8 @@ def convergence(found: dict, title: str, out: Path) -> Path:
             e.sizes[[0, -1]], low, high, color="0.8", linewidth=5,
             label="surrogates of the cause, 95 %",
         )  # fmt: skip
-        axis.plot(e.sizes, e.other_runs, "C1:", label="causes of other runs, mean")
+        if e.n > 1:
+            axis.plot(e.sizes, e.other_runs, "C1:", label="causes of other runs, mean")
         axis.plot(e.sizes, e.rho, "C0.-", label="recorded")
         axis.set_title(f"{pair[0]} -> {pair[1]}, lag {e.best_lag}", fontsize=8)
         axis.set_xscale("log")

@@ -127,8 +127,8 @@ def _events(axes, coupling, every):
         axes.fill_between(x, average["low"], average["high"], color="k", alpha=0.1, lw=0)
         axes.plot(x, average["mean"], color=COLOURS[coupling.capability], lw=1.3)
         title += f" (grey: 95 % at other times; p {average['p']:.3f})"
+        axes.axvline(0, color="k", lw=0.6)
     axes.set_title(title, fontsize=9)
-    axes.axvline(0, color="k", lw=0.6)
     axes.set_xlabel("steps after the change")
     axes.set_ylabel(f"increments of {coupling.capability}")
     axes.grid(alpha=0.25)

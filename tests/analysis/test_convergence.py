@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from analysis import convergence
+from analysis.commands.mechanistic import _families
 
 T = np.arange(500)
 
@@ -124,4 +125,21 @@ def test_jumps_that_cluster_in_time_are_no_trend(seeds):
 
 def test_four_layers_are_too_few_for_an_order():
     order = convergence.settling_order(np.tile(np.arange(4), (9, 1)), np.random.default_rng(0))
-    assert order["rho"] == 1 and order["p"] is None and order["pattern"] == "too few layers"
+    assert order["rho"] is None and order["p"] is None and order["pattern"] == "too few layers"
+
+
+def test_orders_of_many_runs_are_corrected_together():
+    """Of 12 runs whose layers settle in any order, some have p <= .05; none is called an order."""
+    rng = np.random.default_rng(8)
+    orders = [convergence.settling_order(rng.random((1, 6)), rng) for _ in range(12)]
+    assert min(order["p"] for order in orders) <= 0.05
+    table = _families({str(i): course_of(order) for i, order in enumerate(orders)})
+    assert set(table["settling"]) == {"no order"} and table["q"].min() > 0.05
+    planted = convergence.settling_order(np.tile(np.arange(7), (3, 1)), rng)
+    table = _families({str(i): course_of(o) for i, o in enumerate([planted, *orders])})
+    assert table["settling"].iloc[0] == "bottom-up"
+
+
+def course_of(order):
+    about = {"architecture": "a", "data": "b", "seeds": [0], "measurements": 9, "settled": {"x": 0}}
+    return about | {"jumps": [], "coordination": [], "convergence": order}

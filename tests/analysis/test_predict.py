@@ -116,7 +116,7 @@ def test_only_surrounded_architectures_are_bracketed():
 
 def test_calibrations_that_do_not_belong_together_are_refused():
     examples = planted()
-    with pytest.raises(RunError, match="at least 5"):
+    with pytest.raises(RunError, match="n = 4 architectures, needs >= 5 for a"):
         predict.check_examples(examples[:4])
     with pytest.raises(RunError, match="twice"):
         predict.check_examples([*examples, examples[0]])

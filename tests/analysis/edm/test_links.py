@@ -92,7 +92,7 @@ def test_refusals_say_how_many_would_do():
         links.check_attainable(6, 99, 8)
     with pytest.raises(ValueError, match="take 6 seeds or a single run and 3 variables"):
         links.check_attainable(12, 999, 5)
-    with pytest.raises(ValueError, match="1 seeds can be exchanged in 1 ways.*take 5 seeds$"):
+    with pytest.raises(ValueError, match="1 seed can be exchanged in 1 way,.*take 5 seeds$"):
         links.check_attainable(2, 999, 1)
     links.check_attainable(6, 999, 5)  # 6/120 is .05
 

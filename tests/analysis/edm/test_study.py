@@ -10,7 +10,7 @@ import pytest
 from analysis import open_run
 from analysis.edm import study, variables
 from analysis.edm.known import coupled_maps
-from analysis.edm.links import UNPROVEN
+from analysis.edm.links import UNPROVEN, UNTESTED
 from analysis.io import RunError
 from analysis.layout import write_json
 from tests.analysis.command import analysis
@@ -67,17 +67,47 @@ def test_no_claim_where_a_known_link_is_not_recovered(tmp_path, monkeypatch):
     assert {row["verdict"] for row in one["links"]} == {UNPROVEN}
 
 
-def test_all_runs_are_corrected_together_and_refused_together(tmp_path):
+def test_all_runs_are_corrected_together_and_untested_together(tmp_path):
     """Of four runs eight links are tested: five seeds are too few for that, six are not."""
     runs = [coupled_run(tmp_path / f"run{i}") for i in range(4)]
     arguments = ("--variables=loss,D", "--prepare=raw", "--samples=3", "--lags=0", "--no-power")
-    result = analysis("edm", *runs, *arguments, "--out", tmp_path / "out")
-    assert result.returncode == 2 and len(result.stderr.strip().splitlines()) == 1
+    arguments += ("--json", "--out", tmp_path / "out")
+    result = analysis("edm", *runs, *arguments)
+    assert result.returncode == 0, result.stderr
     assert "5 seeds" in result.stderr and "8 links" in result.stderr
     assert "take 6 seeds or a single run and 3 variables" in result.stderr
-    result = analysis("edm", *runs[:2], *arguments, "--json", "--out", tmp_path / "out")
+    printed = json.loads(result.stdout)
+    assert printed["links_tested"] == 0 and len(printed["notes"]) == 4
+    links = [row for run in printed["runs"] for row in run["links"]]
+    assert {(row["verdict"], row["q"], row["p_runs"]) for row in links} == {(UNTESTED, None, None)}
+    result = analysis("edm", *runs[:2], *arguments)
     assert result.returncode == 0, result.stderr
     assert json.loads(result.stdout)["links_tested"] == 4
+
+
+def test_a_run_of_too_few_seeds_keeps_its_forecasts_and_leaves_the_correction(tmp_path):
+    runs = coupled_run(tmp_path / "five"), coupled_run(tmp_path / "one", seeds=1)
+    arguments = ("--variables=loss,D", "--prepare=raw", "--samples=3", "--lags=1", "--no-power")
+    result = analysis("edm", *runs, *arguments, "--json", "--out", tmp_path / "out")
+    assert result.returncode == 0, result.stderr
+    assert "note: one: links untested: 1 seed can" in result.stderr and "5 seeds" in result.stderr
+    printed = json.loads(result.stdout)
+    five, one = printed["runs"]
+    assert printed["links_tested"] == 2 and five["known"]["recovered"] and one["known"] is None
+    assert {row["verdict"] for row in one["links"]} == {UNTESTED}
+    assert {row["model"] for row in one["forecasts"]} >= {"AR", "simplex"}
+    assert "drives" in {row["verdict"] for row in five["links"]}
+
+
+@pytest.mark.parametrize(
+    "asked, said", [("loss,loss", "fewer than two"), ("D,participation_ratio", "the same series")]
+)
+def test_one_variable_under_two_names_is_refused(tmp_path, asked, said):
+    result = analysis(
+        "edm", coupled_run(tmp_path / "run"), f"--variables={asked}", "--out", tmp_path
+    )
+    assert result.returncode == 2 and said in result.stderr
+    assert len(result.stderr.strip().splitlines()) == 1
 
 
 @pytest.mark.parametrize("name", ["los", "D/c", "stable_rank"])
@@ -159,7 +189,6 @@ def test_a_planted_link_between_variables_of_a_run_is_reported(tmp_path):
         (["--variables=loss,D", "--start=1500"], "at least 200"),
         (["--null=phase"], "invalid choice"),
         (["--variables=loss,D", "--surrogates=19"], "at least 39 surrogates"),
-        (["--variables=loss,D"], "1 seeds can be exchanged in 1 ways"),
     ],
 )
 def test_bad_usage_is_one_line(tmp_path, arguments, message):
