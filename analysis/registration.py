@@ -32,8 +32,8 @@ def without_course(level_SxT) -> np.ndarray:
     The model of seed s is `a_s + b_s f(t exp(w_s(t)))` with one course f for all seeds and a
     piecewise linear w_s of `KNOTS` coefficients. Its increments are fitted to those of the seed
     (in levels, a series that wanders would pass for one that is warped) by Gauss-Newton steps that
-    alternate with estimates of f from the aligned seeds. A seed loses 1 + `KNOTS` degrees of
-    freedom.
+    alternate with estimates of f from the aligned seeds. What errors of the parameters
+    leave is projected out at the end. A seed loses 1 + 2 `KNOTS` degrees of freedom.
 
     Args:
       level_SxT: one quantity of S seeds at T even times, finite.
@@ -45,18 +45,20 @@ def without_course(level_SxT) -> np.ndarray:
     seeds, length = z_SxT.shape
     if seeds == 1:
         return z_SxT - z_SxT.mean()
-    near_SxT, far_SxT = (_left_over(z_SxT, search) for search in (FINE, COARSE_TO_FINE))
-    weight_SxT = 1 / _noise_size(z_SxT, FINE[-1])
-    near, far = (
-        np.square(weight_SxT * _increments(left.T, FINE[-1]).T).sum() / seeds
-        for left in (near_SxT, far_SxT)
-    )
-    left_SxT = far_SxT if far < near - CLEARLY else near_SxT
+    near, far = (_search(z_SxT, search) for search in (FINE, COARSE_TO_FINE))
+    left_SxT = _refined(*(far if _size(far[0], z_SxT) < _size(near[0], z_SxT) - CLEARLY else near))
     return left_SxT - left_SxT.mean(1, keepdims=True)
 
 
-def _left_over(z_SxT, search):
-    """Residuals of one search, an iteration for each of its smoothings, [S, T]."""
+def _size(left_SxT, z_SxT):
+    """Squares of the residuals' increments in units of the noise, summed over time, per seed."""
+    weighted = _increments(left_SxT.T, FINE[-1]).T / _noise_size(z_SxT, FINE[-1])
+    return np.square(weighted).sum() / len(z_SxT)
+
+
+def _search(z_SxT, search):
+    """Fit with one iteration for each smoothing: residuals [S, T], where on the course each seed
+    is [S, T], the course [T]."""
     seeds, length = z_SxT.shape
     t = np.arange(length, dtype=float)
     hats_TxJ = _hats(length)
@@ -75,7 +77,27 @@ def _left_over(z_SxT, search):
             warp_SxJ[s] = np.clip(warp_SxJ[s] + move, -LARGEST_WARP, LARGEST_WARP)
         warp_SxJ -= warp_SxJ.mean(0)
         scale_S /= np.exp(np.log(scale_S).mean())
-    return z_SxT - scale_S[:, None] * np.interp(_warped(t, hats_TxJ, warp_SxJ), t, f_T)
+    at_SxT = _warped(t, hats_TxJ, warp_SxJ)
+    return z_SxT - scale_S[:, None] * np.interp(at_SxT, t, f_T), at_SxT, f_T
+
+
+def _refined(left_SxT, at_SxT, f_T):
+    """Residuals without what errors of the scale and, to second order, of the warp leave there."""
+    t = np.arange(len(f_T), dtype=float)
+    hats_TxJ, weight_SxT = _hats(len(t)), 1 / _noise_size(left_SxT, FINE[-1])
+    slope_T = np.gradient(f_T)
+    bend_T = np.gradient(slope_T)
+    refined = np.empty_like(left_SxT)
+    for s, (left, at, weight) in enumerate(zip(left_SxT, at_SxT, weight_SxT, strict=True)):
+        first, second = np.interp(at, t, slope_T) * at, np.interp(at, t, bend_T) * at**2
+        by_warp = [each[:, None] * hats_TxJ for each in (first, second)]
+        columns = np.column_stack([np.interp(at, t, f_T), *by_warp])
+        rows = _increments(columns, FINE[-1]) * weight[:, None]
+        sizes = np.maximum(np.linalg.norm(rows, axis=0), 1e-30)
+        wanted = _increments(left, FINE[-1]) * weight
+        found = np.linalg.lstsq(rows / sizes, wanted, rcond=1e-8)[0] / sizes
+        refined[s] = left - columns @ found
+    return refined
 
 
 def _hats(length):
