@@ -9,7 +9,7 @@ from launch.validity.cases import case
 
 GRADIENT = 0.5 + 2 * np.exp(-np.arange(2000) / 300)
 LEVEL = 0.05  # noise: of the range of D, or of D where it is proportional
-DRAWS = {"tap": 60, "two_phase": 40, "tap_compression": 15, "two_phase_saturating": 15}
+DRAWS = {"tap": 20, "two_phase": 20, "tap_compression": 6, "two_phase_saturating": 6}
 FIRST_SEED = 1000  # the thresholds of the flag were chosen on smaller ones
 PLANTED = {
     "tap": np.log([2.0, 3e-3, 9.0]),
