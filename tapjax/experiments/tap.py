@@ -1,5 +1,7 @@
 """The tap family: train by any rule and measure the dimensionality of every layer."""
 
+import inspect
+
 import optax
 
 from analysis.architectures import parse_architecture, structure
@@ -62,7 +64,7 @@ def network(cfg, arrays) -> tuple[Model, dict]:
       (Model, its structural features, none for a user's own).
 
     Raises:
-      ConfigError: the user's own function fails, or returns no network that can be measured.
+      ConfigError: the user's own function returns no network that can be measured.
     """
     if not config.is_import_path(cfg.name):
         arch = parse_architecture(cfg.name)
@@ -70,10 +72,11 @@ def network(cfg, arrays) -> tuple[Model, dict]:
         return model, structure(arch, arrays.shape, arrays.classes)
     make = config.lookup(cfg.name, {}, "model.name")
     try:
-        made = make(arrays.shape, arrays.classes)
-    except Exception as error:  # the user's own code may raise anything
-        said = " ".join(str(error).split())
-        raise ConfigError(f"model.name={cfg.name!r}: {type(error).__name__}: {said}") from error
+        inspect.signature(make).bind(arrays.shape, arrays.classes)
+    except TypeError as error:
+        raise ConfigError(f"model.name={cfg.name!r} must take (shape, classes): {error}") from error
+    # An error inside the user's own function keeps its traceback, which they need.
+    made = make(arrays.shape, arrays.classes)
     if isinstance(made, Model):
         return made, {}
     check_module(made, cfg.name, arrays.shape, arrays.classes)

@@ -159,10 +159,6 @@ def function(shape, classes):
     return lambda x: x
 
 
-def raising(shape, classes):
-    raise RuntimeError("first line\nsecond line")
-
-
 def without_arguments():
     return Plain(10)
 
@@ -224,8 +220,7 @@ def test_a_module_need_not_take_train(tmp_path):
         ("listed", "returns tuple, with no layers to measure"),
         ("more", "its logits are .2, 11. for .2, 10."),
         ("fails", "Error: .*[Ii]ncompatible shapes"),
-        ("raising", "RuntimeError: first line second line"),
-        ("without_arguments", "TypeError: without_arguments.. takes 0 positional arguments"),
+        ("without_arguments", "must take .shape, classes.: too many positional arguments"),
         ("still", "no parameters to train"),
         ("function", "must return a flax.linen module .* not function"),
     ],
