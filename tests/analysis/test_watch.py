@@ -80,5 +80,5 @@ def test_what_cannot_be_watched_is_refused(tmp_path):
     with pytest.raises(RunError, match="no 'stable_rank'"):
         Watch(path, metric="stable_rank").catch_up()
     shutil.copy(path / "config.json", path / "records" / "000000000.npz")
-    with pytest.raises(RunError, match="damaged"):
+    with pytest.raises(RunError, match="a JSON file, not an .npz"):
         Watch(path).catch_up()
