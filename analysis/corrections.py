@@ -16,7 +16,7 @@ LEAST_SEEDS = 6  # of a sign-flip test: its smallest p is 2 / 2^n, .0625 with 5 
 # .2 in 24 % of draws with 5 architectures, 8 % with 10, 4 % with 15.
 LEAST_GROUPS = 15  # of a held-out R2
 # The 95 % interval of a correlation of 0 reaches +- .58 with 12 groups, +- .88 with 5; only
-# from 12 on is a correlation of .6 told from none.
+# With 12 groups, a correlation of .6 can be distinguished from 0.
 LEAST_CORRELATED = 12
 
 

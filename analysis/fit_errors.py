@@ -31,7 +31,7 @@ MISFIT_P = 0.01
 # Structure below this share of the variance of D does not count as misfit. With thousands of
 # measurements every curve model differs significantly from the data.
 MISFIT_SHARE = 0.01
-# Residuals as large and as correlated as this cannot be told from structure.
+# Residuals at least this large and correlated cannot be distinguished from structure.
 AMBIGUOUS_SHARE, AMBIGUOUS_CORRELATION = 0.1, 0.5
 DRIFT_P, DRIFT = 0.01, np.log(1.05)  # a change by less than 5 % does not count as drift
 ROUNDING = 1e-6  # of the mean of D: the resolution of records in single precision

@@ -46,7 +46,7 @@ DELAY = WINDOW + WINDOW // 2 + HALF  # the farthest boundary looked at, and its 
 LEAST_LENGTH = 3 * NEAR + WINDOW + LEAST_HISTORY + DELAY  # to judge one boundary
 MEMORY = 4 * WINDOW + HISTORY  # measurements before a boundary that have a part in its score
 PRECISION = 2e-6  # relative error of a measurement: no smaller change is one
-LARGE_COUNT = 5  # one unit of a count of so many is no change of level
+LARGE_COUNT = 5  # a change by one unit is not a jump in counts of at least this
 MAD_TO_SD = 1.4826
 # False positives of the worst of the nulls (validity.py), over the seeds of
 # docs/results/tap/detector; a test holds the numbers against its table.

@@ -144,7 +144,7 @@ def seed_variances(x_SxT) -> np.ndarray:
 
     Returns:
       [S], positive: at least a hundredth of the mean over seeds. Equal for two seeds, whose
-      variances cannot be told from one another.
+      variances cannot be distinguished.
     """
     seeds = len(x_SxT)
     apart = x_SxT[:, None] - x_SxT[None]

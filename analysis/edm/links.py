@@ -196,7 +196,7 @@ def check_attainable(tests: int, surrogates: int, seeds: int | None, rate: float
 
 
 def too_few_seeds(tests: int, seeds: int, rate: float = RATE) -> str | None:
-    """Say that seeds have too few orders for any of so many links to be claimed.
+    """Say that the seeds have too few orders for any of the links to be claimed.
 
     Args:
       tests: links that are tested together.
