@@ -15,8 +15,8 @@ LEAST_SEEDS = 6  # of a sign-flip test: its smallest p is 2 / 2^n, .0625 with 5 
 # Measured on architectures whose ln alpha is noise: the best held-out R2 of the four forms exceeds
 # .2 in 24 % of draws with 5 architectures, 8 % with 10, 4 % with 15.
 LEAST_GROUPS = 15  # of a held-out R2
-# The 95 % interval of a correlation of 0 reaches +- .58 with 12 groups, +- .88 with 5; only
-# With 12 groups, a correlation of .6 can be distinguished from 0.
+# The 95 % interval of a correlation of 0 reaches +- .58 with 12 groups, +- .88 with 5: with
+# 12 groups, a correlation of .6 can be distinguished from 0.
 LEAST_CORRELATED = 12
 
 
