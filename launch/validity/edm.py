@@ -62,7 +62,7 @@ def exchanged(x_SxT, y_SxT, seed: int) -> float:
 
 def cases(quick: bool) -> list[dict]:
     """Rows of the validity table."""
-    many, some, few = (3, 2, 1) if quick else (100, 100, 20)
+    many, some, few = (3, 2, 1) if quick else (200, 200, 40)
     rows = []
     for name, make in (("AR(1) .9", autoregressions), ("random walks", walks)):
         found = [judged(_named(make(rng, 2)), False, i) for i, rng in _draws(many)]

@@ -8,8 +8,8 @@ import numpy as np
 from analysis import lags
 from launch.validity.cases import case
 
-NULLS = 100
-PLANTED = 40
+NULLS = 200
+PLANTED = 100
 QUICK = 2
 STEPS_PER_MEASUREMENT = 5
 RHO, LEAD = 0.4, 10  # correlation and measurements (50 steps) of the planted lead
@@ -66,15 +66,20 @@ def bumpy_course(p, length):
     return 1 + 0.5 * np.sin(9 * u) * np.exp(-u), 0.4 * u + 0.2 * np.tanh(8 * (u - 0.5))
 
 
-def levels(seed, seeds, length, course=smooth_course, rho=0.0, noise=1.0, **differ):
-    """ln D and a capability of one run, [S, T] each."""
+def levels(seed, seeds, length, course=smooth_course, rho=0.0, noise=1.0, amplitudes=0.0, **differ):
+    """ln D and a capability of one run, [S, T] each.
+
+    `amplitudes` is the standard deviation over seeds of the log of the size of the course, drawn
+    for ln D and for the capability apart.
+    """
     rng = np.random.default_rng(seed)
     size = {name: differ[name] for name in ("unequal", "volatility") if name in differ}
     moved = {name: differ[name] for name in ("speed", "unsteady") if name in differ}
     x, y = noises(rng, seeds, length, rho, LEAD)
     a = noise * amplitude(rng, seeds, length, **size)
     d, capability = course(progress(rng, seeds, length, **moved), length)
-    return d + a * x, capability + a * y
+    of_d, of_capability = np.exp(amplitudes * rng.standard_normal((2, seeds, 1)))
+    return of_d * d + a * x, of_capability * capability + a * y
 
 
 def find(seed, *args, **options):
@@ -98,8 +103,10 @@ DIFFERENT = {
     "late course, speed sd .1": {"course": late_course, "speed": 0.1},
     "late course, speed sd .3": {"course": late_course, "speed": 0.3},
     "bumpy course, speed sd .2": {"course": bumpy_course, "speed": 0.2},
+    "amplitude sd .1": {"amplitudes": 0.1},
+    "amplitude sd .1, late course": {"course": late_course, "amplitudes": 0.1},
 }
-SIZES = ((3, 200), (5, 400), (10, 200))
+SIZES = ((2, 200), (3, 200), (5, 400), (10, 200))
 
 
 def cases(quick: bool) -> list[dict]:
@@ -107,9 +114,14 @@ def cases(quick: bool) -> list[dict]:
     nulls, planted = (QUICK, QUICK) if quick else (NULLS, PLANTED)
     rows = []
     for seeds, length in SIZES[:1] if quick else SIZES:
+        ordered = []
         for name, options in DIFFERENT.items():
-            claims = [find(i, seeds, length, **options) != "no evidence" for i in range(nulls)]
+            found = [find(i, seeds, length, **options) for i in range(nulls)]
+            ordered += [verdict in ("leads", "lags") for verdict in found]
+            claims = [verdict != "no evidence" for verdict in found]
             rows.append(case(f"{name}; {seeds} seeds, {length}", "null", claims, most=0.05))
+        name = f"an order is claimed in any of these; {seeds} seeds, {length}"
+        rows.append(case(name, "null", ordered, most=0.05))
     for name in ("equal noise", "sd of log noise 1", "speed sd .3", "late course, speed sd .1"):
         claims = [find(i, 4, 400, rho=RHO, **DIFFERENT[name]) == "leads" for i in range(planted)]
         rows.append(case(f"lead of 50 steps, rho .4; {name}", "planted", claims, least=0.9))

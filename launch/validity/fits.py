@@ -9,7 +9,7 @@ from launch.validity.cases import case
 
 GRADIENT = 0.5 + 2 * np.exp(-np.arange(2000) / 300)
 LEVEL = 0.05  # noise: of the range of D, or of D where it is proportional
-DRAWS = {"tap": 20, "two_phase": 20, "tap_compression": 6, "two_phase_saturating": 6}
+DRAWS = 200
 FIRST_SEED = 1000  # the thresholds of the flag were chosen on smaller ones
 PLANTED = {
     "tap": np.log([2.0, 3e-3, 9.0]),
@@ -41,14 +41,14 @@ def cases(quick: bool) -> list[dict]:
     rows = []
     for name, curve, models in _nulls(axis):
         for model in models:
-            count = 1 if quick else DRAWS[model]
+            count = 1 if quick else DRAWS
             for kind in ("white", "AR(1) .8"):
                 claims = [_fit(model, axis, _draw(i, kind, curve))[2] for i in range(count)]
                 rows.append(case(f"{name}, {kind}, {model}", "null", claims, most=0.05))
     for model, truth in PLANTED.items():
         curve = np.exp(MODELS[model].log_curve(truth, axis))
         key = [MODELS[model].names.index(name) for name in MODELS[model].key]
-        count = 1 if quick else DRAWS[model]
+        count = 1 if quick else DRAWS
         for kind in NOISES:
             held = []
             for i in range(count):
