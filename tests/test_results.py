@@ -1,180 +1,229 @@
-"""The numbers of a results page are those of the csv files beside it."""
+"""The numbers of a results page are those of the csv and json files beside it."""
 
 import csv
+import json
 import re
 import runpy
+from functools import cache
 from pathlib import Path
-from typing import NamedTuple
 
+import pandas as pd
 import pytest
 
+from analysis import alpha, predict
 from launch import bench_validity
+from launch.bench_tables import markdown
+from tests.results_tables import TABLES, UNCOVERED, Item
 
 RESULTS = Path(__file__).parent.parent / "docs" / "results"
-NUMBER = re.compile(r"-?\d*\.?\d+")
-CREDIT = {
-    "Gamma": "gamma", "rho": "rho", "parameter cosine": "param_cosine", "train CE": "train_loss",
-    "test accuracy": "accuracy", "less dir": "over_dir", "less dfa": "over_dfa",
-}  # fmt: skip
-METHODS = {
-    "direct feedback": "method=dfa", "copied gradient": "method=dir",
-    "vector_response": "method=vector_response",
-    "the same, targets shuffled": "method=response_shuffled",
-}  # fmt: skip
-BACKPROP = {"backprop": "method=bp"}
-UNITS = {"dead": "dead_fraction_late", "effective rank": "eff_rank_late"}
-MAP = {"states, and those that hold 90 %": "states,hold_90", "separation": "separation"}
-MAP |= {"dwell, steps": "dwell", "fidelity": "fidelity", "contiguity (p)": "contiguity"}
-CONTROLS = {"random phases": "random phases", "random walk": "random walk"}
-
-
-class Table(NamedTuple):
-    """A table of a page: the words its head begins with, and where its numbers are.
-
-    `rows`: first cell -> value of the csv column `key`; `columns`: head -> csv columns, one for
-    each number, an interval from `..._half`. `scale`: of the csv, in the page's units.
-    """
-
-    page: str
-    head: str
-    csv: str
-    key: str
-    rows: dict
-    columns: dict
-
-
-TABLES = [
-    Table("credit", "50,000 images", "push_50k/credit.csv", "run",
-          BACKPROP | METHODS | {"state bridge, run later (below)": "method=state_bridge"}, CREDIT),
-    Table("credit", "| | Gamma | rho | parameter cosine | train CE | test accuracy | less dir",
-          "push_20k/credit.csv", "run",
-          BACKPROP | METHODS | {"state bridge, run later": "method=state_bridge",
-          "VEC-B, run later": "method=vector_bilinear", "plain field, run later": "method=vector",
-          "scalar bridge, run later": "method=scalar_bridge"}, CREDIT),
-    Table("credit", "| Gamma | rho | train CE | test accuracy | best epoch", "fashion/credit.csv",
-          "run", BACKPROP | METHODS | {"state bridge": "method=state_bridge",
-          "scalar bridge": "method=scalar_bridge"}, CREDIT),
-    Table("credit", "| notes: Gamma, rho | Gamma | rho | parameter cosine", "pilot.csv", "run",
-          {"direct feedback": "method=dfa", "copied gradient": "method=dir",
-           "vector field, plain, M = 4": "method=vector",
-           "without terminal gradient": "method=vector_no_terminal",
-           "one-sided differences": "method=vector_onesided",
-           "targets shuffled": "method=vector_shuffled",
-           "vector_response": "method=vector_response"}, CREDIT),
-    Table("credit", "| notes: Gamma, accuracy | Gamma | rho | accuracy", "boundary.csv", "run",
-          {"code e_T": "code=error", "delta_L": "code=delta", "e_T + h_L": "code=error+h",
-           "delta_L + h_L": "code=delta+h", "terminal weight 0": "terminal=0",
-           ".25": "terminal=0.25", "4": "terminal=4", "warm-up 0": "warmup=0",
-           ".05": "warmup=0.05", ".5": "warmup=0.5"},
-          {"Gamma": "gamma", "rho": "rho", "accuracy": "accuracy", "Gamma(dir)": "dir_gamma"}),
-    Table("credit", "| notes: Gamma, rho | Gamma | rho | Gamma of h_0", "frozen.csv", "run",
-          {"direct feedback": "method=dfa", "copied gradient": "method=dir",
-           "scalar bridge": "method=scalar_bridge", "state bridge": "method=state_bridge",
-           "vector field, plain, M = 4": "method=vector",
-           "vector_response": "method=vector_response"}, {"Gamma": "gamma", "rho": "rho"}),
-    Table("plasticity", "learner |", "bits/rates.csv", "run",
-          {f"{name}, {rate[1:]}" if rate != "0.01" else f"{name}, rate .01":
-           f"activation={name.lower()},lr={rate}"
-           for name in ("ReLU", "tanh") for rate in ("0.01", "0.003", "0.001")},
-          {}),
-    Table("plasticity", "| early (tasks 11 to 20) | late", "bits/mitigations.csv", "run",
-          {"plain": "activation=relu,lr=0.01", "continual backprop, rate 1e-4": "mitigation=cbp",
-           "the same without the correction of the mean (fault of published code)":
-           "mitigation=cbp_no_correction",
-           "the same that keeps the incoming weights (fault of other published code)":
-           "mitigation=cbp_same_weights", "ReDo": "mitigation=redo",
-           "shrink and perturb": "mitigation=shrink_perturb",
-           "LayerNorm": "mitigation=layer_norm"},
-          {"early (tasks 11 to 20)": "early", "late (last 10 of 100)": "late",
-           "less plain": "over_plain", "dead, late": "dead_fraction_late",
-           "effective rank, late (of 5)": "eff_rank_late"}),
-    Table("plasticity", "| first task | best task | last 10", "online/mnist.csv", "run",
-          {"plain": "mitigation=none", "L2, 1e-4": "mitigation=l2",
-           "LayerNorm": "mitigation=layer_norm",
-           "continual backprop, rate 1e-4": "mitigation=cbp"},
-          {"last 10 of 100": "late", "less plain": "over_plain",
-           "dead, late": "dead_fraction_late", "effective rank, late": "eff_rank_late"}),
-    Table("plasticity", "| late accuracy (last 5 tasks)", "permuted/fashion_mnist.csv", "run",
-          {"plain": "mitigation=none", "BatchNorm": "mitigation=batch_norm",
-           "LayerNorm": "mitigation=layer_norm", "CReLU": "mitigation=crelu",
-           "continual backprop": "mitigation=cbp", "ReDo": "mitigation=redo",
-           "L2 towards the start": "mitigation=l2_init", "L2": "mitigation=l2",
-           "shrink and perturb": "mitigation=shrink_perturb",
-           "anew at every task": "mitigation=reset"},
-          {"late accuracy (last 5 tasks)": "late", "less plain": "over_plain",
-           "dead: published, ours": "-,dead_fraction_late",
-           "effective rank: published, ours": "-,eff_rank_late"}),
-    Table("plasticity", "| cloning loss at the end | independent units of 192 (base: 96)",
-          "cloning/sgd.csv", "run",
-          {"with BatchNorm": "mitigation=batch_norm", "with LayerNorm": "mitigation=layer_norm",
-           "a single noisy step": "mitigation=noisy_step",
-           "noise that fades": "mitigation=noise_fading", "dropout .1": "mitigation=dropout",
-           "continual backprop": "mitigation=cbp"},
-          {"training loss: clone, base": "loss_late,x1_loss_late"}),
-    Table("motifs", "series | claimed", "nulls.csv", "series",
-          {"autoregressions, .9": "autoregression, .9",
-           "autoregressions, .99": "autoregression, .99", "random walks": "random walk",
-           "increments of random walks": "random walk, increments",
-           "loss of one seed and D of another, increments":
-           "loss and D of different seeds, increments"},
-          {"claimed: level and rise": "claimed", "level alone": "level_alone"}),
-    Table("motifs", "| states, and those that hold 90 %", "map_weights/maps.csv", "map",
-          {"weights": "recorded", **CONTROLS}, MAP),
-    Table("motifs", "| states, and those that hold 90 %", "map_scalars/maps.csv", "map",
-          {"norms and losses": "recorded"}, MAP),
-]  # fmt: skip
+DIGITS = r"(?<![\w.])-?(?:\d{1,3}(?:,\d{3})+|\d*\.?\d+)(?:e[-+]?\d+)?"
+NUMBER = re.compile(DIGITS)
+BLANK = r"(?<![^\s(])-(?![^\s,)])"
+TOKEN = re.compile(rf"({DIGITS}|{BLANK})(?: \+- ({DIGITS}))?")
+LINK = re.compile(r"\[([^]]*)\]\([^)]*\)")
+BY_DEFINITION = ("1", "")  # the Gamma of backprop: the page says 1, the csv nothing
+BENCHMARKS = ("bench/bench", "bench/edm/bench", "bench/metrics/bench")
+BENCHMARKS += ("reliability/scaling", "reliability/soak", "reliability/stream")
+REPORTS = sorted(str(p.relative_to(RESULTS)) for p in RESULTS.glob("*/*/comparison_report.md"))
+ALPHA = ("tap/calibration/phase1_report.md", "tap/grid/phase1_report.md")
+SHUFFLED = ("tap/grid/README.md", "| predictor | D(init) | skill")
+MADE_BY_CODE = {*(f"{name}.md" for name in BENCHMARKS), *REPORTS, *ALPHA, "validity/table.md"}
 
 
 def cells(line):
-    return [cell.strip().replace("**", "") for cell in line.strip().strip("|").split("|")]
+    plain = LINK.sub(r"\1", line).replace("**", "")
+    return [cell.strip() for cell in plain.strip().strip("|").split("|")]
 
 
-def page_rows(table):
-    """(column head, row label, cell) of a table of a page."""
-    lines = (RESULTS / table.page / "README.md").read_text().splitlines()
-    start = next(i for i, line in enumerate(lines) if line.startswith("|") and table.head in line)
-    head, seen = cells(lines[start]), set()
-    for line in lines[start + 2 :]:
-        if not line.startswith("|"):
-            return
-        label, *values = cells(line)
-        if label in table.rows and label not in seen:
-            seen.add(label)
-            yield from ((name, label, v) for name, v in zip(head[1:], values, strict=True))
+def page_tables(page):
+    return tables_in((RESULTS / page).read_text())
 
 
-def csv_row(table, label):
-    with (RESULTS / table.page / table.csv).open(newline="") as file:
-        rows = [r for r in csv.DictReader(file) if r[table.key] == table.rows[label]]
-    assert len(rows) == 1, (table.csv, label)
-    return rows[0]
+def tables_in(text):
+    """Tables of Markdown: (line of the head, heads, rows of cells)."""
+    tables, before = [], ""
+    for line in map(str.strip, text.splitlines()):
+        if re.fullmatch(r"\|( *:?-+:? *\|)+", line):
+            tables.append((before, cells(before), []))
+        elif line.startswith("|") and before.startswith("|") and tables:
+            tables[-1][2].append(cells(line))
+        before = line
+    return tables
+
+
+def head_and_rows(table):
+    found = [found for found in page_tables(table.page) if table.head in found[0]]
+    assert len(found) == 1, f"{len(found)} tables have the head {table.head!r}"
+    _, head, rows = found[0]
+    if table.transposed:
+        head, *rows = zip(head, *rows, strict=True)
+    assert len(set(head)) == len(head), f"two columns have one name: {head}"
+    return list(head), rows
+
+
+def every_dict(value):
+    """All dicts that stand anywhere in a JSON value."""
+    if isinstance(value, dict):
+        yield value
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    for part in inner:
+        yield from every_dict(part)
+
+
+@cache
+def file_rows(path):
+    """Rows of a csv file, dicts of a json file; `run` is the folder unless the row says it.
+
+    The parts of a run's name such as `method=dfa,depth=4` are columns, too.
+    """
+    if path.suffix == ".json":
+        rows = list(every_dict(json.loads(path.read_text())))
+    else:
+        with path.open(newline="") as file:
+            rows = list(csv.DictReader(file))
+    found = []
+    for row in rows:
+        parts = dict(re.findall(r"(?:^|,)(\w+)=([^,=]+)(?=,|$)", str(row.get("run", ""))))
+        found.append({"csv": path.name, "run": path.parent.name} | parts | row)
+    return found
+
+
+def rows_like(rows, where):
+    """Those rows that have the values of `where`; where it has several, one of them."""
+    wanted = {key: value if isinstance(value, tuple) else (value,) for key, value in where.items()}
+    return [row for row in rows if all(str(row.get(key)) in wanted[key] for key in wanted)]
+
+
+def expected(rows, item):
+    """(number, half or None) of each number that an item stands for; "" where the file has none."""
+    item = Item(item) if isinstance(item, str) else item
+    rows = rows_like(rows, item.where)
+    value = item.how([row for row in rows if item.name in row], item.name)
+    halves = [row[f"{item.name}_half"] for row in rows if f"{item.name}_half" in row]
+    half = halves[0] if len(halves) == 1 else None
+    numbers = NUMBER.findall(str(value)) or [""]
+    return [(float(number) * item.scale if number else "", half) for number in numbers]
 
 
 def agrees(text, value):
-    """Whether a number as written is the csv's, rounded to its last digit."""
-    decimals = len(text.partition(".")[2])
-    return abs(float(text) - float(value)) <= 0.5 * 10**-decimals * 1.02 + 1e-9
+    """Whether a number as written is that of the file, rounded to its last digit."""
+    if text == "-" or value in ("", None):
+        return text == "-" and value in ("", None)
+    mantissa, _, exponent = text.replace(",", "").partition("e")
+    unit = 10.0 ** (int(exponent or 0) - len(mantissa.partition(".")[2]))
+    return abs(float(text.replace(",", "")) - float(value)) <= 0.5 * unit + 1e-9
 
 
-@pytest.mark.parametrize("table", TABLES, ids=lambda t: t.csv)
-def test_a_results_table_agrees_with_its_csv(table):
-    checked, wrong = 0, []
-    for head, label, cell in page_rows(table):
-        names = table.columns.get(head)
-        if not names or not NUMBER.search(cell):
-            continue
-        row = csv_row(table, label)
-        parts = cell.split(",") if "," in names else [cell]
-        for name, part in zip(names.split(","), parts, strict=True):
-            numbers = NUMBER.findall(part.split("(")[0])
-            for column, number in zip((name, f"{name}_half"), numbers, strict=False):
-                if row.get(column, "") in ("", None):  # by definition, and said on the page
-                    continue
-                checked += 1
-                if not agrees(number, row[column]):
-                    wrong.append((label, column, number, row[column]))
-    assert not wrong, wrong
-    assert checked or not table.columns
+def wrong_in(cell, spec, rows):
+    """What is wrong with the numbers of a cell, and how many were looked at."""
+    written = TOKEN.findall(cell)
+    items = spec if type(spec) is tuple else (spec,)
+    wanted = [w for item in items for w in ([None] if item is None else expected(rows, item))]
+    if written and len(written) != len(wanted):
+        return [(cell, f"{len(written)} numbers, not {len(wanted)}")], 0
+    pairs = [pair for pair in zip(written, wanted, strict=False) if pair[1] is not None]
+    return [
+        (cell, number, value)
+        for texts, values in pairs
+        for number, value in zip(texts, values, strict=True)
+        if number and (number, value) != BY_DEFINITION and not agrees(number, value)
+    ], len(pairs)
+
+
+def rows_of(table, labels):
+    """Rows of the table's files that a row of the page is about; None if no file holds it."""
+    where = dict(table.where)
+    for key, label in zip(table.keys, labels, strict=False):
+        value = table.words.get(label, label)
+        if value is None:
+            return None
+        where |= value if isinstance(value, dict) else {key: value}
+    folder = (RESULTS / table.page).parent
+    rows = [row for name in table.files.split() for row in file_rows(folder / name)]
+    return rows_like(rows, where)
+
+
+@pytest.mark.parametrize("table", TABLES, ids=lambda t: f"{Path(t.page).parent}:{t.head}")
+def test_a_results_table_agrees_with_its_file(table):
+    head, rows = head_and_rows(table)
+    assert set(head[len(table.keys) :]) == set(table.columns)
+    wrong, checked = [], dict.fromkeys(name for name, spec in table.columns.items() if spec)
+    for labels in rows:
+        meant = rows_of(table, labels)
+        for name, cell in zip(head, labels, strict=True):
+            if meant is None or not table.columns.get(name) or not TOKEN.search(cell):
+                continue
+            faults, looked_at = wrong_in(cell, table.columns[name], meant)
+            wrong += [(*labels[: len(table.keys)], name, *fault) for fault in faults]
+            checked[name] = (checked[name] or 0) + looked_at
+    assert not wrong, "\n".join(map(str, wrong))
+    assert all(checked.values()), checked
+
+
+def test_every_table_is_compared_or_named_as_one_without_a_file():
+    unused = set(UNCOVERED)
+    for path in sorted(RESULTS.rglob("*.md")):
+        page = str(path.relative_to(RESULTS))
+        for line, _, _ in page_tables(page):
+            compared = page in MADE_BY_CODE or (page == SHUFFLED[0] and SHUFFLED[1] in line)
+            compared |= any(t.page == page and t.head in line for t in TABLES)
+            named = {key for key in UNCOVERED if key[0] == page and key[1] in line}
+            assert compared != bool(named), f"{page}: {line}"
+            unused -= named
+    assert not unused
+
+
+def is_written(texts, row):
+    """Whether the texts, by column, are those of a row, numbers rounded."""
+    return all(
+        text == str(row.get(name)) or (TOKEN.fullmatch(text) and agrees(text, row.get(name)))
+        for name, text in texts.items()
+    )
+
+
+@pytest.mark.parametrize("name", BENCHMARKS)
+def test_a_benchmark_page_is_that_of_its_json(name):
+    made = tables_in(markdown(json.loads((RESULTS / f"{name}.json").read_text())))
+    written = page_tables(f"{name}.md")
+    assert written
+    for (_, head, rows), (_, made_head, made_rows) in zip(written, made, strict=True):
+        assert set(head) == set(made_head)
+        for row, made_row in zip(rows, made_rows, strict=True):
+            texts = dict(zip(head, row, strict=True))
+            found = dict(zip(made_head, made_row, strict=True))
+            assert is_written(texts, found), (texts, found)
+
+
+@pytest.mark.parametrize("page", REPORTS)
+def test_a_mechanistic_report_is_that_of_its_json(page):
+    known = file_rows((RESULTS / page).with_name("analysis_results.json"))
+    for _, head, rows in page_tables(page):
+        for row in rows:
+            texts = dict(zip(head, row, strict=True))
+            assert any(is_written(texts, found) for found in known), texts
+
+
+@pytest.mark.parametrize("page", ALPHA)
+def test_scores_of_alpha_are_those_of_its_csv(page):
+    fits = pd.read_csv((RESULTS / page).with_name("alpha_summary.csv"))
+    forms = alpha.regress(alpha.by_architecture(fits))
+    ((_, _, rows),) = page_tables(page)
+    for row, form in zip(rows, forms, strict=True):
+        texts = dict(zip(("form", "n", "r2_in_sample", "r2_loao"), row, strict=True))
+        assert is_written(texts, form), (texts, form)
+
+
+@pytest.mark.slow
+def test_skill_beside_shuffled_architectures_is_that_of_the_calibration():
+    page, head = SHUFFLED
+    examples = predict.from_table(
+        json.loads((RESULTS / page).with_name("predictor.json").read_text())["examples"]
+    )
+    ((_, _, rows),) = [found for found in page_tables(page) if head in found[0]]
+    for name, init, *numbers in rows:
+        found = predict.skill_of_shuffled(examples, name, init == "yes", 19)
+        texts = dict(zip(found, numbers, strict=True))
+        assert is_written(texts, found), (name, init, texts, found)
 
 
 def test_no_csv_calls_the_copied_gradient_that_of_backprop():
