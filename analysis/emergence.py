@@ -13,7 +13,6 @@ from scipy.ndimage import gaussian_filter1d
 from scipy.stats import permutation_test, spearmanr
 
 from analysis import lags
-from analysis.granger import granger
 from analysis.io import Run, RunError
 
 SMOOTH_D, SMOOTH_CAPABILITY = 1.0, 2.0
@@ -32,8 +31,6 @@ class Coupling(NamedTuple):
 
     capability: str
     test: lags.LagTest
-    granger: dict  # from D to the capability
-    granger_back: dict
     events: dict
 
 
@@ -67,13 +64,11 @@ def _loss(run):
 class Changes(NamedTuple):
     """Increments of ln D and of each capability, [S, T] each, every so many steps.
 
-    Those named `causal_` are not smoothed. `dropped` says which capabilities never change.
+    `dropped` says which capabilities never change.
     """
 
     d_SxT: np.ndarray
     capabilities: dict[str, np.ndarray]
-    causal_d_SxT: np.ndarray
-    causal_capabilities: dict[str, np.ndarray]
     every: int
     dropped: list[str]
 
@@ -102,19 +97,17 @@ def changes(run: Run, metric: str | None = None) -> Changes:
         raise RunError(f"{run.path}: D has values that are zero or not finite")
     try:
         x = lags.increments(np.log(d_SxT), SMOOTH_D)
-        causal_x = lags.causal_increments(np.log(d_SxT))
     except ValueError as error:
         raise RunError(f"{run.path}: D: {error}") from error
-    found, causal, dropped = {}, {}, []
+    found, dropped = {}, []
     for name, level_SxT in capabilities(run).items():
         try:
             found[name] = lags.increments(level_SxT, SMOOTH_CAPABILITY)
-            causal[name] = lags.causal_increments(level_SxT)
         except ValueError as error:
             dropped.append(f"{run.path}: {name}: {error}")
     if not found:
         raise RunError("; ".join(dropped))
-    return Changes(x, found, causal_x, causal, int(gaps[0]), dropped)
+    return Changes(x, found, int(gaps[0]), dropped)
 
 
 def pool(parts: Sequence[Changes]) -> Changes:
@@ -129,17 +122,9 @@ def pool(parts: Sequence[Changes]) -> Changes:
     shared = set.intersection(*(set(part.capabilities) for part in parts))
     names = [name for name in parts[0].capabilities if name in shared]
 
-    def together(field):
-        return np.concatenate([getattr(part, field) for part in parts])
-
-    def each(field):
-        return {n: np.concatenate([getattr(part, field)[n] for part in parts]) for n in names}
-
     return Changes(
-        d_SxT=together("d_SxT"),
-        capabilities=each("capabilities"),
-        causal_d_SxT=together("causal_d_SxT"),
-        causal_capabilities=each("causal_capabilities"),
+        d_SxT=np.concatenate([part.d_SxT for part in parts]),
+        capabilities={n: np.concatenate([part.capabilities[n] for part in parts]) for n in names},
         every=parts[0].every,
         dropped=[],
     )
@@ -176,8 +161,6 @@ def couplings(
         Coupling(
             name,
             lags.lag_test(x, y, surrogates, rng, count),
-            granger(of.causal_d_SxT, of.causal_capabilities[name], rng),
-            granger(of.causal_capabilities[name], of.causal_d_SxT, rng),
             lags.event_average(x, y, rng),
         )
         for name, y in of.capabilities.items()

@@ -2,7 +2,8 @@
 
 Two quantities of a training run share its trends, so their levels correlate at every lag. The
 series compared here are differences between seeds: the course that all seeds run through, each at
-its own speed, is removed (see registration.py), and so are trends and changes of variance.
+its own speed, is removed (see registration.py), and so are trends and changes of variance. Of a
+single seed the series itself is compared, without its trend.
 
 The null changes the sign of whole blocks of time of the first series, in all seeds (and all runs)
 at once. If the two series are independent and the first is as likely to move up as down, this
@@ -17,7 +18,6 @@ from typing import NamedTuple
 
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
-from scipy.signal import lfilter
 
 from analysis.registration import without_course
 from analysis.surrogates import circular_shifts, iaaft, p_value, same_phases
@@ -82,30 +82,6 @@ def increments(level_SxT, smooth: float) -> np.ndarray:
     # The floor keeps a stretch where a series stands still from being blown up.
     scale = np.maximum(gaussian_filter1d(np.abs(x), TREND, axis=1), 0.05 * typical)
     return np.clip(x / scale, -CLIP, CLIP)
-
-
-def causal_increments(level_SxT) -> np.ndarray:
-    """Return how each seed's changes differ, unsmoothed and scaled by the past alone.
-
-    A symmetric filter, as in `increments`, would put the future of a series into its past.
-
-    Args:
-      level_SxT: measured levels.
-
-    Returns:
-      [S, T - 1], likewise.
-
-    Raises:
-      ValueError: see `increments`.
-    """
-    x = _equal_seeds(_changes(level_SxT))
-    typical = np.abs(x).mean(1, keepdims=True)
-    share = 1 / TREND
-    past = np.roll(lfilter([share], [1, share - 1], np.abs(x), axis=1), 1, axis=1)
-    weight = 1 - (1 - share) ** np.arange(x.shape[1])  # how much past there is
-    past[:, 0] = 0.0
-    scale = past + (1 - weight) * typical
-    return np.clip(x / np.maximum(scale, 0.05 * typical), -CLIP, CLIP)
 
 
 def _changes(level_SxT):
@@ -254,7 +230,8 @@ def verdict(q: float, test: LagTest, level: float = LEVEL) -> str:
       `no evidence`: no correlation beyond what surrogates have; `simultaneous`: the 90 % interval
       of the best lag lies within 5 measurements around 0; `leads` or `lags`: it lies on one side
       of 0, and the other side is not correlated half as much; `order undetermined`: the series are
-      coupled, but none of the three holds.
+      coupled, but none of the three holds. The weaker side counts against an order only if its
+      own p is at most .05, too.
     """
     if not (q <= level and test.p_guard <= LEVEL):
         return "no evidence"

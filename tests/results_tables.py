@@ -466,7 +466,7 @@ OTHERS = [
            "95 % of null": "null_95", "p": "p", "q": "q",
            "D first: r at steps (p)": ("r_leads", "r_leads_steps", "p_leads"),
            "D last: r at steps (p)": ("r_lags", "r_lags_steps", "p_lags"),
-           "Granger p, back": ("granger_p", "granger_back_p"), "events, p": ("events", "event_p")}),
+           "events, p": ("events", "event_p")}),
 ]  # fmt: skip
 
 TABLES = CREDIT + PLASTICITY + MOTIFS + OTHERS

@@ -129,10 +129,6 @@ def _row(coupling, every):
         **_side(test, "leads", every),
         **_side(test, "lags", every),
         "test": test,
-        "granger_gain": coupling.granger["gain"],
-        "granger_p": coupling.granger["p"],
-        "granger_back_gain": coupling.granger_back["gain"],
-        "granger_back_p": coupling.granger_back["p"],
         "events": events["events"],
         "event_change": events["change"],
         "event_p": events["p"],
@@ -201,8 +197,8 @@ def _summary(result, table):
 def _verdict_table(table):
     lines = [
         "| run | capability | verdict | best lag (steps) | r | 95 % of null | p | q "
-        "| D first: r at steps (p) | D last: r at steps (p) | Granger p, back | events, p |",
-        "|---|---|---|---|---|---|---|---|---|---|---|---|",
+        "| D first: r at steps (p) | D last: r at steps (p) | events, p |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for row in table.itertuples():
         event = "-" if pd.isna(row.event_p) else f"{row.event_p:.3f}"
@@ -212,7 +208,7 @@ def _verdict_table(table):
             f"| {row.p:.4f} | {row.q:.3f} "
             f"| {row.r_leads:.3f} at {row.r_leads_steps} ({row.p_leads:.4f}) "
             f"| {row.r_lags:.3f} at {row.r_lags_steps} ({row.p_lags:.4f}) "
-            f"| {row.granger_p:.3f}, {row.granger_back_p:.3f} | {row.events}, {event} |"
+            f"| {row.events}, {event} |"
         )
     return lines
 

@@ -33,13 +33,12 @@ def emergence(run: Run, found, rows, every: int, out: Path, metric: str | None =
     Returns:
       The path written.
     """
-    figure, panels = plt.subplots(
-        3, 2, figsize=(11, 8.5), layout="constrained", width_ratios=(1.25, 1)
-    )
-    _courses(panels[:, 0], run, rows, metric)
-    _correlations(panels[0, 1], found, every)
-    _granger(panels[1, 1], found)
-    _events(panels[2, 1], found[0], every)
+    figure = plt.figure(figsize=(11, 8.5), layout="constrained")
+    left, right = figure.subfigures(1, 2, width_ratios=(1.25, 1))
+    _courses(left.subplots(3), run, rows, metric)
+    upper, lower = right.subplots(2)
+    _correlations(upper, found, every)
+    _events(lower, found[0], every)
     figure.suptitle(f"{run.model['architecture']} on {run.model['data']}{synthetic(run)}")
     return save(figure, out)
 
@@ -96,25 +95,6 @@ def _correlations(axes, found, every):
     axes.set_ylabel("correlation of increments")
     axes.legend(fontsize=7, frameon=False, ncols=2, loc="upper left")
     axes.grid(alpha=0.25)
-
-
-def _granger(axes, found):
-    names = [coupling.capability for coupling in found]
-    y = np.arange(len(names))
-    sides = (("granger", 0.2, "k", "D to capability"), ("granger_back", -0.2, "0.6", "back"))
-    for key, shift, colour, label in sides:
-        tests = [getattr(coupling, key) for coupling in found]
-        gains = [100 * test["gain"] for test in tests]
-        axes.barh(y + shift, gains, 0.36, color=colour, label=label)
-        for i, (gain, test) in enumerate(zip(gains, tests, strict=True)):
-            axes.annotate(
-                f"p {test['p']:.3f}", (gain, i + shift), (3, 0), textcoords="offset points",
-                va="center", fontsize=7,
-            )  # fmt: skip
-    axes.set_yticks(y, names)
-    axes.margins(x=0.25, y=0.12)
-    axes.set_xlabel("unexplained variance that the other's past explains (%)")
-    axes.legend(fontsize=8, frameon=False, loc="upper center", bbox_to_anchor=(0.5, 1.16), ncols=2)
 
 
 def _events(axes, coupling, every):

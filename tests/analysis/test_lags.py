@@ -2,7 +2,6 @@ import numpy as np
 import pytest
 
 from analysis import lags
-from analysis.granger import granger
 
 LENGTH = 400
 
@@ -132,40 +131,6 @@ def test_a_coupling_far_from_lag_zero_is_never_simultaneous():
     assert lags.verdict(0.01, test) == "order undetermined"
     assert lags.verdict(0.01, test._replace(interval=(-2, 2))) == "order undetermined"
     assert lags.verdict(0.01, test._replace(interval=(-2, 2), best_lag=1)) == "simultaneous"
-
-
-def levels(seed, lag, rho=0.6, seeds=4):
-    """Levels whose raw increments are coupled at a lag."""
-    rng = np.random.default_rng(seed)
-    x, y = rng.standard_normal((2, seeds, LENGTH))
-    return np.cumsum(x, 1), np.cumsum(rho * np.roll(x, lag, 1) + np.sqrt(1 - rho**2) * y, 1)
-
-
-@pytest.mark.parametrize("lag", [-2, 0])
-def test_granger_is_not_misled_by_what_comes_later_or_at_once(lag):
-    found = []
-    for seed in range(10):
-        x, y = (lags.causal_increments(v) for v in levels(seed, lag))
-        found.append(granger(x, y, np.random.default_rng(seed))["p"])
-    assert sum(p <= 0.05 for p in found) <= 2
-
-
-def test_granger_is_calibrated_where_variance_fades_in_both():
-    found = []
-    for seed in range(60):
-        x, y = coupled_levels(seed, seeds=3, length=201)
-        pair = lags.causal_increments(x), lags.causal_increments(y)
-        found.append(granger(*pair, np.random.default_rng(seed))["p"])
-    assert np.mean(np.array(found) <= 0.05) <= 0.13
-
-
-def test_granger_finds_the_direction():
-    x, y = (lags.causal_increments(v) for v in levels(0, 2))
-    rng = np.random.default_rng(0)
-    forth, back = granger(x, y, rng), granger(y, x, rng)
-    assert forth["p"] <= 0.01 and forth["gain"] > 3 * back["gain"]
-    nothing = [granger(*coupled(seed), rng)["p"] for seed in range(10)]
-    assert sum(p <= 0.05 for p in nothing) <= 2
 
 
 def test_planted_power_grows_with_strength_and_starts_at_the_nominal_rate():
