@@ -1,11 +1,8 @@
 """What changed inside a network around a critical moment, beyond what changes all the time.
 
 Every quantity of every layer is compared before and after the moment, and over ordinary pairs of
-states equally far apart in the same part of training. The logarithm of each change, less its
-trend over training, is put in units of the spread of the ordinary ones of its seed. The largest
-over all quantities of an ordinary pair is what a change has to exceed (Westfall and Young 1993).
-One of the quantities of each layer is the single unit, channel or head that moved most:
-many quantities do not make false findings.
+states equally far apart in the same part of training (see excesses.py). One of the quantities of
+each layer is the single unit, channel or head that moved most (see units.py).
 """
 
 from typing import NamedTuple
@@ -14,6 +11,7 @@ import numpy as np
 
 from analysis import measures, units
 from analysis.architectures import rectified_layers
+from analysis.excesses import LEAST_PAIRS, excesses
 from analysis.io import Run, RunError
 from analysis.moments import SIDES, CriticalMoment
 from analysis.snapshots import Snapshot
@@ -22,15 +20,11 @@ ONE_UNIT = "weights of one unit"  # or channel, or head: the quantity of `units.
 MOST_UNITS = 10  # listed of a moment
 COMPARED = ("weights", "activations", "positive", "attention")  # groups of a snapshot
 ANGLES = 5  # principal directions whose angles are measured
-LEAST_PAIRS = 19  # ordinary pairs over all seeds: below, no p-value reaches 5 %
-LEAST_OF_SEED = 5  # ordinary pairs of one seed: a spread needs that many
 LEAST_EARLIER = 5  # before the moment: the first changes of training follow no law of later ones
 ALPHA = 0.05
 SHUFFLES, SHUFFLE_SEED = 5, 0  # of the labels, for the selectivity that chance gives
-LEAST_SPREAD = 0.25  # of the logarithm of a change
 # What does not count as a change, of quantities that move in whole units and may rest for long.
 RESOLUTION = {"dead units": 0.5, "born or died": 0.5, "feature turnover": 0.25}
-SMALL = 0.1  # of a mean change: below that, how much smaller a change is does not matter
 
 
 class AnalysisResult(NamedTuple):
@@ -180,69 +174,6 @@ def unit_changes(pair: Pair) -> dict[str, np.ndarray]:
         norm = np.linalg.norm(old, axis=1)
         found[layer] = np.linalg.norm(new - old, axis=1) / np.where(norm > 0, norm, np.nan)
     return found
-
-
-def excesses(null_NxK, seed_N, step_N, observed_K, seed, step, least_K=1e-9, of_units=None):
-    """Changes in units of the spread of ordinary ones, and how often chance goes as far.
-
-    Each row, ordinary or not, is judged against the ordinary ones of its own seed without itself,
-    so that under the null all rows are alike.
-
-    Args:
-      null_NxK: ordinary changes.
-      seed_N: the seed of each.
-      step_N: where in training each lies; changes shrink as training goes.
-      observed_K: changes at the moment.
-      seed: its seed.
-      step: its step.
-      least_K: changes below that are alike.
-      of_units: (changes of the units [U] at the moment, [N, U] of ordinary pairs) of each of J
-        layers; the largest over a layer's units, see `units.largest`, is one more quantity.
-
-    Returns:
-      (z [K + J], p [K + J]): p is the share of rows whose largest z is at least as large.
-
-    Raises:
-      ValueError: too few ordinary pairs.
-    """
-    null_NxK, seed_N, step_N = (np.asarray(a) for a in (null_NxK, seed_N, step_N))
-    kept = [s for s in np.unique(seed_N) if np.sum(seed_N == s) >= LEAST_OF_SEED]
-    rows = np.isin(seed_N, kept)
-    if seed not in kept or rows.sum() < LEAST_PAIRS:
-        raise ValueError(f"{rows.sum()} ordinary pairs are too few, at least {LEAST_PAIRS}")
-    same = seed_N == seed
-    z_K = _judge(observed_K, step, null_NxK[same], step_N[same], least_K)
-    largest_N = np.full(len(seed_N), -np.inf)
-    for i in np.flatnonzero(rows):
-        others = (seed_N == seed_N[i]) & (np.arange(len(seed_N)) != i)
-        z = _judge(null_NxK[i], step_N[i], null_NxK[others], step_N[others], least_K)
-        largest_N[i] = z.max(initial=-np.inf)
-    for row_U, others_NxU in of_units or ():
-        for other in kept:
-            own = np.flatnonzero(seed_N == other)
-            at = (row_U, step) if other == seed else (others_NxU[own[0]], step_N[own[0]])
-            z, z_N = units.largest(*at, others_NxU[own], step_N[own])
-            largest_N[own] = np.maximum(largest_N[own], z_N)
-            z_K = np.append(z_K, z) if other == seed else z_K
-    largest = largest_N[rows]
-    reached_K = (largest[:, None] >= z_K).sum(0)
-    return z_K, (1 + reached_K) / (1 + len(largest))
-
-
-def _judge(row_K, step, others_NxK, steps_N, least_K=1e-9):
-    """How far a row lies above the power law in the step that others follow.
-
-    In standard errors of its prediction: the further away the others are, the less it says.
-    """
-    least_K = np.maximum(SMALL * others_NxK.mean(0), least_K)
-    logs_NxK = np.log(others_NxK + least_K)
-    design_Nx2 = np.stack([np.ones(len(steps_N)), np.log1p(steps_N)], 1)
-    at_2, solve_2xN = np.array([1.0, np.log1p(step)]), np.linalg.pinv(design_Nx2)
-    law_2xK = solve_2xN @ logs_NxK
-    spread_K = np.sqrt(((logs_NxK - design_Nx2 @ law_2xK) ** 2).sum(0) / (len(logs_NxK) - 2))
-    leverage = np.sum((at_2 @ solve_2xN) ** 2)
-    error_K = np.maximum(spread_K, LEAST_SPREAD) * np.sqrt(1 + leverage)
-    return (np.log(row_K + least_K) - at_2 @ law_2xK) / error_K
 
 
 class Ordinary(NamedTuple):

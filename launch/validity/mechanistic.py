@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from analysis import mechanistic
+from analysis import mechanistic, units
+from analysis.excesses import excesses
 from launch.validity.cases import case
 
 SEEDS, PAIRS = 3, 50
@@ -59,11 +60,11 @@ def judged(made, planted: int | None = None):
     whole = np.stack([np.sqrt((a**2).mean(1)) for a in layers], 1)
     changes = np.concatenate([other, whole], 1)
     null = changes[1:], seed_N[1:], step_N[1:], changes[0], 0, step_N[0], 1e-9
-    _, p = mechanistic.excesses(*null, [(a[0], a[1:]) for a in layers])
+    _, p = excesses(*null, [(a[0], a[1:]) for a in layers])
     if planted is None:
         return p.min(), False
     own, a = seed_N[1:] == 0, layers[0]
-    z_U = mechanistic.units.unit_z(a[0], step_N[0], a[1:][own], step_N[1:][own])
+    z_U = units.unit_z(a[0], step_N[0], a[1:][own], step_N[1:][own])
     return p[changes.shape[1]], z_U.argmax() == planted
 
 
@@ -76,7 +77,7 @@ def cases(quick: bool) -> list[dict]:
     Returns:
       Rows from `launch.validity.cases.case`.
     """
-    nulls, planted = (2, 1) if quick else (100, 20)
+    nulls, planted = (2, 1) if quick else (200, 100)
     rows = []
     for name, tails in {"normal": np.inf, "t(4)": 4}.items():
         found = [judged(drifting(np.random.default_rng(i), tails=tails)) for i in range(nulls)]
