@@ -90,7 +90,7 @@ def _course(course):
             f" Depth and settling step correlate by {order['rho']:.2f} ({order['low']:.2f} to "
             f"{order['high']:.2f} over seeds)"
         )
-        lines[-1] += "." if order["p"] is None else f", p {order['p']:.3f}."
+        lines[-1] += "." if order["p"] is None else f", p {order['p']:.3f} of this run alone."
     lines += ["", "![convergence](convergence.png)" if order["pattern"] != UNSETTLED else "", ""]
     judged = [row for row in course["coordination"] if row["p"] is not None]
     for row in judged:

@@ -376,7 +376,7 @@ def settling(name):
 
 
 def over_seeds(name):
-    return Item(name, where={"csv": "analysis_results.json", "pattern": "no order"})
+    return Item(name, where={"csv": "analysis_results.json", "pattern": ("no order", "top-down")})
 
 
 def bracketed(name, how):
@@ -415,13 +415,12 @@ OTHERS = [
     Table("mechanistic/README.md", "| | mlp | cnn | transformer", "families.csv "
           + " ".join(f"{f}/jumps_detailed.csv {f}/analysis_results.json" for f in FAMILIES),
           ("run",), {
-        "jumps of D and of layers (expected of the nulls at most)":
-            (Item("step", count, JUMPS), None),
+        "jumps of D and of layers": Item("step", count, JUMPS),
         "moments looked at": None, "changes beyond ordinary ones": None,
         "layers move together (seeds)": "seeds with layers together",
         "D moves with the loss, in some windows (seeds)": "seeds with D with the loss",
         "settling: rho of depth and step, range over seeds":
-            (settling("rho"), over_seeds("low"), over_seeds("high"), settling("p")),
+            (settling("rho"), over_seeds("low"), over_seeds("high"), settling("q")),
     }, transposed=True),
     Table("mechanistic/README.md", "| found while training, in seeds", " ".join(
           f"planted_{f}/jumps_detailed.csv planted_{f}/analysis_results.json" for f in FAMILIES),
@@ -475,6 +474,7 @@ WORDS = "words, no measured numbers"
 UNCOVERED = {
     ("credit/README.md", "| dfa | dir | forward gradient"): "CPU times, their json was not kept",
     ("mechanistic/README.md", "| run | parameters | steps"): "times and sizes of replays, typed",
+    ("mechanistic/README.md", "| run | moments | comparisons"): "printed by placebo.py, typed",
     ("plasticity/README.md", "| | before | now | difference"): "runs stopped early, no csv kept",
     ("plasticity/README.md", "| | PyTorch | ours"): "CPU times, their json was not kept",
     ("reliability/README.md", "| input | property"): WORDS,
