@@ -429,7 +429,7 @@ OTHERS = [
                                            Item("step", least, JUMPS)),
         "pinned": Item("steps", where={"number": "1"}),
         "first of the ranking": (Item("z", leading), Item("p", leading)),
-        "first unit": Item("unit", leading), "other moments": None,
+        "first unit": Item("unit", leading, {"quantity": "None"}), "other moments": None,
     }, {"transformer, 1 head of 4": "planted_transformer", "cnn, 1 channel of 8": "planted_cnn",
         "mlp, 1 unit of 8": "planted_mlp"}),
     Table("tap/first_runs.md", "| run | seeds", "first_runs.json", ("architecture",),
