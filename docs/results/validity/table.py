@@ -1,9 +1,18 @@
-"""Print table.md from the csv files of this folder: python docs/results/validity/table.py."""
+"""Write the csv files of this folder from bench.json of the suite, and table.md from these.
+
+    python -m launch.bench --suite=validity --out=out/validity
+    python docs/results/validity/table.py out/validity/bench.json
+
+Without an argument, only table.md.
+"""
 
 import csv
+import json
+import sys
 from pathlib import Path
 
 HERE = Path(__file__).parent
+COLUMNS = ("case", "kind", "n", "rate", "low", "high", "goal", "met")
 HEAD = [
     "| case | kind | before: rate (n) | now: rate (n) | 95 % interval | goal | met |",
     "|---|---|---|---|---|---|---|",
@@ -16,6 +25,21 @@ def read(path):
         return []
     with path.open(newline="") as file:
         return list(csv.DictReader(file))
+
+
+def rounded(row):
+    """Floats with four decimals."""
+    return {key: round(v, 4) if isinstance(v, float) else v for key, v in row.items()}
+
+
+def split(bench):
+    """Write one csv file per area of a bench.json."""
+    rows = json.loads(Path(bench).read_text())["suites"]["validity"]
+    for name in dict.fromkeys(row["area"] for row in rows):
+        with (HERE / f"{name}.csv").open("w", newline="") as file:
+            writer = csv.DictWriter(file, COLUMNS, extrasaction="ignore", lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(rounded(row) for row in rows if row["area"] == name)
 
 
 def area(name):
@@ -47,4 +71,6 @@ def markdown():
 
 
 if __name__ == "__main__":
+    for bench in sys.argv[1:]:
+        split(bench)
     (HERE / "table.md").write_text(markdown())
