@@ -38,7 +38,7 @@ MOST = flags.DEFINE_integer("most", 3, "At most so many moments or jumps.", lowe
 PIN = flags.DEFINE_bool("pin", False, "Keep checkpoints of these steps, or around the jumps.")
 DRY = flags.DEFINE_bool("dry_run", False, "Only say what it would cost.")
 DRIFT = flags.DEFINE_bool(
-    "allow_numeric_drift", False, "Replay under another jaxlib or kind of device."
+    "allow_numeric_drift", False, "Replay where the bits may differ: other cores, versions, flags."
 )
 OF_MOMENTS = ("weights", "activations", "attention")
 

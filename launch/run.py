@@ -25,7 +25,7 @@ WORKDIR = flags.DEFINE_string("workdir", None, "Run directory.", required=True)
 RESUME = flags.DEFINE_enum("resume", "auto", ["auto", "must", "never"], "Whether to resume.")
 MONITOR = flags.DEFINE_bool("monitor", False, "Print forecasts, jumps and warnings live.")
 DRIFT = flags.DEFINE_bool(
-    "allow_numeric_drift", False, "Resume under another jaxlib or kind of device."
+    "allow_numeric_drift", False, "Resume where the bits may differ: other cores, versions, flags."
 )
 
 

@@ -38,7 +38,7 @@ WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the runs.", required=T
 ENGINE = flags.DEFINE_enum("engine", "local", ["local", "dask"], "Who trains.")
 SCHEDULER = flags.DEFINE_string("scheduler", None, "Address of the Dask scheduler.")
 DRIFT = flags.DEFINE_bool(
-    "allow_numeric_drift", False, "Resume under another jaxlib or kind of device."
+    "allow_numeric_drift", False, "Resume where the bits may differ: other cores, versions, flags."
 )
 DRY = flags.DEFINE_bool("dry_run", False, "Only list the runs.")
 BLOCK, FIELD = "seed_block", "config."

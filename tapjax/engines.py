@@ -73,7 +73,7 @@ def dask(address: str, allow_numeric_drift: bool = False) -> Callable:
 
     Args:
       address: such as `tcp://127.0.0.1:8786`.
-      allow_numeric_drift: resume under another jaxlib or kind of device.
+      allow_numeric_drift: resume where the bits may differ; see identity.py.
 
     Raises:
       EngineError: Dask is not installed.

@@ -91,7 +91,7 @@ def train(job: Job, allow_numeric_drift: bool = False, progress: str | None = No
 
     Args:
       job: a Job.
-      allow_numeric_drift: resume under another jaxlib or kind of device.
+      allow_numeric_drift: resume where the bits may differ; see identity.py.
       progress: label of a progress bar on stderr; None for no bar.
 
     Returns:

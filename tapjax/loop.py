@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from tapjax import checkpoint, memory, pins, records, replay, rundir
 from tapjax.assembly import assemble
+from tapjax.identity import pinned_settings
 from tapjax.manifest import describe
 from tapjax.preemption import stop_on_sigterm
 from tapjax.spectra import one_lapack_thread
@@ -34,7 +35,7 @@ def run(cfg, workdir, resume="auto", allow_numeric_drift=False, progress=None) -
       cfg: a config as `config.defaults` describes it.
       workdir: the run directory.
       resume: `auto`, `must` or `never`.
-      allow_numeric_drift: resume under another jaxlib or kind of device.
+      allow_numeric_drift: resume where the bits may differ; see identity.py.
       progress: label of a progress bar on stderr, shown if that is a terminal; None for no bar.
 
     Returns:
@@ -44,6 +45,11 @@ def run(cfg, workdir, resume="auto", allow_numeric_drift=False, progress=None) -
       ConfigError, DataError, RunDirError, CheckpointError: each with one line that says what
       to do. The last one leaves the status FAILED.
     """
+    with pinned_settings():
+        return _run(cfg, workdir, resume, allow_numeric_drift, progress)
+
+
+def _run(cfg, workdir, resume, allow_numeric_drift, progress):
     ready = assemble(cfg)
     record = jax.eval_shape(ready.programs.chunk(1), ready.like, ready.data)[1]
     needed = memory.estimate(ready, record)
@@ -54,11 +60,14 @@ def run(cfg, workdir, resume="auto", allow_numeric_drift=False, progress=None) -
         one_lapack_thread(),
     ):
         if run_dir.status.get("status") in ("DONE", "DIVERGED"):
+            run_dir.check_records(run_dir.status["step"], cfg.scalar_bin)
             return Outcome(*(run_dir.status[name] for name in Outcome._fields))
         _announce(run_dir, ready, record, needed, progress)
         with run_dir.failure_noted(), _open_managers(cfg, run_dir) as managers:
+            timeline = replay.Timeline(ready, managers)
+            _prove(run_dir, timeline, allow_numeric_drift)
             states, first = _restore_or_init(run_dir, managers[0], ready)
-            pinned = pins.resume(run_dir, replay.Timeline(ready, managers), first)
+            pinned = pins.resume(run_dir, timeline, first)
             return _train(run_dir, pinned, states, first, stop.is_set, progress)
 
 
@@ -83,6 +92,20 @@ def _open_managers(cfg, run_dir):
         checkpoint.open_manager(run_dir.pins) as pinned,
     ):
         yield latest, pinned
+
+
+def _prove(run_dir, timeline, allow_numeric_drift):
+    """Train a chunk that was recorded once more, and compare the bits before going on."""
+    latest = max(timeline.managers[0].all_steps(), default=0)
+    if not latest:
+        return
+    cfg = timeline.assembly.cfg
+    run_dir.check_records(latest, cfg.scalar_bin)
+    drift = replay.Drift(run_dir.path / "records", cfg.scalar_bin, allow_numeric_drift)
+    states, start = replay.restore_at_most(timeline, latest - 1)
+    last = min(replay.chunk_end(timeline.assembly, start), latest)
+    replay.advance(timeline.assembly, states, start, last, drift)
+    run_dir.log(f"trained from step {start} once more: {drift.describe()}")
 
 
 def _restore_or_init(run_dir, manager, ready):

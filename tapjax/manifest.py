@@ -1,21 +1,15 @@
 """What a run directory says of the run it holds: versions, data, model, config."""
 
-import platform
-import sys
-from importlib import metadata
-
 import jax
 
-from analysis.layout import SCHEMA
 from tapjax import config
 from tapjax.blocks import devices_for
 from tapjax.data import digests
+from tapjax.identity import environment
 from tapjax.probes import weight_names
 from tapjax.tasks import is_task
 from tapjax.types import Record, tree_bytes
 from tapjax.unit_probe import unit_layers
-
-PACKAGES = ("tapjax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "scipy")
 
 
 def manifest(cfg, recipe, arrays, probe_index, over_seeds: str, params_like) -> dict[str, dict]:
@@ -34,7 +28,7 @@ def manifest(cfg, recipe, arrays, probe_index, over_seeds: str, params_like) -> 
     """
     return {
         "config.json": config.to_json(cfg),
-        "env.json": _environment(len(cfg.seeds), over_seeds),
+        "env.json": environment(cfg, over_seeds),
         "data.json": _describe_data(arrays, probe_index),
         "model.json": _describe_model(cfg, recipe, arrays, params_like),
     }
@@ -74,22 +68,6 @@ def _how(seeds, over_seeds):
     used, all_of_them = devices_for(seeds), jax.local_device_count()
     idle = "" if used == all_of_them else f" (of {all_of_them}: seeds have to divide evenly)"
     return f"{seeds} seeds over {used} devices{idle}"
-
-
-def _environment(seeds, over_seeds):
-    device = jax.devices()[0]
-    return {
-        "schema": SCHEMA,
-        "versions": {name: metadata.version(name) for name in PACKAGES},
-        "python": platform.python_version(),
-        "jaxlib": metadata.version("jaxlib"),
-        "device_kind": f"{device.platform} {device.device_kind}",
-        "devices": devices_for(seeds) if over_seeds == "shard" else 1,
-        "machine": platform.machine(),
-        "seeds": seeds,
-        "over_seeds": over_seeds,
-        "argv": [arg for arg in sys.argv[1:] if not arg.startswith("--workdir")],
-    }
 
 
 def _describe_data(arrays, probe_index):

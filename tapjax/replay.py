@@ -18,6 +18,7 @@ import numpy as np
 from analysis.layout import record_steps
 from tapjax import checkpoint, config, rundir
 from tapjax.assembly import Assembly, assemble
+from tapjax.identity import pinned_settings
 from tapjax.rundir import CheckpointError, RunDirError, read_arrays
 from tapjax.spectra import one_lapack_thread
 from tapjax.types import Tree
@@ -104,7 +105,7 @@ def open_timeline(
 
     Args:
       path: the run directory.
-      allow_numeric_drift: also under another jaxlib or kind of device.
+      allow_numeric_drift: also where the bits may differ; see identity.py.
       pinning: open the last manager, that of the pins, for writing; all others are only read.
 
     Yields:
@@ -118,9 +119,10 @@ def open_timeline(
     written = rundir.read_manifest(path)
     if "imported" in written["config.json"]:
         raise RunDirError(f"{path} was imported from another system: it cannot be replayed")
-    assembly = assemble(config.from_json(written["config.json"]))
-    rundir.check_same(path, written, assembly.contents, allow_numeric_drift)
     with contextlib.ExitStack() as stack:
+        stack.enter_context(pinned_settings())
+        assembly = assemble(config.from_json(written["config.json"]))
+        rundir.check_same(path, written, assembly.contents, allow_numeric_drift)
         stack.enter_context(one_lapack_thread())
         folders = {"ckpt": True, "pins": not pinning}
         managers = [
@@ -177,7 +179,7 @@ def states_at(timeline: Timeline, steps: Sequence[int], drift: Drift | None = No
     )
     for start, step in sources(timeline, steps):
         if start != current:
-            states, start = _restore_at_most(timeline, start)
+            states, start = restore_at_most(timeline, start)
         if step % assembly.cfg.probe.every and not checked:
             check_single_steps(assembly, states)
             checked = True
@@ -210,8 +212,16 @@ def check_single_steps(assembly: Assembly, states: Tree) -> None:
         )
 
 
-def _restore_at_most(timeline, step):
-    """The nearest sound state at or before a step; a damaged checkpoint only costs time."""
+def restore_at_most(timeline, step):
+    """The nearest sound state at or before a step; a damaged checkpoint only costs time.
+
+    Args:
+      timeline: of the run.
+      step: a training step.
+
+    Returns:
+      (states, the step they belong to).
+    """
     kept = [(s, m) for m in timeline.managers for s in m.all_steps() if s <= step]
     for at, manager in sorted(kept, key=lambda pair: -pair[0]):
         try:

@@ -20,9 +20,8 @@ from analysis.layout import (
     write_npz,
 )
 from tapjax.config import diff, from_json, to_json
+from tapjax.identity import differences
 
-# Fields of env.json that the bits of a run depend on.
-IDENTITY = ("seeds", "over_seeds", "devices", "jaxlib", "device_kind")
 # What is written in place, or whose content is.
 WRITTEN = ("lock", "log.txt", "records", "ckpt", "pins", "snapshots", "orphaned", "monitor")
 ATTEMPTS = 5  # to take a lock: `holder` has it for an instant
@@ -109,6 +108,27 @@ class RunDir:
         for path in record_steps(self.path / "records").values():
             yield read_arrays(path, names)
 
+    def check_records(self, last: int, width: int) -> None:
+        """Make sure that the records hold every step up to one, each once.
+
+        Args:
+          last: a step.
+          width: steps per recorded scalar.
+
+        Raises:
+          RunDirError: some are missing or damaged.
+        """
+        end = 0
+        for arrays in self.read_records("step"):
+            if arrays["step"][0] > end:
+                break
+            end = int(arrays["step"][-1]) + width
+        if end < last:
+            raise RunDirError(
+                f"{self.path}: a record is missing, that of step {end}: put the file back, or "
+                "train the run anew in another --workdir"
+            )
+
     def discard_from(self, step: int) -> None:
         """Move records at or after a step aside: the run goes on from there and rewrites them."""
         for first, path in record_steps(self.path / "records").items():
@@ -145,7 +165,7 @@ def open_run_dir(
       path: the run directory; made if it is missing.
       manifest: contents of env.json, data.json, model.json and config.json.
       resume: `auto`, `must` (the run has to exist) or `never` (it must not).
-      allow_numeric_drift: go on under another jaxlib or kind of device.
+      allow_numeric_drift: go on where the bits of the run may differ; see identity.py.
 
     Yields:
       A RunDir.
@@ -268,8 +288,7 @@ def check_same(path: Path, old, new, allow_numeric_drift: bool) -> None:
     changed = diff(old["data.json"], new["data.json"])
     if changed:
         raise RunDirError(f"the data changed since {path} was started ({changed[0]})")
-    env, env_now = old["env.json"], new["env.json"]
-    drift = [f"{n}: {env[n]!r} -> {env_now[n]!r}" for n in IDENTITY if env[n] != env_now[n]]
+    drift = differences(old["env.json"], new["env.json"])
     if drift and not allow_numeric_drift:
         raise RunDirError(
             f"{path} would not continue bit for bit ({'; '.join(drift)}): go back to the old "

@@ -59,6 +59,7 @@ ORDER = [
     "tapjax.recording",
     "tapjax.credit_probe",
     "tapjax.blocks",
+    "tapjax.identity",
     "tapjax.programs",
     "tapjax.rundir",
     "tapjax.checkpoint",
