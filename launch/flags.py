@@ -1,9 +1,13 @@
 """Command-line habits that the launch scripts share: exit codes, the compilation cache."""
 
 import functools
+import os
+import re
 import sys
 
 from absl import app, flags, logging
+
+from launch import arguments
 
 MOST_STEPS = 1_000_000  # to ask for at once
 EXIT = {"DONE": 0, "DIVERGED": 3, "PREEMPTED": 75}
@@ -23,6 +27,9 @@ def main(body, *wanted: str) -> None:
 
 
 def _parse(argv, wanted):
+    problem = arguments.problem(argv[1:])
+    if problem:
+        sys.exit(_usage(problem))
     try:
         remaining = flags.FLAGS(argv)
         # A config file that could not be read raises only when its fields are asked for.
@@ -30,9 +37,12 @@ def _parse(argv, wanted):
         if not isinstance(config, (str, type(None))):
             _ = config.family
     except flags.Error as error:
-        sys.exit(_usage(str(error)))
+        sys.exit(_usage(_said_by_absl(str(error))))
     except Exception as error:  # a config file is code: it may raise anything
         sys.exit(_usage(said_by(error)))
+    for name, value in flags.FLAGS.flag_values_dict().items():
+        if isinstance(value, str) and value.startswith("~"):  # a shell leaves it after `=`
+            flags.FLAGS[name].value = os.path.expanduser(value)
     given = remaining[1:]
     if len(given) > len(wanted):
         sys.exit(_usage(f"unexpected argument {given[len(wanted)]!r}"))
@@ -50,6 +60,11 @@ def said_by(error: Exception) -> str:
         error, (AttributeError, KeyError, ValueError, TypeError, OSError, ConfigError)
     )
     return text if known and text else f"{type(error).__name__}: {text}"
+
+
+def _said_by_absl(message) -> str:
+    missing = re.match(r"flag --(\w+)=None: Flag --\w+ must have a value", message)
+    return f"--{missing[1]}=... is missing: {flags.FLAGS[missing[1]].help}" if missing else message
 
 
 def _usage(message) -> int:

@@ -84,7 +84,7 @@ def load_arrays(
     """
     table, remarks = False, []
     if name.endswith(".npz") or (Path(name).suffix and Path(name).is_file()):
-        raw, table, remarks = read_own(Path(name), layout)
+        raw, table, remarks = read_own(Path(name).expanduser(), layout)
     elif name == "digits":
         raw = _read_digits()
     elif is_task(name):
