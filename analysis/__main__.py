@@ -4,6 +4,7 @@ import argparse
 import json
 import os
 import sys
+from pathlib import Path
 
 import pandas as pd
 from threadpoolctl import threadpool_limits
@@ -71,8 +72,9 @@ def parser() -> argparse.ArgumentParser:
 
 def main() -> int:
     """Parse, run, print."""
-    args = parser().parse_args()
+    args = parser().parse_args(_expanded(sys.argv[1:]))
     try:
+        _check_out(args.out if "out" in args else None)
         with threadpool_limits(1, user_api="blas"):  # see predict.leave_one_out
             result, table = (READERS | OTHERS)[args.command][0].run(args)
         _note_parts(args, result)
@@ -80,6 +82,9 @@ def main() -> int:
     except RunError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        return 130
     except BrokenPipeError:
         # The reader, such as `head`, has seen enough: nothing may be printed at exit either.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -88,6 +93,23 @@ def main() -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0
+
+
+def _expanded(arguments):
+    """Arguments with the home folder in place of `~`, which a shell leaves after `=`."""
+    pairs = [argument.rpartition("=") for argument in arguments]
+    return [f"{name}{equals}{os.path.expanduser(value)}" for name, equals, value in pairs]
+
+
+def _check_out(out):
+    """Refuse a place where nothing can be written, before anything is computed."""
+    if out is None:
+        return
+    if out == Path():
+        raise RunError("--out= names no folder")
+    kind = "file" if out.suffix == ".html" else "folder"
+    if out.exists() and out.is_dir() != (kind == "folder"):
+        raise RunError(f"--out={out} is no {kind}: name another")
 
 
 def _note_parts(args, result):

@@ -10,6 +10,7 @@ from absl import app, flags, logging
 from launch import arguments
 
 MOST_STEPS = 1_000_000  # to ask for at once
+INTERRUPTED = 130  # as a shell reports a process that SIGINT has ended
 EXIT = {"DONE": 0, "DIVERGED": 3, "PREEMPTED": 75}
 
 
@@ -27,6 +28,8 @@ def main(body, *wanted: str) -> None:
 
 
 def _parse(argv, wanted):
+    if not all(map(_is_text, argv)):
+        sys.exit(_usage("the arguments are not all UTF-8"))
     problem = arguments.problem(argv[1:])
     if problem:
         sys.exit(_usage(problem))
@@ -62,6 +65,11 @@ def said_by(error: Exception) -> str:
     return text if known and text else f"{type(error).__name__}: {text}"
 
 
+def _is_text(argument) -> bool:
+    """Whether an argument can be written as UTF-8; Python keeps other bytes as surrogates."""
+    return not any("\ud800" <= character <= "\udfff" for character in argument)
+
+
 def _said_by_absl(message) -> str:
     missing = re.match(r"flag --(\w+)=None: Flag --\w+ must have a value", message)
     return f"--{missing[1]}=... is missing: {flags.FLAGS[missing[1]].help}" if missing else message
@@ -85,6 +93,9 @@ def _explain(body, arguments) -> int:
     logging.set_verbosity(logging.WARNING)
     try:
         return body(*arguments)
+    except KeyboardInterrupt as error:
+        print(error or "stopped; the same command goes on", file=sys.stderr)
+        return INTERRUPTED
     except (ConfigError, DataError, RunDirError, RunError) as error:
         return _usage(str(error))
     except (CheckpointError, EngineError, OSError) as error:

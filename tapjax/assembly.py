@@ -45,6 +45,7 @@ def assemble(cfg: ConfigDict) -> Assembly:
       ConfigError, DataError: with one line that says what to do.
     """
     config.check(cfg)
+    blocks.check_devices()
     sizes = (cfg.data.train_size, cfg.data.test_size, cfg.data.validation_size)
     arrays = load_arrays(cfg.data.name, *sizes, cfg.data.normalise, cfg.data.layout)
     config.check_data(cfg, arrays)

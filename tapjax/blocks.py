@@ -5,11 +5,13 @@ vmap would become a select and measure at every step.
 """
 
 import functools
+import os
 
 import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from tapjax.config import ConfigError
 from tapjax.types import Record
 
 
@@ -126,6 +128,22 @@ def shard_seeds(fn, donate: bool = False):
 
 
 SPLIT, WHOLE = PartitionSpec("seeds"), PartitionSpec()
+
+
+def check_devices() -> None:
+    """Make sure that JAX has a device to run on.
+
+    Raises:
+      ConfigError: what JAX_PLATFORMS asks for is not here.
+    """
+    try:
+        jax.devices()
+    except (RuntimeError, AssertionError) as error:
+        wanted = os.environ.get("JAX_PLATFORMS", "")
+        raise ConfigError(
+            f"JAX finds no device of JAX_PLATFORMS={wanted}: unset it, or install JAX for that "
+            "device (on NVIDIA: pip install 'jax[cuda12]')"
+        ) from error
 
 
 def devices_for(seeds: int) -> int:

@@ -1,6 +1,6 @@
 """The user's cache folder: compiled programs, and decoded data sets.
 
-A data set is written whole or not at all, and verified when read.
+A data set is written whole or not at all, and verified when read; a damaged one is made anew.
 """
 
 import hashlib
@@ -14,15 +14,18 @@ from pathlib import Path
 
 import numpy as np
 
+from analysis.layout import replace_file, write_json
 
-class CacheError(Exception):
-    """A cached file is damaged; the message says what to delete."""
+DIGESTS = "digests.json"
 
 
-def cache_dir() -> Path:
-    """The user's cache folder (`TAPJAX_CACHE`)."""
-    home = os.environ.get("TAPJAX_CACHE") or Path.home() / ".cache" / "tapjax"
-    return Path(home).expanduser()
+def cache_dir() -> Path | None:
+    """The user's cache folder (`TAPJAX_CACHE`); None for a user without a home."""
+    given = os.environ.get("TAPJAX_CACHE")
+    try:
+        return Path(given).expanduser() if given else Path.home() / ".cache" / "tapjax"
+    except RuntimeError:
+        return None
 
 
 def keep_compiled() -> None:
@@ -30,13 +33,22 @@ def keep_compiled() -> None:
     import jax
 
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
-        jax.config.update("jax_compilation_cache_dir", str(cache_dir() / "xla"))
+        folder = cache_dir() and cache_dir() / "xla"
+        try:
+            if folder:
+                folder.mkdir(parents=True, exist_ok=True)
+                jax.config.update("jax_compilation_cache_dir", str(folder))
+        except OSError as error:
+            print(f"cannot keep programs in {folder} ({error.strerror})", file=sys.stderr)
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
 
 def decoded_once(name: str, decode: Callable[[], dict]) -> dict[str, np.ndarray]:
-    """Arrays that take long to make, from the cache if they are there.
+    """Arrays that take long to make, from the cache if they are there and as they were written.
+
+    A damaged cache is made anew, and one that cannot be written is done without; both are said in
+    a line on stderr.
 
     Args:
       name: of the cache's folder; says everything that the arrays depend on.
@@ -44,20 +56,35 @@ def decoded_once(name: str, decode: Callable[[], dict]) -> dict[str, np.ndarray]
 
     Returns:
       Name -> array.
-
-    Raises:
-      CacheError: a cached array does not have the sha256 it was written with.
     """
+    if not cache_dir():
+        return decode()
     folder = cache_dir() / "data" / name
-    if not (folder / "digests.json").exists():
+    if folder.exists():
+        try:
+            return _read(folder)
+        except (OSError, EOFError, ValueError, TypeError, AttributeError) as error:
+            print(f"{folder} is damaged ({error}): decoding again", file=sys.stderr)
+            shutil.rmtree(folder, ignore_errors=True)
+    else:
         print(f"decoding once into {folder}", file=sys.stderr)
-        _write(folder, decode())
-    arrays = {}
-    for array_name, wanted in json.loads((folder / "digests.json").read_text()).items():
-        path = folder / f"{array_name}.npy"
-        arrays[array_name] = np.load(path, allow_pickle=False)
-        if _sha256(arrays[array_name]) != wanted:
-            raise CacheError(f"{path} is damaged: delete {folder} and start again")
+    arrays = decode()
+    try:
+        _write(folder, arrays)
+    except OSError as error:
+        print(f"cannot keep it in {folder} ({error.strerror}): going on", file=sys.stderr)
+    return arrays
+
+
+def _read(folder):
+    """The arrays of a folder; ValueError if they are not those that were written."""
+    wanted = json.loads((folder / DIGESTS).read_text())
+    if not wanted:
+        raise ValueError(f"{DIGESTS} is empty")
+    arrays = {name: np.load(folder / f"{name}.npy", allow_pickle=False) for name in wanted}
+    for name, array in arrays.items():
+        if _sha256(array) != wanted[name]:
+            raise ValueError(f"{name}.npy is not as it was written")
     return arrays
 
 
@@ -66,9 +93,11 @@ def _write(folder, arrays):
     scratch = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".decoding-"))
     try:
         for name, array in arrays.items():
-            np.save(scratch / f"{name}.npy", array, allow_pickle=False)
-        sums = {name: _sha256(array) for name, array in arrays.items()}
-        (scratch / "digests.json").write_text(json.dumps(sums))
+            replace_file(
+                scratch / f"{name}.npy",
+                lambda file, array=array: np.save(file, array, allow_pickle=False),
+            )
+        write_json(scratch / DIGESTS, {name: _sha256(array) for name, array in arrays.items()})
         try:
             scratch.rename(folder)
         except OSError:
@@ -79,4 +108,6 @@ def _write(folder, arrays):
 
 
 def _sha256(array):
-    return hashlib.sha256(np.ascontiguousarray(array).data).hexdigest()
+    hasher = hashlib.sha256(f"{array.dtype}{array.shape}".encode())
+    hasher.update(np.ascontiguousarray(array).data)
+    return hasher.hexdigest()

@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tapjax.cache import CacheError, decoded_once
+from tapjax.cache import decoded_once
 from tapjax.npz import DataError, hold_out_fifth, read_own, standardised
 from tapjax.tasks import is_task, make_task
 
@@ -215,10 +215,7 @@ def _read_tfds(name):
 
 
 def _cached(name, decode):
-    try:
-        arrays = decoded_once(name, lambda: dict(zip(SPLITS, decode(), strict=True)))
-    except CacheError as error:
-        raise DataError(str(error)) from error
+    arrays = decoded_once(name, lambda: dict(zip(SPLITS, decode(), strict=True)))
     return [arrays[split] for split in SPLITS]
 
 

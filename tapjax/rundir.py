@@ -62,11 +62,18 @@ class RunDir:
 
     @contextlib.contextmanager
     def failure_noted(self):
-        """Set the status to FAILED if what is inside fails, even where the disk is full."""
+        """Set the status to FAILED if what is inside fails, even where the disk is full.
+
+        A KeyboardInterrupt leaves the status PREEMPTED, and says where the run stopped.
+        """
         reserve = self.path / "reserve"
         try:
             replace_file(reserve, lambda file: file.write(os.urandom(RESERVE)))
             yield
+        except KeyboardInterrupt as error:
+            step = self.status.get("step", 0)
+            self.set_status("PREEMPTED", step, "Ctrl-C")
+            raise KeyboardInterrupt(f"stopped at step {step}; the same command resumes") from error
         except Exception as error:
             reserve.unlink(missing_ok=True)
             with contextlib.suppress(OSError, RunError):  # STATUS.json itself may be damaged

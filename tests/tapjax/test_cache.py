@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from tapjax.cache import CacheError, decoded_once
+from tapjax.cache import decoded_once
 
 pytestmark = pytest.mark.usefixtures("full_compile")
 
@@ -29,8 +29,39 @@ def test_a_failed_decoding_leaves_nothing(folder):
     assert not list(folder.glob("*"))
 
 
-def test_damage_is_noticed_and_the_way_out_named(folder):
+def shorten(path):
+    path.write_bytes(path.read_bytes()[:-9])
+
+
+DAMAGE = {
+    "another value": lambda folder: np.save(folder / "x.npy", np.arange(1, 4)),
+    "another type": lambda folder: np.save(folder / "x.npy", np.arange(3).view(np.uint64)),
+    "another shape": lambda folder: np.save(folder / "x.npy", np.arange(3)[None]),
+    "cut off": lambda folder: shorten(folder / "x.npy"),
+    "empty array": lambda folder: (folder / "x.npy").write_bytes(b""),
+    "no array": lambda folder: (folder / "x.npy").unlink(),
+    "digests cut off": lambda folder: shorten(folder / "digests.json"),
+    "digests of another kind": lambda folder: (folder / "digests.json").write_text("[1]"),
+    "no digests": lambda folder: (folder / "digests.json").unlink(),
+    "digests of nothing": lambda folder: (folder / "digests.json").write_text("{}"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_damaged_cache_is_made_anew(folder, damage, capsys):
     decoded_once("set", lambda: {"x": np.arange(3)})
-    np.save(folder / "set" / "x.npy", np.arange(1, 4))
-    with pytest.raises(CacheError, match="damaged: delete .*set"):
-        decoded_once("set", lambda: pytest.fail("not asked for"))
+    DAMAGE[damage](folder / "set")
+    again = decoded_once("set", lambda: {"x": np.arange(3)})
+    assert again["x"].tolist() == [0, 1, 2] and "set is damaged" in capsys.readouterr().err
+    decoded_once("set", lambda: pytest.fail("made anew once already"))
+
+
+@pytest.mark.parametrize("place", ["/proc/nowhere", None])
+def test_without_a_cache_there_is_data_all_the_same(place, monkeypatch, capsys):
+    if place:
+        monkeypatch.setenv("TAPJAX_CACHE", place)
+    else:
+        monkeypatch.delenv("TAPJAX_CACHE")
+        monkeypatch.setattr("pathlib.Path.home", lambda: (_ for _ in ()).throw(RuntimeError))
+    assert decoded_once("set", lambda: {"x": np.arange(3)})["x"].tolist() == [0, 1, 2]
+    assert ("cannot keep it in /proc/nowhere" in capsys.readouterr().err) == bool(place)

@@ -106,8 +106,7 @@ def test_tfds_is_decoded_once_and_verified(tmp_path, monkeypatch):
     labels = np.load(cached)
     labels[0] += 1
     np.save(cached, labels)
-    with pytest.raises(data.DataError, match="damaged"):
-        data.load_arrays("tiny_imagenet")
+    assert data.digests(data.load_arrays("tiny_imagenet")) == data.digests(first)
 
 
 def test_images_may_keep_their_pixels(tmp_path):

@@ -1,0 +1,84 @@
+"""What a machine or a person does to a command is said in one line."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+QUICK = ["--config=configs/tap/calibration.py:quick,arch=mlp:widths=8", "--config.steps=20"]
+QUICK += ["--config.chunk_steps=10", "--config.seeds=(0,)"]
+
+
+def run(*arguments, script="launch.run", **environment):
+    return subprocess.run(
+        [sys.executable, "-m", script, *map(os.fsencode, arguments)],
+        capture_output=True, text=True, timeout=200, env=os.environ | environment,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def home_of_nobody(tmp_path_factory):
+    path = tmp_path_factory.mktemp("one_line") / "run"
+    return path, run(*QUICK, f"--workdir={path}", HOME="/proc", TAPJAX_CACHE="")
+
+
+def test_without_a_home_folder_a_run_trains(home_of_nobody):
+    path, result = home_of_nobody
+    assert result.returncode == 0 and "DONE at step 20" in result.stdout
+    lines = [line for line in result.stderr.splitlines() if "cannot keep" in line]
+    assert lines and "Traceback" not in result.stderr
+
+
+def test_a_platform_that_is_not_here_is_named(tmp_path):
+    result = run(*QUICK, f"--workdir={tmp_path / 'a'}", JAX_PLATFORMS="cuda")
+    assert result.returncode == 2 and not (tmp_path / "a").exists()
+    assert (
+        result.stderr.strip()
+        .splitlines()[-1]
+        .startswith("error: JAX finds no device of JAX_PLATFORMS=cuda: unset it")
+    )
+    assert "Traceback" not in result.stderr
+
+
+def test_a_path_that_is_no_text_is_refused(tmp_path):
+    result = run(*QUICK, os.fsdecode(b"--workdir=" + bytes(tmp_path) + b"/\xff"))
+    assert (result.returncode, result.stderr) == (2, "error: the arguments are not all UTF-8\n")
+
+
+def test_the_backend_of_a_notebook_need_not_be_installed(home_of_nobody, tmp_path):
+    path, _ = home_of_nobody
+    result = run(
+        "jumps", str(path), f"--out={tmp_path}", script="analysis",
+        MPLBACKEND="module://no_such_package.backend_inline",
+    )  # fmt: skip
+    assert "Traceback" not in result.stderr and "backend" not in result.stderr
+
+
+@pytest.mark.parametrize("out,said", [("{}/a", "is no folder"), ("", "--out= names no folder")])
+def test_a_place_that_cannot_be_written_is_refused_first(home_of_nobody, tmp_path, out, said):
+    (tmp_path / "a").touch()
+    path, _ = home_of_nobody
+    result = run("jumps", str(path), f"--out={out.format(tmp_path)}", script="analysis")
+    assert result.returncode == 2 and said in result.stderr and result.stderr.count("\n") == 1
+
+
+def test_ctrl_c_says_where_a_run_stopped(tmp_path):
+    path = tmp_path / "run"
+    arguments = [*QUICK, "--config.steps=1000000", "--config.checkpoint.every=20"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "launch.run", *arguments, f"--workdir={path}"],
+        stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    deadline = time.monotonic() + 120
+    while not (path / "ckpt" / "40").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    status = json.loads((path / "STATUS.json").read_text())
+    assert process.returncode == 130 and "Traceback" not in said
+    assert f"stopped at step {status['step']}; the same command resumes" in said
+    assert (status["status"], status["reason"]) == ("PREEMPTED", "Ctrl-C")
