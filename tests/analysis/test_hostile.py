@@ -25,7 +25,7 @@ from tests.analysis.command import analysis
 from tests.analysis.runs import collapse_and_recovery, write_run
 from tests.fuzzing import fuzzing
 
-fuzz, unhurried = fuzzing(20)
+fuzz, unhurried = fuzzing(10)
 pytestmark = [
     # What NumPy and SciPy say of extreme numbers is no concern of these tests.
     pytest.mark.filterwarnings("ignore::RuntimeWarning"),
