@@ -17,6 +17,7 @@ from absl import flags
 from ml_collections import config_flags
 
 from launch.flags import EXIT, main
+from launch.training import CTRL_C
 from tapjax.cache import keep_compiled
 from tapjax.config import check
 
@@ -44,6 +45,8 @@ def body() -> int:
         outcome = loop.run(
             CONFIG.value, WORKDIR.value, RESUME.value, DRIFT.value, progress="training"
         )
+    if outcome.reason == CTRL_C:
+        raise KeyboardInterrupt(f"stopped at step {outcome.step}; the same command resumes")
     print(f"{outcome.status} at step {outcome.step} {outcome.reason}".rstrip())
     return EXIT[outcome.status]
 

@@ -5,6 +5,8 @@ from collections.abc import Callable, Sequence
 from tapjax.engines import carry_out
 from tapjax.jobs import Job
 
+CTRL_C = "Ctrl-C"  # the reason of a run that the user stopped
+
 
 def train_all(jobs: Sequence[Job], engine: Callable) -> tuple[dict[str, str], bool]:
     """Bring jobs to their end; a run that fails is noted, and the rest go on.
@@ -15,10 +17,15 @@ def train_all(jobs: Sequence[Job], engine: Callable) -> tuple[dict[str, str], bo
 
     Returns:
       (name -> what went wrong, whether a signal asked to stop).
+
+    Raises:
+      KeyboardInterrupt: the user stopped a run.
     """
     failed, preempted = {}, False
     for i, result in enumerate(carry_out(jobs, engine), 1):
         print(f"[{i}/{len(jobs)}] {result.name}: {result.status} at step {result.step}", flush=True)
+        if result.reason == CTRL_C:
+            raise KeyboardInterrupt
         preempted |= result.status == "PREEMPTED"
         if result.status not in ("DONE", "PREEMPTED"):
             failed[result.name] = result.reason

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 
 from tapjax.jobs import AGAIN, OVER, Job, Result, finished, forget_failures, train
-from tapjax.preemption import stop_on_sigterm
+from tapjax.preemption import stop_on_signals
 
 PATIENCE = 600  # seconds that a scheduler may be away
 SHOWN = 60  # seconds that a shared folder may take to show what another machine wrote
@@ -55,10 +55,10 @@ def local(allow_numeric_drift: bool = False) -> Callable:
     """An engine that trains in this process, one job after another."""
 
     def engine(jobs: Sequence[Job]) -> Iterator[Result]:
-        with stop_on_sigterm() as stop:
+        with stop_on_signals() as stop:
             for i, job in enumerate(jobs, 1):
                 if stop.is_set():  # it came too late for the run before
-                    yield Result(job.name, "PREEMPTED")
+                    yield Result(job.name, "PREEMPTED", reason=stop.reason)
                     return
                 yield train(job, allow_numeric_drift, f"[{i}/{len(jobs)}] {job.name}")
 

@@ -14,9 +14,9 @@ from tqdm import tqdm
 
 from tapjax import checkpoint, memory, pins, records, replay, rundir
 from tapjax.assembly import assemble
-from tapjax.identity import pinned_settings
+from tapjax.environment import pinned_settings
 from tapjax.manifest import describe
-from tapjax.preemption import stop_on_sigterm
+from tapjax.preemption import stop_on_signals
 from tapjax.spectra import one_lapack_thread
 
 
@@ -56,7 +56,7 @@ def _run(cfg, workdir, resume, allow_numeric_drift, progress):
     memory.check(needed, cfg)
     with (
         rundir.open_run_dir(workdir, ready.contents, resume, allow_numeric_drift) as run_dir,
-        stop_on_sigterm() as stop,
+        stop_on_signals() as stop,
         one_lapack_thread(),
     ):
         if run_dir.status.get("status") in ("DONE", "DIVERGED"):
@@ -68,7 +68,7 @@ def _run(cfg, workdir, resume, allow_numeric_drift, progress):
             _prove(run_dir, timeline, allow_numeric_drift)
             states, first = _restore_or_init(run_dir, managers[0], ready)
             pinned = pins.resume(run_dir, timeline, first)
-            return _train(run_dir, pinned, states, first, stop.is_set, progress)
+            return _train(run_dir, pinned, states, first, stop, progress)
 
 
 def _announce(run_dir, ready, record, needed, progress):
@@ -121,7 +121,7 @@ def _restore_or_init(run_dir, manager, ready):
     return states, first
 
 
-def _train(run_dir, pinned, states, first, stop_requested, progress):
+def _train(run_dir, pinned, states, first, stop, progress):
     ready, (manager, _) = pinned.timeline
     cfg, programs, data = ready.cfg, ready.programs, ready.data
     diverged = {}
@@ -144,12 +144,12 @@ def _train(run_dir, pinned, states, first, stop_requested, progress):
             if len(diverged) == len(cfg.seeds):
                 # The last good checkpoint stays the latest: a diverged state is not saved.
                 return _finish(run_dir, "DIVERGED", last, diverged, "the loss is not finite")
-            preempted = stop_requested() and last < cfg.steps
+            preempted = stop.is_set() and last < cfg.steps
             pinned = pins.follow(pinned, arrays, last, hurry=preempted)
             if last == cfg.steps or preempted or _checkpoint_due(cfg.checkpoint, first, last):
                 checkpoint.save(manager, last, states)
             if preempted:
-                return _finish(run_dir, "PREEMPTED", last, diverged, "SIGTERM")
+                return _finish(run_dir, "PREEMPTED", last, diverged, stop.reason)
             run_dir.set_status("RUNNING", last, diverged=diverged)
             bar.update(last - first)
             bar.set_postfix(loss=f"{np.nanmean(arrays['scalar/loss'][:, -1]):.3f}")

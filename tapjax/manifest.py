@@ -5,7 +5,7 @@ import jax
 from tapjax import config
 from tapjax.blocks import devices_for
 from tapjax.data import digests
-from tapjax.identity import environment
+from tapjax.environment import environment
 from tapjax.probes import weight_names
 from tapjax.tasks import is_task
 from tapjax.types import Record, tree_bytes

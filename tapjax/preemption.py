@@ -1,30 +1,52 @@
-"""Turning SIGTERM into a request that the loop answers at the end of a chunk."""
+"""Turning SIGTERM and Ctrl-C into a request that the loop answers at the end of a chunk."""
 
 import contextlib
 import signal
+import sys
 import threading
+
+SIGNALS = {signal.SIGTERM: "SIGTERM", signal.SIGINT: "Ctrl-C"}
+
+
+class StopRequest:
+    """Whether a signal asked to stop: `reason` is its name, empty before one arrives."""
+
+    reason = ""
+
+    def is_set(self) -> bool:
+        return bool(self.reason)
 
 
 @contextlib.contextmanager
-def stop_on_sigterm():
-    """Catch SIGTERM for as long as the context is open.
+def stop_on_signals():
+    """Catch SIGTERM and the first Ctrl-C for as long as the context is open.
 
     Yields:
-      A threading.Event, set once the signal arrived. Outside the main thread, where Python
-      cannot handle signals, it is never set.
+      A StopRequest. Outside the main thread, where Python cannot handle signals, it is never set,
+      nor by a Ctrl-C that the parent process has ignored.
+
+    Raises:
+      KeyboardInterrupt: at the second Ctrl-C.
     """
-    requested = threading.Event()
+    request = StopRequest()
     if threading.current_thread() is not threading.main_thread():
-        yield requested
+        yield request
         return
 
-    def note(*args):
-        requested.set()
-        if callable(previous):  # whoever runs many runs wants to know, too
-            previous(*args)
+    def note(number, frame):
+        if number == signal.SIGINT and request.is_set():
+            raise KeyboardInterrupt
+        request.reason = SIGNALS[number]
+        earlier = previous[number]
+        if callable(earlier) and earlier is not signal.default_int_handler:
+            earlier(number, frame)  # whoever runs many runs wants to know, too
+        elif number == signal.SIGINT:
+            print("\nstopping at the end of this chunk; Ctrl-C again: at once", file=sys.stderr)
 
-    previous = signal.signal(signal.SIGTERM, note)
+    caught = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+    previous = {number: signal.signal(number, note) for number in caught}
     try:
-        yield requested
+        yield request
     finally:
-        signal.signal(signal.SIGTERM, previous)
+        for number, handler in previous.items():
+            signal.signal(number, handler)

@@ -18,7 +18,7 @@ import numpy as np
 from analysis.layout import record_steps
 from tapjax import checkpoint, config, rundir
 from tapjax.assembly import Assembly, assemble
-from tapjax.identity import pinned_settings
+from tapjax.environment import pinned_settings
 from tapjax.rundir import CheckpointError, RunDirError, read_arrays
 from tapjax.spectra import one_lapack_thread
 from tapjax.types import Tree

@@ -72,6 +72,8 @@ def test_ctrl_c_says_where_a_run_stopped(tmp_path):
     process = subprocess.Popen(
         [sys.executable, "-m", "launch.run", *arguments, f"--workdir={path}"],
         stderr=subprocess.PIPE, text=True,
+        # A shell lets what it starts in the background ignore SIGINT.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )  # fmt: skip
     deadline = time.monotonic() + 120
     while not (path / "ckpt" / "40").exists() and time.monotonic() < deadline:

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 import pytest
 
-from tapjax import checkpoint, config, identity, loop, replay
+from tapjax import checkpoint, config, environment, identity, loop, replay
 from tapjax.rundir import RunDirError
 from tests.tapjax.same import assert_same_run
 
@@ -72,7 +72,7 @@ def test_a_run_goes_on_under_another_setting_of_the_user(stopped, tmp_path):
 
 @pytest.mark.parametrize("field", RECORDED)
 def test_what_differs_is_named(field):
-    now = identity.environment(config.defaults(), "vmap")
+    now = environment.environment(config.defaults(), "vmap")
     (said,) = identity.differences(now | {field: RECORDED[field]}, now)[:1]
     assert said.startswith(field) and " -> " in said
 
@@ -90,7 +90,7 @@ def test_a_run_of_another_machine_needs_permission(stopped):
 
 
 def test_what_was_not_recorded_is_not_compared():
-    now = identity.environment(config.defaults(), "vmap")
+    now = environment.environment(config.defaults(), "vmap")
     assert identity.differences(now, now) == []
     older = {name: now[name] for name in ("seeds", "over_seeds", "devices", "jaxlib")}
     assert identity.differences(older, now) == []
@@ -100,7 +100,7 @@ def test_what_was_not_recorded_is_not_compared():
 def test_harmless_flags_make_no_difference(monkeypatch):
     def seen(flags):
         monkeypatch.setenv("XLA_FLAGS", flags)
-        return identity.environment(config.defaults(), "vmap")["xla_flags"]
+        return environment.environment(config.defaults(), "vmap")["xla_flags"]
 
     assert seen("--xla_dump_to=/tmp/a --xla_force_host_platform_device_count=2") == []
     assert seen("--b --a=1") == seen("--a=1  --b") == ["--a=1", "--b"]
@@ -113,7 +113,7 @@ def test_comments_are_no_code_and_numbers_are(tmp_path, monkeypatch):
 
     def digest(source):
         (tmp_path / "their_model.py").write_text(source)
-        return identity.environment(cfg, "vmap")["own_code"]["their_model"]
+        return environment.environment(cfg, "vmap")["own_code"]["their_model"]
 
     plain = digest('def make():\n    """One."""\n    return 1\n')
     assert digest('"""Two."""\n\ndef make():  # one\n    return (1)\n') == plain

@@ -10,7 +10,7 @@ import pytest
 
 from tapjax import engines, jobs
 from tapjax.jobs import FAILURES, Result, finished, make_job, train
-from tapjax.preemption import stop_on_sigterm
+from tapjax.preemption import stop_on_signals
 
 
 @pytest.fixture
@@ -80,13 +80,29 @@ def test_a_signal_ends_the_sweep(tiny, tmp_path):
 @pytest.mark.fault
 def test_a_signal_too_late_for_one_run_stops_the_next(tiny, tmp_path, monkeypatch):
     def ends_anyway(job, *_):
-        with stop_on_sigterm():  # as the loop does while it trains
+        with stop_on_signals():  # as the loop does while it trains
             os.kill(os.getpid(), signal.SIGTERM)
         return Result(job.name, "DONE")
 
     monkeypatch.setattr(engines, "train", ends_anyway)
     results = list(engines.carry_out(several(tiny, tmp_path, "abc"), engines.local()))
     assert [(r.name, r.status) for r in results] == [("a", "DONE"), ("b", "PREEMPTED")]
+
+
+def test_the_second_ctrl_c_stops_at_once():
+    with stop_on_signals() as outer, stop_on_signals() as stop:
+        signal.raise_signal(signal.SIGINT)
+        assert stop.reason == outer.reason == "Ctrl-C"
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+    before = signal.getsignal(signal.SIGINT)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # as a shell does for what runs behind it
+    try:
+        with stop_on_signals() as stop:
+            signal.raise_signal(signal.SIGINT)
+            assert not stop.is_set()
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_an_error_is_tried_again_and_then_given_up(job):
