@@ -69,11 +69,15 @@ def test_a_place_that_cannot_be_written_is_refused_first(home_of_nobody, tmp_pat
 def test_ctrl_c_says_where_a_run_stopped(tmp_path):
     path = tmp_path / "run"
     arguments = [*QUICK, "--config.steps=1000000", "--config.checkpoint.every=20"]
+    # A shell lets what it starts in the background ignore SIGINT; here it has its meaning.
+    code = (
+        "import runpy, signal\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "runpy.run_module('launch.run', run_name='__main__', alter_sys=True)\n"
+    )
     process = subprocess.Popen(
-        [sys.executable, "-m", "launch.run", *arguments, f"--workdir={path}"],
+        [sys.executable, "-c", code, *arguments, f"--workdir={path}"],
         stderr=subprocess.PIPE, text=True,
-        # A shell lets what it starts in the background ignore SIGINT.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )  # fmt: skip
     deadline = time.monotonic() + 120
     while not (path / "ckpt" / "40").exists() and time.monotonic() < deadline:
