@@ -247,7 +247,9 @@ def _check_or_create(path, manifest, resume, allow_numeric_drift):
     if not exists and resume == "must":
         raise RunDirError(f"{path} holds no run to resume")
     if not exists:
-        strangers = [p.name for p in path.iterdir() if p.name not in ("lock", *MANIFEST)]
+        # What a start that was killed leaves behind is no stranger.
+        ours = {"lock", *MANIFEST, *(f".{name}.tmp" for name in MANIFEST)}
+        strangers = [p.name for p in path.iterdir() if p.name not in ours]
         if strangers:
             raise RunDirError(f"{path} is neither empty nor a run: it holds {strangers[0]!r}")
         for name in MANIFEST:
