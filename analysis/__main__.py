@@ -28,6 +28,7 @@ from analysis.commands import (
     summary,
     tap,
 )
+from analysis.files import printable
 from analysis.io import RunError, find_runs, open_run
 from analysis.layout import write_json
 
@@ -80,7 +81,7 @@ def main() -> int:
         _note_parts(args, result)
         _print(args, result, table)
     except RunError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {printable(str(error))}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
@@ -127,14 +128,14 @@ def _note_parts(args, result):
 
 def _print(args, result, table):
     for line in result.get("refused", ()):
-        print(f"left out: {line}", file=sys.stderr)
+        print(f"left out: {printable(line)}", file=sys.stderr)
     for line in result.get("notes", ()):
-        print(f"note: {line}", file=sys.stderr)
+        print(f"note: {printable(line)}", file=sys.stderr)
     if args.json:
         print(json.dumps(result, allow_nan=False), flush=True)
         return
     with pd.option_context("display.width", 160, "display.max_columns", 30):
-        print(table.to_string(float_format=lambda v: f"{v:.3g}", na_rep="-"))
+        print(printable(table.to_string(float_format=lambda v: f"{v:.3g}", na_rep="-")))
     if args.out:
         print(f"written to {args.out}", flush=True)
 

@@ -48,6 +48,16 @@ KINDS = {
 ENCODINGS = ("utf-8-sig", "latin-1")
 
 
+def printable(text: str) -> str:
+    """Text as a terminal may show it: what is no letter, sign or line end is written as an escape.
+
+    Names and reasons in a run directory may hold anything, also sequences that move the cursor.
+    """
+    return "".join(
+        c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text
+    )
+
+
 class RunError(Exception):
     """A run that cannot be used; the message names the file or field and says what to do."""
 

@@ -7,6 +7,7 @@ import sys
 
 from absl import app, flags, logging
 
+from analysis.files import printable
 from launch import arguments
 
 MOST_STEPS = 1_000_000  # to ask for at once
@@ -79,7 +80,7 @@ def _usage(message) -> int:
     if "Traceback" in message:
         # An error inside a config file: its last line says what it is.
         message = message.strip().splitlines()[-1].strip("> '").partition(": ")[2]
-    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    print(f"error: {printable(' '.join(message.split()))}", file=sys.stderr)
     return 2
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from absl import flags
 
-from analysis.files import read_json
+from analysis.files import RunError, printable, read_json
 from launch.flags import main
 from tapjax.config import ConfigError
 from tapjax.jobs import FAILURES, planned, tally_of
@@ -38,7 +38,7 @@ def body(folder: str) -> int:
         share = f"{row['step'] / row['steps']:4.0%}" if row["steps"] else "   ?"
         age = f"{row['age']:.0f} s ago" if row["age"] is not None else ""
         line = f"{row['run']:{width}}  {row['status']:<11} {share}  {age:>12}  {row['note']}"
-        print(line.rstrip())
+        print(printable(line.rstrip()))
     print(f"{len(rows)} runs: {', '.join(f'{n} {status}' for status, n in counts.items())}")
     return 0
 
@@ -66,6 +66,15 @@ def survey(folder: Path) -> list[dict]:
 
 
 def _row(folder, name, steps):
+    try:
+        return _state(folder, name, steps)
+    except (RunError, KeyError, TypeError, ValueError, AttributeError) as error:
+        nothing = {"step": 0, "steps": steps, "age": None, "interruptions": 0, "failures": 0}
+        said = str(error) if isinstance(error, RunError) else f"STATUS.json is damaged: {error!r}"
+        return {"run": name, "status": "FAILED", **nothing, "holder": "", "note": said}
+
+
+def _state(folder, name, steps):
     path = folder / name
     status, tally = _read(path / "STATUS.json"), _read(tally_of(folder, name))
     config = _read(path / "config.json")
@@ -81,7 +90,7 @@ def _row(folder, name, steps):
     return {
         "run": name,
         "status": state,
-        "step": status.get("step", 0),
+        "step": int(status.get("step", 0)),
         "steps": steps or config.get("steps"),
         "age": time.time() - _seconds(status["time"]) if "time" in status else None,
         "interruptions": status.get("interruptions", 0),

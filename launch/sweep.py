@@ -27,7 +27,7 @@ from launch.training import train_all
 from tapjax.config import ConfigError, check, flatten
 from tapjax.constraints import did_you_mean
 from tapjax.engines import dask, local
-from tapjax.jobs import SWEEP, make_job, planned
+from tapjax.jobs import SWEEP, alone, make_job, planned
 
 CONFIG_FILE = flags.DEFINE_string("config", None, "Config file.", required=True)
 FIXED = flags.DEFINE_string("fixed", "", "Arguments of every run, as after the file's colon.")
@@ -42,6 +42,7 @@ DRIFT = flags.DEFINE_bool(
 )
 DRY = flags.DEFINE_bool("dry_run", False, "Only list the runs.")
 BLOCK, FIELD = "seed_block", "config."
+LONGEST = 240  # bytes of a run's name: file systems take 255, and files beside it are longer
 
 
 def body() -> int:
@@ -54,9 +55,16 @@ def body() -> int:
         print("\n".join(grid))
         return 0
     engine = dask(SCHEDULER.value, DRIFT.value) if SCHEDULER.value else local(DRIFT.value)
+    long = [name for name in grid if len(name.encode()) > LONGEST]
+    if long:
+        raise ConfigError(
+            f"--grid: {long[0][:60]}... is no name for a folder, {len(long[0].encode())} bytes are "
+            f"more than {LONGEST}: pass what all runs share by --fixed"
+        )
     folder.mkdir(parents=True, exist_ok=True)
-    runs = planned(folder) | {job.name: job.config["steps"] for job in jobs}
-    write_json(folder / SWEEP, {"argv": sys.argv[1:], "steps": runs})
+    with alone(folder):  # two sweeps may share a folder
+        runs = planned(folder) | {job.name: job.config["steps"] for job in jobs}
+        write_json(folder / SWEEP, {"argv": sys.argv[1:], "steps": runs})
     failed, preempted = train_all(jobs, engine)
     for name, problem in failed.items():
         print(f"failed: {name}: {problem}", file=sys.stderr)

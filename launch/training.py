@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
+from analysis.files import printable
 from tapjax.engines import carry_out
 from tapjax.jobs import Job
 
@@ -23,7 +24,8 @@ def train_all(jobs: Sequence[Job], engine: Callable) -> tuple[dict[str, str], bo
     """
     failed, preempted = {}, False
     for i, result in enumerate(carry_out(jobs, engine), 1):
-        print(f"[{i}/{len(jobs)}] {result.name}: {result.status} at step {result.step}", flush=True)
+        line = f"[{i}/{len(jobs)}] {result.name}: {result.status} at step {result.step}"
+        print(printable(line), flush=True)
         if result.reason == CTRL_C:
             raise KeyboardInterrupt
         preempted |= result.status == "PREEMPTED"

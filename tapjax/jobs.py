@@ -4,6 +4,8 @@ Nothing but run directories and a tally of failures carries a sweep's state, so 
 scheduler or the process that started the sweep may die at any moment.
 """
 
+import contextlib
+import fcntl
 import traceback
 from pathlib import Path
 from typing import NamedTuple
@@ -65,6 +67,14 @@ def make_job(name: str, config, folder: Path) -> Job:
     return Job(name, str(Path(folder).resolve()), to_json(config))
 
 
+@contextlib.contextmanager
+def alone(folder: Path):
+    """Let one process at a time change what is planned in a sweep's folder."""
+    with open(folder / ".lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
 def planned(folder: Path) -> dict[str, int]:
     """The steps of every run that was ever planned in a sweep's folder, by name."""
     path = folder / SWEEP
@@ -77,13 +87,19 @@ def is_done(path: Path) -> bool:
 
 
 def finished(job: Job) -> Result | None:
-    """The result of a run that is over, or None; nothing is loaded to tell."""
-    status, path = _status(job.path), job.path / "config.json"
-    if status.get("status") not in OVER or not path.is_file():
-        return None
-    if diff(to_json(from_json(read_json(path))), job.config):
-        return None  # to be refused with the difference
-    return Result(job.name, status["status"], status["step"], status["reason"])
+    """The result of a run that is over or whose directory is damaged, or None.
+
+    Nothing is loaded to tell.
+    """
+    try:
+        status, path = _status(job.path), job.path / "config.json"
+        if status.get("status") not in OVER or not path.is_file():
+            return None
+        if diff(to_json(from_json(read_json(path))), job.config):
+            return None  # to be refused with the difference
+    except (RunError, ConfigError) as error:
+        return Result(job.name, "FAILED", reason=str(error))
+    return Result(job.name, status["status"], status.get("step", 0), status.get("reason", ""))
 
 
 def train(job: Job, allow_numeric_drift: bool = False, progress: str | None = None) -> Result:
@@ -103,7 +119,10 @@ def train(job: Job, allow_numeric_drift: bool = False, progress: str | None = No
     busy = holder(job.path)
     if busy:
         return Result(job.name, "BUSY", reason=busy)
-    tally = _next_tally(job)
+    try:
+        tally = _next_tally(job)
+    except RunError as error:
+        return Result(job.name, "FAILED", reason=str(error))
     if tally["failures"] > FAILURES:
         return Result(job.name, "FAILED", tally["step"], tally["reason"])
     result = _attempt(job, allow_numeric_drift, progress)

@@ -75,6 +75,23 @@ def test_mistakes_are_explained_before_anything_trains(args, message, tmp_path):
     assert len(result.stderr.splitlines()) == 1 and not (tmp_path / "runs").exists()
 
 
+def test_a_name_too_long_for_a_folder_is_refused_before_anything_is_written(tmp_path):
+    grid = f"--grid=arch={'mlp:widths=' + '-'.join(['100'] * 80)}"
+    config = "--config=configs/tap/calibration.py"
+    result = python("launch.sweep", config, grid, f"--workdir={tmp_path / 'a'}")
+    assert result.returncode == 2 and "bytes are more than 240" in result.stderr
+    assert not (tmp_path / "a").exists()
+
+
+def test_what_a_run_says_cannot_move_the_cursor(tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.json").write_text('{"steps": 10}')
+    said = {"status": "FAILED", "step": 1, "reason": "\x1b[2J\x1b]0;title\x07 done"}
+    (tmp_path / "run" / "STATUS.json").write_text(json.dumps(said))
+    shown = python("launch.status", tmp_path).stdout
+    assert "\x1b" not in shown and "\x07" not in shown and "\\x1b[2J" in shown
+
+
 def test_combinations():
     assert combinations("b=x:2|y;c=3,4") == {
         "b=x-2,c=3": {"b": "x:2", "c": "3"},

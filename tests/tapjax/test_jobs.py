@@ -5,9 +5,12 @@ import fcntl
 import json
 import os
 import signal
+import subprocess
+import sys
 
 import pytest
 
+from launch.status import survey
 from tapjax import engines, jobs
 from tapjax.jobs import FAILURES, Result, finished, make_job, train
 from tapjax.preemption import stop_on_signals
@@ -41,6 +44,57 @@ def test_what_failed_or_was_lost_comes_again_after_the_rest(tiny, tmp_path):
     )
     results = engines.carry_out(several(tiny, tmp_path, "abc"), engine)
     assert [(r.name, r.status) for r in results] == [("b", "DONE"), ("a", "FAILED"), ("c", "DONE")]
+
+
+DAMAGE = {
+    "no status": ("STATUS.json", ""),
+    "status of another kind": ("STATUS.json", "[1]"),
+    "no config": ("config.json", "\\x00"),
+}
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_damaged_run_does_not_stop_its_neighbours(tiny, tmp_path, damage):
+    name, text = DAMAGE[damage]
+    planned = several(tiny, tmp_path, "abc")
+    planned[1].path.mkdir()
+    done = {"status": "DONE", "step": 40, "reason": ""}
+    (planned[1].path / "STATUS.json").write_text(json.dumps(done))
+    (planned[1].path / "config.json").write_text(json.dumps(planned[1].config))
+    (planned[1].path / name).write_text(text)
+    (tmp_path / "attempts").mkdir()
+    (tmp_path / "attempts" / "c.json").write_text("{")
+    results = list(engines.carry_out(planned, scripted({"a": "DONE", "c": "DONE"})))
+    assert [(r.name, r.status) for r in results] == [("b", "FAILED"), ("a", "DONE"), ("c", "DONE")]
+    (row,) = survey(tmp_path)
+    assert (row["run"], row["status"]) == ("b", "FAILED") and str(planned[1].path) in row["note"]
+
+
+def test_a_tally_that_is_damaged_fails_its_run_alone(job):
+    job.tally.parent.mkdir(parents=True)
+    job.tally.write_text("{")
+    assert train(job).status == "FAILED"
+
+
+def test_plans_of_two_sweeps_do_not_lose_each_other(tmp_path):
+    """Eight processes add a run each, at once."""
+    code = (
+        "import sys\n"
+        "from pathlib import Path\n"
+        "from analysis.layout import write_json\n"
+        "from tapjax.jobs import SWEEP, alone, planned\n"
+        "folder = Path(sys.argv[1])\n"
+        "for i in range(20):\n"
+        "    with alone(folder):\n"
+        "        runs = planned(folder) | {f'{sys.argv[2]}-{i}': 1}\n"
+        "        write_json(folder / SWEEP, {'steps': runs})\n"
+    )
+    started = [
+        subprocess.Popen([sys.executable, "-c", code, str(tmp_path), str(n)]) for n in range(4)
+    ]
+    assert [process.wait(60) for process in started] == [0] * 4
+    assert len(jobs.planned(tmp_path)) == 80
 
 
 @pytest.mark.parametrize(
