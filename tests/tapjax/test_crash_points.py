@@ -14,7 +14,7 @@ from tapjax import loop
 from tests.tapjax.same import assert_same_run
 from tests.tapjax.test_resume_matrix import CASES
 
-pytestmark = [pytest.mark.usefixtures("full_compile"), pytest.mark.fault]
+pytestmark = [pytest.mark.usefixtures("full_compile"), pytest.mark.fault, pytest.mark.timeout(1800)]
 OPERATIONS = ("open", "mkdir", "replace", "rename", "unlink", "rmdir", "fsync")
 FAMILIES = {
     "tap": "model cnn:channels=2-3", "plasticity": "mitigation cbp", "clone": "clone",
