@@ -4,7 +4,6 @@ import argparse
 import json
 import os
 import sys
-from pathlib import Path
 
 import pandas as pd
 from threadpoolctl import threadpool_limits
@@ -73,7 +72,7 @@ def parser() -> argparse.ArgumentParser:
 
 def main() -> int:
     """Parse, run, print."""
-    args = parser().parse_args(_expanded(sys.argv[1:]))
+    args = parser().parse_args(list(map(_expanded, sys.argv[1:])))
     try:
         _check_out(args.out if "out" in args else None)
         with threadpool_limits(1, user_api="blas"):  # see predict.leave_one_out
@@ -96,17 +95,17 @@ def main() -> int:
     return 0
 
 
-def _expanded(arguments):
-    """Arguments with the home folder in place of `~`, which a shell leaves after `=`."""
-    pairs = [argument.rpartition("=") for argument in arguments]
-    return [f"{name}{equals}{os.path.expanduser(value)}" for name, equals, value in pairs]
+def _expanded(argument):
+    """An argument with the home folder in place of `~`, which a shell leaves after `=`."""
+    name, equals, value = argument.partition("=")
+    return f"{name}={os.path.expanduser(value)}" if equals and name[:2] == "--" else argument
 
 
 def _check_out(out):
     """Refuse a place where nothing can be written, before anything is computed."""
     if out is None:
         return
-    if out == Path():
+    if "--out=" in sys.argv:
         raise RunError("--out= names no folder")
     kind = "file" if out.suffix == ".html" else "folder"
     if out.exists() and out.is_dir() != (kind == "folder"):

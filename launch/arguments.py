@@ -24,6 +24,7 @@ MEANT = {
     "seed": "seeds",
     "rng_seed": "seeds",
     "bs": "data.batch_size",
+    "name": "model.name",
 }
 CONFIGS = Path(__file__).parent.parent / "configs"
 
@@ -77,5 +78,5 @@ def _meant(name, fields):
     group, _, last = name.rpartition(".")
     same = [field for field in fields if field.rpartition(".")[2] == last]
     near = difflib.get_close_matches(name, same, 1, 0.0)
-    wanted = near[0] if group and near else MEANT.get(last, *near[:1] or [""])
-    return f"; did you mean {wanted}?" if wanted else did_you_mean(name, fields)
+    wanted = near[0] if group and near else MEANT.get(last, same[0] if len(same) == 1 else "")
+    return f"; did you mean {wanted!r}?" if wanted else did_you_mean(name, fields)

@@ -34,6 +34,7 @@ def _parse(argv, wanted):
     problem = arguments.problem(argv[1:])
     if problem:
         sys.exit(_usage(problem))
+    argv = [_expanded(argument) for argument in argv]
     try:
         remaining = flags.FLAGS(argv)
         # A config file that could not be read raises only when its fields are asked for.
@@ -44,9 +45,6 @@ def _parse(argv, wanted):
         sys.exit(_usage(_said_by_absl(str(error))))
     except Exception as error:  # a config file is code: it may raise anything
         sys.exit(_usage(said_by(error)))
-    for name, value in flags.FLAGS.flag_values_dict().items():
-        if isinstance(value, str) and value.startswith("~"):  # a shell leaves it after `=`
-            flags.FLAGS[name].value = os.path.expanduser(value)
     given = remaining[1:]
     if len(given) > len(wanted):
         sys.exit(_usage(f"unexpected argument {given[len(wanted)]!r}"))
@@ -69,6 +67,12 @@ def said_by(error: Exception) -> str:
 def _is_text(argument) -> bool:
     """Whether an argument can be written as UTF-8; Python keeps other bytes as surrogates."""
     return not any("\ud800" <= character <= "\udfff" for character in argument)
+
+
+def _expanded(argument) -> str:
+    """An argument with the home folder in place of `~`, which a shell leaves after `=`."""
+    name, equals, value = argument.partition("=")
+    return f"{name}={os.path.expanduser(value)}" if equals and name[:1] == "-" else argument
 
 
 def _said_by_absl(message) -> str:

@@ -16,7 +16,7 @@ import numpy as np
 
 from analysis.layout import replace_file, write_json
 
-DIGESTS = "digests.json"
+DIGESTS = "sha256.json"  # of dtype, shape and bytes
 
 
 def cache_dir() -> Path | None:
@@ -60,16 +60,16 @@ def decoded_once(name: str, decode: Callable[[], dict]) -> dict[str, np.ndarray]
     if not cache_dir():
         return decode()
     folder = cache_dir() / "data" / name
-    if folder.exists():
+    if (folder / DIGESTS).exists():
         try:
             return _read(folder)
         except (OSError, EOFError, ValueError, TypeError, AttributeError) as error:
             print(f"{folder} is damaged ({error}): decoding again", file=sys.stderr)
-            shutil.rmtree(folder, ignore_errors=True)
     else:
         print(f"decoding once into {folder}", file=sys.stderr)
     arrays = decode()
     try:
+        shutil.rmtree(folder, ignore_errors=True)
         _write(folder, arrays)
     except OSError as error:
         print(f"cannot keep it in {folder} ({error.strerror}): going on", file=sys.stderr)

@@ -83,8 +83,9 @@ def load_arrays(
       DataError: missing or malformed data.
     """
     table, remarks = False, []
-    if name.endswith(".npz") or (Path(name).suffix and Path(name).is_file()):
-        raw, table, remarks = read_own(Path(name).expanduser(), layout)
+    path = Path(name).expanduser()
+    if name.endswith(".npz") or (path.suffix and path.is_file()):
+        raw, table, remarks = read_own(path, layout)
     elif name == "digits":
         raw = _read_digits()
     elif is_task(name):

@@ -7,7 +7,7 @@ import os
 import platform
 import re
 import sys
-from importlib import metadata, util
+from importlib import metadata
 from pathlib import Path
 
 import jax
@@ -97,15 +97,11 @@ def _xla_flags():
 
 
 def _own_code(cfg):
-    """Digests of the modules of a user that the config names."""
+    """Digests of the user's modules that the config names; they are loaded by now."""
     names = [name for name in config.flatten(cfg).values() if isinstance(name, str)]
     modules = sorted({name.partition(":")[0] for name in names if is_import_path(name)})
-    found = {name: util.find_spec(name) for name in modules}
-    return {
-        name: _digest([Path(spec.origin)])
-        for name, spec in found.items()
-        if spec and str(spec.origin).endswith(".py")
-    }
+    files = {name: getattr(sys.modules.get(name), "__file__", None) or "" for name in modules}
+    return {name: _digest([Path(f)]) for name, f in files.items() if f.endswith(".py")}
 
 
 def _digest(paths):
@@ -118,5 +114,5 @@ def _digest(paths):
             if isinstance(body, list) and body and isinstance(body[0], ast.Expr):
                 if isinstance(getattr(body[0].value, "value", None), str):
                     del body[0]
-        hasher.update(f"{path.name} {ast.dump(tree)}".encode())
+        hasher.update(f"{path.name} {ast.unparse(tree)}".encode())
     return hasher.hexdigest()[:16]

@@ -63,12 +63,12 @@ def _run(cfg, workdir, resume, allow_numeric_drift, progress):
             run_dir.check_records(run_dir.status["step"], cfg.scalar_bin)
             return Outcome(*(run_dir.status[name] for name in Outcome._fields))
         _announce(run_dir, ready, record, needed, progress)
-        with run_dir.failure_noted(), _open_managers(cfg, run_dir) as managers:
-            timeline = replay.Timeline(ready, managers)
-            _prove(run_dir, timeline, allow_numeric_drift)
-            states, first = _restore_or_init(run_dir, managers[0], ready)
-            pinned = pins.resume(run_dir, timeline, first)
-            return _train(run_dir, pinned, states, first, stop, progress)
+        with _open_managers(cfg, run_dir) as managers:
+            _prove(run_dir, ready, managers, allow_numeric_drift)
+            with run_dir.failure_noted():
+                states, first = _restore_or_init(run_dir, managers[0], ready)
+                pinned = pins.resume(run_dir, replay.Timeline(ready, managers), first)
+                return _train(run_dir, pinned, states, first, stop, progress)
 
 
 def _announce(run_dir, ready, record, needed, progress):
@@ -94,17 +94,19 @@ def _open_managers(cfg, run_dir):
         yield latest, pinned
 
 
-def _prove(run_dir, timeline, allow_numeric_drift):
+def _prove(run_dir, ready, managers, allow_numeric_drift):
     """Train a chunk that was recorded once more, and compare the bits before going on."""
-    latest = max(timeline.managers[0].all_steps(), default=0)
+    cfg, programs, latest = ready.cfg, ready.programs, max(managers[0].all_steps(), default=0)
     if not latest:
         return
-    cfg = timeline.assembly.cfg
     run_dir.check_records(latest, cfg.scalar_bin)
     drift = replay.Drift(run_dir.path / "records", cfg.scalar_bin, allow_numeric_drift)
-    states, start = replay.restore_at_most(timeline, latest - 1)
-    last = min(replay.chunk_end(timeline.assembly, start), latest)
-    replay.advance(timeline.assembly, states, start, last, drift)
+    # Not from a pin: checkpoints lie at ends of chunks, so this is the program of the record.
+    states, start = replay.restore_at_most(replay.Timeline(ready, managers[:1]), latest - 1)
+    last = replay.chunk_end(ready, start)
+    states = replay.enter(ready, states, start)
+    _, record = programs.chunk((last - start) // cfg.probe.every)(states, ready.data)
+    drift.compare(start, jax.device_get(record.scalars))
     run_dir.log(f"trained from step {start} once more: {drift.describe()}")
 
 

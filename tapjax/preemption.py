@@ -34,7 +34,7 @@ def stop_on_signals():
         return
 
     def note(number, frame):
-        if number == signal.SIGINT and request.is_set():
+        if number == signal.SIGINT and request.reason == SIGNALS[number]:
             raise KeyboardInterrupt
         request.reason = SIGNALS[number]
         earlier = previous[number]
@@ -43,7 +43,8 @@ def stop_on_signals():
         elif number == signal.SIGINT:
             print("\nstopping at the end of this chunk; Ctrl-C again: at once", file=sys.stderr)
 
-    caught = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+    # None: not a handler of Python's, which could not be put back.
+    caught = [n for n in SIGNALS if signal.getsignal(n) not in (signal.SIG_IGN, None)]
     previous = {number: signal.signal(number, note) for number in caught}
     try:
         yield request

@@ -80,13 +80,14 @@ class Drift:
             a = np.asarray(values, np.float64)[:, here]
             b = recorded[f"scalar/{name}"][:, there].astype(np.float64)
             same = (a == b) | (np.isnan(a) & np.isnan(b))
-            apart = np.abs(a - b) / np.maximum(np.abs(b), np.finfo(np.float32).tiny)
+            with np.errstate(invalid="ignore", over="ignore"):
+                apart = np.abs(a - b) / np.maximum(np.abs(b), np.finfo(np.float32).tiny)
             worst = float(np.where(same, 0.0, np.nan_to_num(apart, nan=np.inf)).max())
             if worst and not self.allowed:
                 raise RunDirError(
-                    f"the replay of steps {low} to {high} strays from the record by {worst:.2g} of "
-                    f"{name}: another processor, library or version of tapjax? Pass "
-                    "--allow_numeric_drift to go on"
+                    f"steps {low} to {high}, trained once more, stray from the record by "
+                    f"{worst:.2g} of {name}: another processor, library or version of tapjax? "
+                    "Pass --allow_numeric_drift to go on"
                 )
             self.worst[name] = max(self.worst.get(name, 0.0), worst)
         self.compared += high - low

@@ -10,14 +10,14 @@ from tapjax.config import defaults, flatten
 @pytest.mark.parametrize(
     "argument,said",
     [
-        ("--config.lr=.1", "did you mean optimizer.lr?"),
-        ("--config.optim.lr=.1", "did you mean optimizer.lr?"),
-        ("--config.credt.lr=.1", "did you mean credit.lr?"),
-        ("--config.optimizer.learning_rate=.1", "did you mean optimizer.lr?"),
-        ("--config.batch_size=4", "did you mean data.batch_size?"),
-        ("-config.batch_size=4", "did you mean data.batch_size?"),
-        ("--config.epochs=3", "did you mean steps?"),
-        ("--config.seed=1", "did you mean seeds?"),
+        ("--config.lr=.1", "did you mean 'optimizer.lr'?"),
+        ("--config.optim.lr=.1", "did you mean 'optimizer.lr'?"),
+        ("--config.credt.lr=.1", "did you mean 'credit.lr'?"),
+        ("--config.optimizer.learning_rate=.1", "did you mean 'optimizer.lr'?"),
+        ("--config.batch_size=4", "did you mean 'data.batch_size'?"),
+        ("-config.batch_size=4", "did you mean 'data.batch_size'?"),
+        ("--config.epochs=3", "did you mean 'steps'?"),
+        ("--config.seed=1", "did you mean 'seeds'?"),
         ("--config.model=mlp_wide", "is a group of fields, such as --config.model."),
         ("--config.seeds=5", "--config.seeds='(5,)' for that seed"),
         ("--config.nothing_like_it=5", "is no field"),
@@ -40,7 +40,7 @@ def test_what_can_work_passes():
 @pytest.mark.parametrize(
     "arguments,said",
     [
-        (["--config.lr=1"], "error: --config.lr is no field; did you mean optimizer.lr?"),
+        (["--config.lr=1"], "error: --config.lr is no field; did you mean 'optimizer.lr'?"),
         ([], "error: --workdir=... is missing: Run directory."),
     ],
 )

@@ -40,10 +40,9 @@ DAMAGE = {
     "cut off": lambda folder: shorten(folder / "x.npy"),
     "empty array": lambda folder: (folder / "x.npy").write_bytes(b""),
     "no array": lambda folder: (folder / "x.npy").unlink(),
-    "digests cut off": lambda folder: shorten(folder / "digests.json"),
-    "digests of another kind": lambda folder: (folder / "digests.json").write_text("[1]"),
-    "no digests": lambda folder: (folder / "digests.json").unlink(),
-    "digests of nothing": lambda folder: (folder / "digests.json").write_text("{}"),
+    "digests cut off": lambda folder: shorten(folder / "sha256.json"),
+    "digests of another kind": lambda folder: (folder / "sha256.json").write_text("[1]"),
+    "digests of nothing": lambda folder: (folder / "sha256.json").write_text("{}"),
 }
 
 
