@@ -18,4 +18,4 @@ def test_every_case_of_an_area_runs_and_has_a_rate_from_before(area):
     assert rows and all(0 <= row["rate"] <= 1 for row in rows)
     assert len({row["case"] for row in rows}) == len(rows)
     before = bench_validity._before(area)
-    assert set(before) <= {row["case"] for row in rows}
+    assert {row["case"] for row in rows} <= set(before)

@@ -144,14 +144,14 @@ def test_a_signal_too_late_for_one_run_stops_the_next(tiny, tmp_path, monkeypatc
 
 
 def test_the_second_ctrl_c_stops_at_once():
-    with stop_on_signals() as outer, stop_on_signals() as stop:
-        signal.raise_signal(signal.SIGINT)
-        assert stop.reason == outer.reason == "Ctrl-C"
-        with pytest.raises(KeyboardInterrupt):
-            signal.raise_signal(signal.SIGINT)
-    before = signal.getsignal(signal.SIGINT)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # as a shell does for what runs behind it
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
+        with stop_on_signals() as outer, stop_on_signals() as stop:
+            signal.raise_signal(signal.SIGINT)
+            assert stop.reason == outer.reason == "Ctrl-C"
+            with pytest.raises(KeyboardInterrupt):
+                signal.raise_signal(signal.SIGINT)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # as a shell does for what runs behind it
         with stop_on_signals() as stop:
             signal.raise_signal(signal.SIGINT)
             assert not stop.is_set()

@@ -62,7 +62,7 @@ CASES = {
         )
     },
     **{f"mitigation {n}": lambda n=n: mitigated(n) for n in MITIGATIONS},
-    "clone": lambda: small(family="plasticity", clone__step=15, clone__factor=2),
+    "clone": lambda: small(family="plasticity", clone__step=10, clone__factor=2),
     "permuted tasks": lambda: shortened(
         continual.get_config("dataset=digits,kind=permuted,tasks=2"), tasks__steps=10
     ),
