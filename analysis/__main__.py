@@ -27,7 +27,7 @@ from analysis.commands import (
     summary,
     tap,
 )
-from analysis.files import printable
+from analysis.files import printable, with_home
 from analysis.io import RunError, find_runs, open_run
 from analysis.layout import write_json
 
@@ -72,7 +72,7 @@ def parser() -> argparse.ArgumentParser:
 
 def main() -> int:
     """Parse, run, print."""
-    args = parser().parse_args(list(map(_expanded, sys.argv[1:])))
+    args = parser().parse_args(list(map(with_home, sys.argv[1:])))
     try:
         _check_out(args.out if "out" in args else None)
         with threadpool_limits(1, user_api="blas"):  # see predict.leave_one_out
@@ -93,12 +93,6 @@ def main() -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0
-
-
-def _expanded(argument):
-    """An argument with the home folder in place of `~`, which a shell leaves after `=`."""
-    name, equals, value = argument.partition("=")
-    return f"{name}={os.path.expanduser(value)}" if equals and name[:2] == "--" else argument
 
 
 def _check_out(out):

@@ -1,10 +1,10 @@
 """Changes beyond ordinary ones, over many quantities at once.
 
 The logarithm of each change, less its trend over training, is put in units of the spread of the
-ordinary changes of its seed. The largest over all quantities of an ordinary pair of states is what
-a change has to exceed (Westfall and Young 1993), so many quantities do not make false findings.
-Changes of whole layers and of single units meet on one scale: now and then a single unit moves
-very far in ordinary training, and that must not hide a change of a layer.
+ordinary changes of its seed. A change counts if it exceeds the largest over all quantities of
+ordinary pairs of states (Westfall and Young 1993): the test corrects for the number of quantities.
+Changes of whole layers and of single units are each put in units of their own tail, because a
+single unit sometimes moves very far in ordinary training and would hide a change of a layer.
 """
 
 import numpy as np

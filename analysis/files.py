@@ -4,6 +4,7 @@ Nothing is unpickled, imported or extracted; what cannot be read is a RunError t
 """
 
 import json
+import os
 import struct
 import tokenize
 import zipfile
@@ -48,8 +49,14 @@ KINDS = {
 ENCODINGS = ("utf-8-sig", "latin-1")
 
 
+def with_home(argument: str) -> str:
+    """Replace `~` in `--name=~/path` by the home folder: a shell does so only after a space."""
+    name, equals, value = argument.partition("=")
+    return f"{name}={os.path.expanduser(value)}" if equals and name[:1] == "-" else argument
+
+
 def printable(text: str) -> str:
-    """Text as a terminal may show it: what is no letter, sign or line end is written as an escape.
+    """Write characters that a terminal would obey as escapes; line ends stay.
 
     Names and reasons in a run directory may hold anything, also sequences that move the cursor.
     """

@@ -65,7 +65,7 @@ def _field_problem(name, value):
             return (
                 f"--config.seeds={value} may mean the seed {value} or {value} seeds: write "
                 f"--config.seeds='({value},)' for that seed, or --config=FILE.py:seeds={value} "
-                "for so many"
+                f"for {value} seeds"
             )
         return ""
     within = [field for field in fields if field.startswith(f"{name}.")]

@@ -1,13 +1,12 @@
 """Command-line habits that the launch scripts share: exit codes, the compilation cache."""
 
 import functools
-import os
 import re
 import sys
 
 from absl import app, flags, logging
 
-from analysis.files import printable
+from analysis.files import printable, with_home
 from launch import arguments
 
 MOST_STEPS = 1_000_000  # to ask for at once
@@ -34,7 +33,7 @@ def _parse(argv, wanted):
     problem = arguments.problem(argv[1:])
     if problem:
         sys.exit(_usage(problem))
-    argv = [_expanded(argument) for argument in argv]
+    argv = list(map(with_home, argv))
     try:
         remaining = flags.FLAGS(argv)
         # A config file that could not be read raises only when its fields are asked for.
@@ -67,12 +66,6 @@ def said_by(error: Exception) -> str:
 def _is_text(argument) -> bool:
     """Whether an argument can be written as UTF-8; Python keeps other bytes as surrogates."""
     return not any("\ud800" <= character <= "\udfff" for character in argument)
-
-
-def _expanded(argument) -> str:
-    """An argument with the home folder in place of `~`, which a shell leaves after `=`."""
-    name, equals, value = argument.partition("=")
-    return f"{name}={os.path.expanduser(value)}" if equals and name[:1] == "-" else argument
 
 
 def _said_by_absl(message) -> str:
