@@ -1,6 +1,7 @@
 """python -m analysis COMMAND RUN... [--out DIR] [--json]"""  # noqa: D400, D415
 
 import argparse
+import itertools
 import json
 import os
 import sys
@@ -99,7 +100,7 @@ def _check_out(out):
     """Refuse a place where nothing can be written, before anything is computed."""
     if out is None:
         return
-    if "--out=" in sys.argv:
+    if "--out=" in sys.argv or ("--out", "") in itertools.pairwise(sys.argv):
         raise RunError("--out= names no folder")
     kind = "file" if out.suffix == ".html" else "folder"
     if out.exists() and out.is_dir() != (kind == "folder"):

@@ -67,7 +67,16 @@ def write_json(path: Path, value) -> None:
       path: destination.
       value: JSON-serialisable.
     """
-    text = json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n"
+    write_text(path, json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write text atomically and durably.
+
+    Args:
+      path: destination.
+      text: its content.
+    """
     replace_file(path, lambda file: file.write(text.encode()))
 
 
@@ -95,6 +104,8 @@ def replace_file(path: Path, write) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(scratch, path)
-    except OSError as error:
+    except BaseException as error:
         scratch.unlink(missing_ok=True)
-        raise OSError(error.errno, error.strerror, str(path)) from error
+        if isinstance(error, OSError):
+            raise OSError(error.errno, error.strerror, str(path)) from error
+        raise

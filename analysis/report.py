@@ -7,6 +7,8 @@ from string import Template
 
 import pandas as pd
 
+from analysis.layout import write_text
+
 PAGE = Template(
     """<!doctype html>
 <html lang="en"><head><meta charset="utf-8">
@@ -74,5 +76,5 @@ def write_page(out: Path, title: str, parts: list[str]) -> Path:
       The path written.
     """
     out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(PAGE.substitute(title=html.escape(title), body="\n".join(parts)))
+    write_text(out, PAGE.substitute(title=html.escape(title), body="\n".join(parts)))
     return out

@@ -22,6 +22,7 @@ from pathlib import Path
 
 from absl import flags
 
+from analysis.layout import write_text
 from launch.bench_scaling import scaling
 from launch.bench_soak import soak
 from launch.bench_stream import stream
@@ -356,8 +357,8 @@ def body() -> int:
     }
     for name in names:
         result["suites"][name] = (SUITES | LONG)[name](TURNS.value)
-        (out / "bench.json").write_text(json.dumps(result, indent=1) + "\n")
-        (out / "bench.md").write_text(markdown(result))
+        write_text(out / "bench.json", json.dumps(result, indent=1) + "\n")
+        write_text(out / "bench.md", markdown(result))
         print(markdown({**result, "suites": {name: result["suites"][name]}}), flush=True)
     return 0
 

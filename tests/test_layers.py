@@ -141,6 +141,20 @@ def test_nothing_is_pickled():
         assert "allow_pickle=True" not in path.read_text()
 
 
+# Written in place: by appending, or held open for as long as a process lives.
+IN_PLACE = {"tapjax/rundir.py", "tapjax/jobs.py", "analysis/layout.py"}
+
+
+def test_files_are_written_whole():
+    for path in sources("tapjax", "analysis", "launch", "configs"):
+        calls = [node for node in ast.walk(ast.parse(path.read_text())) if type(node) is ast.Call]
+        methods = {call.func.attr for call in calls if isinstance(call.func, ast.Attribute)}
+        opened = [c for c in calls if getattr(c.func, "id", "") == "open" and len(c.args) > 1]
+        written = [c for c in opened if set(getattr(c.args[1], "value", "w")) & set("wax+")]
+        assert not methods & {"write_text", "write_bytes"}, path  # of pathlib
+        assert not written or str(path.relative_to(ROOT)) in IN_PLACE, path
+
+
 @pytest.mark.parametrize(
     "module", ["analysis", "analysis.__main__", "tapjax.config", "tapjax.data"]
 )

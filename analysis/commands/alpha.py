@@ -12,7 +12,7 @@ from analysis.corrections import LEAST_GROUPS, too_few
 from analysis.figures.alpha import alpha_consistency, alpha_relationships
 from analysis.io import RunError, find_runs, open_run
 from analysis.jumps import LEAST_LENGTH, MEAN
-from analysis.layout import write_json
+from analysis.layout import write_json, write_text
 from analysis.moments import jumps_of_run
 from analysis.tap import fit_run, fit_table
 
@@ -88,7 +88,7 @@ def fit_alpha(
     shown = table[["curves", "alpha"]]
     if not few:
         shown = pd.DataFrame(forms).drop(columns="coefficients").set_index("form")
-    (out / "phase1_report.md").write_text(_report(result, fits, shown))
+    write_text(out / "phase1_report.md", _report(result, fits, shown))
     return result, shown
 
 

@@ -13,6 +13,7 @@ from analysis.commands.output import plain, write_results
 from analysis.corrections import q_values
 from analysis.figures import emergence as figures
 from analysis.io import RunError, find_runs, open_run
+from analysis.layout import write_text
 
 SHOWN = ("capability", "verdict", "best_lag_steps", "low", "high", "r", "null_95")
 SHOWN += ("p", "q", "p_guard")
@@ -89,7 +90,7 @@ def find_emergence(paths, out: Path, partial: bool = False, metric: str | None =
     figures.verdicts(table, powers, out / "emergence.png")
     shown = table.set_index("run")
     write_results(out, "emergence", result, shown)
-    (out / "phase4_summary.md").write_text(_summary(result, shown))
+    write_text(out / "phase4_summary.md", _summary(result, shown))
     return result, shown[list(SHOWN)]
 
 

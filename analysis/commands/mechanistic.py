@@ -9,13 +9,13 @@ from tqdm import tqdm
 
 from analysis import comparison, measures, mechanistic
 from analysis import course as course_of
-from analysis.commands.output import plain
+from analysis.commands.output import plain, write_csv
 from analysis.convergence import CHARACTER
 from analysis.corrections import ALPHA, q_values
 from analysis.figures import mechanistic as figures
 from analysis.figures.style import synthetic
 from analysis.io import RunError, find_runs, open_run
-from analysis.layout import write_json
+from analysis.layout import write_json, write_text
 from analysis.moments import COLUMNS, CriticalMoment
 from analysis.snapshots import read_plan, read_snapshots
 
@@ -70,11 +70,11 @@ def explain(paths, out: Path, partial=False, number: int | None = None, snapshot
         )
         _draw_course(run, course, folder)
         detailed = pd.DataFrame(course["jumps"], columns=(*COLUMNS, *CHARACTER, "kind"))
-        detailed.to_csv(folder / "jumps_detailed.csv", index=False)
+        write_csv(folder / "jumps_detailed.csv", detailed, index=False)
         runs[run.name] = course | {"moments": [r._asdict() for r in results]}
         write_json(folder / "analysis_results.json", plain(runs[run.name]))
         text = comparison.report(run.name, course, results, why)
-        (folder / "comparison_report.md").write_text(text)
+        write_text(folder / "comparison_report.md", text)
         refused += why
         for result in results:
             m = result.measurements
@@ -82,7 +82,7 @@ def explain(paths, out: Path, partial=False, number: int | None = None, snapshot
             found = mechanistic.findings(result)[: comparison.MOST_ROWS]
             shown += [about | row for row in found or [{"layer": comparison.NOTHING}]]
     families = _families(runs)
-    families.to_csv(out / "families.csv")
+    write_csv(out / "families.csv", families)
     if not shown:
         table = families
     else:

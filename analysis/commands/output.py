@@ -1,10 +1,15 @@
 """What every command writes: JSON and CSV."""
 
 import math
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
-from analysis.layout import write_json
+from analysis.layout import write_json, write_text
+
+# A spreadsheet takes a cell that begins so for a formula, and carries it out.
+FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 def plain(value):
@@ -33,4 +38,21 @@ def write_results(out, name: str, result: dict, table) -> None:
         return
     out.mkdir(parents=True, exist_ok=True)
     write_json(out / f"{name}.json", result)
-    table.to_csv(out / f"{name}.csv")
+    write_csv(out / f"{name}.csv", table)
+
+
+def write_csv(path: Path, table: pd.DataFrame, index: bool = True) -> None:
+    """Write a table atomically, as text that no spreadsheet takes for formulas.
+
+    Args:
+      path: destination.
+      table: data frame; text that a spreadsheet would carry out gets an apostrophe in front.
+      index: write the index, too.
+    """
+    table = table.reset_index() if index else table
+    table = table.rename(columns=_harmless).map(_harmless)
+    write_text(path, table.to_csv(index=False))
+
+
+def _harmless(cell):
+    return f"'{cell}" if isinstance(cell, str) and cell.startswith(FORMULA) else cell

@@ -21,6 +21,7 @@ from analysis.commands.spectra import compare as compare_spectra
 from analysis.commands.summary import summary
 from analysis.commands.tap import tap
 from analysis.io import RunError, find_runs, open_run
+from analysis.layout import write_text
 
 TITLE = "What happened while it trained"
 SECTION = "section.html"
@@ -96,7 +97,7 @@ def write_sections(names: Sequence[str], paths, folder: Path, partial: bool = Fa
             left_out[name] = str(error)
             parts = [report.paragraph(f"Left out: {error}.")]
         parts = [report.heading(section.title), *parts]
-        (out / SECTION).write_text("\n".join(parts))
+        write_text(out / SECTION, "\n".join(parts))
     return left_out
 
 

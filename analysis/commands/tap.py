@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 from tqdm import tqdm
 
-from analysis.commands.output import plain, write_results
+from analysis.commands.output import plain, write_csv, write_results
 from analysis.figures.curves import dimension_curves, score_heat_map
 from analysis.io import RunError, find_runs, open_run
 from analysis.tap import fit_run, fit_table, model_scores
@@ -59,5 +59,5 @@ def tap(paths, out: Path, partial: bool, metric: str | None = None) -> tuple[dic
         "refused": refused,
     }
     write_results(out, "tap", result, table.set_index("run"))
-    scores.to_csv(out / "tap_models.csv")
+    write_csv(out / "tap_models.csv", scores)
     return result, scores

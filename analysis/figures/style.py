@@ -1,10 +1,12 @@
 """What all figures share."""
 
+from functools import partial
 from pathlib import Path
 
 import matplotlib.pyplot as plt
 
 from analysis.io import Run
+from analysis.layout import replace_file
 
 DPI = 130
 
@@ -13,12 +15,13 @@ def save(figure, out: Path) -> Path:
     """Write a figure as PNG and close it."""
     out.parent.mkdir(parents=True, exist_ok=True)
     try:
-        figure.savefig(out, dpi=DPI)
+        replace_file(out, partial(figure.savefig, format="png", dpi=DPI))
     except ValueError:
         for text in figure.findobj(plt.Text):
             text.set_parse_math(False)  # dollars in somebody's names are no formula
-        figure.savefig(out, dpi=DPI)
-    plt.close(figure)
+        replace_file(out, partial(figure.savefig, format="png", dpi=DPI))
+    finally:
+        plt.close(figure)
     return out
 
 

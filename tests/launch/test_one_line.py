@@ -62,8 +62,9 @@ def test_the_backend_of_a_notebook_need_not_be_installed(home_of_nobody, tmp_pat
 def test_a_place_that_cannot_be_written_is_refused_first(home_of_nobody, tmp_path, out, said):
     (tmp_path / "a").touch()
     path, _ = home_of_nobody
-    result = run("jumps", str(path), f"--out={out.format(tmp_path)}", script="analysis")
-    assert result.returncode == 2 and said in result.stderr and result.stderr.count("\n") == 1
+    for given in ([f"--out={out.format(tmp_path)}"], ["--out", out.format(tmp_path)]):
+        result = run("jumps", str(path), *given, script="analysis")
+        assert result.returncode == 2 and said in result.stderr and result.stderr.count("\n") == 1
 
 
 def test_ctrl_c_says_where_a_run_stopped(tmp_path):
