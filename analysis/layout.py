@@ -18,6 +18,7 @@ pickled.
 import json
 import os
 import re
+import secrets
 from pathlib import Path
 
 import numpy as np
@@ -90,6 +91,11 @@ def write_npz(path: Path, arrays: dict[str, np.ndarray]) -> None:
     replace_file(path, lambda file: np.savez(file, allow_pickle=False, **arrays))
 
 
+def is_scratch(path: Path) -> bool:
+    """Whether a file is what a process left behind that was killed within `replace_file`."""
+    return re.fullmatch(r"\..+\.[0-9a-f]{8}\.tmp", path.name) is not None
+
+
 def replace_file(path: Path, write) -> None:
     """Write a file atomically and durably: readers see the old one or the new one.
 
@@ -97,7 +103,8 @@ def replace_file(path: Path, write) -> None:
       path: destination.
       write: function of an open binary file.
     """
-    scratch = path.with_name(f".{path.name}.tmp")
+    # Of a name that no other process has, and that says whose it is: see `is_scratch`.
+    scratch = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
         with open(scratch, "wb") as file:
             write(file)

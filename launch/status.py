@@ -19,7 +19,7 @@ from analysis.files import RunError, printable, read_json
 from launch.flags import main
 from tapjax.config import ConfigError
 from tapjax.jobs import FAILURES, planned, tally_of
-from tapjax.rundir import holder
+from tapjax.lease import holder
 
 JSON = flags.DEFINE_bool("json", False, "Print JSON.")
 

@@ -24,6 +24,7 @@ from analysis.layout import write_json
 from configs.common import read_value
 from launch.flags import main, said_by
 from launch.training import train_all
+from tapjax import lease
 from tapjax.config import ConfigError, check, flatten
 from tapjax.constraints import did_you_mean
 from tapjax.engines import dask, local
@@ -40,9 +41,14 @@ SCHEDULER = flags.DEFINE_string("scheduler", None, "Address of the Dask schedule
 DRIFT = flags.DEFINE_bool(
     "allow_numeric_drift", False, "Resume where the bits may differ: other cores, versions, flags."
 )
+LEASE = flags.DEFINE_integer(
+    "lease", lease.LEASE,
+    "Seconds without a heartbeat until a run is taken from the process that trains it.",
+    lower_bound=3 * lease.BEAT,
+)  # fmt: skip
 DRY = flags.DEFINE_bool("dry_run", False, "Only list the runs.")
 BLOCK, FIELD = "seed_block", "config."
-LONGEST = 240  # bytes of a run's name: file systems take 255, and files beside it are longer
+LONGEST = 230  # bytes of a run's name: file systems take 255, and files beside it are longer
 
 
 def body() -> int:
@@ -54,7 +60,8 @@ def body() -> int:
     if DRY.value:
         print("\n".join(grid))
         return 0
-    engine = dask(SCHEDULER.value, DRIFT.value) if SCHEDULER.value else local(DRIFT.value)
+    options = DRIFT.value, LEASE.value
+    engine = dask(SCHEDULER.value, *options) if SCHEDULER.value else local(*options)
     long = [name for name in grid if len(name.encode()) > LONGEST]
     if long:
         raise ConfigError(

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 
 from tapjax.jobs import AGAIN, OVER, Job, Result, finished, forget_failures, train
+from tapjax.lease import LEASE
 from tapjax.preemption import stop_on_signals
 
 PATIENCE = 600  # seconds that a scheduler may be away
@@ -51,8 +52,8 @@ def carry_out(jobs: Sequence[Job], engine: Callable) -> Iterator[Result]:
             time.sleep(POLL)
 
 
-def local(allow_numeric_drift: bool = False) -> Callable:
-    """An engine that trains in this process, one job after another."""
+def local(allow_numeric_drift: bool = False, lease: float = LEASE) -> Callable:
+    """An engine that trains in this process, one job after another; arguments as for `train`."""
 
     def engine(jobs: Sequence[Job]) -> Iterator[Result]:
         with stop_on_signals() as stop:
@@ -60,12 +61,13 @@ def local(allow_numeric_drift: bool = False) -> Callable:
                 if stop.is_set():  # it came too late for the run before
                     yield Result(job.name, "PREEMPTED", reason=stop.reason)
                     return
-                yield train(job, allow_numeric_drift, f"[{i}/{len(jobs)}] {job.name}")
+                progress = f"[{i}/{len(jobs)}] {job.name}"
+                yield train(job, allow_numeric_drift, lease, progress)
 
     return engine
 
 
-def dask(address: str, allow_numeric_drift: bool = False) -> Callable:
+def dask(address: str, allow_numeric_drift: bool = False, lease: float = LEASE) -> Callable:
     """An engine that hands jobs to the workers of a Dask scheduler (extra `[cluster]`).
 
     A worker that dies has its run resumed by another. If the scheduler dies, the jobs under way
@@ -74,6 +76,7 @@ def dask(address: str, allow_numeric_drift: bool = False) -> Callable:
     Args:
       address: such as `tcp://127.0.0.1:8786`.
       allow_numeric_drift: resume where the bits may differ; see identity.py.
+      lease: seconds without a heartbeat until a run is taken from the process that trains it.
 
     Raises:
       EngineError: Dask is not installed.
@@ -82,7 +85,7 @@ def dask(address: str, allow_numeric_drift: bool = False) -> Callable:
         from distributed import Client, as_completed
     except ImportError as error:
         raise EngineError("this engine needs Dask: pip install 'tapjax[cluster]'") from error
-    start = functools.partial(train, allow_numeric_drift=allow_numeric_drift)
+    start = functools.partial(train, allow_numeric_drift=allow_numeric_drift, lease=lease)
 
     def engine(jobs: Sequence[Job]) -> Iterator[Result]:
         with _connected(Client, address) as client:

@@ -15,7 +15,7 @@ from analysis.layout import write_json
 from tapjax.cache import keep_compiled
 from tapjax.config import ConfigError, diff, from_json, to_json
 from tapjax.data import DataError
-from tapjax.rundir import InUseError, holder
+from tapjax.lease import LEASE, InUseError, holder, is_silent, take_over
 
 FAILURES = 3  # in a row, without a step gained, until a run is given up
 OVER = ("DONE", "DIVERGED")
@@ -102,12 +102,18 @@ def finished(job: Job) -> Result | None:
     return Result(job.name, status["status"], status.get("step", 0), status.get("reason", ""))
 
 
-def train(job: Job, allow_numeric_drift: bool = False, progress: str | None = None) -> Result:
+def train(
+    job: Job,
+    allow_numeric_drift: bool = False,
+    lease: float = LEASE,
+    progress: str | None = None,
+) -> Result:
     """Train a run, or go on with it; whatever happens becomes a Result.
 
     Args:
       job: a Job.
       allow_numeric_drift: resume where the bits may differ; see identity.py.
+      lease: seconds without a heartbeat until the run is taken from the process that trains it.
       progress: label of a progress bar on stderr; None for no bar.
 
     Returns:
@@ -117,9 +123,11 @@ def train(job: Job, allow_numeric_drift: bool = False, progress: str | None = No
     if over:
         return over
     busy = holder(job.path)
-    if busy:
+    if busy and not is_silent(job.path, lease):
         return Result(job.name, "BUSY", reason=busy)
     try:
+        if busy:
+            _log(job, f"taken over from {take_over(job.path)}, silent for {lease:g} s\n")
         tally = _next_tally(job)
     except RunError as error:
         return Result(job.name, "FAILED", reason=str(error))

@@ -149,6 +149,7 @@ def _train(run_dir, pinned, states, first, stop, progress):
             preempted = stop.is_set() and last < cfg.steps
             pinned = pins.follow(pinned, arrays, last, hurry=preempted)
             if last == cfg.steps or preempted or _checkpoint_due(cfg.checkpoint, first, last):
+                run_dir.lease.confirm()
                 checkpoint.save(manager, last, states)
             if preempted:
                 return _finish(run_dir, "PREEMPTED", last, diverged, stop.reason)

@@ -6,8 +6,9 @@ from typing import NamedTuple
 from analysis.files import read_json
 from analysis.jumps import DELAY, WINDOW
 from tapjax import checkpoint, config, jumps
+from tapjax.lease import locked
 from tapjax.replay import Timeline, open_timeline, sources, states_at
-from tapjax.rundir import RunDir, locked
+from tapjax.rundir import RunDir, check_links
 
 TRAINING, REPLAY = "training", "replay"  # who pinned a step
 
@@ -145,8 +146,12 @@ def ask_for(path: Path, wanted: dict[int, list[dict]], allow_numeric_drift: bool
       RunDirError, CheckpointError: the run is in use, cannot be replayed or written.
     """
     path = Path(path).resolve()
-    with locked(path), open_timeline(path, allow_numeric_drift, pinning=True) as timeline:
-        run_dir = RunDir(path)
+    check_links(path)
+    with (
+        locked(path) as lease,
+        open_timeline(path, allow_numeric_drift, pinning=True) as timeline,
+    ):
+        run_dir = RunDir(path, lease)
         old = read(run_dir)
         new = {
             step: [reason for reason in why if reason not in old.get(step, [])]

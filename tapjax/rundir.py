@@ -1,9 +1,7 @@
 """The run directory while it is being written: identity, lock, records and status."""
 
 import contextlib
-import fcntl
 import os
-import socket
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -13,6 +11,7 @@ import numpy as np
 from analysis.files import RunError, read_json, read_npz
 from analysis.layout import (
     MANIFEST,
+    is_scratch,
     record_name,
     record_steps,
     replace_file,
@@ -21,19 +20,11 @@ from analysis.layout import (
 )
 from tapjax.config import diff, from_json, to_json
 from tapjax.identity import differences
+from tapjax.lease import InUseError, Lease, RunDirError, locked
 
 # What is written in place, or whose content is.
 WRITTEN = ("lock", "log.txt", "records", "ckpt", "pins", "snapshots", "orphaned", "monitor")
-ATTEMPTS = 5  # to take a lock: `holder` has it for an instant
 RESERVE = 16_384  # bytes kept free for the last words of a run whose disk is full
-
-
-class RunDirError(RunError):
-    """The directory cannot take this run; the message says why and what to do."""
-
-
-class InUseError(RunDirError):
-    """Another process trains this run."""
 
 
 class CheckpointError(Exception):
@@ -56,9 +47,12 @@ def read_arrays(path: Path, names: Sequence[str] | None = None) -> dict[str, np.
 class RunDir:
     """An open, locked run directory. Made by `open_run_dir`."""
 
-    def __init__(self, path: Path):
-        self.path = path
+    def __init__(self, path: Path, lease: Lease):
+        self.path, self.lease = path, lease
         (path / "records").mkdir(exist_ok=True)
+        for file in (*path.iterdir(), *(path / "records").iterdir()):
+            if is_scratch(file):
+                file.unlink()
 
     @contextlib.contextmanager
     def failure_noted(self):
@@ -70,6 +64,8 @@ class RunDir:
         try:
             replace_file(reserve, lambda file: file.write(os.urandom(RESERVE)))
             yield
+        except InUseError:
+            raise  # the status is the other process's
         except KeyboardInterrupt as error:
             step = self.status.get("step", 0)
             self.set_status("PREEMPTED", step, "Ctrl-C")
@@ -94,10 +90,12 @@ class RunDir:
 
     def write_json(self, name: str, value) -> None:
         """Replace a JSON file."""
+        self.lease.confirm()
         write_json(self.path / name, value)
 
     def write_record(self, first_step: int, arrays: Mapping[str, np.ndarray]) -> None:
         """Write one chunk's arrays atomically."""
+        self.lease.confirm()
         write_npz(self.path / "records" / record_name(first_step), dict(arrays))
 
     def read_records(self, *names: str) -> Iterator[dict[str, np.ndarray]]:
@@ -138,6 +136,7 @@ class RunDir:
 
     def discard_from(self, step: int) -> None:
         """Move records at or after a step aside: the run goes on from there and rewrites them."""
+        self.lease.confirm()
         for first, path in record_steps(self.path / "records").items():
             if first >= step:
                 (self.path / "orphaned").mkdir(exist_ok=True)
@@ -153,7 +152,7 @@ class RunDir:
         """Replace STATUS.json, keeping fields that are not given anew."""
         now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         update = {"status": name, "step": step, "reason": reason, "time": now}
-        write_json(self.path / "STATUS.json", self.status | update | fields)
+        self.write_json("STATUS.json", self.status | update | fields)
 
     def log(self, message: str) -> None:
         """Append a line to log.txt."""
@@ -185,59 +184,17 @@ def open_run_dir(
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise RunDirError(f"cannot write in {path}: {error.strerror}") from error
-    with locked(path):
+    check_links(path)
+    with locked(path) as lease:
         _check_or_create(path, manifest, resume, allow_numeric_drift)
-        yield RunDir(path)
+        yield RunDir(path, lease)
 
 
-@contextlib.contextmanager
-def locked(path: Path):
-    """Hold a directory's lock.
-
-    Args:
-      path: a run directory.
-
-    Raises:
-      RunDirError: another process holds it, or the directory cannot be written.
-    """
+def check_links(path: Path) -> None:
+    """Refuse a run directory through which one would write elsewhere."""
     links = [name for name in WRITTEN if (path / name).is_symlink()]
     if links:
         raise RunDirError(f"{path / links[0]} is a link: a run writes inside its directory only")
-    try:
-        lock = open(path / "lock", "a+")
-    except OSError as error:
-        raise RunDirError(f"cannot write in {path}: {error.strerror}") from error
-    with lock:
-        _take(lock, path)
-        yield
-
-
-def holder(path: Path) -> str:
-    """Which process holds a directory's lock, such as `process 7 on here`; empty if none does."""
-    try:
-        with open(path / "lock") as lock:
-            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            return ""
-    except BlockingIOError:
-        return (path / "lock").read_text().strip() or "another process"
-    except OSError:
-        return ""  # there is no lock, or it cannot be read: nobody here trains it
-
-
-def _take(lock, path):
-    for attempt in range(ATTEMPTS):
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            break
-        except BlockingIOError:
-            if attempt == ATTEMPTS - 1:
-                raise InUseError(f"{path} is in use by {holder(path)}") from None
-            time.sleep(0.05)
-        except OSError as error:
-            raise RunDirError(f"{path}: files cannot be locked here: {error.strerror}") from error
-    lock.truncate(0)
-    lock.write(f"process {os.getpid()} on {socket.gethostname()}\n")
-    lock.flush()
 
 
 def _check_or_create(path, manifest, resume, allow_numeric_drift):
@@ -248,8 +205,8 @@ def _check_or_create(path, manifest, resume, allow_numeric_drift):
         raise RunDirError(f"{path} holds no run to resume")
     if not exists:
         # What a start that was killed leaves behind is no stranger.
-        ours = {"lock", *MANIFEST, *(f".{name}.tmp" for name in MANIFEST)}
-        strangers = [p.name for p in path.iterdir() if p.name not in ours]
+        ours = {"lock", *MANIFEST}
+        strangers = [p.name for p in path.iterdir() if p.name not in ours and not is_scratch(p)]
         if strangers:
             raise RunDirError(f"{path} is neither empty nor a run: it holds {strangers[0]!r}")
         for name in MANIFEST:

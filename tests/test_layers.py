@@ -62,6 +62,7 @@ ORDER = [
     "tapjax.blocks",
     "tapjax.environment",
     "tapjax.programs",
+    "tapjax.lease",
     "tapjax.rundir",
     "tapjax.checkpoint",
     "tapjax.preemption",
@@ -142,7 +143,7 @@ def test_nothing_is_pickled():
 
 
 # Written in place: by appending, or held open for as long as a process lives.
-IN_PLACE = {"tapjax/rundir.py", "tapjax/jobs.py", "analysis/layout.py"}
+IN_PLACE = {"tapjax/lease.py", "tapjax/rundir.py", "tapjax/jobs.py", "analysis/layout.py"}
 
 
 def test_files_are_written_whole():

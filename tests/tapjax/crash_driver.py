@@ -6,13 +6,14 @@ PLACE: `none`; `record:N` (after the Nth record is written, before its checkpoin
 `before:N` (before the Nth record); `checkpoint:N` (10 ms into the Nth checkpoint); `commit:N`
 (when all of the Nth checkpoint is written, but its final name); `time:SECONDS` after the first
 record. `term:N`: SIGTERM to itself while the Nth chunk runs. `hold:N`: before the Nth record it
-says so and waits to be killed.
+says so and waits to be killed, or for SIGCONT.
 """
 
 import os
 import signal
 import sys
 import threading
+import time
 
 from orbax.checkpoint._src.path.atomicity import AtomicRenameTemporaryPath
 
@@ -36,8 +37,11 @@ def install(place, count):
         if place == "term" and seen["record"] == count:
             os.kill(os.getpid(), signal.SIGTERM)
         if place == "hold" and seen["record"] == count:
+            woken = []
+            signal.signal(signal.SIGCONT, lambda *_: woken.append(True))
             print("holding", flush=True)
-            signal.pause()
+            while not woken:
+                time.sleep(0.05)
         if place == "time" and seen["record"] == 1:
             threading.Timer(count, die).start()
         write(self, first, arrays)
