@@ -3,6 +3,8 @@
     python -m launch.sweep --config=configs/credit/online.py --fixed=epochs=6,seeds=1 \
         --grid='method=dfa,dir;block_lr=1e-4,3e-4;seed_block=0:4' --workdir=runs/rates
     python -m launch.sweep ... --engine=dask --scheduler=tcp://127.0.0.1:8786
+    python -m launch.sweep ... --engine=dask --scheduler=tls://HOST:8786 \
+        --tls_ca_file=ca.pem --tls_cert=cert.pem --tls_key=key.pem
 
 Each combination is a run in WORKDIR, named by its arguments. Runs that are done are skipped, so the
 same command resumes; one that fails three times is reported and the rest go on. Besides the file's
@@ -27,7 +29,7 @@ from launch.training import train_all
 from tapjax import lease
 from tapjax.config import ConfigError, check, flatten
 from tapjax.constraints import did_you_mean
-from tapjax.engines import dask, local
+from tapjax.engines import Certificates, dask, local
 from tapjax.jobs import SWEEP, alone, make_job, planned
 
 CONFIG_FILE = flags.DEFINE_string("config", None, "Config file.", required=True)
@@ -38,6 +40,11 @@ GRID = flags.DEFINE_string(
 WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the runs.", required=True)
 ENGINE = flags.DEFINE_enum("engine", "local", ["local", "dask"], "Who trains.")
 SCHEDULER = flags.DEFINE_string("scheduler", None, "Address of the Dask scheduler.")
+TLS = [
+    flags.DEFINE_string("tls_ca_file", None, "For tls://: certificate of the authority (PEM)."),
+    flags.DEFINE_string("tls_cert", None, "For tls://: this process's certificate (PEM)."),
+    flags.DEFINE_string("tls_key", None, "For tls://: the key of that certificate (PEM)."),
+]
 DRIFT = flags.DEFINE_bool(
     "allow_numeric_drift", False, "Resume where the bits may differ: other cores, versions, flags."
 )
@@ -55,13 +62,17 @@ def body() -> int:
     """Check every config, then train."""
     if (ENGINE.value == "dask") != bool(SCHEDULER.value):
         raise ConfigError("--engine=dask and --scheduler=tcp://HOST:PORT go together")
+    certificates = _certificates()
     grid, folder = combinations(GRID.value), Path(WORKDIR.value)
     jobs = [make_job(name, _config(chosen), folder) for name, chosen in grid.items()]
     if DRY.value:
         print("\n".join(grid))
         return 0
     options = DRIFT.value, LEASE.value
-    engine = dask(SCHEDULER.value, *options) if SCHEDULER.value else local(*options)
+    if SCHEDULER.value:
+        engine = dask(SCHEDULER.value, *options, certificates)
+    else:
+        engine = local(*options)
     long = [name for name in grid if len(name.encode()) > LONGEST]
     if long:
         raise ConfigError(
@@ -76,6 +87,21 @@ def body() -> int:
     for name, problem in failed.items():
         print(f"failed: {name}: {problem}", file=sys.stderr)
     return 75 if preempted else 1 if failed else 0
+
+
+def _certificates():
+    """The files for TLS that were named; None if none were."""
+    named = {flag.name: flag.value for flag in TLS}
+    if not any(named.values()):
+        return None
+    if not (SCHEDULER.value or "").startswith("tls://"):
+        raise ConfigError(
+            "--tls_ca_file, --tls_cert and --tls_key need --scheduler=tls://HOST:PORT"
+        )
+    for name, path in named.items():
+        if not Path(path or "").is_file():
+            raise ConfigError(f"--{name}={path or ''}: there is no such file; all three are needed")
+    return Certificates(*named.values())
 
 
 def combinations(grid: str) -> dict[str, dict[str, str]]:

@@ -7,7 +7,10 @@ kind of device can read them back.
 """
 
 import contextlib
+import functools
 import hashlib
+import re
+import sys
 from pathlib import Path
 from typing import NamedTuple
 
@@ -103,14 +106,32 @@ def save(manager: ocp.CheckpointManager, step: int, states: Tree, force=False) -
     args = ocp.args.Composite(
         state=ocp.args.StandardSave(host), digests=ocp.args.JsonSave(digests(host))
     )
+    hook = sys.unraisablehook
+    sys.unraisablehook = functools.partial(_report, hook)
     try:
         with _quiet():
             saved = manager.save(step, args=args, force=force)
             manager.wait_until_finished()
     except (OSError, ValueError) as error:
-        raise CheckpointError(f"checkpoint of step {step} could not be written: {error}") from error
+        # The hook stays: threads that write other leaves may fail later.
+        raise CheckpointError(
+            f"checkpoint of step {step} could not be written: {_cause(error)}"
+        ) from error
+    sys.unraisablehook = hook
     if not saved:
         raise CheckpointError(f"checkpoint of step {step} was refused: a later one exists")
+
+
+def _report(hook, unraisable):
+    """Report what could not be raised, but for threads of a save that has failed."""
+    if str(unraisable.exc_value) != "Event loop is closed":
+        hook(unraisable)
+
+
+def _cause(error):
+    """What the system said, without the names of Orbax's files around it."""
+    found = re.search(r": ([^:]*) \[os_error_code", str(error))
+    return found[1] if found else str(error).split("\n")[0]
 
 
 def restore_latest_good(manager: ocp.CheckpointManager, like: Tree) -> Restored | None:

@@ -7,6 +7,7 @@ import functools
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
 
 from tapjax.jobs import AGAIN, OVER, Job, Result, finished, forget_failures, train
 from tapjax.lease import LEASE
@@ -14,6 +15,7 @@ from tapjax.preemption import stop_on_signals
 
 PATIENCE = 600  # seconds that a scheduler may be away
 SHOWN = 60  # seconds that a shared folder may take to show what another machine wrote
+LOOPBACK = ("127.", "localhost", "[::1]")
 POLL = 5  # seconds between looks at runs that other processes train
 
 
@@ -67,28 +69,45 @@ def local(allow_numeric_drift: bool = False, lease: float = LEASE) -> Callable:
     return engine
 
 
-def dask(address: str, allow_numeric_drift: bool = False, lease: float = LEASE) -> Callable:
+class Certificates(NamedTuple):
+    """Paths of PEM files by which a scheduler, its workers and this process know each other."""
+
+    ca: str
+    certificate: str
+    key: str
+
+
+def dask(
+    address: str,
+    allow_numeric_drift: bool = False,
+    lease: float = LEASE,
+    certificates: Certificates | None = None,
+) -> Callable:
     """An engine that hands jobs to the workers of a Dask scheduler (extra `[cluster]`).
 
     A worker that dies has its run resumed by another. If the scheduler dies, the jobs under way
     count as lost, and the next round waits for it to come back.
 
     Args:
-      address: such as `tcp://127.0.0.1:8786`.
+      address: such as `tcp://127.0.0.1:8786`, or `tls://...` of a scheduler with certificates.
       allow_numeric_drift: resume where the bits may differ; see identity.py.
       lease: seconds without a heartbeat until a run is taken from the process that trains it.
+      certificates: for TLS; by default those that Dask's own configuration names.
 
     Raises:
-      EngineError: Dask is not installed.
+      EngineError: Dask is not installed, or `tls://` lacks certificates.
     """
     try:
-        from distributed import Client, as_completed
+        from distributed import Client, Security, as_completed
     except ImportError as error:
         raise EngineError("this engine needs Dask: pip install 'tapjax[cluster]'") from error
+    connect = functools.partial(
+        Client, address, security=_security(Security, address, certificates)
+    )
     start = functools.partial(train, allow_numeric_drift=allow_numeric_drift, lease=lease)
 
     def engine(jobs: Sequence[Job]) -> Iterator[Result]:
-        with _connected(Client, address) as client:
+        with _connected(connect, address) as client:
             futures = {client.submit(start, job, pure=False): job for job in jobs}
             for future in as_completed(futures, loop=client.loop):
                 yield _result(future, futures.pop(future))
@@ -96,10 +115,34 @@ def dask(address: str, allow_numeric_drift: bool = False, lease: float = LEASE) 
     return engine
 
 
-def _connected(make_client, address):
+def _security(make_security, address, certificates):
+    """What Dask needs to encrypt; a warning where nothing is encrypted."""
+    if not address.startswith("tls://"):
+        if not address.removeprefix("tcp://").startswith(LOOPBACK):
+            print(
+                f"{address} is not encrypted: whoever reaches it can run code on the workers. Use "
+                "it on a network you trust only, or tls:// (docs/security.md)",
+                file=sys.stderr,
+            )
+        return None
+    if certificates:
+        ca, certificate, key = certificates
+        return make_security(
+            require_encryption=True,
+            tls_ca_file=ca,
+            tls_client_cert=certificate,
+            tls_client_key=key,
+        )
+    security = make_security(require_encryption=True)
+    if not (security.tls_ca_file and security.tls_client_cert):
+        raise EngineError(f"{address} needs --tls_ca_file, --tls_cert and --tls_key")
+    return security
+
+
+def _connected(connect, address):
     """A client of a scheduler that may have to come back first."""
     try:
-        client = make_client(address, timeout=PATIENCE, set_as_default=False)
+        client = connect(timeout=PATIENCE, set_as_default=False)
     except (OSError, TimeoutError) as error:
         raise EngineError(
             f"no scheduler answers at {address} ({error}): start it and repeat the command"

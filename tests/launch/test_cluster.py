@@ -52,16 +52,18 @@ def kill(process):
 class Cluster:
     """A scheduler and its workers on this machine."""
 
-    def __init__(self, scratch):
+    def __init__(self, scratch, protocol="tcp", certificates=()):
+        self.protocol, self.certificates = protocol, certificates
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
         self.scratch, self.started = scratch, []
         self.scheduler = self._scheduler()
-        self.address = f"tcp://127.0.0.1:{self.port}"
+        self.address = f"{protocol}://127.0.0.1:{self.port}"
 
     def _scheduler(self):
         options = ("--host", "127.0.0.1", "--port", self.port, "--dashboard-address", "127.0.0.1:0")
+        options += ("--protocol", self.protocol, *self.certificates)
         return self.start("distributed.cli.dask_scheduler", *options)
 
     def start(self, *command):
@@ -74,11 +76,11 @@ class Cluster:
 
     def add_worker(self):
         options = ("--nthreads", 1, "--dashboard-address", "127.0.0.1:0")
-        folder = ("--local-directory", self.scratch)
-        self.start("distributed.cli.dask_worker", self.address, *options, *folder)
+        options += ("--local-directory", self.scratch, *self.certificates)
+        self.start("distributed.cli.dask_worker", self.address, *options)
 
-    def sweep(self, folder, grid=GRID):
-        engine = ("--engine=dask", f"--scheduler={self.address}")
+    def sweep(self, folder, grid=GRID, options=()):
+        engine = ("--engine=dask", f"--scheduler={self.address}", *options)
         return self.start("launch.sweep", *CONFIG, grid, f"--workdir={folder}", *engine)
 
     def worker_of(self, pid):
@@ -86,14 +88,35 @@ class Cluster:
         return next(process for process in self.started if os.getpgid(pid) == process.pid)
 
 
+@contextlib.contextmanager
+def running(*arguments, workers=2):
+    cluster = Cluster(*arguments)
+    for _ in range(workers):
+        cluster.add_worker()
+    try:
+        yield cluster
+    finally:
+        for process in cluster.started:
+            kill(process)
+
+
 @pytest.fixture
 def cluster(tmp_path):
-    cluster = Cluster(tmp_path / "scratch")
-    for _ in range(2):
-        cluster.add_worker()
-    yield cluster
-    for process in cluster.started:
-        kill(process)
+    with running(tmp_path / "scratch") as cluster:
+        yield cluster
+
+
+def certificate(folder, name):
+    """A key and a certificate that it has signed itself, as (certificate, key)."""
+    cert, key = folder / f"{name}.pem", folder / f"{name}-key.pem"
+    request = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"]
+    request += ["-subj", f"/CN={name}", "-out", cert, "-keyout", key]
+    subprocess.run(request, check=True, capture_output=True)
+    return cert, key
+
+
+def of_sweep(cert, key):
+    return f"--tls_ca_file={cert}", f"--tls_cert={cert}", f"--tls_key={key}"
 
 
 def end(process):
@@ -174,3 +197,52 @@ def test_without_a_scheduler_that_is_said(tmp_path, monkeypatch):
     monkeypatch.setattr(engines, "PATIENCE", 0.5)
     with pytest.raises(engines.EngineError, match="no scheduler answers at tcp://127.0.0.1:1 "):
         list(engines.dask("tcp://127.0.0.1:1")([]))
+
+
+def test_a_sweep_over_tls(tmp_path):
+    cert, key = certificate(tmp_path, "ours")
+    of_dask = ("--tls-ca-file", cert, "--tls-cert", cert, "--tls-key", key)
+    grid = "--grid=arch=mlp:depth=1,width=8"
+    with running(tmp_path / "scratch", "tls", of_dask, workers=1) as cluster:
+        code, out, err = end(cluster.sweep(tmp_path / "runs", grid, of_sweep(cert, key)))
+        assert code == 0, err
+        assert "[1/1]" in out and f"workers at {cluster.address}" in err
+        strangers = of_sweep(*certificate(tmp_path, "theirs"))
+        code, _, err = end(cluster.sweep(tmp_path / "others", grid, strangers))
+        assert code == 1 and f"no scheduler answers at {cluster.address}" in err
+        code, _, err = end(cluster.sweep(tmp_path / "others", grid))
+        assert code == 1 and "needs --tls_ca_file, --tls_cert and --tls_key" in err
+
+
+def test_certificates_are_looked_for_first(tmp_path):
+    command = ("launch.sweep", *CONFIG, GRID, f"--workdir={tmp_path}")
+    tls = ("--engine=dask", "--scheduler=tls://127.0.0.1:1", "--tls_ca_file=/no/ca.pem")
+    code, _, err = end(start(*command, *tls))
+    assert (code, err) == (
+        2, "error: --tls_ca_file=/no/ca.pem: there is no such file; all three are needed\n"
+    )  # fmt: skip
+    code, _, err = end(start(*command, "--tls_key=key.pem"))
+    assert code == 2 and "need --scheduler=tls://HOST:PORT" in err
+
+
+def test_without_encryption_that_is_said(capsys):
+    from tapjax import engines
+
+    engines.dask("tcp://10.1.2.3:8786")
+    assert "10.1.2.3:8786 is not encrypted" in capsys.readouterr().err
+    engines.dask("tcp://127.0.0.1:8786")
+    assert not capsys.readouterr().err
+
+
+def test_a_worker_that_is_stopped_loses_its_run(undisturbed, cluster, tmp_path):
+    folder = tmp_path / "runs"
+    process = cluster.sweep(folder, options=("--lease=15",))
+    name, pid = in_the_middle(folder, process)
+    stopped = cluster.worker_of(pid)
+    os.killpg(stopped.pid, signal.SIGSTOP)  # the worker, and what would start it again
+    second = start("launch.sweep", *CONFIG, GRID, f"--workdir={folder}", "--lease=15")
+    code, _, err = end(second)
+    assert code == 0, err
+    assert "taken over from process" in (folder / name / "log.txt").read_text()
+    kill(process)
+    assert_same_sweep(undisturbed, folder)

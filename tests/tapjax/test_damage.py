@@ -196,6 +196,20 @@ def test_a_full_disk(limit, place, tiny, finished, tmp_path, monkeypatch, capfd)
             subprocess.run(["umount", str(tmp_path)], check=True)
 
 
+def test_a_full_disk_is_said_once(tmp_path, capfd):
+    """Orbax writes leaves at once; of those that fail after the first one nothing is heard."""
+    states = {str(i): np.random.default_rng(i).normal(size=50_000) for i in range(60)}
+    try:
+        with small_disk(tmp_path), checkpoint.open_manager(tmp_path / "ckpt") as manager:
+            said = "checkpoint of step 1 could not be written: No space left on device$"
+            with pytest.raises(CheckpointError, match=said):
+                checkpoint.save(manager, 1, states)
+        assert capfd.readouterr().err == ""
+    finally:
+        if os.path.ismount(tmp_path):
+            subprocess.run(["umount", str(tmp_path)], check=True)
+
+
 @pytest.fixture
 def read_only(finished, tmp_path):
     """A copy of a run where nothing can be written, not even by root."""
