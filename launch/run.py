@@ -3,9 +3,9 @@
     python -m launch.run --config=configs/tap/calibration.py:quick --workdir=runs/a
     python -m launch.run --config=configs/tap/calibration.py --config.optimizer.lr=3e-4 ...
 
-The same command resumes an interrupted run. With --monitor, forecasts, jumps and warnings are
-printed while it trains and kept in WORKDIR/monitor. Exit codes: 0 done, 1 failed, 2 bad usage or
-config, 3 diverged, 75 preempted.
+The same command resumes an interrupted run, and with more steps it goes on with a finished one.
+With --monitor, forecasts, jumps and warnings are printed while it trains and kept in
+WORKDIR/monitor. Exit codes: 0 done, 1 failed, 2 bad usage or config, 3 diverged, 75 preempted.
 """
 
 import contextlib
@@ -28,6 +28,9 @@ MONITOR = flags.DEFINE_bool("monitor", False, "Print forecasts, jumps and warnin
 DRIFT = flags.DEFINE_bool(
     "allow_numeric_drift", False, "Resume where the bits may differ: other cores, versions, flags."
 )
+EXTEND = flags.DEFINE_bool(
+    "extend", False, "Go on with more steps where schedules depend on their number."
+)
 
 
 def body() -> int:
@@ -43,7 +46,12 @@ def body() -> int:
 
     with _monitor() if MONITOR.value else contextlib.nullcontext():
         outcome = loop.run(
-            CONFIG.value, WORKDIR.value, RESUME.value, DRIFT.value, progress="training"
+            CONFIG.value,
+            WORKDIR.value,
+            RESUME.value,
+            DRIFT.value,
+            EXTEND.value,
+            progress="training",
         )
     if outcome.reason == CTRL_C:
         raise KeyboardInterrupt(f"stopped at step {outcome.step}; the same command resumes")

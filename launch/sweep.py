@@ -30,7 +30,7 @@ from tapjax import lease
 from tapjax.config import ConfigError, check, flatten
 from tapjax.constraints import did_you_mean
 from tapjax.engines import Certificates, dask, local
-from tapjax.jobs import SWEEP, alone, make_job, planned
+from tapjax.jobs import SWEEP, Policy, alone, make_job, planned
 
 CONFIG_FILE = flags.DEFINE_string("config", None, "Config file.", required=True)
 FIXED = flags.DEFINE_string("fixed", "", "Arguments of every run, as after the file's colon.")
@@ -47,6 +47,9 @@ TLS = [
 ]
 DRIFT = flags.DEFINE_bool(
     "allow_numeric_drift", False, "Resume where the bits may differ: other cores, versions, flags."
+)
+EXTEND = flags.DEFINE_bool(
+    "extend", False, "Go on with more steps where schedules depend on their number."
 )
 LEASE = flags.DEFINE_integer(
     "lease", lease.LEASE,
@@ -68,11 +71,11 @@ def body() -> int:
     if DRY.value:
         print("\n".join(grid))
         return 0
-    options = DRIFT.value, LEASE.value
+    policy = Policy(DRIFT.value, EXTEND.value, LEASE.value)
     if SCHEDULER.value:
-        engine = dask(SCHEDULER.value, *options, certificates)
+        engine = dask(SCHEDULER.value, policy, certificates)
     else:
-        engine = local(*options)
+        engine = local(policy)
     long = [name for name in grid if len(name.encode()) > LONGEST]
     if long:
         raise ConfigError(

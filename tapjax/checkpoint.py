@@ -115,7 +115,8 @@ def save(manager: ocp.CheckpointManager, step: int, states: Tree, force=False) -
     except (OSError, ValueError) as error:
         # The hook stays: threads that write other leaves may fail later.
         raise CheckpointError(
-            f"checkpoint of step {step} could not be written: {_cause(error)}"
+            f"checkpoint of step {step} could not be written in {manager.directory}: "
+            f"{_cause(error)}"
         ) from error
     sys.unraisablehook = hook
     if not saved:

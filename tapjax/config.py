@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from ml_collections import ConfigDict
 
 from analysis.architectures import parse_architecture
-from tapjax.constraints import broken, did_you_mean, is_import_path
+from tapjax.constraints import broken, did_you_mean, is_import_path, schedules_of_steps
 
 # Measurements from a jump to what counts as before and after it.
 PIN_MEASUREMENTS = 5
@@ -33,6 +33,7 @@ def defaults() -> ConfigDict:
             "family": "tap",
             "seeds": (0, 1, 2),
             "steps": 2000,
+            "former_steps": (),  # lengths from which the run was extended; `--extend` sets them
             "eval_every": 500,  # steps between evaluations of the whole test split; 0: at the end
             "chunk_steps": 0,  # steps a compiled call; 0: chosen by the model's family
             "over_seeds": "auto",  # how seeds run: vmap, map, loop or shard
@@ -353,6 +354,24 @@ def from_json(data: Mapping) -> ConfigDict:
     except (AttributeError, TypeError, ValueError) as error:
         raise ConfigError(f"this is no config: {error}") from error
     return cfg
+
+
+def going_on(cfg: ConfigDict, old: Mapping, extend: bool) -> ConfigDict:
+    """A config with what a run directory remembers of extensions.
+
+    Args:
+      cfg: of the run as it is asked for.
+      old: content of the run directory's config.json.
+      extend: whether schedules may go on beyond the number of steps that they were made for.
+
+    Returns:
+      A new config: its `former_steps` are those of the run and, for an extension, its length.
+    """
+    before = from_json(old)
+    former = tuple(before.former_steps)
+    if extend and before.steps < cfg.steps and schedules_of_steps(flatten(before)):
+        former += (before.steps,)
+    return from_json(to_json(cfg) | {"former_steps": former})
 
 
 def config_hash(cfg: ConfigDict) -> str:

@@ -1,6 +1,7 @@
 """What the fields of a config may hold, alone and together. Imports no JAX."""
 
 import difflib
+import itertools
 
 from analysis.architectures import ZOO, parse_architecture
 
@@ -130,6 +131,9 @@ def broken(flat: dict) -> list[str]:
         )
     if flat["probe.extra"] and not is_import_path(flat["probe.extra"]):
         found.append(f"probe.extra={flat['probe.extra']!r} must be package.module:function")
+    lengths = [0, *flat["former_steps"], flat["steps"]]
+    if any(a >= b for a, b in itertools.pairwise(lengths)):
+        found.append(f"former_steps={flat['former_steps']} must grow, and be less than steps")
     return found + _model_problems(flat["model.name"]) + _style_problems(flat) + _relations(flat)
 
 
@@ -258,3 +262,17 @@ def _credit_relations(flat):
             "checkpoint.pin_jumps must be 0: linear dynamics have no dimensionality to watch"
         )
     return found
+
+
+def schedules_of_steps(flat: dict) -> list[str]:
+    """The fields of a config whose meaning depends on the number of steps.
+
+    Args:
+      flat: a valid config's fields by their dotted names.
+
+    Returns:
+      `name=value` of each schedule that ends with the run.
+    """
+    schedules = ["credit.schedule"] if flat["family"] == "credit" else []
+    schedules += [] if flat["rule.freeze_step"] else ["optimizer.schedule"]
+    return [f"{name}={flat[name]!r}" for name in schedules if flat[name] != "constant"]

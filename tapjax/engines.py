@@ -9,8 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
-from tapjax.jobs import AGAIN, OVER, Job, Result, finished, forget_failures, train
-from tapjax.lease import LEASE
+from tapjax.jobs import AGAIN, OVER, USUAL, Job, Policy, Result, finished, forget_failures, train
 from tapjax.preemption import stop_on_signals
 
 PATIENCE = 600  # seconds that a scheduler may be away
@@ -54,8 +53,8 @@ def carry_out(jobs: Sequence[Job], engine: Callable) -> Iterator[Result]:
             time.sleep(POLL)
 
 
-def local(allow_numeric_drift: bool = False, lease: float = LEASE) -> Callable:
-    """An engine that trains in this process, one job after another; arguments as for `train`."""
+def local(policy: Policy = USUAL) -> Callable:
+    """An engine that trains in this process, one job after another."""
 
     def engine(jobs: Sequence[Job]) -> Iterator[Result]:
         with stop_on_signals() as stop:
@@ -64,7 +63,7 @@ def local(allow_numeric_drift: bool = False, lease: float = LEASE) -> Callable:
                     yield Result(job.name, "PREEMPTED", reason=stop.reason)
                     return
                 progress = f"[{i}/{len(jobs)}] {job.name}"
-                yield train(job, allow_numeric_drift, lease, progress)
+                yield train(job, policy, progress)
 
     return engine
 
@@ -78,10 +77,7 @@ class Certificates(NamedTuple):
 
 
 def dask(
-    address: str,
-    allow_numeric_drift: bool = False,
-    lease: float = LEASE,
-    certificates: Certificates | None = None,
+    address: str, policy: Policy = USUAL, certificates: Certificates | None = None
 ) -> Callable:
     """An engine that hands jobs to the workers of a Dask scheduler (extra `[cluster]`).
 
@@ -90,8 +86,7 @@ def dask(
 
     Args:
       address: such as `tcp://127.0.0.1:8786`, or `tls://...` of a scheduler with certificates.
-      allow_numeric_drift: resume where the bits may differ; see identity.py.
-      lease: seconds without a heartbeat until a run is taken from the process that trains it.
+      policy: how to go on with runs that exist.
       certificates: for TLS; by default those that Dask's own configuration names.
 
     Raises:
@@ -104,7 +99,7 @@ def dask(
     connect = functools.partial(
         Client, address, security=_security(Security, address, certificates)
     )
-    start = functools.partial(train, allow_numeric_drift=allow_numeric_drift, lease=lease)
+    start = functools.partial(train, policy=policy)
 
     def engine(jobs: Sequence[Job]) -> Iterator[Result]:
         with _connected(connect, address) as client:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from analysis.files import RunError, read_json
 from analysis.layout import write_json
 from tapjax.cache import keep_compiled
-from tapjax.config import ConfigError, diff, from_json, to_json
+from tapjax.config import ConfigError, diff, from_json, going_on, to_json
 from tapjax.data import DataError
 from tapjax.lease import LEASE, InUseError, holder, is_silent, take_over
 
@@ -39,6 +39,21 @@ class Job(NamedTuple):
     def tally(self) -> Path:
         """Where it is noted how often the run failed."""
         return tally_of(Path(self.folder), self.name)
+
+
+class Policy(NamedTuple):
+    """How runs that exist are gone on with.
+
+    `allow_numeric_drift` and `extend` are those of `loop.run`; `lease` is after how many seconds
+    without a heartbeat a run is taken from the process that trains it.
+    """
+
+    allow_numeric_drift: bool = False
+    extend: bool = False
+    lease: float = LEASE
+
+
+USUAL = Policy()
 
 
 class Result(NamedTuple):
@@ -95,25 +110,21 @@ def finished(job: Job) -> Result | None:
         status, path = _status(job.path), job.path / "config.json"
         if status.get("status") not in OVER or not path.is_file():
             return None
-        if diff(to_json(from_json(read_json(path))), job.config):
-            return None  # to be refused with the difference
+        old = read_json(path)
+        wanted = going_on(from_json(job.config), old, extend=False)
+        if diff(to_json(from_json(old)), to_json(wanted)):
+            return None  # to go on with more steps, or to be refused with the difference
     except (RunError, ConfigError) as error:
         return Result(job.name, "FAILED", reason=str(error))
     return Result(job.name, status["status"], status.get("step", 0), status.get("reason", ""))
 
 
-def train(
-    job: Job,
-    allow_numeric_drift: bool = False,
-    lease: float = LEASE,
-    progress: str | None = None,
-) -> Result:
+def train(job: Job, policy: Policy = USUAL, progress: str | None = None) -> Result:
     """Train a run, or go on with it; whatever happens becomes a Result.
 
     Args:
       job: a Job.
-      allow_numeric_drift: resume where the bits may differ; see identity.py.
-      lease: seconds without a heartbeat until the run is taken from the process that trains it.
+      policy: how to go on with a run that exists.
       progress: label of a progress bar on stderr; None for no bar.
 
     Returns:
@@ -123,17 +134,17 @@ def train(
     if over:
         return over
     busy = holder(job.path)
-    if busy and not is_silent(job.path, lease):
+    if busy and not is_silent(job.path, policy.lease):
         return Result(job.name, "BUSY", reason=busy)
     try:
         if busy:
-            _log(job, f"taken over from {take_over(job.path)}, silent for {lease:g} s\n")
+            _log(job, f"taken over from {take_over(job.path)}, silent for {policy.lease:g} s\n")
         tally = _next_tally(job)
     except RunError as error:
         return Result(job.name, "FAILED", reason=str(error))
     if tally["failures"] > FAILURES:
         return Result(job.name, "FAILED", tally["step"], tally["reason"])
-    result = _attempt(job, allow_numeric_drift, progress)
+    result = _attempt(job, policy, progress)
     if result.status == "BROKEN":
         _write_tally(job, tally | {"reason": result.reason})
         return result._replace(status="FAILED") if tally["failures"] == FAILURES else result
@@ -147,7 +158,7 @@ def forget_failures(jobs) -> None:
         job.tally.unlink(missing_ok=True)
 
 
-def _attempt(job, allow_numeric_drift, progress):
+def _attempt(job, policy, progress):
     import jax
 
     from tapjax import loop
@@ -156,7 +167,11 @@ def _attempt(job, allow_numeric_drift, progress):
     try:
         config = from_json(job.config)
         outcome = loop.run(
-            config, job.path, allow_numeric_drift=allow_numeric_drift, progress=progress
+            config,
+            job.path,
+            allow_numeric_drift=policy.allow_numeric_drift,
+            extend=policy.extend,
+            progress=progress,
         )
         return Result(job.name, *outcome)
     except InUseError as error:

@@ -6,13 +6,15 @@ repeats work, and a resumed run is bit-identical to one that was never interrupt
 
 import contextlib
 import sys
+from pathlib import Path
 from typing import NamedTuple
 
 import jax
 import numpy as np
 from tqdm import tqdm
 
-from tapjax import checkpoint, memory, pins, records, replay, rundir
+from analysis.files import read_json
+from tapjax import checkpoint, config, disk, memory, pins, records, replay, rundir
 from tapjax.assembly import assemble
 from tapjax.environment import pinned_settings
 from tapjax.manifest import describe
@@ -28,7 +30,9 @@ class Outcome(NamedTuple):
     reason: str = ""
 
 
-def run(cfg, workdir, resume="auto", allow_numeric_drift=False, progress=None) -> Outcome:
+def run(
+    cfg, workdir, resume="auto", allow_numeric_drift=False, extend=False, progress=None
+) -> Outcome:
     """Train and measure one config for all its seeds, or go on where it was interrupted.
 
     Args:
@@ -36,6 +40,7 @@ def run(cfg, workdir, resume="auto", allow_numeric_drift=False, progress=None) -
       workdir: the run directory.
       resume: `auto`, `must` or `never`.
       allow_numeric_drift: resume where the bits may differ; see identity.py.
+      extend: go on with more steps where schedules depend on their number.
       progress: label of a progress bar on stderr, shown if that is a terminal; None for no bar.
 
     Returns:
@@ -46,22 +51,29 @@ def run(cfg, workdir, resume="auto", allow_numeric_drift=False, progress=None) -
       to do. The last one leaves the status FAILED.
     """
     with pinned_settings():
-        return _run(cfg, workdir, resume, allow_numeric_drift, progress)
+        return _run(cfg, workdir, resume, allow_numeric_drift, extend, progress)
 
 
-def _run(cfg, workdir, resume, allow_numeric_drift, progress):
+def _run(cfg, workdir, resume, allow_numeric_drift, extend, progress):
+    path = Path(workdir).resolve()
+    if (path / "config.json").is_file():
+        cfg = config.going_on(cfg, read_json(path / "config.json"), extend)
     ready = assemble(cfg)
     record = jax.eval_shape(ready.programs.chunk(1), ready.like, ready.data)[1]
     needed = memory.estimate(ready, record)
     memory.check(needed, cfg)
+    disk.check(ready, record, path)
     with (
-        rundir.open_run_dir(workdir, ready.contents, resume, allow_numeric_drift) as run_dir,
+        rundir.open_run_dir(path, ready.contents, resume, allow_numeric_drift) as run_dir,
         stop_on_signals() as stop,
         one_lapack_thread(),
     ):
-        if run_dir.status.get("status") in ("DONE", "DIVERGED"):
-            run_dir.check_records(run_dir.status["step"], cfg.scalar_bin)
-            return Outcome(*(run_dir.status[name] for name in Outcome._fields))
+        status = run_dir.status
+        if status.get("status") in ("DONE", "DIVERGED"):
+            run_dir.check_records(status["step"], cfg.scalar_bin)
+            if status["status"] == "DIVERGED" or status["step"] == cfg.steps:
+                return Outcome(*(status[name] for name in Outcome._fields))
+            _reopen(run_dir, cfg)
         _announce(run_dir, ready, record, needed, progress)
         with _open_managers(cfg, run_dir) as managers:
             _prove(run_dir, ready, managers, allow_numeric_drift)
@@ -69,6 +81,14 @@ def _run(cfg, workdir, resume, allow_numeric_drift, progress):
                 states, first = _restore_or_init(run_dir, managers[0], ready)
                 pinned = pins.resume(run_dir, replay.Timeline(ready, managers), first)
                 return _train(run_dir, pinned, states, first, stop, progress)
+
+
+def _reopen(run_dir, cfg):
+    """Let a finished run be a part of a longer one."""
+    (first, arrays), step = run_dir.read_last_record(), run_dir.status["step"]
+    evaluated = _passes(cfg.eval_every, first, step)
+    run_dir.write_record(first, records.without_end(arrays, step, evaluated))
+    run_dir.log(f"goes on from step {step} to step {cfg.steps}")
 
 
 def _announce(run_dir, ready, record, needed, progress):

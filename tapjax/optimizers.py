@@ -1,6 +1,7 @@
 """Optimizers by name, with a learning rate that is recorded as it was applied."""
 
 import math
+from collections.abc import Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -49,16 +50,38 @@ def _momentum(cfg):
     return OWN_MOMENTUM[cfg.name] if cfg.momentum == -1 else cfg.momentum
 
 
-def make_schedule(cfg, steps: int):
+def make_schedule(cfg, steps: int, former: Sequence[int] = ()):
     """The learning rate at each step.
 
     Args:
       cfg: `config.optimizer` with `lr`, `schedule` and `warmup_steps`.
       steps: length of the whole run.
+      former: lengths that it had before it was extended, ascending.
 
     Returns:
       A function step -> learning rate.
     """
+    return extended(lambda length: _schedule(cfg, length), steps, former)
+
+
+def extended(make, steps: int, former: Sequence[int]):
+    """A schedule that was made for fewer steps at first, and is followed up to these.
+
+    Args:
+      make: length of a run -> schedule.
+      steps: length of the whole run.
+      former: lengths that it had before it was extended, ascending.
+
+    Returns:
+      A function step -> learning rate.
+    """
+    if not former:
+        return make(steps)
+    before, last, now = extended(make, former[-1], former[:-1]), former[-1], make(steps)
+    return lambda step: jnp.where(step < last, before(step), now(step))
+
+
+def _schedule(cfg, steps):
     decay = SCHEDULES[cfg.schedule](cfg, steps - cfg.warmup_steps)
     if not cfg.warmup_steps:
         return decay

@@ -18,7 +18,8 @@ from analysis.layout import (
     write_json,
     write_npz,
 )
-from tapjax.config import diff, from_json, to_json
+from tapjax.config import diff, flatten, from_json, to_json
+from tapjax.constraints import schedules_of_steps
 from tapjax.identity import differences
 from tapjax.lease import InUseError, Lease, RunDirError, locked
 
@@ -98,6 +99,11 @@ class RunDir:
         self.lease.confirm()
         write_npz(self.path / "records" / record_name(first_step), dict(arrays))
 
+    def read_last_record(self) -> tuple[int, dict[str, np.ndarray]]:
+        """First step and arrays of the last record."""
+        first, path = list(record_steps(self.path / "records").items())[-1]
+        return first, read_arrays(path)
+
     def read_records(self, *names: str) -> Iterator[dict[str, np.ndarray]]:
         """Arrays of each record file, in order.
 
@@ -163,7 +169,10 @@ class RunDir:
 
 @contextlib.contextmanager
 def open_run_dir(
-    path: Path, manifest: Mapping[str, dict], resume: str = "auto", allow_numeric_drift=False
+    path: Path,
+    manifest: Mapping[str, dict],
+    resume: str = "auto",
+    allow_numeric_drift: bool = False,
 ):
     """Lock a directory for one run and check that it is this run's.
 
@@ -213,13 +222,38 @@ def _check_or_create(path, manifest, resume, allow_numeric_drift):
             write_json(path / name, manifest[name])
         return
     old = read_manifest(path)
-    changed = diff(to_json(from_json(old["config.json"])), manifest["config.json"])
-    if changed:
+    before, after = to_json(from_json(old["config.json"])), manifest["config.json"]
+    changed = diff(before, after)
+    length = {"steps": 0, "former_steps": []}
+    longer = before["steps"] < after["steps"] and before | length == after | length
+    if longer:
+        _check_extension(path, before, after)
+    elif changed:
         raise RunDirError(
             f"{path} was started with another config ({'; '.join(changed)}): choose another "
             "--workdir, or the old values"
         )
     check_same(path, old, manifest, allow_numeric_drift)
+    if longer:
+        for name in ("model.json", "config.json"):
+            write_json(path / name, manifest[name])
+
+
+def _check_extension(path, before, after):
+    """Refuse more steps where the steps so far would have been others."""
+    tasks, schedules = before["tasks"]["steps"], schedules_of_steps(flatten(before))
+    steps = f"steps: {before['steps']} -> {after['steps']}"
+    if tasks:
+        raise RunDirError(
+            f"{path} has {before['steps'] // tasks} tasks, which are drawn and recorded together "
+            f"({steps}): choose another --workdir"
+        )
+    if schedules and before["former_steps"] == after["former_steps"]:
+        raise RunDirError(
+            f"{path} would have had other rates from its beginning ({steps}, "
+            f"{', '.join(schedules)}): pass --extend to go on with the rates of the longer "
+            "schedule, or choose another --workdir"
+        )
 
 
 def read_manifest(path: Path) -> dict[str, dict]:

@@ -74,6 +74,7 @@ ORDER = [
     "tapjax.manifest",
     "tapjax.assembly",
     "tapjax.memory",
+    "tapjax.disk",
     "tapjax.jumps",
     "tapjax.replay",
     "tapjax.pins",

@@ -1,5 +1,7 @@
 """The credit family: a network in blocks, a credit estimator, and blocks that follow it."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import optax
@@ -13,7 +15,7 @@ from tapjax.forward import examples_at_once, in_parts
 from tapjax.local import local
 from tapjax.losses import cross_entropy
 from tapjax.models.residual import linear_dynamics, residual_conv, residual_mlp
-from tapjax.optimizers import applied_rate, make_optimizer, make_schedule
+from tapjax.optimizers import applied_rate, extended, make_optimizer, make_schedule
 from tapjax.probes import make_evaluation, make_probe, with_extra
 from tapjax.sampling import make_sampler, normalise
 from tapjax.step import RULE, init_state, make_proposal, make_step
@@ -35,7 +37,7 @@ def recipe(cfg, arrays: Arrays) -> Recipe:
     estimator = optax.adam(_schedule_of_credit(cfg))
     credit = make_credit(layered, cfg.credit, estimator, cfg.rule.warmup_steps)
     rule = local(layered, credit, cfg.rule)
-    schedule = _until_frozen(cfg, make_schedule(cfg.optimizer, cfg.rule.freeze_step or cfg.steps))
+    schedule = _until_frozen(cfg)
     tx = _optimizer(cfg, schedule, layered)
     sample = make_sampler(cfg.data.batch_size, cfg.data.shuffle, cfg.data.augment)
     propose = make_proposal(rule, sample)
@@ -76,13 +78,19 @@ def _schedule_of_credit(cfg):
         "cosine": optax.cosine_decay_schedule,
         "linear": lambda lr, steps: optax.linear_schedule(lr, 0.0, steps),
     }
-    learning = (cfg.steps - cfg.rule.freeze_step) * cfg.credit.steps
-    return decays[cfg.credit.schedule](cfg.credit.lr, learning)
+    updates, *former = (
+        (steps - cfg.rule.freeze_step) * cfg.credit.steps
+        for steps in (cfg.steps, *cfg.former_steps)
+    )
+    decay = functools.partial(decays[cfg.credit.schedule], cfg.credit.lr)
+    return extended(decay, updates, former)
 
 
-def _until_frozen(cfg, schedule):
+def _until_frozen(cfg):
+    """The schedule of the network's own rates."""
     if not cfg.rule.freeze_step:
-        return schedule
+        return make_schedule(cfg.optimizer, cfg.steps, cfg.former_steps)
+    schedule = make_schedule(cfg.optimizer, cfg.rule.freeze_step)
     return optax.join_schedules([schedule, lambda step: 0.0], [cfg.rule.freeze_step])
 
 

@@ -42,7 +42,7 @@ def recipe(cfg, arrays: Arrays) -> Recipe:
       ConfigError: more classes, or examples of a class, are asked for than there are.
     """
     loss = config.lookup(cfg.loss, LOSSES, "loss")
-    schedule = make_schedule(cfg.optimizer, cfg.steps)
+    schedule = make_schedule(cfg.optimizer, cfg.steps, cfg.former_steps)
     models, features = _networks(cfg, arrays)
     model = models[-1]
     rule, tx, renew_stats = _learning(cfg, models, loss, schedule)

@@ -34,7 +34,7 @@ def recipe(cfg, arrays: Arrays, recorder=None) -> Recipe:
     model, features = network(cfg.model, arrays)
     loss = config.lookup(cfg.loss, LOSSES, "loss")
     rule = config.lookup(cfg.rule.name, RULES, "rule.name")(model, loss)
-    tx = make_optimizer(cfg.optimizer, make_schedule(cfg.optimizer, cfg.steps))
+    tx = make_optimizer(cfg.optimizer, make_schedule(cfg.optimizer, cfg.steps, cfg.former_steps))
     observe = None
     if recorder:
         tx = optax.chain(tx, remembering())

@@ -7,7 +7,7 @@ import subprocess
 import pytest
 
 from tapjax import lease, rundir
-from tapjax.jobs import make_job, train
+from tapjax.jobs import Policy, make_job, train
 from tapjax.lease import InUseError, holder, is_silent, locked, take_over
 from tests.tapjax.same import assert_same_run
 from tests.tapjax.test_faults import DRIVER
@@ -40,14 +40,14 @@ def content(path):
 def test_a_process_that_gives_heartbeats_keeps_its_run(tiny, tmp_path, holding):
     assert not is_silent(tmp_path / "run", 4 * lease.BEAT)
     job = make_job("run", tiny, tmp_path)
-    result = train(job, lease=4 * lease.BEAT)
+    result = train(job, Policy(lease=4 * lease.BEAT))
     assert (result.status, result.reason) == ("BUSY", holder(tmp_path / "run"))
     assert f"process {holding.pid} on " in result.reason
 
 
 def test_a_stopped_process_loses_its_run(tiny, tmp_path, holding, undisturbed):
     os.kill(holding.pid, signal.SIGSTOP)
-    assert train(make_job("run", tiny, tmp_path), lease=2).status == "DONE"
+    assert train(make_job("run", tiny, tmp_path), Policy(lease=2)).status == "DONE"
     assert holding.wait(timeout=10) == -signal.SIGKILL
     said = f"taken over from process {holding.pid} on "
     assert said in (tmp_path / "run" / "log.txt").read_text()
@@ -60,7 +60,7 @@ def test_one_on_another_machine_does_not_write_when_it_wakes_up(
     monkeypatch.setattr(lease, "_end_if_here", lambda path: None)
     path = tmp_path / "run"
     os.kill(holding.pid, signal.SIGSTOP)
-    assert train(make_job("run", tiny, tmp_path), lease=2).status == "DONE"
+    assert train(make_job("run", tiny, tmp_path), Policy(lease=2)).status == "DONE"
     after = content(path)
     os.kill(holding.pid, signal.SIGCONT)
     _, said = holding.communicate(timeout=60)

@@ -8,7 +8,7 @@ import contextlib
 import pytest
 
 from configs import common
-from configs.credit import online
+from configs.credit import lq, online
 from configs.plasticity import bits, continual
 from configs.plasticity.mitigations import MITIGATIONS
 from tapjax import checkpoint, config, loop
@@ -57,8 +57,6 @@ CASES = {
             "resnet:channels=2-3",
             "transformer:depth=1,width=8,heads=2",
             "vit:depth=1,width=8,heads=2",
-            "residual:depth=2,width=8",
-            "residual_conv:depth=2,width=4",
         )
     },
     **{f"mitigation {n}": lambda n=n: mitigated(n) for n in MITIGATIONS},
@@ -71,23 +69,29 @@ CASES = {
         f"credit {n}": lambda n=n: shortened(online.get_config(f"quick,dataset=digits,method={n}"))
         for n in ("dfa", "vector", "vector_response", "scalar_bridge", "state_bridge")
     },
+    "credit through convolutions": lambda: shortened(
+        online.get_config("quick,dataset=digits,net=residual_conv,width=4,method=vector")
+    ),
+    "linear dynamics": lambda: shortened(
+        lq.get_config("quick,method=state_bridge"), probe__every=10
+    ),
 }
 # What a short test suite can afford; these have failed at one time or another.
 FEW = ("mitigation spectral", "mitigation cbp", "clone")
 
 
-def stop_after(cfg, path, step):
+def stop_after(cfg, path, step, **options):
     """Train until the checkpoint of a step is written, and no further."""
     save = checkpoint.save
 
-    def save_and_stop(manager, at, states, **options):
-        save(manager, at, states, **options)
+    def save_and_stop(manager, at, states):
+        save(manager, at, states)
         if at == step:
             raise KeyboardInterrupt
 
     with pytest.MonkeyPatch.context() as patch, contextlib.suppress(KeyboardInterrupt):
         patch.setattr(checkpoint, "save", save_and_stop)
-        loop.run(cfg, path)
+        loop.run(cfg, path, **options)
 
 
 @pytest.mark.parametrize(
