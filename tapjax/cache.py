@@ -3,10 +3,12 @@
 A data set is written whole or not at all, and verified when read; a damaged one is made anew.
 """
 
+import errno
 import hashlib
 import json
 import os
 import shutil
+import stat
 import sys
 import tempfile
 from collections.abc import Callable
@@ -28,20 +30,48 @@ def cache_dir() -> Path | None:
         return None
 
 
+def private(folder: Path) -> Path:
+    """Make a folder that nobody but this user may change, and its parents.
+
+    Args:
+      folder: to be made, if it is not there.
+
+    Returns:
+      The folder.
+
+    Raises:
+      OSError: it cannot be made, belongs to another user, or every user may write in it.
+    """
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    found = folder.stat()
+    if found.st_uid != os.getuid():
+        raise PermissionError(errno.EPERM, "it belongs to another user")
+    if found.st_mode & stat.S_IWOTH:
+        raise PermissionError(errno.EPERM, "every user may write in it")
+    return folder
+
+
 def keep_compiled() -> None:
-    """Keep compiled programs in the user's cache folder (or `JAX_COMPILATION_CACHE_DIR`)."""
+    """Keep compiled programs in the user's cache folder (or `JAX_COMPILATION_CACHE_DIR`).
+
+    Programs in it are run as they are, so a folder that others may change is not used.
+    """
     import jax
 
-    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
-        folder = cache_dir() and cache_dir() / "xla"
-        try:
-            if folder:
-                folder.mkdir(parents=True, exist_ok=True)
-                jax.config.update("jax_compilation_cache_dir", str(folder))
-        except OSError as error:
-            print(f"cannot keep programs in {folder} ({error.strerror})", file=sys.stderr)
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+    given = os.environ.get("JAX_COMPILATION_CACHE_DIR", "")
+    if "://" in given:  # a bucket
+        return
+    folder = Path(given) if given else cache_dir() and cache_dir() / "xla"
+    used = None
+    try:
+        if folder:
+            private(folder if given else cache_dir())
+            used = str(private(folder))
+    except OSError as error:
+        print(f"cannot keep programs in {folder} ({error.strerror})", file=sys.stderr)
+    jax.config.update("jax_compilation_cache_dir", used)
 
 
 def decoded_once(name: str, decode: Callable[[], dict]) -> dict[str, np.ndarray]:
@@ -60,6 +90,12 @@ def decoded_once(name: str, decode: Callable[[], dict]) -> dict[str, np.ndarray]
     if not cache_dir():
         return decode()
     folder = cache_dir() / "data" / name
+    try:
+        private(cache_dir())
+        private(folder.parent)
+    except OSError as error:
+        print(f"cannot keep data in {folder.parent} ({error.strerror})", file=sys.stderr)
+        return decode()
     if (folder / DIGESTS).exists():
         try:
             return _read(folder)
@@ -72,7 +108,7 @@ def decoded_once(name: str, decode: Callable[[], dict]) -> dict[str, np.ndarray]
         shutil.rmtree(folder, ignore_errors=True)
         _write(folder, arrays)
     except OSError as error:
-        print(f"cannot keep it in {folder} ({error.strerror}): going on", file=sys.stderr)
+        print(f"cannot keep data in {folder} ({error.strerror})", file=sys.stderr)
     return arrays
 
 
