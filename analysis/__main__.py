@@ -1,6 +1,7 @@
 """python -m analysis COMMAND RUN... [--out DIR] [--json]"""  # noqa: D400, D415
 
 import argparse
+import importlib
 import itertools
 import json
 import os
@@ -9,50 +10,31 @@ import sys
 import pandas as pd
 from threadpoolctl import threadpool_limits
 
-from analysis.commands import (
-    alpha,
-    credit,
-    detector,
-    edm,
-    emergence,
-    forecast,
-    importing,
-    jumps,
-    mechanistic,
-    monitor,
-    motifs,
-    plasticity,
-    predictor,
-    report,
-    spectra,
-    summary,
-    tap,
-)
 from analysis.files import printable, with_home
 from analysis.io import RunError, find_runs, open_run
 from analysis.layout import write_json
 
-# Name -> (module, help); those in the first table read runs.
+# Name -> (module of analysis.commands, help); those in the first table read runs.
 READERS = {
-    "summary": (summary, "table of runs"),
-    "tap": (tap, "fit models of D(t)"),
-    "alpha": (alpha, "is alpha a function of the architecture?"),
-    "jumps": (jumps, "list the jumps of D and of every layer"),
-    "monitor": (monitor, "what the live monitor would have said of runs"),
-    "mechanistic": (mechanistic, "what changes inside around jumps, beyond what always does"),
-    "emergence": (emergence, "does D move before capabilities do?"),
-    "credit": (credit, "how good estimated credits are, and what training by them is worth"),
-    "plasticity": (plasticity, "does a network go on learning, what does it remember?"),
-    "edm": (edm, "which recorded variables act on each other?"),
-    "motifs": (motifs, "which movements recur while networks train, on one map?"),
-    "spectra": (spectra, "how fast components move, beside a random walk of the same steps"),
-    "report": (report, "every analysis that suits the runs, on one page"),
-    "predictor": (predictor, "how well D(t) can be predicted before training"),
+    "summary": ("summary", "table of runs"),
+    "tap": ("tap", "fit models of D(t)"),
+    "alpha": ("alpha", "is alpha a function of the architecture?"),
+    "jumps": ("jumps", "list the jumps of D and of every layer"),
+    "monitor": ("monitor", "what the live monitor would have said of runs"),
+    "mechanistic": ("mechanistic", "what changes inside around jumps, beyond what always does"),
+    "emergence": ("emergence", "does D move before capabilities do?"),
+    "credit": ("credit", "how good estimated credits are, and what training by them is worth"),
+    "plasticity": ("plasticity", "does a network go on learning, what does it remember?"),
+    "edm": ("edm", "which recorded variables act on each other?"),
+    "motifs": ("motifs", "which movements recur while networks train, on one map?"),
+    "spectra": ("spectra", "how fast components move, beside a random walk of the same steps"),
+    "report": ("report", "every analysis that suits the runs, on one page"),
+    "predictor": ("predictor", "how well D(t) can be predicted before training"),
 }
 OTHERS = {
-    "predict": (forecast, "forecast D(t) of a network that was never trained"),
-    "import": (importing, "foreign arrays into runs"),
-    "validate-detector": (detector, "recall and false positives of jump detectors"),
+    "predict": ("forecast", "forecast D(t) of a network that was never trained"),
+    "import": ("importing", "foreign arrays into runs"),
+    "validate-detector": ("detector", "recall and false positives of jump detectors"),
 }
 
 
@@ -67,8 +49,14 @@ def parser() -> argparse.ArgumentParser:
     subparsers = top.add_subparsers(dest="command", required=True)
     for parent, table in ((reads, READERS), (common, OTHERS)):
         for name, (module, text) in table.items():
-            module.add_arguments(subparsers.add_parser(name, parents=[parent], help=text))
+            command = subparsers.add_parser(name, parents=[parent], help=text)
+            if name in sys.argv[1:2]:  # the libraries of the others would take seconds to load
+                _module(module).add_arguments(command)
     return top
+
+
+def _module(name):
+    return importlib.import_module(f"analysis.commands.{name}")
 
 
 def main() -> int:
@@ -77,7 +65,8 @@ def main() -> int:
     try:
         _check_out(args.out if "out" in args else None)
         with threadpool_limits(1, user_api="blas"):  # see predict.leave_one_out
-            result, table = (READERS | OTHERS)[args.command][0].run(args)
+            module, _ = (READERS | OTHERS)[args.command]
+            result, table = _module(module).run(args)
         _note_parts(args, result)
         _print(args, result, table)
     except RunError as error:

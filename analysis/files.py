@@ -118,23 +118,17 @@ def read_npz(path: Path, wanted: Callable[[str], bool] = lambda name: True) -> d
     Raises:
       RunError: missing, damaged, with pickled objects, or far larger than the file.
     """
+    return look_into(path, wanted)[1]
+
+
+def look_into(path: Path, wanted: Callable[[str], bool]) -> tuple[set[str], dict]:
+    """The names of all arrays of an .npz file, and some of the arrays, as `read_npz` gives them."""
     _demand_file(path)
     try:
         with zipfile.ZipFile(path) as archive:
             members = _members(path, archive)
-            return {n: _read(path, archive, member) for n, member in members.items() if wanted(n)}
-    except zipfile.BadZipFile as error:
-        raise RunError(_not_npz(path, error)) from error
-    except DAMAGE as error:
-        raise RunError(f"{path} is damaged: {error}") from error
-
-
-def names_in(path: Path) -> list[str]:
-    """Names of the arrays in an .npz file; raises a RunError if it is damaged."""
-    _demand_file(path)
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return list(_members(path, archive))
+            found = {n: _read(path, archive, member) for n, member in members.items() if wanted(n)}
+            return set(members), found
     except zipfile.BadZipFile as error:
         raise RunError(_not_npz(path, error)) from error
     except DAMAGE as error:

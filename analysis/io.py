@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from analysis.files import RunError, names_in, read_json, read_npz
+from analysis.files import RunError, look_into, read_json, read_npz
 from analysis.layout import MANIFEST, SCHEMA, STEP_AXES, record_steps
 
 # What every run says of itself.
@@ -49,6 +49,8 @@ class Run:
         every_seed = list(self.config["seeds"])
         self._kept = [i for i, seed in enumerate(every_seed) if str(seed) not in self.diverged]
         self.seeds = [every_seed[i] for i in self._kept]
+        self._held = {}  # names of the arrays in each record file
+        self._axes = {}  # (file, name of the axis) -> its steps
         self._files = self._check_files(partial)
         if not self.seeds:
             raise RunError(f"{path}: every seed diverged, nothing is left to analyse")
@@ -70,7 +72,8 @@ class Run:
                 what = "a gap" if first > expected else "an overlap"
                 problem = f"{path}: {what}, starts at step {first} instead of {expected}"
                 break
-            steps = _axis(path, "step")
+            self._held[path], found = look_into(path, "step".__eq__)
+            steps = self._axes[path, "step"] = _checked(path, "step", found)
             if steps[0] != first:
                 raise RunError(f"{path} is named wrongly: it starts at step {steps[0]}")
             if not self.imported and (np.diff(steps) != width).any():
@@ -87,15 +90,16 @@ class Run:
         return kept
 
     @cached_property
-    def _held(self):
-        """Names of the arrays in each record file."""
-        return {path: set(names_in(path)) for path in self._files}
-
-    @cached_property
     def _names(self):
-        return set().union(*self._held.values())
+        return set().union(*(self._held[path] for path in self._files))
 
-    def _parts(self, name) -> Iterator[np.ndarray]:
+    def _axis(self, path, name):
+        """A step axis of one record file, [T]."""
+        if (path, name) not in self._axes:
+            self._axes[path, name] = _checked(path, name, read_npz(path, name.__eq__))
+        return self._axes[path, name]
+
+    def _parts(self, name, backwards=False) -> Iterator[np.ndarray]:
         """A quantity file by file, [S, T, ...] of finite seeds each."""
         group, _, short = name.partition("/")  # the metric's own name may hold slashes
         if name not in self._names:
@@ -104,12 +108,14 @@ class Run:
             )
             raise RunError(f"{self.path} has no {short!r}; recorded are {', '.join(known)}")
         seeds, axis = len(self.config["seeds"]), STEP_AXES[group]
-        for path in self._files:
+        for path in reversed(self._files) if backwards else self._files:
             if name not in self._held[path]:
                 if axis in self._held[path]:
                     raise RunError(f"{path} lacks {name!r}, which other records hold")
                 continue
-            part, steps = read_npz(path, name.__eq__)[name], len(_axis(path, axis))
+            found = read_npz(path, {name, axis}.__contains__)
+            self._axes.setdefault((path, axis), _checked(path, axis, found))
+            part, steps = found[name], len(self._axis(path, axis))
             if part.dtype.kind not in "biuf" or part.ndim < 2 or part.shape[1] != steps:
                 what = f"{part.dtype} of shape {part.shape}"
                 raise RunError(f"{path}: {name!r} is {what}, not numbers [S, {steps}, ...]")
@@ -135,6 +141,18 @@ class Run:
         """
         return _joined(self.path, name, self._parts(f"{group}/{name}"), 1)
 
+    def end(self, group: str, name: str, length: int) -> np.ndarray:
+        """The last values of a recorded quantity, as `array(group, name)[:, -length:]`.
+
+        Only the last record files are read.
+        """
+        parts, found = [], 0
+        for part in self._parts(f"{group}/{name}", backwards=True):
+            parts, found = [part, *parts], found + part.shape[1]
+            if found >= length:
+                break
+        return _joined(self.path, name, parts, 1)[:, -length:]
+
     @property
     def extent(self) -> str:
         """Which steps were read, of how many."""
@@ -159,7 +177,7 @@ class Run:
     def steps(self, group: str) -> np.ndarray:
         """The step axis of a group of arrays, [T]."""
         axis = STEP_AXES[group]
-        found = [_axis(path, axis) for path in self._files if axis in self._held[path]]
+        found = [self._axis(path, axis) for path in self._files if axis in self._held[path]]
         if not found:
             raise RunError(f"{self.path} has no {group} arrays")
         steps = np.concatenate(found)
@@ -295,9 +313,9 @@ def read_manifest(path: Path) -> list:
     return list(found.values())
 
 
-def _axis(path, name):
+def _checked(path, name, arrays):
     """A step axis of one record file, [T]."""
-    steps = read_npz(path, name.__eq__).get(name)
+    steps = arrays.get(name)
     if steps is None:
         raise RunError(f"{path} has no {name!r}")
     if steps.ndim != 1 or not len(steps) or steps.dtype.kind not in "iu":

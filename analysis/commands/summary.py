@@ -31,7 +31,7 @@ def summarise(run: Run) -> dict:
     Returns:
       Name, model, data, seeds, steps, D at the first, lowest and last measurement, accuracy.
     """
-    t, d_SxT = run.steps("probe"), run.dimension()
+    d_SxT, t = run.dimension(), run.steps("probe")
     d = d_SxT.mean(0)
     row = {
         "run": run.name,
@@ -48,10 +48,10 @@ def summarise(run: Run) -> dict:
         "D_min_step": int(t[d.argmin()]),
         "D_last": d[-1],
         "D_last_sd": d_SxT[:, -1].std(ddof=1) if len(run.seeds) > 1 else None,
-        "loss_last": run.array("scalar", "loss")[:, -50:].mean(),
+        "loss_last": run.end("scalar", "loss", 50).mean(),
     }
     if run.has("eval", "accuracy"):
-        accuracy = run.array("eval", "accuracy")[:, -1]
+        accuracy = run.end("eval", "accuracy", 1)[:, 0]
         row["test_accuracy"] = accuracy.mean()
         row["test_accuracy_sd"] = accuracy.std(ddof=1) if len(accuracy) > 1 else None
     return row

@@ -233,9 +233,9 @@ class Evil:
 def test_pickles_are_not_opened(good, tmp_path):
     with copied(good) as run:
         path = run / "records" / "000000200.npz"
-        arrays = {**read_npz(path), "scalar/loss": np.array([Evil(str(tmp_path / "trace"))])}
-        np.savez(path, allow_pickle=True, **arrays)
-        result = analysis("summary", run)
+        evil = np.array([Evil(str(tmp_path / "trace"))])
+        np.savez(path, allow_pickle=True, **read_npz(path) | {"scalar/grad_norm": evil})
+        result = analysis("tap", run, "--out", tmp_path / "out")
         assert result.returncode == 2 and "holds Python objects" in result.stderr
         assert not (tmp_path / "trace").exists()
 

@@ -1,9 +1,11 @@
 import shutil
+import zipfile
 
 import numpy as np
 import pytest
 
 from analysis import open_run
+from analysis.commands.summary import summarise
 from analysis.io import RunError, find_runs
 from analysis.layout import write_json, write_npz
 from tests.analysis.runs import set_status, write_run
@@ -128,3 +130,24 @@ def test_an_unknown_array_lists_what_there_is(tmp_path):
     run = open_run(write_run(tmp_path / "r", D))
     with pytest.raises(RunError, match="recorded are grad_norm, loss"):
         run.array("scalar", "accuracy")
+
+
+def test_a_run_of_many_records_is_read_in_two_passes(tmp_path, monkeypatch):
+    """Opening a file costs more than reading from it: a table of 200 runs opens thousands."""
+    path = write_run(tmp_path / "run", D, np.random.default_rng(0).normal(size=(2, 600)), chunk=60)
+    records, opened = len(list((path / "records").iterdir())), []
+    read = zipfile.ZipFile.__init__
+
+    def noted(self, file, *rest):
+        opened.append(file)
+        read(self, file, *rest)
+
+    monkeypatch.setattr(zipfile.ZipFile, "__init__", noted)
+    row = summarise(open_run(path))
+    assert records >= 5 and len(opened) <= 2 * records + 2
+    monkeypatch.undo()
+    run = open_run(path)
+    assert row["loss_last"] == run.array("scalar", "loss")[:, -50:].mean()
+    for length in (1, 130, 10**6):
+        whole = run.array("scalar", "loss")[:, -length:]
+        np.testing.assert_array_equal(run.end("scalar", "loss", length), whole)
