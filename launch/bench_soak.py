@@ -14,7 +14,7 @@ import numpy as np
 
 from analysis.layout import record_steps
 
-KILLS = 10  # a config
+KILLS = 15  # a config
 TAP, CREDIT = "configs/tap/calibration.py:quick,seeds=2,", "configs/credit/online.py:quick,seeds=2,"
 PLASTIC = "configs/plasticity/continual.py:quick,seeds=2,"
 # Name -> config and overrides: short chunks, so that there is much to interrupt.
@@ -27,7 +27,15 @@ RUNS = {
     "dfa": (CREDIT + "dataset=digits,method=dfa,width=32,depth=2", "checkpoint.every=40"),
     "state bridge": (CREDIT + "dataset=digits,method=state_bridge,width=32,depth=2",),
     "vector field": (CREDIT + "dataset=digits,method=vector_response,width=32,depth=2",),
+    "residual_conv": (CREDIT + "dataset=digits,net=residual_conv,width=4,depth=2,method=vector",),
+    "lq": ("configs/credit/lq.py:quick,seeds=2,method=state_bridge", "checkpoint.every=100"),
     "continual backprop": (PLASTIC + "mitigation=cbp",),
+    "cloning": (
+        "configs/plasticity/cloning.py:quick",
+        "seeds=(0,1)",
+        "chunk_steps=20",
+        "checkpoint.every=20",
+    ),
     "motifs": ("configs/motifs/mlp_fashion.py:quick,seeds=2,dataset=digits", "chunk_steps=20"),
 }
 
