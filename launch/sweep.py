@@ -31,6 +31,7 @@ from tapjax.config import ConfigError, check, flatten
 from tapjax.constraints import did_you_mean
 from tapjax.engines import Certificates, dask, local
 from tapjax.jobs import SWEEP, Policy, alone, make_job, planned
+from tapjax.limits import check_addresses
 
 CONFIG_FILE = flags.DEFINE_string("config", None, "Config file.", required=True)
 FIXED = flags.DEFINE_string("fixed", "", "Arguments of every run, as after the file's colon.")
@@ -75,6 +76,7 @@ def body() -> int:
     if SCHEDULER.value:
         engine = dask(SCHEDULER.value, policy, certificates)
     else:
+        check_addresses()
         engine = local(policy)
     long = [name for name in grid if len(name.encode()) > LONGEST]
     if long:
@@ -157,7 +159,9 @@ def _config(chosen: dict[str, str]):
     """The checked config of one combination."""
     path = Path(CONFIG_FILE.value)
     if not path.is_file():
-        raise ConfigError(f"--config={path}: no such file")
+        file, colon, given = str(path).partition(":")
+        how = f"; pass {given!r} by --fixed or --grid" if colon and Path(file).is_file() else ""
+        raise ConfigError(f"--config={path}: no such file{how}")
     fields = {name: value for name, value in chosen.items() if name.startswith(FIELD)}
     arguments = [f"{n}={v}" for n, v in chosen.items() if n != BLOCK and n not in fields]
     try:

@@ -24,6 +24,7 @@ from launch.training import train_all
 from tapjax.config import ConfigError, check
 from tapjax.engines import local
 from tapjax.jobs import is_done, make_job
+from tapjax.limits import check_addresses
 
 QUICK_ARCHS = (
     "mlp_shallow_2",
@@ -60,6 +61,7 @@ def body() -> int:
     calibration, emergence = _calibration(), _emergence() if "4" in phases else {}
     wanted = (calibration if "1" in phases else {}) | emergence
     jobs = [make_job(name, config, _runs()) for name, config in wanted.items()]
+    check_addresses()
     failed, preempted = train_all(jobs, local())
     if preempted:
         return 75

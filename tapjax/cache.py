@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from analysis.layout import replace_file, write_json
+from tapjax.limits import check_addresses
 
 DIGESTS = "sha256.json"  # of dtype, shape and bytes
 
@@ -55,7 +56,11 @@ def keep_compiled() -> None:
     """Keep compiled programs in the user's cache folder (or `JAX_COMPILATION_CACHE_DIR`).
 
     Programs in it are run as they are, so a folder that others may change is not used.
+
+    Raises:
+      ConfigError: JAX cannot be loaded for want of addresses.
     """
+    check_addresses()
     import jax
 
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)

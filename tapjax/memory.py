@@ -8,6 +8,7 @@ from jax.extend import core
 
 from tapjax import blocks, config
 from tapjax.config import ConfigError
+from tapjax.limits import host_bytes
 from tapjax.types import Record, tree_bytes
 
 LIMIT = "TAPJAX_MEMORY_GB"  # environment variable: overrules what the device says
@@ -99,9 +100,7 @@ def available() -> int | None:
             raise ConfigError(f"{LIMIT}={os.environ[LIMIT]!r} is no number of gigabytes") from error
     device = jax.local_devices()[0]
     if device.platform == "cpu":
-        if "SC_PHYS_PAGES" not in os.sysconf_names:
-            return None
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        return host_bytes()
     return (device.memory_stats() or {}).get("bytes_limit")
 
 

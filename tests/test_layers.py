@@ -12,6 +12,7 @@ ROOT = Path(__file__).parent.parent
 ORDER = [
     "tapjax.constraints",
     "tapjax.config",
+    "tapjax.limits",
     "tapjax.cache",
     "tapjax.tasks",
     "tapjax.npz",

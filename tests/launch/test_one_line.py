@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -13,10 +14,15 @@ QUICK = ["--config=configs/tap/calibration.py:quick,arch=mlp:widths=8", "--confi
 QUICK += ["--config.chunk_steps=10", "--config.seeds=(0,)"]
 
 
-def run(*arguments, script="launch.run", **environment):
+def run(*arguments, script="launch.run", addresses=None, **environment):
+    def limit():
+        if addresses:
+            resource.setrlimit(resource.RLIMIT_AS, (addresses, addresses))
+
     return subprocess.run(
         [sys.executable, "-m", script, *map(os.fsencode, arguments)],
         capture_output=True, text=True, timeout=200, env=os.environ | environment,
+        preexec_fn=limit,
     )  # fmt: skip
 
 
@@ -89,3 +95,25 @@ def test_ctrl_c_says_where_a_run_stopped(tmp_path):
     assert process.returncode == 130 and "Traceback" not in said
     assert f"stopped at step {status['step']}; the same command resumes" in said
     assert (status["status"], status["reason"]) == ("PREEMPTED", "Ctrl-C")
+
+
+@pytest.mark.parametrize(
+    "script,arguments",
+    [
+        ("launch.run", QUICK),
+        ("launch.sweep", [QUICK[0].partition(":")[0], "--fixed=quick", "--grid=seed_block=0:2"]),
+        ("launch.tap", ["--phase=1"]),
+    ],
+)
+def test_too_few_addresses_for_anything_are_refused(script, arguments, tmp_path):
+    where = f"--workdir={tmp_path / 'a'}"
+    result = run(*arguments, where, script=script, addresses=1_500_000_000)
+    assert result.returncode == 2 and result.stderr.count("\n") == 1
+    assert "error: ulimit -v lets a process have 1.5 GB of addresses" in result.stderr
+
+
+def test_too_few_addresses_for_a_run_are_refused(tmp_path):
+    wide = "--config=configs/tap/calibration.py:quick,arch=mlp:depth=4,width=4096"
+    result = run(wide, f"--workdir={tmp_path / 'a'}", addresses=4_000_000_000)
+    assert result.returncode == 2 and "error: this run needs about" in result.stderr
+    assert "Traceback" not in result.stderr and not (tmp_path / "a").exists()
