@@ -3,11 +3,13 @@
 import errno
 import os
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
 
 from analysis.commands.output import write_csv
+from analysis.figures.style import save
 from tests.analysis.command import analysis
 from tests.analysis.runs import collapse_and_recovery, write_run
 
@@ -31,7 +33,21 @@ def test_the_name_of_a_run_is_no_formula(tmp_path):
     assert "\n'=cmd," in (tmp_path / "out" / "summary.csv").read_text()
 
 
-@pytest.mark.parametrize("command,file", [("jumps", ""), ("tap", ""), ("report", "report.html")])
+def test_a_figure_that_cannot_be_written_leaves_the_old_one(tmp_path, monkeypatch):
+    def full(file):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    out = tmp_path / "a.png"
+    save(plt.figure(), out)
+    old = out.read_bytes()
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        save(plt.figure(), out)
+    assert [path.read_bytes() for path in tmp_path.iterdir()] == [old]
+    assert not plt.get_fignums()
+
+
+@pytest.mark.parametrize("command,file", [("jumps", ""), ("report", "report.html")])
 def test_on_a_full_disk_every_file_is_the_old_one_or_the_new_one(
     command, file, tmp_path, monkeypatch
 ):

@@ -167,13 +167,14 @@ def test_a_killed_worker_loses_nothing(undisturbed, cluster, tmp_path):
     assert_same_sweep(undisturbed, folder)
 
 
-def test_a_scheduler_that_dies_and_comes_back_loses_nothing(undisturbed, cluster, tmp_path):
+def test_a_scheduler_that_dies_twice_and_comes_back_loses_nothing(undisturbed, cluster, tmp_path):
     folder = tmp_path / "runs"
     process = cluster.sweep(folder)
-    in_the_middle(folder, process)
-    cluster.restart_scheduler()
     for _ in range(2):
+        in_the_middle(folder, process)
+        cluster.restart_scheduler()
         cluster.add_worker()  # workers end with their scheduler, as under a batch system
+        cluster.add_worker()
     code, _, err = end(process)
     assert code == 0, err
     assert_same_sweep(undisturbed, folder)

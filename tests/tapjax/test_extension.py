@@ -49,6 +49,7 @@ def test_a_finished_run_goes_on(eval_every, probe_every, tiny, tmp_path):
         assert (tmp_path / "run" / name).read_text() == (tmp_path / "whole" / name).read_text()
 
 
+@pytest.mark.slow
 def test_with_chunks_of_another_length_it_is_the_same(tmp_path):
     cfg = small(chunk_steps=0, checkpoint__every=30)  # chunks as the number of steps suggests
     loop.run(longer(cfg, 700), tmp_path / "whole")
@@ -97,16 +98,6 @@ def open_as(cfg, path):
     return rundir.open_run_dir(path, manifest)
 
 
-def test_a_schedule_is_extended_if_asked(tmp_path):
-    cfg = CASES["schedule cosine"]()
-    loop.run(cfg, tmp_path / "run")
-    job = make_job("run", longer(cfg), tmp_path)
-    assert train(job).status == "REFUSED"
-    assert train(job, Policy(extend=True)).status == "DONE"
-    loss = open_run(tmp_path / "run").array("scalar", "loss")
-    assert loss.shape == (2, 60)
-
-
 def test_the_schedules_that_end_with_a_run_are_known():
     flat = config.flatten(CASES["credit vector"]())
     assert schedules_of_steps(flat) == []
@@ -129,19 +120,22 @@ def test_of_an_extended_schedule_every_step_is_known(tmp_path):
     """Up to the former length the old schedule, then the longer one; resumed and replayed so."""
     cfg = CASES["schedule cosine"]()
     cfg.checkpoint.keep = 9
-    loop.run(cfg, tmp_path)
-    loop.run(longer(cfg), tmp_path, extend=True)
+    path = tmp_path / "run"
+    loop.run(cfg, path)
+    job = make_job("run", longer(cfg), tmp_path)
+    assert train(job).status == "REFUSED"
+    assert train(job, Policy(extend=True)).status == "DONE"
     twice = longer(cfg, 90)
     with pytest.raises(RunDirError, match="pass --extend"):
-        loop.run(twice, tmp_path)
-    stop_after(twice, tmp_path, 70, extend=True)
-    assert loop.run(twice, tmp_path).status == "DONE"  # the same command, without the flag, too
-    rate = open_run(tmp_path).array("scalar", "lr")[0]
+        loop.run(twice, path)
+    stop_after(twice, path, 70, extend=True)
+    assert loop.run(twice, path).status == "DONE"  # the same command, without the flag, too
+    rate = open_run(path).array("scalar", "lr")[0]
     expected = [make_schedule(cfg.optimizer, n) for n in (30, 60, 90)]
     for step, lr in enumerate(rate):
         assert lr == pytest.approx(float(expected[step // 30](step)), rel=1e-5, abs=1e-10)
-    with replay.open_timeline(tmp_path) as timeline:
-        drift = replay.Drift(tmp_path / "records", 1)
+    with replay.open_timeline(path) as timeline:
+        drift = replay.Drift(path / "records", 1)
         assert [step for step, _ in replay.states_at(timeline, [15, 55], drift)] == [15, 55]
         assert "bit for bit" in drift.describe()
 
@@ -177,6 +171,7 @@ def test_records_too_large_for_the_disk_are_refused_first(
     assert not path.parent.exists()
 
 
+@pytest.mark.slow
 def test_the_estimate_is_what_a_run_takes(tmp_path, monkeypatch):
     """Records within a tenth of what is on the disk."""
     cfg = small(steps=600, checkpoint__every=600, chunk_steps=300, probe__every=1)

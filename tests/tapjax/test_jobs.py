@@ -78,7 +78,7 @@ def test_a_tally_that_is_damaged_fails_its_run_alone(job):
 
 
 def test_plans_of_two_sweeps_do_not_lose_each_other(tmp_path):
-    """Eight processes add a run each, at once."""
+    """Four processes add twenty runs each, at once."""
     code = (
         "import sys\n"
         "from pathlib import Path\n"
