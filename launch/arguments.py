@@ -45,7 +45,7 @@ def problem(arguments: Sequence[str]) -> str:
         if argument.startswith("-") and name == "config":
             found = _file_problem(value.partition(":")[0])
         elif argument.startswith("-") and name.startswith("config."):
-            found = _field_problem(name.removeprefix("config."), value)
+            found = field_problem(name.removeprefix("config."), value)
         if found:
             break
     return found
@@ -58,7 +58,8 @@ def _file_problem(path):
     return f"--config={path}: there is no such file{did_you_mean(path, known)}"
 
 
-def _field_problem(name, value):
+def field_problem(name: str, value: str) -> str:
+    """What is wrong with setting a field of a config, in a sentence; empty if nothing is."""
     fields = flatten(defaults())
     if name in fields:
         if name == "seeds" and value.strip().lstrip("-").isdigit():

@@ -24,11 +24,11 @@ from absl import flags
 
 from analysis.layout import write_json
 from configs.common import read_value
+from launch.arguments import field_problem
 from launch.flags import main, said_by
 from launch.training import train_all
 from tapjax import lease
 from tapjax.config import ConfigError, check, flatten
-from tapjax.constraints import did_you_mean
 from tapjax.engines import Certificates, dask, local
 from tapjax.jobs import SWEEP, Policy, alone, make_job, planned
 from tapjax.limits import check_addresses
@@ -186,8 +186,11 @@ def _config(chosen: dict[str, str]):
 def _set(config, name, value):
     """Set a field, such as optimizer.lr, from text."""
     flat = flatten(config)
-    if name not in flat:
-        raise ConfigError(f"--grid: unknown field {name!r}{did_you_mean(name, flat)}")
+    if name == "seeds":
+        raise ConfigError("--grid: seeds of a run are set by --fixed=seeds=N, and seed_block=0:4")
+    problem = field_problem(name, value)
+    if problem:
+        raise ConfigError(f"--grid: {problem.removeprefix('--')}")
     config.update_from_flattened_dict({name: read_value(name, value, "=", flat[name])})
 
 

@@ -366,8 +366,8 @@ BENCH = {
     "warm start at most 0.3 of cold, transformer_shallow":
     "transformer_shallow: warm start / cold start",
 }  # fmt: skip
-RELIABILITY = ("fault matrix", "soak", "hostile input", "large runs",
-               "sweeps on workers that die", "devices, workers, files")  # fmt: skip
+RELIABILITY = ("fault matrix", "soak", "crash points", "every name, resumed", "hostile input",
+               "large runs", "sweeps on workers that die", "devices, workers, files")  # fmt: skip
 TRAINING = {"what": "training"}
 
 
@@ -401,6 +401,8 @@ OTHERS = [
     Table("bench/README.md", "| goal | reached here", "bench.json", ("what",),
           {"reached here": Item("error", most), "": None},
           dict.fromkeys(BENCH) | {BENCH_ERROR: {}}),
+    Table("reliability/README.md", "| family | operations", "crash_points.csv", ("family",),
+          {"operations": "operations", "same": "same"}),
     Table("reliability/README.md", "| what | command | result", "soak.json", ("what",),
           {"command": None, "result": (
               None, Item("SIGKILL", total), Item("SIGTERM", total), Item("runs", total),
