@@ -4,6 +4,7 @@ Only NumPy and JSON are used; nothing that a run directory names is imported or 
 """
 
 import math
+import os
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -245,6 +246,8 @@ def open_run(path, partial: bool = False) -> Run:
     path = Path(path)
     if not (path / "config.json").is_file():
         raise RunError(f"{path} is not a run directory (no config.json in it)")
+    if os.fsencode(path.resolve().name).decode(errors="replace") != path.resolve().name:
+        raise RunError(f"{ascii(str(path))}: the name is not UTF-8: rename the folder")
     return Run(path.resolve(), partial)
 
 

@@ -15,6 +15,7 @@ and what `RECORDS` lists, each [S, ...]. Only NumPy is needed to read or write i
 pickled.
 """
 
+import contextlib
 import json
 import os
 import re
@@ -93,7 +94,7 @@ def write_npz(path: Path, arrays: dict[str, np.ndarray]) -> None:
 
 def is_scratch(path: Path) -> bool:
     """Whether a file is what a process left behind that was killed within `replace_file`."""
-    return re.fullmatch(r"\..+\.[0-9a-f]{8}\.tmp", path.name) is not None
+    return re.fullmatch(r"\.[0-9a-f]{16}\.tmp", path.name) is not None
 
 
 def replace_file(path: Path, write) -> None:
@@ -103,8 +104,7 @@ def replace_file(path: Path, write) -> None:
       path: destination.
       write: function of an open binary file.
     """
-    # Of a name that no other process has, and that says whose it is: see `is_scratch`.
-    scratch = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    scratch = path.with_name(f".{secrets.token_hex(8)}.tmp")  # nobody else's; see `is_scratch`
     try:
         with open(scratch, "wb") as file:
             write(file)
@@ -112,7 +112,8 @@ def replace_file(path: Path, write) -> None:
             os.fsync(file.fileno())
         os.replace(scratch, path)
     except BaseException as error:
-        scratch.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            scratch.unlink(missing_ok=True)
         if isinstance(error, OSError):
             raise OSError(error.errno, error.strerror, str(path)) from error
         raise

@@ -76,5 +76,5 @@ def write_page(out: Path, title: str, parts: list[str]) -> Path:
       The path written.
     """
     out.parent.mkdir(parents=True, exist_ok=True)
-    write_text(out, PAGE.substitute(title=html.escape(title), body="\n".join(parts)))
+    write_text(out.resolve(), PAGE.substitute(title=html.escape(title), body="\n".join(parts)))
     return out

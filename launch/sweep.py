@@ -59,7 +59,7 @@ LEASE = flags.DEFINE_integer(
 )  # fmt: skip
 DRY = flags.DEFINE_bool("dry_run", False, "Only list the runs.")
 BLOCK, FIELD = "seed_block", "config."
-LONGEST = 230  # bytes of a run's name: file systems take 255, and files beside it are longer
+LONGEST = 240  # bytes of a run's name: file systems take 255, and files beside it are longer
 
 
 def body() -> int:

@@ -368,7 +368,7 @@ def going_on(cfg: ConfigDict, old: Mapping, extend: bool) -> ConfigDict:
       A new config: its `former_steps` are those of the run and, for an extension, its length.
     """
     before = from_json(old)
-    former = tuple(before.former_steps)
+    former = tuple(length for length in before.former_steps if length < cfg.steps)
     if extend and before.steps < cfg.steps and schedules_of_steps(flatten(before)):
         former += (before.steps,)
     return from_json(to_json(cfg) | {"former_steps": former})
@@ -376,7 +376,10 @@ def going_on(cfg: ConfigDict, old: Mapping, extend: bool) -> ConfigDict:
 
 def config_hash(cfg: ConfigDict) -> str:
     """The first 16 hexadecimal digits of the sha256 of the canonical JSON."""
-    text = json.dumps(to_json(cfg), sort_keys=True)
+    fields = to_json(cfg)
+    if not fields["former_steps"]:  # a field that came later than the first runs
+        del fields["former_steps"]
+    text = json.dumps(fields, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

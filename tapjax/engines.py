@@ -4,6 +4,7 @@ An engine is a function from jobs to an iterator of their Results, in any order.
 """
 
 import functools
+import ssl
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -63,7 +64,10 @@ def local(policy: Policy = USUAL) -> Callable:
                     yield Result(job.name, "PREEMPTED", reason=stop.reason)
                     return
                 progress = f"[{i}/{len(jobs)}] {job.name}"
-                yield train(job, policy, progress)
+                result = train(job, policy, progress, stop.is_set)
+                if result.status in AGAIN and stop.is_set():
+                    result = Result(job.name, "PREEMPTED", result.step, stop.reason)
+                yield result
 
     return engine
 
@@ -138,6 +142,8 @@ def _connected(connect, address):
     """A client of a scheduler that may have to come back first."""
     try:
         client = connect(timeout=PATIENCE, set_as_default=False)
+    except ssl.SSLError as error:
+        raise EngineError(f"the certificates for {address} cannot be used: {error}") from error
     except (OSError, TimeoutError) as error:
         raise EngineError(
             f"no scheduler answers at {address} ({error}): start it and repeat the command"

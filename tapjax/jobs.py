@@ -7,6 +7,7 @@ scheduler or the process that started the sweep may die at any moment.
 import contextlib
 import fcntl
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,7 +16,7 @@ from analysis.layout import write_json
 from tapjax.cache import keep_compiled
 from tapjax.config import ConfigError, diff, from_json, going_on, to_json
 from tapjax.data import DataError
-from tapjax.lease import LEASE, InUseError, holder, is_silent, take_over
+from tapjax.lease import LEASE, InUseError, holder, take_over, watch
 
 FAILURES = 3  # in a row, without a step gained, until a run is given up
 OVER = ("DONE", "DIVERGED")
@@ -112,6 +113,8 @@ def finished(job: Job) -> Result | None:
             return None
         old = read_json(path)
         wanted = going_on(from_json(job.config), old, extend=False)
+        if status.get("step") != old["steps"] and status["status"] == "DONE":
+            return None  # it was to go on, and has not begun to
         if diff(to_json(from_json(old)), to_json(wanted)):
             return None  # to go on with more steps, or to be refused with the difference
     except (RunError, ConfigError) as error:
@@ -119,13 +122,19 @@ def finished(job: Job) -> Result | None:
     return Result(job.name, status["status"], status.get("step", 0), status.get("reason", ""))
 
 
-def train(job: Job, policy: Policy = USUAL, progress: str | None = None) -> Result:
+def train(
+    job: Job,
+    policy: Policy = USUAL,
+    progress: str | None = None,
+    stopped: Callable[[], bool] = lambda: False,
+) -> Result:
     """Train a run, or go on with it; whatever happens becomes a Result.
 
     Args:
       job: a Job.
       policy: how to go on with a run that exists.
       progress: label of a progress bar on stderr; None for no bar.
+      stopped: whether a signal has asked to stop.
 
     Returns:
       A Result.
@@ -134,12 +143,16 @@ def train(job: Job, policy: Policy = USUAL, progress: str | None = None) -> Resu
     if over:
         return over
     busy = holder(job.path)
-    if busy and not is_silent(job.path, policy.lease):
+    heartbeat = watch(job.path, policy.lease, stopped) if busy else None
+    if busy and heartbeat is None:
         return Result(job.name, "BUSY", reason=busy)
     try:
         if busy:
-            _log(job, f"taken over from {take_over(job.path)}, silent for {policy.lease:g} s\n")
+            silent = take_over(job.path, heartbeat)
+            _log(job, f"taken over from {silent}, silent for {policy.lease:g} s\n")
         tally = _next_tally(job)
+    except InUseError as error:
+        return Result(job.name, "BUSY", reason=str(error))
     except RunError as error:
         return Result(job.name, "FAILED", reason=str(error))
     if tally["failures"] > FAILURES:

@@ -4,7 +4,8 @@ The process holds a lock on RUN/lock, which ends with it. A process that is stop
 machine has frozen, keeps its lock; but the modification time of the file, its heartbeat, no longer
 changes. Another process may then take the run over: it ends the silent one if that is on the same
 machine, and puts a new file in place of the lock. A process confirms before it writes that the
-file is still its own, so that a silent one that wakes up stops without having written.
+file is still its own, so that a silent one that wakes up stops. A write that it was in the middle
+of may still end; it is of the same bits, since the run is the same.
 """
 
 import contextlib
@@ -14,6 +15,7 @@ import signal
 import socket
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from analysis.files import RunError
@@ -48,8 +50,8 @@ class Lease:
         """
         try:
             ours = os.path.samestat(os.fstat(self._file.fileno()), os.stat(self._path / "lock"))
-        except FileNotFoundError:
-            ours = False
+        except FileNotFoundError as error:
+            raise InUseError(f"{self._path / 'lock'} was removed: this process stops") from error
         if not ours:
             other = holder(self._path) or "another process, which has ended"
             raise InUseError(f"{self._path} was taken over by {other}: this process stops")
@@ -105,39 +107,45 @@ def holder(path: Path) -> str:
         return ""  # there is no lock, or it cannot be read: nobody here trains it
 
 
-def is_silent(path: Path, seconds: float) -> bool:
-    """Watch a lock that another process holds.
+def watch(path: Path, seconds: float, stopped: Callable[[], bool] = lambda: False):
+    """Wait for a heartbeat of the process that holds a lock.
 
     Args:
       path: a run directory.
-      seconds: to watch at most. Only the clock of this process counts.
+      seconds: to wait at most. Only the clock of this process counts.
+      stopped: ends the wait.
 
     Returns:
-      Whether the process gives no heartbeat for so long, and would otherwise give them.
+      The last heartbeat of a process that gave none for so long; None if there was one, if the
+      process gives none at all or has ended, or if the wait was ended.
     """
     until, seen = time.monotonic() + seconds, _heartbeat(path)
     if _content(path)[1] != MARK:
-        return False
+        return None
     while time.monotonic() < until:
         time.sleep(min(1, seconds))
-        if not holder(path) or _heartbeat(path) != seen:
-            return False
-    return True
+        if stopped() or not holder(path) or _heartbeat(path) != seen:
+            return None
+    return seen
 
 
-def take_over(path: Path) -> str:
+def take_over(path: Path, heartbeat) -> str:
     """Let another process take a run whose holder is silent.
 
     Args:
       path: a run directory.
+      heartbeat: the last one, from `watch`.
 
     Returns:
       The process that held it.
 
     Raises:
+      InUseError: there has been another heartbeat since.
       RunDirError: the directory cannot be written.
     """
     silent = holder(path)
+    if _heartbeat(path) != heartbeat:
+        raise InUseError(f"{path} is in use by {silent or 'another process'}")
     try:
         _end_if_here(path)
         replace_file(path / "lock", lambda file: None)

@@ -8,7 +8,7 @@ from tapjax.config import ConfigError
 
 LEAST = 1_700_000_000  # bytes of addresses that JAX and its libraries take before anything is done
 COMPILER = 600_000_000  # and that compiling takes besides
-GROUP = Path("/sys/fs/cgroup/memory.max")  # of a container or a batch job
+GROUPS = Path("/sys/fs/cgroup")  # control groups, by which containers and batch jobs are limited
 
 
 def check_addresses() -> None:
@@ -34,8 +34,7 @@ def host_bytes() -> int | None:
     found = []
     if "SC_PHYS_PAGES" in os.sysconf_names:
         found.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
-    if GROUP.exists() and GROUP.read_text().strip().isdigit():
-        found.append(int(GROUP.read_text()))
+    found += _group_limits()
     limit, pages = _address_limit(), Path("/proc/self/statm")
     if limit is not None and pages.exists():
         taken = int(pages.read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
@@ -46,3 +45,20 @@ def host_bytes() -> int | None:
 def _address_limit():
     limit, _ = resource.getrlimit(resource.RLIMIT_AS)
     return None if limit == resource.RLIM_INFINITY else limit
+
+
+def _group_limits():
+    """Bytes that the control groups of this process may have, of version 1 and 2."""
+    groups, found = Path("/proc/self/cgroup"), []
+    for line in groups.read_text().splitlines() if groups.exists() else ():
+        _, controllers, place = line.split(":", 2)
+        if controllers not in ("", "memory"):
+            continue
+        root = GROUPS / controllers
+        name = "memory.limit_in_bytes" if controllers else "memory.max"
+        folder = root / place.strip("/")
+        for file in (parent / name for parent in (folder, *folder.parents)):
+            if file.is_relative_to(root) and file.exists():
+                text = file.read_text().strip()
+                found += [int(text)] if text.isdigit() else []
+    return found

@@ -62,7 +62,8 @@ def _run(cfg, workdir, resume, allow_numeric_drift, extend, progress):
     record = jax.eval_shape(ready.programs.chunk(1), ready.like, ready.data)[1]
     needed = memory.estimate(ready, record)
     memory.check(needed, cfg)
-    disk.check(ready, record, path)
+    if not (path / "config.json").is_file():
+        disk.check(ready, record, path)
     with (
         rundir.open_run_dir(path, ready.contents, resume, allow_numeric_drift) as run_dir,
         stop_on_signals() as stop,
@@ -73,7 +74,7 @@ def _run(cfg, workdir, resume, allow_numeric_drift, extend, progress):
             run_dir.check_records(status["step"], cfg.scalar_bin)
             if status["status"] == "DIVERGED" or status["step"] == cfg.steps:
                 return Outcome(*(status[name] for name in Outcome._fields))
-            _reopen(run_dir, cfg)
+        disk.check(ready, record, path)
         _announce(run_dir, ready, record, needed, progress)
         with _open_managers(cfg, run_dir) as managers:
             _prove(run_dir, ready, managers, allow_numeric_drift)
@@ -81,14 +82,6 @@ def _run(cfg, workdir, resume, allow_numeric_drift, extend, progress):
                 states, first = _restore_or_init(run_dir, managers[0], ready)
                 pinned = pins.resume(run_dir, replay.Timeline(ready, managers), first)
                 return _train(run_dir, pinned, states, first, stop, progress)
-
-
-def _reopen(run_dir, cfg):
-    """Let a finished run be a part of a longer one."""
-    (first, arrays), step = run_dir.read_last_record(), run_dir.status["step"]
-    evaluated = _passes(cfg.eval_every, first, step)
-    run_dir.write_record(first, records.without_end(arrays, step, evaluated))
-    run_dir.log(f"goes on from step {step} to step {cfg.steps}")
 
 
 def _announce(run_dir, ready, record, needed, progress):
@@ -138,9 +131,19 @@ def _restore_or_init(run_dir, manager, ready):
     first = restored.step if restored else 0
     states = restored.states if restored else ready.programs.init()
     run_dir.discard_from(first)
-    run_dir.set_status("RUNNING", first, interruptions=interruptions)
-    run_dir.log(f"start at step {first}")
+    run_dir.begin(first, interruptions)
+    if 0 < first < ready.cfg.steps:
+        _reopen(run_dir, ready.cfg, first)
     return states, first
+
+
+def _reopen(run_dir, cfg, end):
+    """Drop what was measured only because a run ended at a step from which it now goes on."""
+    first, arrays = run_dir.read_last_record()
+    if arrays["probe_step"][-1] == end:
+        evaluated = _passes(cfg.eval_every, first, end)
+        run_dir.write_record(first, records.without_end(arrays, evaluated))
+        run_dir.log(f"goes on from its end to step {cfg.steps}")
 
 
 def _train(run_dir, pinned, states, first, stop, progress):

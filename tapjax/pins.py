@@ -127,10 +127,12 @@ def keep(run_dir: RunDir, timeline: Timeline, wanted: dict[int, list[dict]]) -> 
     manager = timeline.managers[-1]
     made = set(manager.all_steps())
     for step, states in states_at(timeline, [step for step in wanted if step not in made]):
+        run_dir.lease.confirm()
         checkpoint.save(manager, step, states, force=True)
     if wanted != read(run_dir):
         run_dir.write_json("pinned.json", {str(step): why for step, why in wanted.items()})
     for step in made - set(wanted):
+        run_dir.lease.confirm()
         manager.delete(step)
 
 
@@ -151,7 +153,7 @@ def ask_for(path: Path, wanted: dict[int, list[dict]], allow_numeric_drift: bool
         locked(path) as lease,
         open_timeline(path, allow_numeric_drift, pinning=True) as timeline,
     ):
-        run_dir = RunDir(path, lease)
+        run_dir = RunDir(path, lease, {})
         old = read(run_dir)
         new = {
             step: [reason for reason in why if reason not in old.get(step, [])]

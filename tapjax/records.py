@@ -43,22 +43,19 @@ def with_last_probe(arrays, step: int, measured) -> dict[str, np.ndarray]:
     return arrays | longer
 
 
-def without_end(arrays, step: int, evaluated: bool) -> dict[str, np.ndarray]:
+def without_end(arrays, evaluated: bool) -> dict[str, np.ndarray]:
     """The arrays of a finished run's last chunk as they are in a longer run.
 
     Args:
-      arrays: of the last record.
-      step: the run's length so far.
+      arrays: of the last record, with the probe of the final state.
       evaluated: whether a longer run is evaluated there, too.
 
     Returns:
       New arrays.
     """
     kept = {n: value for n, value in arrays.items() if evaluated or not n.startswith("eval")}
-    if kept["probe_step"][-1] == step:
-        kept["probe_step"] = kept["probe_step"][:-1]
-        kept |= {n: value[:, :-1] for n, value in kept.items() if n.startswith("probe/")}
-    return kept
+    kept["probe_step"] = kept["probe_step"][:-1]
+    return kept | {n: value[:, :-1] for n, value in kept.items() if n.startswith("probe/")}
 
 
 def evaluation_arrays(step: int, scores) -> dict[str, np.ndarray]:

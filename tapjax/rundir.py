@@ -48,8 +48,8 @@ def read_arrays(path: Path, names: Sequence[str] | None = None) -> dict[str, np.
 class RunDir:
     """An open, locked run directory. Made by `open_run_dir`."""
 
-    def __init__(self, path: Path, lease: Lease):
-        self.path, self.lease = path, lease
+    def __init__(self, path: Path, lease: Lease, manifest: Mapping[str, dict]):
+        self.path, self.lease, self._manifest = path, lease, manifest
         (path / "records").mkdir(exist_ok=True)
         for file in (*path.iterdir(), *(path / "records").iterdir()):
             if is_scratch(file):
@@ -73,6 +73,8 @@ class RunDir:
             raise KeyboardInterrupt(f"stopped at step {step}; the same command resumes") from error
         except Exception as error:
             reserve.unlink(missing_ok=True)
+            if self.status.get("status") == "DONE":
+                raise  # it cannot be made longer, and is what it was
             with contextlib.suppress(OSError, RunError):  # STATUS.json itself may be damaged
                 self.set_status("FAILED", self.status.get("step", 0), str(error))
             raise
@@ -98,6 +100,14 @@ class RunDir:
         """Write one chunk's arrays atomically."""
         self.lease.confirm()
         write_npz(self.path / "records" / record_name(first_step), dict(arrays))
+
+    def begin(self, step: int, interruptions: int) -> None:
+        """Note that training goes on from a step; what the manifest says is final from here on."""
+        self.set_status("RUNNING", step, interruptions=interruptions)
+        for name in ("model.json", "config.json"):  # they differ if the run is made longer
+            if read_json(self.path / name) != self._manifest[name]:
+                self.write_json(name, self._manifest[name])
+        self.log(f"start at step {step}")
 
     def read_last_record(self) -> tuple[int, dict[str, np.ndarray]]:
         """First step and arrays of the last record."""
@@ -162,6 +172,7 @@ class RunDir:
 
     def log(self, message: str) -> None:
         """Append a line to log.txt."""
+        self.lease.confirm()
         now = time.strftime("%Y-%m-%d %H:%M:%S")
         with open(self.path / "log.txt", "a") as file:
             file.write(f"{now} {message}\n")
@@ -196,7 +207,7 @@ def open_run_dir(
     check_links(path)
     with locked(path) as lease:
         _check_or_create(path, manifest, resume, allow_numeric_drift)
-        yield RunDir(path, lease)
+        yield RunDir(path, lease, manifest)
 
 
 def check_links(path: Path) -> None:
@@ -234,9 +245,6 @@ def _check_or_create(path, manifest, resume, allow_numeric_drift):
             "--workdir, or the old values"
         )
     check_same(path, old, manifest, allow_numeric_drift)
-    if longer:
-        for name in ("model.json", "config.json"):
-            write_json(path / name, manifest[name])
 
 
 def _check_extension(path, before, after):

@@ -10,7 +10,7 @@ import numpy as np
 
 from analysis.layout import RECORDS, SNAPSHOT, filters, record_name, write_npz
 from tapjax.blocks import OVER_SEEDS
-from tapjax.config import ConfigError, config_hash
+from tapjax.config import ConfigError, config_hash, from_json, to_json
 from tapjax.constraints import did_you_mean
 from tapjax.forward import examples_at_once, in_parts
 from tapjax.probes import pooled
@@ -162,13 +162,19 @@ def write_snapshots(writer: Writer, steps: Sequence[int], out: Path, drift: Drif
     about = {
         "seeds": np.array(ready.cfg.seeds),
         "probe_y": np.asarray(ready.data.probe.y),
-        "config": np.array(config_hash(ready.cfg)),
+        "config": np.array(_kind_of_run(ready.cfg)),
     }
     for step, states in states_at(writer.timeline, steps, drift):
         taken = jax.device_get(writer.take(enter(ready, states, step), ready.data))
         path, about["step"] = out / record_name(step), np.array(step)
         write_npz(path, _of_the_same(path, about) | about | taken)
         yield path
+
+
+def _kind_of_run(cfg):
+    """Hash of what a run is whatever its length: it may have been made longer since."""
+    any_length = {"steps": 1, "former_steps": ()}
+    return config_hash(from_json(to_json(cfg) | any_length))
 
 
 def _of_the_same(path, about):

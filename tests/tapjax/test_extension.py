@@ -4,12 +4,13 @@ import shutil
 
 import pytest
 
+from analysis.files import read_npz
 from analysis.io import open_run
-from analysis.layout import MANIFEST
-from tapjax import config, disk, loop, replay, rundir
+from analysis.layout import MANIFEST, write_json, write_npz
+from tapjax import config, disk, loop, replay, rundir, snapshots
 from tapjax.config import ConfigError
 from tapjax.constraints import schedules_of_steps
-from tapjax.jobs import Policy, make_job, train
+from tapjax.jobs import Policy, finished, make_job, train
 from tapjax.optimizers import make_schedule
 from tapjax.rundir import RunDirError
 from tests.conftest import tiny as tiny_fixture
@@ -43,7 +44,7 @@ def test_a_finished_run_goes_on(tiny, tmp_path):
     ours, theirs = (open_run(tmp_path / name) for name in ("run", "whole"))
     assert (ours.dimension() == theirs.dimension()).all()
     said = (tmp_path / "run" / "log.txt").read_text()
-    assert "goes on from step 40 to step 60" in said and "bit for bit" in said
+    assert "goes on from its end to step 60" in said and "bit for bit" in said
     for name in ("config.json", "model.json"):
         assert (tmp_path / "run" / name).read_text() == (tmp_path / "whole" / name).read_text()
 
@@ -139,16 +140,66 @@ def test_of_an_extended_schedule_every_step_is_known(tmp_path):
         assert "bit for bit" in drift.describe()
 
 
-@pytest.mark.parametrize("place", ["config", "record", "reopened"])
+@pytest.mark.parametrize("place", ["begin", "write_json", "_reopen", "_train"])
 def test_killed_while_it_is_reopened(place, tiny, runs, tmp_path, monkeypatch):
     shutil.copytree(runs / "run", tmp_path / "run")
-    name = {"config": "_reopen", "record": "_prove", "reopened": "_restore_or_init"}[place]
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    of = {"begin": rundir.RunDir, "write_json": rundir.RunDir, "_reopen": loop, "_train": loop}
     with monkeypatch.context() as patch:
-        patch.setattr(loop, name, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(of[place], place, killed)
         with pytest.raises(KeyboardInterrupt):
             loop.run(longer(tiny), tmp_path / "run")
     loop.run(longer(tiny), tmp_path / "run")
     assert_same_run(runs / "whole", tmp_path / "run")
+
+
+def test_one_that_cannot_be_made_longer_is_what_it_was(tiny, runs, tmp_path):
+    """Another record, or no checkpoint that can be read: the results of the run stay."""
+    for name in ("drift", "checkpoint"):
+        shutil.copytree(runs / "run", tmp_path / name)
+    record = tmp_path / "drift" / "records" / "000000030.npz"
+    arrays = read_npz(record)
+    arrays["scalar/loss"] += 1e-4
+    write_npz(record, arrays)
+    for file in (tmp_path / "checkpoint" / "ckpt").rglob("*"):
+        if file.is_file():
+            file.write_bytes(b"")
+    for name, said in (
+        ("drift", "stray from the record"),
+        ("checkpoint", "no checkpoint is usable"),
+    ):
+        before = {p: p.read_bytes() for p in (tmp_path / name).rglob("*.[jn][sp]*") if p.is_file()}
+        job = make_job(name, longer(tiny), tmp_path)
+        for _ in range(2):
+            result = train(job)
+            assert result.status in ("REFUSED", "BROKEN") and said in result.reason
+        after = {p: p.read_bytes() for p in (tmp_path / name).rglob("*.[jn][sp]*") if p.is_file()}
+        assert after == before
+        assert train(make_job(name, tiny, tmp_path)).status == "DONE"
+
+
+def test_an_interrupted_extension_is_not_done(tiny, runs, tmp_path):
+    """Whatever its status says, as versions before this one could leave it."""
+    shutil.copytree(runs / "run", tmp_path / "run")
+    job = make_job("run", longer(tiny), tmp_path)
+    write_json(tmp_path / "run" / "config.json", job.config)
+    assert finished(job) is None and train(job).status == "DONE"
+    assert_same_run(runs / "whole", tmp_path / "run")
+
+
+def test_snapshots_of_a_run_that_was_made_longer_stay(tiny, runs, tmp_path):
+    path = tmp_path / "run"
+    shutil.copytree(runs / "run", path)
+    for cfg, kind in ((tiny, "weights"), (longer(tiny), "gradients")):
+        loop.run(cfg, path)
+        with replay.open_timeline(path) as timeline:
+            writer = snapshots.make_writer(timeline, [kind], 8)
+            (file,) = snapshots.write_snapshots(writer, [20], path / "snapshots")
+    kinds = {name.partition("/")[0] for name in read_npz(file)}
+    assert {"weights", "gradients"} <= kinds
 
 
 @pytest.mark.parametrize("free,refused", [(10_000, True), (10**12, False)])
@@ -160,11 +211,13 @@ def test_records_too_large_for_the_disk_are_refused_first(
     path = tmp_path / "not" / "there"
     if not refused:
         assert loop.run(tiny, path).status == "DONE"
-        # What is there already needs no room.
+        # What is done, or there already, needs no room.
         usage = usage._replace(free=10_000)
         assert loop.run(tiny, path).status == "DONE"
         return
-    said = f"writes .* MB of records and .* MB of checkpoints, and {tmp_path} has 0.01 MB free"
+    said = (
+        f"writes .* MB of records and up to .* MB of checkpoints, and {tmp_path} has 0.01 MB free"
+    )
     with pytest.raises(ConfigError, match=said):
         loop.run(tiny, path)
     assert not path.parent.exists()

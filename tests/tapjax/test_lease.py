@@ -3,12 +3,14 @@
 import os
 import signal
 import subprocess
+import threading
 
 import pytest
 
 from tapjax import lease, rundir
+from tapjax.config import to_json
 from tapjax.jobs import Policy, make_job, train
-from tapjax.lease import InUseError, holder, is_silent, locked, take_over
+from tapjax.lease import InUseError, holder, locked, take_over, watch
 from tests.tapjax.same import assert_same_run
 from tests.tapjax.test_faults import DRIVER
 
@@ -38,7 +40,7 @@ def content(path):
 
 
 def test_a_process_that_gives_heartbeats_keeps_its_run(tiny, tmp_path, holding):
-    assert not is_silent(tmp_path / "run", 4 * lease.BEAT)
+    assert watch(tmp_path / "run", 4 * lease.BEAT) is None
     job = make_job("run", tiny, tmp_path)
     result = train(job, Policy(lease=4 * lease.BEAT))
     assert (result.status, result.reason) == ("BUSY", holder(tmp_path / "run"))
@@ -72,7 +74,7 @@ def test_one_on_another_machine_does_not_write_when_it_wakes_up(
 def test_a_process_without_heartbeats_is_left_alone(tmp_path):
     with locked(tmp_path):
         (tmp_path / "lock").write_text("process 1 on here\n")
-        assert not is_silent(tmp_path, 0.1)
+        assert watch(tmp_path, 0.1) is None
 
 
 def test_only_a_process_that_holds_the_lock_is_ended(tmp_path):
@@ -81,7 +83,7 @@ def test_only_a_process_that_holds_the_lock_is_ended(tmp_path):
         with locked(tmp_path):
             line = f"process {bystander.pid} on {os.uname().nodename}\n{lease.MARK}\n"
             (tmp_path / "lock").write_text(line)
-            take_over(tmp_path)
+            take_over(tmp_path, lease._heartbeat(tmp_path))
         assert bystander.poll() is None
     finally:
         bystander.kill()
@@ -91,12 +93,12 @@ def test_only_a_process_that_holds_the_lock_is_ended(tmp_path):
 def test_a_process_that_makes_no_progress_gives_no_heartbeats(tmp_path, monkeypatch):
     monkeypatch.setattr(lease, "BEAT", 0.05)
     with locked(tmp_path) as mine:
-        assert not is_silent(tmp_path, 2)
+        assert watch(tmp_path, 2) is None
         monkeypatch.setattr(lease, "STUCK", 0.01)
-        assert is_silent(tmp_path, 2)
+        assert watch(tmp_path, 2) is not None
         monkeypatch.setattr(lease, "STUCK", 10)
         mine.confirm()
-        assert not is_silent(tmp_path, 2)
+        assert watch(tmp_path, 2) is None
 
 
 @pytest.mark.parametrize(
@@ -106,15 +108,14 @@ def test_a_process_that_makes_no_progress_gives_no_heartbeats(tmp_path, monkeypa
         lambda run_dir: run_dir.write_json("jumps.json", {}),
         lambda run_dir: run_dir.set_status("RUNNING", 0),
         lambda run_dir: run_dir.discard_from(0),
+        lambda run_dir: run_dir.log("a line"),
     ],
 )
-def test_nothing_is_written_in_a_run_that_was_taken_over(tmp_path, monkeypatch, write):
+def test_nothing_is_written_in_a_run_that_was_taken_over(tiny, tmp_path, monkeypatch, write):
     monkeypatch.setattr(lease, "_end_if_here", lambda path: None)
-    manifest = {name: {} for name in rundir.MANIFEST}
-    monkeypatch.setattr(rundir, "from_json", lambda data: data)
-    monkeypatch.setattr(rundir, "to_json", lambda data: data)
+    manifest = {name: {} for name in rundir.MANIFEST} | {"config.json": to_json(tiny)}
     with rundir.open_run_dir(tmp_path / "run", manifest) as first:
-        take_over(first.path)
+        take_over(first.path, lease._heartbeat(first.path))
         with rundir.open_run_dir(tmp_path / "run", manifest) as second:
             second.set_status("RUNNING", 7)
             before = content(first.path)
@@ -122,3 +123,32 @@ def test_nothing_is_written_in_a_run_that_was_taken_over(tmp_path, monkeypatch, 
                 write(first)
             assert content(first.path) == before
             write(second)
+
+
+def test_a_heartbeat_in_the_last_moment_counts(tmp_path):
+    with locked(tmp_path):
+        before = lease._heartbeat(tmp_path)
+        os.utime(tmp_path / "lock", (1, 1))
+        with pytest.raises(InUseError, match="is in use by process"):
+            take_over(tmp_path, before)
+        assert holder(tmp_path)
+
+
+def test_a_signal_ends_the_wait(tmp_path, monkeypatch):
+    from tapjax import engines
+
+    job = engines.Job("run", str(tmp_path), {})
+    job.path.mkdir()
+    policy = Policy(lease=60)
+    with locked(job.path):
+        timer = threading.Timer(1, os.kill, (os.getpid(), signal.SIGTERM))
+        timer.start()
+        (result,) = engines.local(policy)([job])
+    assert (result.status, result.reason) == ("PREEMPTED", "SIGTERM")
+
+
+def test_a_lock_that_was_removed_is_noticed(tmp_path):
+    with locked(tmp_path) as mine:
+        (tmp_path / "lock").unlink()
+        with pytest.raises(InUseError, match="lock was removed: this process stops"):
+            mine.confirm()
