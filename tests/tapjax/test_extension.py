@@ -61,7 +61,7 @@ def test_with_chunks_of_another_length_it_is_the_same(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("case", ["recording", "clone", "credit vector", "mitigation cbp"])
+@pytest.mark.parametrize("case", ["recording", "clone", "credit vector"])
 def test_runs_of_other_families_go_on(case, tmp_path):
     cfg = CASES[case]()
     loop.run(longer(cfg), tmp_path / "whole")
