@@ -9,6 +9,7 @@ from tapjax.config import ConfigError
 LEAST = 1_700_000_000  # bytes of addresses that JAX and its libraries take before anything is done
 COMPILER = 600_000_000  # and that compiling takes besides
 GROUPS = Path("/sys/fs/cgroup")  # control groups, by which containers and batch jobs are limited
+OWN_GROUPS = Path("/proc/self/cgroup")
 
 
 def check_addresses() -> None:
@@ -49,8 +50,8 @@ def _address_limit():
 
 def _group_limits():
     """Bytes that the control groups of this process may have, of version 1 and 2."""
-    groups, found = Path("/proc/self/cgroup"), []
-    for line in groups.read_text().splitlines() if groups.exists() else ():
+    found = []
+    for line in OWN_GROUPS.read_text().splitlines() if OWN_GROUPS.exists() else ():
         _, controllers, place = line.split(":", 2)
         if controllers not in ("", "memory"):
             continue

@@ -1,3 +1,4 @@
+import os
 import shutil
 import zipfile
 
@@ -151,3 +152,9 @@ def test_a_run_of_many_records_is_read_in_two_passes(tmp_path, monkeypatch):
     for length in (1, 130, 10**6):
         whole = run.array("scalar", "loss")[:, -length:]
         np.testing.assert_array_equal(run.end("scalar", "loss", length), whole)
+
+
+def test_a_run_whose_name_is_no_text_is_refused(tmp_path):
+    path = write_run(tmp_path / os.fsdecode(b"r\xff"), D)
+    with pytest.raises(RunError, match=r"r\\udcff': the name is not UTF-8: rename the folder"):
+        open_run(path)
