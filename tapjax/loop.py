@@ -130,8 +130,8 @@ def _restore_or_init(run_dir, manager, ready):
         run_dir.log(f"{problem}; falling back to the one before")
     first = restored.step if restored else 0
     states = restored.states if restored else ready.programs.init()
-    run_dir.discard_from(first)
     run_dir.begin(first, interruptions)
+    run_dir.discard_from(first)
     if 0 < first < ready.cfg.steps:
         _reopen(run_dir, ready.cfg, first)
     return states, first

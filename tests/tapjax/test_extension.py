@@ -181,6 +181,24 @@ def test_one_that_cannot_be_made_longer_is_what_it_was(tiny, runs, tmp_path):
         assert train(make_job(name, tiny, tmp_path)).status == "DONE"
 
 
+def test_killed_while_it_falls_back_to_an_earlier_checkpoint(tiny, runs, tmp_path, monkeypatch):
+    shutil.copytree(runs / "run", tmp_path / "run")
+    for file in (tmp_path / "run" / "ckpt" / "40").rglob("*"):
+        if file.is_file():
+            file.write_bytes(b"")
+
+    def killed(self, step):
+        rundir_discard(self, step)
+        raise KeyboardInterrupt
+
+    rundir_discard = rundir.RunDir.discard_from
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(rundir.RunDir, "discard_from", killed)
+        loop.run(longer(tiny), tmp_path / "run")
+    assert loop.run(longer(tiny), tmp_path / "run").status == "DONE"
+    assert_same_run(runs / "whole", tmp_path / "run")
+
+
 def test_an_interrupted_extension_is_not_done(tiny, runs, tmp_path):
     """Whatever its status says, as versions before this one could leave it."""
     shutil.copytree(runs / "run", tmp_path / "run")
