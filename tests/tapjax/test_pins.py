@@ -9,6 +9,7 @@ import pytest
 from analysis import open_run
 from analysis.moments import jumps_of_run
 from tapjax import checkpoint, jumps, loop, pins, replay
+from tapjax.lease import locked
 from tapjax.rundir import RunDir
 from tests.conftest import RESET, WINDOW
 
@@ -110,9 +111,9 @@ def test_training_does_not_go_far_back_for_a_pin(tiny):
 def test_pins_beyond_the_point_of_resumption_are_made_anew(tiny, tmp_path):
     loop.run(tiny, tmp_path / "run")
     pins.ask_for(tmp_path / "run", {step: [{"side": "asked for"}] for step in (5, 35)})
-    run_dir = RunDir((tmp_path / "run").resolve())
-    with replay.open_timeline(tmp_path / "run", pinning=True) as timeline:
-        pins.resume(run_dir, timeline, 20)
+    path = (tmp_path / "run").resolve()
+    with locked(path) as lease, replay.open_timeline(path, pinning=True) as timeline:
+        pins.resume(RunDir(path, lease, {}), timeline, 20)
     assert checkpoints(tmp_path / "run" / "pins") == [5] == list(pins.read(run_dir))
     assert json.loads((tmp_path / "run" / "jumps.json").read_text()) == {"jumps": []}
 
