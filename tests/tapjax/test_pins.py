@@ -113,9 +113,10 @@ def test_pins_beyond_the_point_of_resumption_are_made_anew(tiny, tmp_path):
     pins.ask_for(tmp_path / "run", {step: [{"side": "asked for"}] for step in (5, 35)})
     path = (tmp_path / "run").resolve()
     with locked(path) as lease, replay.open_timeline(path, pinning=True) as timeline:
-        pins.resume(RunDir(path, lease, {}), timeline, 20)
-    assert checkpoints(tmp_path / "run" / "pins") == [5] == list(pins.read(run_dir))
-    assert json.loads((tmp_path / "run" / "jumps.json").read_text()) == {"jumps": []}
+        run_dir = RunDir(path, lease, {})
+        pins.resume(run_dir, timeline, 20)
+    assert checkpoints(path / "pins") == [5] == list(pins.read(run_dir))
+    assert json.loads((path / "jumps.json").read_text()) == {"jumps": []}
 
 
 def test_which_steps_deserve_it():
