@@ -17,6 +17,7 @@ from tests.tapjax.test_resume_matrix import CASES
 pytestmark = [pytest.mark.usefixtures("full_compile"), pytest.mark.fault, pytest.mark.timeout(1800)]
 OPERATIONS = ("open", "mkdir", "replace", "rename", "unlink", "rmdir", "fsync")
 FAMILIES = {
+    "short": "schedule constant",
     "tap": "model cnn:channels=2-3", "plasticity": "mitigation cbp", "clone": "clone",
     "credit": "credit vector", "motifs": "recording",
 }  # fmt: skip
@@ -63,7 +64,10 @@ def _listing(path):
 
 @pytest.mark.parametrize(
     "family,most",
-    [("plasticity", 8), *(pytest.param(f, None, marks=pytest.mark.slow) for f in FAMILIES)],
+    [
+        ("short", 8),
+        *(pytest.param(f, None, marks=pytest.mark.slow) for f in FAMILIES if f != "short"),
+    ],
 )
 def test_a_run_killed_at_any_file_operation_goes_on(family, most, tmp_path):
     (tmp_path / "copies").mkdir()
