@@ -2,7 +2,6 @@
 
 import json
 import os
-import resource
 import signal
 import subprocess
 import sys
@@ -15,14 +14,11 @@ QUICK += ["--config.chunk_steps=10", "--config.seeds=(0,)"]
 
 
 def run(*arguments, script="launch.run", addresses=None, **environment):
-    def limit():
-        if addresses:
-            resource.setrlimit(resource.RLIMIT_AS, (addresses, addresses))
-
+    limit = f"ulimit -v {addresses // 1024};" if addresses else ""
     return subprocess.run(
-        [sys.executable, "-m", script, *map(os.fsencode, arguments)],
+        ["sh", "-c", f'{limit} exec "$0" "$@"', sys.executable, "-m", script,
+         *map(os.fsencode, arguments)],
         capture_output=True, text=True, timeout=200, env=os.environ | environment,
-        preexec_fn=limit,
     )  # fmt: skip
 
 
