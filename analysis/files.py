@@ -118,10 +118,10 @@ def read_npz(path: Path, wanted: Callable[[str], bool] = lambda name: True) -> d
     Raises:
       RunError: missing, damaged, with pickled objects, or far larger than the file.
     """
-    return look_into(path, wanted)[1]
+    return names_and_arrays(path, wanted)[1]
 
 
-def look_into(path: Path, wanted: Callable[[str], bool]) -> tuple[set[str], dict]:
+def names_and_arrays(path: Path, wanted: Callable[[str], bool]) -> tuple[set[str], dict]:
     """The names of all arrays of an .npz file, and some of the arrays, as `read_npz` gives them."""
     _demand_file(path)
     try:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from analysis.files import RunError, look_into, read_json, read_npz
+from analysis.files import RunError, names_and_arrays, read_json, read_npz
 from analysis.layout import MANIFEST, SCHEMA, STEP_AXES, record_steps
 
 # What every run says of itself.
@@ -73,7 +73,7 @@ class Run:
                 what = "a gap" if first > expected else "an overlap"
                 problem = f"{path}: {what}, starts at step {first} instead of {expected}"
                 break
-            self._held[path], found = look_into(path, "step".__eq__)
+            self._held[path], found = names_and_arrays(path, "step".__eq__)
             steps = self._axes[path, "step"] = _checked(path, "step", found)
             if steps[0] != first:
                 raise RunError(f"{path} is named wrongly: it starts at step {steps[0]}")
@@ -142,7 +142,7 @@ class Run:
         """
         return _joined(self.path, name, self._parts(f"{group}/{name}"), 1)
 
-    def end(self, group: str, name: str, length: int) -> np.ndarray:
+    def tail(self, group: str, name: str, length: int) -> np.ndarray:
         """The last values of a recorded quantity, as `array(group, name)[:, -length:]`.
 
         Only the last record files are read.

@@ -31,7 +31,7 @@ def cache_dir() -> Path | None:
         return None
 
 
-def private(folder: Path) -> Path:
+def private_folder(folder: Path) -> Path:
     """Make a folder that nobody but this user may change, and its parents.
 
     Args:
@@ -55,7 +55,7 @@ def private(folder: Path) -> Path:
 def keep_compiled() -> None:
     """Keep compiled programs in the user's cache folder (or `JAX_COMPILATION_CACHE_DIR`).
 
-    Programs in it are run as they are, so a folder that others may change is not used.
+    JAX runs the programs in it without checks, so a folder that others may change is not used.
 
     Raises:
       ConfigError: JAX cannot be loaded for want of addresses.
@@ -72,8 +72,8 @@ def keep_compiled() -> None:
     used = None
     try:
         if folder:
-            private(folder if given else cache_dir())
-            used = str(private(folder))
+            private_folder(folder if given else cache_dir())
+            used = str(private_folder(folder))
     except OSError as error:
         print(f"cannot keep programs in {folder} ({error.strerror})", file=sys.stderr)
     jax.config.update("jax_compilation_cache_dir", used)
@@ -96,8 +96,8 @@ def decoded_once(name: str, decode: Callable[[], dict]) -> dict[str, np.ndarray]
         return decode()
     folder = cache_dir() / "data" / name
     try:
-        private(cache_dir())
-        private(folder.parent)
+        private_folder(cache_dir())
+        private_folder(folder.parent)
     except OSError as error:
         print(f"cannot keep data in {folder.parent} ({error.strerror})", file=sys.stderr)
         return decode()

@@ -356,7 +356,7 @@ def from_json(data: Mapping) -> ConfigDict:
     return cfg
 
 
-def going_on(cfg: ConfigDict, old: Mapping, extend: bool) -> ConfigDict:
+def with_former_steps(cfg: ConfigDict, old: Mapping, extend: bool) -> ConfigDict:
     """A config with what a run directory remembers of extensions.
 
     Args:

@@ -1,4 +1,4 @@
-"""How much a run will write, compared with the free space before it trains."""
+"""Comparison of what a run will write with the free space, before it trains."""
 
 import contextlib
 import shutil

@@ -10,7 +10,17 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
-from tapjax.jobs import AGAIN, OVER, USUAL, Job, Policy, Result, finished, forget_failures, train
+from tapjax.jobs import (
+    AGAIN,
+    DEFAULT_POLICY,
+    OVER,
+    Job,
+    Policy,
+    Result,
+    finished,
+    forget_failures,
+    train,
+)
 from tapjax.preemption import stop_on_signals
 
 PATIENCE = 600  # seconds that a scheduler may be away
@@ -54,7 +64,7 @@ def carry_out(jobs: Sequence[Job], engine: Callable) -> Iterator[Result]:
             time.sleep(POLL)
 
 
-def local(policy: Policy = USUAL) -> Callable:
+def local(policy: Policy = DEFAULT_POLICY) -> Callable:
     """An engine that trains in this process, one job after another."""
 
     def engine(jobs: Sequence[Job]) -> Iterator[Result]:
@@ -81,7 +91,7 @@ class Certificates(NamedTuple):
 
 
 def dask(
-    address: str, policy: Policy = USUAL, certificates: Certificates | None = None
+    address: str, policy: Policy = DEFAULT_POLICY, certificates: Certificates | None = None
 ) -> Callable:
     """An engine that hands jobs to the workers of a Dask scheduler (extra `[cluster]`).
 
@@ -90,7 +100,7 @@ def dask(
 
     Args:
       address: such as `tcp://127.0.0.1:8786`, or `tls://...` of a scheduler with certificates.
-      policy: how to go on with runs that exist.
+      policy: how to resume runs that exist.
       certificates: for TLS; by default those that Dask's own configuration names.
 
     Raises:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from analysis.files import RunError, read_json
 from analysis.layout import write_json
 from tapjax.cache import keep_compiled
-from tapjax.config import ConfigError, diff, from_json, going_on, to_json
+from tapjax.config import ConfigError, diff, from_json, to_json, with_former_steps
 from tapjax.data import DataError
 from tapjax.lease import LEASE, InUseError, holder, take_over, watch
 
@@ -43,10 +43,10 @@ class Job(NamedTuple):
 
 
 class Policy(NamedTuple):
-    """How runs that exist are gone on with.
+    """How to resume a run that exists.
 
-    `allow_numeric_drift` and `extend` are those of `loop.run`; `lease` is after how many seconds
-    without a heartbeat a run is taken from the process that trains it.
+    `allow_numeric_drift` and `extend` are those of `loop.run`. `lease` is the number of seconds
+    without a heartbeat after which a run is taken from the process that trains it.
     """
 
     allow_numeric_drift: bool = False
@@ -54,7 +54,7 @@ class Policy(NamedTuple):
     lease: float = LEASE
 
 
-USUAL = Policy()
+DEFAULT_POLICY = Policy()
 
 
 class Result(NamedTuple):
@@ -112,7 +112,7 @@ def finished(job: Job) -> Result | None:
         if status.get("status") not in OVER or not path.is_file():
             return None
         old = read_json(path)
-        wanted = going_on(from_json(job.config), old, extend=False)
+        wanted = with_former_steps(from_json(job.config), old, extend=False)
         if status.get("step") != old["steps"] and status["status"] == "DONE":
             return None  # it was to go on, and has not begun to
         if diff(to_json(from_json(old)), to_json(wanted)):
@@ -124,7 +124,7 @@ def finished(job: Job) -> Result | None:
 
 def train(
     job: Job,
-    policy: Policy = USUAL,
+    policy: Policy = DEFAULT_POLICY,
     progress: str | None = None,
     stopped: Callable[[], bool] = lambda: False,
 ) -> Result:
@@ -132,7 +132,7 @@ def train(
 
     Args:
       job: a Job.
-      policy: how to go on with a run that exists.
+      policy: how to resume a run that exists.
       progress: label of a progress bar on stderr; None for no bar.
       stopped: whether a signal has asked to stop.
 

@@ -57,7 +57,7 @@ def run(
 def _run(cfg, workdir, resume, allow_numeric_drift, extend, progress):
     path = Path(workdir).resolve()
     if (path / "config.json").is_file():
-        cfg = config.going_on(cfg, read_json(path / "config.json"), extend)
+        cfg = config.with_former_steps(cfg, read_json(path / "config.json"), extend)
     ready = assemble(cfg)
     record = jax.eval_shape(ready.programs.chunk(1), ready.like, ready.data)[1]
     needed = memory.estimate(ready, record)

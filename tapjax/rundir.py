@@ -74,7 +74,7 @@ class RunDir:
         except Exception as error:
             reserve.unlink(missing_ok=True)
             if self.status.get("status") == "DONE":
-                raise  # it cannot be made longer, and is what it was
+                raise  # it cannot be extended, and its results stay
             with contextlib.suppress(OSError, RunError):  # STATUS.json itself may be damaged
                 self.set_status("FAILED", self.status.get("step", 0), str(error))
             raise

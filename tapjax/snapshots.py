@@ -162,7 +162,7 @@ def write_snapshots(writer: Writer, steps: Sequence[int], out: Path, drift: Drif
     about = {
         "seeds": np.array(ready.cfg.seeds),
         "probe_y": np.asarray(ready.data.probe.y),
-        "config": np.array(_kind_of_run(ready.cfg)),
+        "config": np.array(_hash_of_any_length(ready.cfg)),
     }
     for step, states in states_at(writer.timeline, steps, drift):
         taken = jax.device_get(writer.take(enter(ready, states, step), ready.data))
@@ -171,7 +171,7 @@ def write_snapshots(writer: Writer, steps: Sequence[int], out: Path, drift: Drif
         yield path
 
 
-def _kind_of_run(cfg):
+def _hash_of_any_length(cfg):
     """Hash of what a run is whatever its length: it may have been made longer since."""
     any_length = {"steps": 1, "former_steps": ()}
     return config_hash(from_json(to_json(cfg) | any_length))

@@ -48,10 +48,10 @@ def summarise(run: Run) -> dict:
         "D_min_step": int(t[d.argmin()]),
         "D_last": d[-1],
         "D_last_sd": d_SxT[:, -1].std(ddof=1) if len(run.seeds) > 1 else None,
-        "loss_last": run.end("scalar", "loss", 50).mean(),
+        "loss_last": run.tail("scalar", "loss", 50).mean(),
     }
     if run.has("eval", "accuracy"):
-        accuracy = run.end("eval", "accuracy", 1)[:, 0]
+        accuracy = run.tail("eval", "accuracy", 1)[:, 0]
         row["test_accuracy"] = accuracy.mean()
         row["test_accuracy_sd"] = accuracy.std(ddof=1) if len(accuracy) > 1 else None
     return row

@@ -151,7 +151,7 @@ def test_a_run_of_many_records_is_read_in_two_passes(tmp_path, monkeypatch):
     assert row["loss_last"] == run.array("scalar", "loss")[:, -50:].mean()
     for length in (1, 130, 10**6):
         whole = run.array("scalar", "loss")[:, -length:]
-        np.testing.assert_array_equal(run.end("scalar", "loss", length), whole)
+        np.testing.assert_array_equal(run.tail("scalar", "loss", length), whole)
 
 
 def test_a_run_whose_name_is_no_text_is_refused(tmp_path):

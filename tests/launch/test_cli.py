@@ -28,8 +28,11 @@ def test_a_quick_run(tmp_path):
     assert "610 parameters, 3 seeds" in announced and announced.endswith("MB of records")
     assert re.match(r"about [\d.]+ MB of memory a device \(data ", memory)
     assert open_run(tmp_path / "a").dimension().shape == (3, 21)
-    again = launch("run", run, "--config.steps=200", f"--workdir={tmp_path / 'a'}")
-    assert again.returncode == 2 and "steps: 100 -> 200" in again.stderr
+    more = launch("run", run, "--config.steps=200", f"--workdir={tmp_path / 'a'}")
+    assert more.returncode == 0 and more.stdout.strip() == "DONE at step 200", more.stderr
+    assert open_run(tmp_path / "a").dimension().shape == (3, 41)
+    other = launch("run", run, "--config.probe.every=10", f"--workdir={tmp_path / 'a'}")
+    assert other.returncode == 2 and "probe.every: 5 -> 10" in other.stderr
 
 
 def test_the_four_phases_one_after_another(tmp_path):
