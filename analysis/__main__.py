@@ -10,9 +10,9 @@ import sys
 import pandas as pd
 from threadpoolctl import threadpool_limits
 
-from analysis.files import printable, with_home
-from analysis.io import RunError, find_runs, open_run
-from analysis.layout import write_json
+from analysis.runs.reader import RunError, find_runs, open_run
+from tapjax.contract.files import printable, with_home
+from tapjax.contract.layout import write_json
 
 # Name -> (module of analysis.commands, help); those in the first table read runs.
 READERS = {

@@ -2,8 +2,8 @@
 
 from ml_collections import ConfigDict
 
-from tapjax.config import defaults
-from tapjax.constraints import did_you_mean
+from tapjax.config.schema import defaults
+from tapjax.config.validate import did_you_mean
 
 # Training images and classes of the data sets that configs are written for; others are taken to
 # have 50,000 and 10.
@@ -15,7 +15,7 @@ def base(**fields) -> ConfigDict:
     """The default config with top-level fields replaced.
 
     Args:
-      **fields: fields of `tapjax.config.defaults`.
+      **fields: fields of `tapjax.config.schema.defaults`.
 
     Returns:
       A new config.

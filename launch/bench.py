@@ -22,13 +22,13 @@ from pathlib import Path
 
 from absl import flags
 
-from analysis.layout import write_text
-from launch.bench_scaling import scaling
-from launch.bench_soak import soak
-from launch.bench_stream import stream
-from launch.bench_tables import markdown
-from launch.bench_validity import validity
+from launch.benchmarks.scaling import scaling
+from launch.benchmarks.soak import soak
+from launch.benchmarks.stream import stream
+from launch.benchmarks.tables import markdown
+from launch.benchmarks.validity.suite import validity
 from launch.flags import main
+from tapjax.contract.layout import write_text
 
 OUT = flags.DEFINE_string("out", "out/bench", "Folder for bench.json and bench.md.")
 TURNS = flags.DEFINE_integer("turns", 5, "Alternating turns a comparison.")
@@ -47,7 +47,7 @@ class Worker:
 
     def __init__(self, **task):
         self.steps = task["steps"] * task.get("seeds", 1)
-        command = [sys.executable, "-m", "launch.bench_workers", json.dumps(task)]
+        command = [sys.executable, "-m", "launch.benchmarks.workers", json.dumps(task)]
         self.process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
@@ -256,16 +256,16 @@ def _quick_run(arch, scratch, name):
 def metrics(turns: int) -> list[dict]:
     """Largest relative error of each dimensionality against a float64 SVD.
 
-    Both of the ways in which spectra.py computes: the CPU's float64 Gram matrices (where this
+    Both methods of singular_values.py are measured: the CPU's float64 Gram matrices (where this
     runs on a CPU) and the accelerators' float32 SVD.
     """
     del turns
     import jax
     import numpy as np
 
-    from launch.bench_workers import probe_matrices
-    from tapjax.probes import spectral_metrics
-    from tapjax.spectra import by_svd, spectra
+    from launch.benchmarks.workers import probe_matrices
+    from tapjax.measure.probes import spectral_metrics
+    from tapjax.measure.singular_values import by_svd, spectra
 
     matrices = list(probe_matrices())
     exact = [_exact_dimensions(np.linalg.svd(a.astype(float), compute_uv=False)) for a in matrices]

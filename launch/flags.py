@@ -6,8 +6,8 @@ import sys
 
 from absl import app, flags, logging
 
-from analysis.files import printable, with_home
 from launch import arguments
+from tapjax.contract.files import printable, with_home
 
 MOST_STEPS = 1_000_000  # to ask for at once
 INTERRUPTED = 130  # as a shell reports a process that SIGINT has ended
@@ -54,7 +54,7 @@ def _parse(argv, wanted):
 
 def said_by(error: Exception) -> str:
     """What an error that a config file raised says, on one line."""
-    from tapjax.config import ConfigError
+    from tapjax.config.schema import ConfigError
 
     text = str(error.args[0]) if isinstance(error, KeyError) else str(error)
     known = isinstance(
@@ -82,11 +82,11 @@ def _usage(message) -> int:
 
 
 def _explain(body, arguments) -> int:
-    from analysis.io import RunError
-    from tapjax.config import ConfigError
-    from tapjax.data import DataError
-    from tapjax.engines import EngineError
-    from tapjax.rundir import CheckpointError, RunDirError
+    from analysis.runs.reader import RunError
+    from tapjax.config.schema import ConfigError
+    from tapjax.data.datasets import DataError
+    from tapjax.store.rundir import CheckpointError, RunDirError
+    from tapjax.sweep.engines import EngineError
 
     logging.set_verbosity(logging.WARNING)
     try:
@@ -113,7 +113,7 @@ def parse_steps(text: str) -> list[int]:
     Raises:
       ConfigError: not of that form.
     """
-    from tapjax.config import ConfigError
+    from tapjax.config.schema import ConfigError
 
     steps = set()
     for part in filter(None, text.split(",")):

@@ -10,9 +10,10 @@ from pathlib import Path
 
 from absl import flags
 
-from analysis.monitor import METHODS
-from analysis.watch import Watch, follow
+from analysis.commands.monitor import save_monitor
+from analysis.live.run_watcher import Watch, follow
 from launch.flags import main
+from tapjax.live.monitor import METHODS
 
 RUN = flags.DEFINE_string("run", None, "Run directory.", required=True)
 FOLLOW = flags.DEFINE_bool("follow", False, "Go on until the run ends.")
@@ -33,7 +34,8 @@ def body() -> int:
         follow(watch, lambda line: print(line, flush=True), ended)
     except KeyboardInterrupt:
         print("stopped watching")
-    watch.save(out)
+    for seed, monitor in watch.monitors.items():
+        save_monitor(monitor, watch.model, seed, out)
     print(f"{watch.status}; written to {out}")
     return 0
 

@@ -20,11 +20,11 @@ from pathlib import Path
 from absl import flags
 from tqdm import tqdm
 
-from analysis.files import read_json
-from analysis.layout import RECORDS, write_json
 from launch.flags import main, parse_steps
-from tapjax.cache import keep_compiled
-from tapjax.config import ConfigError
+from tapjax.config.schema import ConfigError
+from tapjax.contract.files import read_json
+from tapjax.contract.layout import RECORDS, write_json
+from tapjax.run.compilation_cache import keep_compiled
 
 RUN = flags.DEFINE_string("run", None, "Run directory.", required=True)
 STEPS = flags.DEFINE_string("steps", "", "Steps, as in 0,500,1200:1300:10.")
@@ -57,9 +57,9 @@ def body() -> int:
 
 def _snapshots(path, steps):
     from analysis import open_run
-    from analysis.moments import plan
-    from tapjax.replay import Drift, open_timeline
-    from tapjax.snapshots import check_records, make_writer, write_snapshots
+    from analysis.mechanistic.critical_steps import plan
+    from tapjax.run.replay import Drift, open_timeline
+    from tapjax.run.snapshots import check_records, make_writer, write_snapshots
 
     out = Path(OUT.value) if OUT.value else path / "snapshots"
     records, planned = RECORD.value, None
@@ -85,9 +85,10 @@ def _snapshots(path, steps):
 
 def _pin(path, steps):
     from analysis import open_run
-    from analysis.moments import jumps_of_run
-    from tapjax import config, jumps, pins
-    from tapjax.replay import open_timeline
+    from analysis.mechanistic.critical_steps import jumps_of_run
+    from tapjax.config import schema
+    from tapjax.run import live_jumps, pins
+    from tapjax.run.replay import open_timeline
     from tapjax.types import tree_bytes
 
     with open_timeline(path, DRIFT.value) as timeline:
@@ -98,8 +99,8 @@ def _pin(path, steps):
             found = [
                 {name: row[name] for name in kept} for row in jumps_of_run(open_run(path, True))
             ]
-            window = config.pin_window(timeline.assembly.cfg)
-            wanted = jumps.pins(found, MOST.value, window, reached)
+            window = schema.pin_window(timeline.assembly.cfg)
+            wanted = live_jumps.pins(found, MOST.value, window, reached)
         if not wanted:
             print("no jumps, nothing to pin")
             return 0
@@ -120,7 +121,7 @@ def _check_reached(path, steps):
 
 
 def _say_cost(timeline, steps, size):
-    from tapjax.replay import sources
+    from tapjax.run.replay import sources
 
     run = sum(step - start for start, step in sources(timeline, steps))
     print(f"{run} steps to run again, {len(steps)} files, {size / 1e6:.1f} MB to write", flush=True)

@@ -18,8 +18,8 @@ from ml_collections import config_flags
 
 from launch.flags import EXIT, main
 from launch.training import CTRL_C
-from tapjax.cache import keep_compiled
-from tapjax.config import check
+from tapjax.config.schema import check
+from tapjax.run.compilation_cache import keep_compiled
 
 CONFIG = config_flags.DEFINE_config_file("config", help_string="Config file, with :arguments.")
 WORKDIR = flags.DEFINE_string("workdir", None, "Run directory.", required=True)
@@ -42,7 +42,7 @@ def body() -> int:
         return 2
     check(CONFIG.value)
     keep_compiled()
-    from tapjax import loop
+    from tapjax.run import loop
 
     with _monitor() if MONITOR.value else contextlib.nullcontext():
         outcome = loop.run(
@@ -64,8 +64,9 @@ def _monitor():
     """Watch the run directory from a thread of its own, as launch.monitor does from outside."""
     from tqdm import tqdm
 
-    from analysis.io import RunError
-    from analysis.watch import POLL, Watch, follow
+    from analysis.commands.monitor import save_monitor
+    from analysis.live.run_watcher import POLL, Watch, follow
+    from analysis.runs.reader import RunError
 
     ended, failed, workdir = threading.Event(), threading.Event(), Path(WORKDIR.value)
 
@@ -79,7 +80,8 @@ def _monitor():
             watched = Watch(workdir)
             follow(watched, tqdm.write, ended.is_set)
             if not failed.is_set():
-                watched.save(workdir / "monitor")
+                for seed, monitor in watched.monitors.items():
+                    save_monitor(monitor, watched.model, seed, workdir / "monitor")
         except (OSError, RunError) as error:
             tqdm.write(f"monitor: {error}")
 
@@ -96,7 +98,7 @@ def _monitor():
 
 
 def _status(workdir):
-    from analysis.files import read_json
+    from tapjax.contract.files import read_json
 
     path = workdir / "STATUS.json"
     return read_json(path)["status"] if path.exists() else None

@@ -15,11 +15,11 @@ from pathlib import Path
 
 from absl import flags
 
-from analysis.files import RunError, printable, read_json
 from launch.flags import main
-from tapjax.config import ConfigError
-from tapjax.jobs import FAILURES, planned, tally_of
-from tapjax.lease import holder
+from tapjax.config.schema import ConfigError
+from tapjax.contract.files import RunError, printable, read_json
+from tapjax.store.lease import holder
+from tapjax.sweep.jobs import FAILURES, planned, tally_of
 
 JSON = flags.DEFINE_bool("json", False, "Print JSON.")
 

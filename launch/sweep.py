@@ -22,16 +22,16 @@ from pathlib import Path
 
 from absl import flags
 
-from analysis.layout import write_json
 from configs.common import read_value
 from launch.arguments import field_problem
 from launch.flags import main, said_by
 from launch.training import train_all
-from tapjax import lease
-from tapjax.config import ConfigError, check, flatten
-from tapjax.engines import Certificates, dask, local
-from tapjax.jobs import SWEEP, Policy, alone, make_job, planned
-from tapjax.limits import check_addresses
+from tapjax.config.schema import ConfigError, check, flatten
+from tapjax.contract.layout import write_json
+from tapjax.run.limits import check_addresses
+from tapjax.store import lease
+from tapjax.sweep.engines import Certificates, dask, local
+from tapjax.sweep.jobs import SWEEP, Policy, alone, make_job, planned
 
 CONFIG_FILE = flags.DEFINE_string("config", None, "Config file.", required=True)
 FIXED = flags.DEFINE_string("fixed", "", "Arguments of every run, as after the file's colon.")

@@ -18,13 +18,13 @@ from pathlib import Path
 
 from absl import flags
 
-from analysis.architectures import ZOO
 from launch.flags import main
 from launch.training import train_all
-from tapjax.config import ConfigError, check
-from tapjax.engines import local
-from tapjax.jobs import is_done, make_job
-from tapjax.limits import check_addresses
+from tapjax.config.schema import ConfigError, check
+from tapjax.contract.architectures import ZOO
+from tapjax.run.limits import check_addresses
+from tapjax.sweep.engines import local
+from tapjax.sweep.jobs import is_done, make_job
 
 QUICK_ARCHS = (
     "mlp_shallow_2",

@@ -2,9 +2,9 @@
 
 from collections.abc import Callable, Sequence
 
-from analysis.files import printable
-from tapjax.engines import carry_out
-from tapjax.jobs import Job
+from tapjax.contract.files import printable
+from tapjax.sweep.engines import carry_out
+from tapjax.sweep.jobs import Job
 
 CTRL_C = "Ctrl-C"  # the reason of a run that the user stopped
 

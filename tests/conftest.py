@@ -17,7 +17,7 @@ os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
 import jax
 import pytest
 
-from tapjax import config
+from tapjax.config import schema
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 # Where and how closely the planted run is looked at.
@@ -52,7 +52,7 @@ def getkey():
 @pytest.fixture
 def tiny():
     """A config that trains in about a second: two seeds of a small MLP on digits."""
-    cfg = config.defaults()
+    cfg = schema.defaults()
     cfg.seeds = (0, 1)
     cfg.steps, cfg.chunk_steps, cfg.eval_every = 40, 10, 20
     cfg.data.batch_size = 16
@@ -65,7 +65,7 @@ def tiny():
 @pytest.fixture(scope="session")
 def planted_run(tmp_path_factory):
     """A finished run in which channel 2 of the second convolution was drawn anew at a step."""
-    from tapjax import loop
+    from tapjax.run import loop
 
     cfg = tiny.__wrapped__()
     cfg.model.name, cfg.over_seeds = "cnn:channels=4-8", "loop"

@@ -8,91 +8,42 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-# From the top of the tree down; a module imports only from those before it.
-ORDER = [
-    "tapjax.constraints",
-    "tapjax.config",
-    "tapjax.limits",
-    "tapjax.cache",
-    "tapjax.tasks",
-    "tapjax.npz",
-    "tapjax.data",
-    "tapjax.types",
-    "tapjax.sampling",
-    "tapjax.losses",
-    "tapjax.models.layers",
-    "tapjax.models.style",
-    "tapjax.models.mlp",
-    "tapjax.models.cnn",
-    "tapjax.models.resnet",
-    "tapjax.models.transformer",
-    "tapjax.models.vit",
-    "tapjax.models.residual",
-    "tapjax.models.perceptron",
-    "tapjax.models.wiring",
-    "tapjax.models.zoo",
-    "tapjax.cloning",
-    "tapjax.streams",
-    "tapjax.rules",
-    "tapjax.credit.forward",
-    "tapjax.credit.directions",
-    "tapjax.credit.estimator",
-    "tapjax.credit.fields",
-    "tapjax.credit.fixed",
-    "tapjax.credit.state_bridge",
-    "tapjax.credit.scalar_bridge",
-    "tapjax.credit.vector_field",
-    "tapjax.credit",
-    "tapjax.local",
-    "tapjax.mitigations",
-    "tapjax.optimizers",
-    "tapjax.forgetting",
-    "tapjax.renewal",
-    "tapjax.step",
-    "tapjax.transitions",
-    "tapjax.spectra",
-    "tapjax.forward",
-    "tapjax.probes",
-    "tapjax.units",
-    "tapjax.unit_probe",
-    "tapjax.arms",
-    "tapjax.continual",
-    "tapjax.recording",
-    "tapjax.credit_probe",
-    "tapjax.identity",
-    "tapjax.blocks",
-    "tapjax.environment",
-    "tapjax.programs",
-    "tapjax.lease",
-    "tapjax.rundir",
-    "tapjax.checkpoint",
-    "tapjax.preemption",
-    "tapjax.experiments.tap",
-    "tapjax.experiments.motifs",
-    "tapjax.experiments.plasticity",
-    "tapjax.experiments.credit",
-    "tapjax.experiments",
-    "tapjax.manifest",
-    "tapjax.assembly",
-    "tapjax.memory",
-    "tapjax.disk",
-    "tapjax.jumps",
-    "tapjax.replay",
-    "tapjax.pins",
-    "tapjax.snapshots",
-    "tapjax.records",
-    "tapjax.loop",
-    "tapjax.jobs",
-    "tapjax.engines",
-]
-# What both sides share: the run directory's contract, the description of architectures.
-FROM_ANALYSIS = {
-    "analysis.architectures",
-    "analysis.files",
-    "analysis.layout",
-    "analysis.jumps",
-}
-PLACES = {"flax": "tapjax/models/", "orbax": "tapjax/checkpoint.py"}
+# Rooms from the ground up: a module imports from its own room and from rooms that stand before it.
+TAPJAX = (
+    "contract",
+    "types",
+    "live",
+    "config",
+    "data",
+    "step",
+    "store",
+    "models",
+    "measure",
+    "credit",
+    "plasticity",
+    "recipes",
+    "run",
+    "sweep",
+)
+ANALYSIS = (
+    "runs",
+    "statistics",
+    "tap",
+    "mechanistic",
+    "credit",
+    "plasticity",
+    "edm",
+    "motifs",
+    "live",
+    "figures",
+    "report",
+    "commands",
+    "__main__",
+)
+ROOMS = [f"tapjax.{room}" for room in TAPJAX] + [f"analysis.{room}" for room in ANALYSIS]
+# Of tapjax, the analysis imports what needs NumPy alone.
+NUMPY_ONLY = ("tapjax.contract", "tapjax.live")
+PLACES = {"flax": "tapjax/models/", "orbax": "tapjax/store/checkpoint.py"}
 
 
 def sources(*folders):
@@ -112,19 +63,42 @@ def module_name(path):
     return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
 
 
-def test_every_module_has_its_place_in_the_order():
-    names = {module_name(p) for p in sources("tapjax")} - {"tapjax", "tapjax.models"}
-    assert names == set(ORDER)
+def room(name):
+    """The room of a module: `tapjax.step` of `tapjax.step.blocks`; "" of a package's front door."""
+    return ".".join(name.split(".")[:2]) if "." in name else ""
 
 
-@pytest.mark.parametrize("path", sources("tapjax"), ids=module_name)
-def test_tapjax_imports_only_from_above(path):
-    name = module_name(path)
-    used = {m for m in imports(path) if m in ORDER}
-    before = set(ORDER[: ORDER.index(name)]) if name in ORDER else set()
-    assert used <= before | {name}
-    outside = {m for m in imports(path) if m.split(".")[0] in ("analysis", "launch", "configs")}
-    assert all(any(m.startswith(a) for a in FROM_ANALYSIS) for m in outside)
+def rooms_used(path):
+    return {room(m) for m in imports(path) if m.split(".")[0] in ("tapjax", "analysis")} - {""}
+
+
+def test_every_module_lies_in_a_room():
+    found = {room(module_name(p)) for p in sources("tapjax", "analysis")} - {""}
+    assert found == set(ROOMS)
+
+
+@pytest.mark.parametrize("name", ROOMS)
+def test_rooms_import_only_from_rooms_before_them(name):
+    before = set(ROOMS[: ROOMS.index(name) + 1])
+    if name.startswith("analysis"):
+        before &= {*NUMPY_ONLY, *(room for room in ROOMS if room.startswith("analysis"))}
+    for path in sources("tapjax", "analysis"):
+        if room(module_name(path)) == name:
+            assert rooms_used(path) <= before, path
+
+
+@pytest.mark.parametrize("folder", ["tapjax", "analysis"])
+def test_packages_import_no_script(folder):
+    for path in sources(folder):
+        assert not {m.split(".")[0] for m in imports(path)} & {"launch", "configs", "tests"}, path
+
+
+def test_no_module_imports_a_private_name_of_another():
+    for path in sources("tapjax", "analysis", "launch", "configs"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom):
+                private = [a.name for a in node.names if a.name.startswith("_")]
+                assert not private or node.module == "__future__", path
 
 
 @pytest.mark.parametrize("library", PLACES)
@@ -145,7 +119,12 @@ def test_nothing_is_pickled():
 
 
 # Written in place: by appending, or held open for as long as a process lives.
-IN_PLACE = {"tapjax/lease.py", "tapjax/rundir.py", "tapjax/jobs.py", "analysis/layout.py"}
+IN_PLACE = {
+    "tapjax/store/lease.py",
+    "tapjax/store/rundir.py",
+    "tapjax/sweep/jobs.py",
+    "tapjax/contract/layout.py",
+}
 
 
 def test_files_are_written_whole():
@@ -159,13 +138,25 @@ def test_files_are_written_whole():
 
 
 @pytest.mark.parametrize(
-    "module", ["analysis", "analysis.__main__", "tapjax.config", "tapjax.data"]
+    "module",
+    [
+        "tapjax",
+        "tapjax.live.monitor",
+        "tapjax.contract.detector",
+        "tapjax.config.schema",
+        "tapjax.data.datasets",
+        "analysis",
+        "analysis.__main__",
+    ],
 )
 def test_importing_does_not_import_jax(module):
     code = f"import {module}, sys; assert not {{'jax', 'flax', 'tensorflow'}} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
 
 
-def test_the_analysis_does_not_import_tapjax():
-    for path in sources("analysis"):
-        assert not any(m.split(".")[0] in ("tapjax", "launch", "configs") for m in imports(path))
+@pytest.mark.parametrize("name", NUMPY_ONLY)
+def test_what_both_sides_share_needs_numpy_alone(name):
+    modules = [module_name(p) for p in sources("tapjax") if room(module_name(p)) == name]
+    heavy = "{'scipy', 'pandas', 'jax'}"
+    code = f"import {', '.join(modules)}, sys; assert not {heavy} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)

@@ -10,9 +10,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from analysis import alpha, predict
-from launch import bench_validity
-from launch.bench_tables import markdown
+from analysis.tap import alpha, predict
+from launch.benchmarks.tables import markdown
+from launch.benchmarks.validity import suite
 from tests.results_tables import TABLES, UNCOVERED, Item
 
 RESULTS = Path(__file__).parent.parent / "docs" / "results"
@@ -246,7 +246,7 @@ def test_the_validity_table_is_that_of_its_csv_files():
     made = runpy.run_path(str(folder / "table.py"))["markdown"]()
     assert (folder / "table.md").read_text() == made
     areas = {path.stem for path in folder.glob("*.csv")}
-    assert areas == set(bench_validity.AREAS)
+    assert areas == set(suite.AREAS)
     for area in areas:
         with (folder / f"{area}.csv").open(newline="") as file:
             for row in csv.DictReader(file):

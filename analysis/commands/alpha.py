@@ -6,15 +6,15 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from analysis import alpha
 from analysis.commands.output import plain, write_results
-from analysis.corrections import LEAST_GROUPS, too_few
 from analysis.figures.alpha import alpha_consistency, alpha_relationships
-from analysis.io import RunError, find_runs, open_run
-from analysis.jumps import LEAST_LENGTH, MEAN
-from analysis.layout import write_json, write_text
-from analysis.moments import jumps_of_run
-from analysis.tap import fit_run, fit_table
+from analysis.mechanistic.critical_steps import jumps_of_run
+from analysis.runs.reader import RunError, find_runs, open_run
+from analysis.statistics.corrections import LEAST_GROUPS, too_few
+from analysis.tap import alpha
+from analysis.tap.calibration import fit_run, fit_table
+from tapjax.contract.detector import LEAST_LENGTH, MEAN
+from tapjax.contract.layout import write_json, write_text
 
 CURVES = ("tap_compression", "tap")
 

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from analysis import credit
 from analysis.commands.output import plain, write_results
-from analysis.corrections import correct
+from analysis.credit import quality
 from analysis.figures.credit import overview
-from analysis.seeds import open_family, settings
+from analysis.runs.seeds import open_family, settings
+from analysis.statistics.corrections import correct
 
 SHOWN = ("method", "variant", "n", "gamma", "gamma_half", "dir_gamma", "rho", "param_cosine")
 SHOWN += (
@@ -49,11 +49,11 @@ def compare(paths, out: Path, partial: bool = False):
       RunError: not runs of the credit family.
     """
     runs = open_family(paths, "credit", partial)
-    rows = credit.table(runs)
-    told = [correct(rows, f"over_{r}_p", f"over_{r}_q") for r in credit.REFERENCES]
+    rows = quality.table(runs)
+    told = [correct(rows, f"over_{r}_p", f"over_{r}_q") for r in quality.REFERENCES]
     table = pd.DataFrame(rows).set_index("setting")
     figures = {}
-    for i, (setting, members) in enumerate(settings(runs, credit.setting), 1):
+    for i, (setting, members) in enumerate(settings(runs, quality.setting), 1):
         figures[setting] = overview(members, setting, out / f"setting_{i}.png").name
     result = {"command": "credit", "rows": plain(rows), "figures": figures}
     result["notes"] = [line for line in told if line]

@@ -9,10 +9,10 @@ import pandas as pd
 from scipy.ndimage import gaussian_filter1d
 from tqdm import tqdm
 
-from analysis import jumps
 from analysis.commands.output import plain, write_results
-from analysis.io import RunError
-from analysis.validity import validate
+from analysis.runs.reader import RunError
+from analysis.tap.detector_validity import validate
+from tapjax.contract import detector
 
 FIRST_SEED = 1000  # the thresholds were chosen on batteries below 100
 
@@ -86,7 +86,7 @@ def detectors() -> dict[str, Callable]:
 
 
 def _ours(series_NxT):
-    found = jumps.detect_each(series_NxT, np.arange(series_NxT.shape[1]))
+    found = detector.detect_each(series_NxT, np.arange(series_NxT.shape[1]))
     return [[jump.index for jump in of_one] for of_one in found]
 
 

@@ -20,7 +20,7 @@ from analysis.edm.nulls import NULLS
 from analysis.edm.study import forecasts, known, power, study
 from analysis.edm.variables import PREPARED, WINDOW, evenly, variables
 from analysis.figures.edm import convergence, forecast_skill, matrix
-from analysis.io import RunError, find_runs, open_run
+from analysis.runs.reader import RunError, find_runs, open_run
 
 LEAST = 200  # points
 

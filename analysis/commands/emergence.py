@@ -8,12 +8,13 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from analysis import emergence, lags
 from analysis.commands.output import plain, write_results
-from analysis.corrections import q_values
 from analysis.figures import emergence as figures
-from analysis.io import RunError, find_runs, open_run
-from analysis.layout import write_text
+from analysis.runs.reader import RunError, find_runs, open_run
+from analysis.statistics import lags
+from analysis.statistics.corrections import q_values
+from analysis.tap import emergence
+from tapjax.contract.layout import write_text
 
 SHOWN = ("capability", "verdict", "best_lag_steps", "low", "high", "r", "null_95")
 SHOWN += ("p", "q", "p_guard")

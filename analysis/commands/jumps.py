@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from analysis import jumps
 from analysis.commands.output import plain, write_results
-from analysis.io import RunError, find_runs, open_run
-from analysis.moments import COLUMNS, jumps_of_run
+from analysis.mechanistic.critical_steps import COLUMNS, jumps_of_run
+from analysis.runs.reader import RunError, find_runs, open_run
+from tapjax.contract import detector
 
 
 def add_arguments(parser) -> None:
@@ -48,7 +48,7 @@ def find_jumps(paths: Sequence, out: Path | None, partial: bool, metric: str | N
         rows += found
         searched = len(run.seeds) * len(run.steps("probe")) * (1 + len(run.layer_names))
         total += searched
-        in_d = [row for row in found if row["layer"] == jumps.MEAN]
+        in_d = [row for row in found if row["layer"] == detector.MEAN]
         counts.append(
             {
                 "run": run.name,
@@ -57,7 +57,7 @@ def find_jumps(paths: Sequence, out: Path | None, partial: bool, metric: str | N
                 "jumps_of_D": len(in_d),
                 "jumps_of_layers": len(found) - len(in_d),
                 "layers": len(run.layer_names),
-                "false_on_worst_null": jumps.FALSE_PER_1000 * searched / 1000,
+                "false_on_worst_null": detector.FALSE_PER_1000 * searched / 1000,
             }
         )
     if not counts:
@@ -66,7 +66,7 @@ def find_jumps(paths: Sequence, out: Path | None, partial: bool, metric: str | N
         "command": "jumps",
         "runs": counts,
         "jumps": plain(rows),
-        "by_chance": jumps.by_chance(total),
+        "by_chance": detector.by_chance(total),
         "refused": refused,
     }
     write_results(out, "jumps", result, pd.DataFrame(rows, columns=COLUMNS).set_index("run"))

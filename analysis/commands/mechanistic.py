@@ -7,17 +7,17 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from analysis import comparison, measures, mechanistic
-from analysis import course as course_of
 from analysis.commands.output import plain, write_csv
-from analysis.convergence import CHARACTER
-from analysis.corrections import ALPHA, q_values
 from analysis.figures import mechanistic as figures
 from analysis.figures.style import synthetic
-from analysis.io import RunError, find_runs, open_run
-from analysis.layout import write_json, write_text
-from analysis.moments import COLUMNS, CriticalMoment
-from analysis.snapshots import read_plan, read_snapshots
+from analysis.mechanistic import changes, metrics, report_text
+from analysis.mechanistic import overview as course_of
+from analysis.mechanistic.convergence import CHARACTER
+from analysis.mechanistic.critical_steps import COLUMNS, CriticalMoment
+from analysis.runs.reader import RunError, find_runs, open_run
+from analysis.runs.snapshots import read_plan, read_snapshots
+from analysis.statistics.corrections import ALPHA, q_values
+from tapjax.contract.layout import write_json, write_text
 
 SHOWN = ("run", "moment", "seed", "layer", "quantity", "unit")
 SHOWN += ("before", "after", "change", "z", "p")
@@ -73,14 +73,14 @@ def explain(paths, out: Path, partial=False, number: int | None = None, snapshot
         write_csv(folder / "jumps_detailed.csv", detailed, index=False)
         runs[run.name] = course | {"moments": [r._asdict() for r in results]}
         write_json(folder / "analysis_results.json", plain(runs[run.name]))
-        text = comparison.report(run.name, course, results, why)
+        text = report_text.report(run.name, course, results, why)
         write_text(folder / "comparison_report.md", text)
         refused += why
         for result in results:
             m = result.measurements
             about = {"run": run.name, "moment": m["number"], "seed": m["seed"]}
-            found = mechanistic.findings(result)[: comparison.MOST_ROWS]
-            shown += [about | row for row in found or [{"layer": comparison.NOTHING}]]
+            found = changes.findings(result)[: report_text.MOST_ROWS]
+            shown += [about | row for row in found or [{"layer": report_text.NOTHING}]]
     families = _families(runs)
     write_csv(out / "families.csv", families)
     if not shown:
@@ -133,7 +133,7 @@ def compare_moments(run, folder: Path, out: Path, number: int | None = None):
         sides = [at(m.step)[triple[1].jump_info["seed"]] for m in triple]
         null = [known[pair] for pair in quiet[i - 1]]
         try:
-            result = mechanistic.compare(run, triple, sides, null, len(quiet))
+            result = changes.compare(run, triple, sides, null, len(quiet))
         except RunError as error:
             left_out.append(str(error))
             continue
@@ -166,11 +166,11 @@ def _quiet_pairs(run, planned):
 
 def _ordinary(run, at, quiet):
     """What changed over each pair, in an order that needs few snapshots in memory."""
-    rectified, known = mechanistic.rectified_of(run), {}
+    rectified, known = changes.rectified_of(run), {}
     pairs = sorted({pair for each in quiet for pair in each}, key=lambda pair: pair[1:])
     for seed, a, b in tqdm(pairs, desc=f"{run.name}: ordinary pairs", disable=None):
-        pair = mechanistic.Pair(seed, at(a)[seed], at(b)[seed])
-        known[seed, a, b] = mechanistic.ordinary(pair, rectified)
+        pair = changes.Pair(seed, at(a)[seed], at(b)[seed])
+        known[seed, a, b] = changes.ordinary(pair, rectified)
     return known
 
 
@@ -207,7 +207,7 @@ def _draw_entropy(run, folder, steps, moments, out):
     for step in steps:
         few = read_snapshots(folder, step, ["attention"])[seed]
         for layer, p in few.group("attention").items():
-            entropy.setdefault(layer, []).append(measures.attention_entropy(p))
+            entropy.setdefault(layer, []).append(metrics.attention_entropy(p))
             most = float(np.log(p.shape[-1]))
     if entropy:
         title, path = f"{_title(run)}, seed {seed}", out / "entropy_evolution.png"

@@ -2,14 +2,14 @@
 
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
 from analysis.commands.output import plain, write_results
 from analysis.figures.prediction import monitored
-from analysis.io import Run, RunError, find_runs, open_run
-from analysis.monitor import HORIZONS, METHODS, Monitor
+from analysis.live.replay import replay_seed
+from analysis.runs.reader import RunError, find_runs, open_run
+from tapjax.live.monitor import METHODS, Monitor
 
 
 def add_arguments(parser) -> None:
@@ -44,10 +44,7 @@ def replay(paths, out: Path, partial: bool = False, method=METHODS[0], metric=No
         run = open_run(path, partial)
         for i, seed in enumerate(run.seeds):
             monitor, scores = replay_seed(run, i, method, metric)
-            folder = out / run.name / f"seed_{seed}"
-            monitor.save(folder)
-            title = f"{run.model['architecture']} on {run.model['data']}, seed {seed}"
-            monitored(monitor.state(), title, folder / "monitor_visualization.png")
+            save_monitor(monitor, run.model, seed, out / run.name)
             rows += [{"run": run.name, "seed": seed, **score} for score in scores]
             names = {"run": run.name, "seed": seed}
             warned += [names | warning._asdict() for warning in monitor.warnings]
@@ -80,44 +77,17 @@ def replay(paths, out: Path, partial: bool = False, method=METHODS[0], metric=No
     return result, shown
 
 
-def replay_seed(run: Run, index: int, method: str, metric: str | None):
-    """The monitor after one recorded seed, and how good its forecasts were.
+def save_monitor(monitor: Monitor, model: dict, seed: int, out: Path) -> None:
+    """Write OUT/seed_N/monitor_state.json and monitor_visualization.png.
 
     Args:
-      run: an open run.
-      index: which of its seeds.
-      method: of forecasting.
-      metric: dimensionality; the run's own by default.
-
-    Returns:
-      (Monitor, one row a horizon: root mean squared `error` of ln D, that of persistence,
-      `skill`, `coverage` of the interval).
+      monitor: of one seed.
+      model: content of the run's model.json.
+      seed: which one.
+      out: folder to write in.
     """
-    t, d = run.steps("probe"), run.dimension(metric)[index]
-    steps = run.steps("scalar")
-    loss, norm = (
-        np.interp(t, steps, run.array("scalar", name)[index]) for name in ("loss", "grad_norm")
-    )
-    monitor, made = Monitor(method=method), {h: [] for h in HORIZONS}
-    for i, step in enumerate(t.tolist()):
-        report = monitor.update(step, loss[i], norm[i], d[i])
-        for horizon, prediction in report.predictions.items():
-            if prediction.step <= t[-1]:
-                level = d[max(i - 4, 0) : i + 1].mean()
-                made[horizon].append((*prediction[:4], level))
-    return monitor, [_score(h, np.array(p), t, d) for h, p in made.items() if p]
-
-
-def _score(horizon, made, t, d):
-    target, value, low, high, level = made.T
-    actual = np.interp(target, t, d)
-    known = np.isfinite(low)
-    error, persistence = np.log(value / actual), np.log(level / actual)
-    inside = (low <= actual) & (actual <= high)
-    return {
-        "horizon": horizon,
-        "error": float(np.sqrt(np.square(error).mean())),
-        "error_of_persistence": float(np.sqrt(np.square(persistence).mean())),
-        "skill": float(1 - np.square(error).sum() / np.square(persistence).sum()),
-        "coverage": float(inside[known].mean()) if known.any() else np.nan,
-    }
+    folder = out / f"seed_{seed}"
+    monitor.save(folder)
+    title = f"{model['architecture']} on {model['data']}, seed {seed}"
+    if len(monitor.step) > 1:
+        monitored(monitor.state(), title, folder / "monitor_visualization.png")

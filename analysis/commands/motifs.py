@@ -8,8 +8,6 @@ from tqdm import tqdm
 
 from analysis.commands.output import plain, write_results
 from analysis.figures import motifs as figures
-from analysis.io import RunError, find_runs, open_run
-from analysis.layout import write_npz
 from analysis.motifs.channels import (
     CHANNELS,
     MODES,
@@ -27,7 +25,9 @@ from analysis.motifs.stages import RATE, epoch_information, evidence_of_order
 from analysis.motifs.study import Settings, mapped, summary
 from analysis.motifs.verdict import ENOUGH, judge, verdict
 from analysis.motifs.wavelets import amplitudes, frequencies
-from analysis.seeds import interval
+from analysis.runs.reader import RunError, find_runs, open_run
+from analysis.runs.seeds import interval
+from tapjax.contract.layout import write_npz
 
 RECORDED = "recorded"
 WHOLE = ("states", "hold_90", "inside", "fidelity")  # of a map; the others of each series

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from analysis.layout import write_json, write_text
+from tapjax.contract.layout import write_json, write_text
 
 # A spreadsheet takes a cell that begins so for a formula, and carries it out.
 FORMULA = ("=", "+", "-", "@", "\t", "\r")

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from analysis import plasticity
 from analysis.commands.output import plain, write_results
-from analysis.corrections import LEAST_CORRELATED, correct, too_few
 from analysis.figures import plasticity as figures
-from analysis.seeds import open_family, settings
+from analysis.plasticity import learning
+from analysis.runs.seeds import open_family, settings
+from analysis.statistics.corrections import LEAST_CORRELATED, correct, too_few
 
 SHOWN = ("method", "n", "score", "early", "late", "late_half", "over_plain", "over_plain_half")
 SHOWN += ("over_plain_q", "dead_fraction_late", "dup_fraction_late", "eff_rank_late")
@@ -50,19 +50,19 @@ def compare(paths, out: Path, partial: bool = False):
     """
     runs = open_family(paths, "plasticity", partial)
     rows, signs, drawn = [], {}, {}
-    groups = settings(runs, plasticity.setting)
+    groups = settings(runs, learning.setting)
     for i, (name, members) in enumerate(groups, 1):
-        rows += [{"setting": name} | row for row in plasticity.table(members)]
-        signs[name] = plasticity.early_signs(members)
+        rows += [{"setting": name} | row for row in learning.table(members)]
+        signs[name] = learning.early_signs(members)
         drawn[name] = [path.name for path in _draw(members, name, signs[name], out, i)]
     told = correct(rows, "over_plain_p", "over_plain_q")
     table = pd.DataFrame(rows).set_index("setting")
     result = {"command": "plasticity", "rows": rows, "early_signs": signs, "figures": drawn}
     result["refused"] = [
         f"{run.name}: what is remembered: eval_every={run.config['eval_every']} does not divide "
-        f"tasks.steps={plasticity.task_steps(run)}, so that ends of tasks were not evaluated"
+        f"tasks.steps={learning.task_steps(run)}, so that ends of tasks were not evaluated"
         for run in runs
-        if run.has("eval", "task_accuracy") and not plasticity.has_matrix(run)
+        if run.has("eval", "task_accuracy") and not learning.has_matrix(run)
     ]
     few = [too_few(len(m), LEAST_CORRELATED, "runs") for _, m in groups]
     early = [f"early signs of {name}: {why}" for (name, _), why in zip(groups, few, strict=True)]
@@ -73,13 +73,13 @@ def compare(paths, out: Path, partial: bool = False):
 
 
 def _draw(members, name, signs, out, i):
-    labels = plasticity.labels(members)
-    if plasticity.score(members[0]).shape[1] > 1:
+    labels = learning.labels(members)
+    if learning.score(members[0]).shape[1] > 1:
         yield figures.learning(members, labels, name, out / f"setting_{i}.png")
     for run, label in zip(members, labels, strict=True):
-        if plasticity.has_matrix(run) and plasticity.finished_tasks(run) > 1:
+        if learning.has_matrix(run) and learning.finished_tasks(run) > 1:
             yield figures.memory(run, f"{name}, {label}", out / f"memory_{i}_{run.name}.png")
-    cloned = [pair for pair in zip(members, labels, strict=True) if plasticity.is_cloned(pair[0])]
+    cloned = [pair for pair in zip(members, labels, strict=True) if learning.is_cloned(pair[0])]
     if cloned:
         yield figures.cloning(*zip(*cloned, strict=True), name, out / f"cloning_{i}.png")
     if signs:

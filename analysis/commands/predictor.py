@@ -6,16 +6,16 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from analysis import predict
 from analysis.commands.output import plain, write_results
-from analysis.corrections import LEAST_GROUPS, too_few
 from analysis.figures.prediction import (
     held_out_curves,
     prediction_scores,
     skill_beside_shuffled,
 )
-from analysis.io import RunError, find_runs, open_run
-from analysis.layout import write_json
+from analysis.runs.reader import RunError, find_runs, open_run
+from analysis.statistics.corrections import LEAST_GROUPS, too_few
+from analysis.tap import predict
+from tapjax.contract.layout import write_json
 
 BY_FAMILY = ["predictor", "use_init", "family"]
 

@@ -7,7 +7,6 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from analysis import jumps, predict, report
 from analysis.commands.alpha import fit_alpha
 from analysis.commands.credit import compare as compare_credits
 from analysis.commands.emergence import find_emergence
@@ -20,8 +19,11 @@ from analysis.commands.predictor import evaluate
 from analysis.commands.spectra import compare as compare_spectra
 from analysis.commands.summary import summary
 from analysis.commands.tap import tap
-from analysis.io import RunError, find_runs, open_run
-from analysis.layout import write_text
+from analysis.report import page
+from analysis.runs.reader import RunError, find_runs, open_run
+from analysis.tap import predict
+from tapjax.contract import detector
+from tapjax.contract.layout import write_text
 
 TITLE = "What happened while it trained"
 SECTION = "section.html"
@@ -95,8 +97,8 @@ def write_sections(names: Sequence[str], paths, folder: Path, partial: bool = Fa
             parts = section.write(paths, out, partial)
         except RunError as error:
             left_out[name] = str(error)
-            parts = [report.paragraph(f"Left out: {error}.")]
-        parts = [report.heading(section.title), *parts]
+            parts = [page.paragraph(f"Left out: {error}.")]
+        parts = [page.heading(section.title), *parts]
         write_text(out / SECTION, "\n".join(parts))
     return left_out
 
@@ -112,7 +114,7 @@ def join_sections(folder: Path, out: Path) -> Path:
       The path written.
     """
     fragments = [folder / name / SECTION for name in SECTIONS]
-    return report.write_page(out, TITLE, [f.read_text() for f in fragments if f.exists()])
+    return page.write_page(out, TITLE, [f.read_text() for f in fragments if f.exists()])
 
 
 def _runs(paths, out, partial):
@@ -123,12 +125,12 @@ def _runs(paths, out, partial):
     if made_up:
         notes.append(f"{len(made_up)} of the runs are on SYNTHETIC data.")
     return [
-        report.paragraph(
+        page.paragraph(
             f"Runs: {len(table)}, curves: {int(table['seeds'].sum())}. D is the mean over hidden "
             "layers; the head is measured and left out. Accuracy is on the whole test split."
         ),
-        *map(report.paragraph, notes),
-        report.table(table),
+        *map(page.paragraph, notes),
+        page.table(table),
     ]
 
 
@@ -139,25 +141,25 @@ def _models(paths, out, partial):
     columns = ["seed", "alpha", "alpha_low", "alpha_high", "D0", "D_max", "identified", "r2"]
     pictures = sorted(out.glob("*_dimension.png"))
     return [
-        report.paragraph(
+        page.paragraph(
             "R2 is that of the simulated curve against the measured curve's own mean. The tail is "
             "forecast from the first 40 % of the steps; its error is relative to the range of D, "
             "and persistence (the last level seen) is what a forecast has to beat."
         ),
         *_refused(result),
-        report.table(scores),
-        *(report.picture(out / f"fit_{v}.png", f"scores {v}") for v in ("r2", "r2_log")),
-        report.details(
+        page.table(scores),
+        *(page.picture(out / f"fit_{v}.png", f"scores {v}") for v in ("r2", "r2_log")),
+        page.details(
             "TAP with transient compression: parameters with 95 % intervals",
-            report.paragraph(
+            page.paragraph(
                 "alpha is per unit of integrated gradient norm. A fit is identified if the curve "
                 "fits, the error rises on both sides of alpha and of D_max, and the first half of "
                 "the run does not contradict the whole. The numbers of other fits mean nothing on "
                 "their own."
             ),
-            report.table(best[columns]),
+            page.table(best[columns]),
         ),
-        report.details("Curves", *_pictures(pictures)),
+        page.details("Curves", *_pictures(pictures)),
     ]
 
 
@@ -167,20 +169,20 @@ def _alpha(paths, out, partial):
     if result["notes"]:
         return [*_notes(result), *_refused(result)]
     parts = [
-        report.paragraph(
+        page.paragraph(
             f"alpha is identified in {result['identified']} of {result['curves']} curves. "
             "r2_loao is the score on architectures left out of the fit, and the one to believe; "
             "0 is what the mean of all architectures reaches."
         ),
         *_refused(result),
-        report.table(forms),
-        report.picture(out / "alpha_relationships.png", "alpha against the architecture"),
+        page.table(forms),
+        page.picture(out / "alpha_relationships.png", "alpha against the architecture"),
     ]
     if shares:
         text = ", ".join(f"{name} {share:.0%}" for name, share in shares.items())
-        parts.append(report.paragraph(f"Where the variance of ln alpha lies: {text}."))
+        parts.append(page.paragraph(f"Where the variance of ln alpha lies: {text}."))
     if (out / "alpha_consistency.png").exists():
-        parts.append(report.picture(out / "alpha_consistency.png", "alpha across data sets"))
+        parts.append(page.picture(out / "alpha_consistency.png", "alpha across data sets"))
     return parts
 
 
@@ -188,12 +190,12 @@ def _jumps(paths, out, partial):
     result, table = find_jumps(paths, out, partial)
     points = (table["seeds"] * table["measurements"]).sum()
     return [
-        report.paragraph(
+        page.paragraph(
             f"{table['jumps_of_D'].sum()} jumps of D in {points:,} measurements. "
-            f"{jumps.by_chance(points)} (`validate-detector` measures this.)"
+            f"{detector.by_chance(points)} (`validate-detector` measures this.)"
         ),
         *_refused(result),
-        report.table(table),
+        page.table(table),
     ]
 
 
@@ -203,26 +205,26 @@ def _inside(paths, out, partial):
     families = pd.read_csv(out / "families.csv", index_col="run")
     without = len(result["refused"])
     return [
-        report.paragraph(
+        page.paragraph(
             "Which layer settles first, how many jumps there are, in how many seeds layers move "
             "together, or D with the loss, more than shifted copies do (one seed in 20 by chance). "
             "q against permuted layers, corrected over the runs."
         ),
-        report.table(families),
+        page.table(families),
         *(
             [
-                report.paragraph(
+                page.paragraph(
                     "Changes around critical moments beyond what changes between ordinary pairs "
                     "of states equally far apart; p over all layers and quantities at once."
                 ),
-                report.table(table),
+                page.table(table),
             ]
             if compared
             else []
         ),
         *(
             [
-                report.paragraph(
+                page.paragraph(
                     f"{without} of {len(paths)} runs have no snapshots to look inside: "
                     "python -m launch.replay --run=RUN --moments takes them."
                 )
@@ -242,7 +244,7 @@ def _before(paths, out, partial):
         return _notes(result)
     families = pd.DataFrame(result["by_family"])
     return [
-        report.paragraph(
+        page.paragraph(
             f"{result['architectures']} architectures, each predicted from the others. r2 is on a "
             "uniform grid of steps, r2_log on a log-time grid, both of the seed mean; skill is "
             "over D at initialisation x the family's mean relative curve, a baseline that "
@@ -250,11 +252,11 @@ def _before(paths, out, partial):
             "is that of the 90 % band. Against single seeds: r2_one_seed, whose ceiling "
             "is seed_r2, how well the mean of the other seeds predicts a seed."
         ),
-        report.table(scores),
-        report.picture(out / "predictor.png", "R2 of held-out architectures"),
-        *_folded("By family", _notes(result) + ([report.table(families)] * bool(len(families)))),
-        report.picture(out / "held_out.png", "measured and predicted curves"),
-        report.paragraph(
+        page.table(scores),
+        page.picture(out / "predictor.png", "R2 of held-out architectures"),
+        *_folded("By family", _notes(result) + ([page.table(families)] * bool(len(families)))),
+        page.picture(out / "held_out.png", "measured and predicted curves"),
+        page.paragraph(
             "Bands and curves are those of the Gaussian process from the architecture alone. "
             f"{predict.COMPONENTS} components a curve."
         ),
@@ -266,17 +268,17 @@ def _monitor(paths, out, partial):
     kinds = ", ".join(f"{kind} {n}" for kind, n in result["warnings_by_kind"].items())
     pictures = sorted(out.glob("*/seed_*/monitor_visualization.png"))
     return [
-        report.paragraph(
+        page.paragraph(
             f"What the live monitor would have said of {result['curves']} curves, each forecast "
             "made from what came before it. error is that of ln D; skill is over persistence, "
             "which has none; the intervals claim 90 %."
         ),
-        report.table(table),
-        report.paragraph(
+        page.table(table),
+        page.paragraph(
             f"{result['curves_with_a_warning']} of {result['curves']} curves raised a warning"
             f"{': ' + kinds if kinds else ''}."
         ),
-        report.details("Curves", *_pictures(pictures)),
+        page.details("Curves", *_pictures(pictures)),
     ]
 
 
@@ -287,20 +289,20 @@ def _emergence(paths, out, partial):
     counts = ", ".join(f"{n} {name}" for name, n in result["verdicts"].items())
     late = [name for name, order in result["order"].items() if order and order["late"]]
     return [
-        report.paragraph(
+        page.paragraph(
             f"{counts}. Compared are increments of ln D and of each capability, as differences "
             "between seeds where there are several; null_95 is the |r| that 95 % of surrogates "
             "stay below at all lags; q is corrected over all tests. leads: D moves first."
         ),
         *_refused(result),
-        report.picture(out / "emergence.png", "verdicts and power"),
-        report.table(table),
-        report.details(
+        page.picture(out / "emergence.png", "verdicts and power"),
+        page.table(table),
+        page.details(
             "Power: share of planted leads found, by strength (at 0: false positives)",
-            report.table(power),
+            page.table(power),
         ),
         *_pictures([out / f"{name}_emergence.png" for name in late]),
-        report.details(
+        page.details(
             "All runs",
             *_pictures([out / f"{n}_emergence.png" for n in result["order"] if n not in late]),
         ),
@@ -310,14 +312,14 @@ def _emergence(paths, out, partial):
 def _credit(paths, out, partial):
     result, table = compare_credits(_of_family(paths, "credit", partial), out, partial)
     return [
-        report.paragraph(
+        page.paragraph(
             "Each rule's credits after training: cosine with the true gradient (gamma; dir_gamma: "
             "that of the copied output gradient in the same network), correlation with the loss's "
             "answer (rho), and what training by them is worth, seed by seed against the controls; "
             "q is that of an exact sign-flip test, corrected over the rows."
         ),
         *_notes(result),
-        report.table(table),
+        page.table(table),
         *_pictures(sorted(out.glob("setting_*.png"))),
     ]
 
@@ -328,29 +330,29 @@ def _plasticity(paths, out, partial):
         {"setting": name} | row for name, rows in result["early_signs"].items() for row in rows
     ]
     return [
-        report.paragraph(
+        page.paragraph(
             "early and late: the online score in the second and in the last tenth of the tasks; "
             "over_plain: late, seed by seed, less that of the plain run; q is that of an exact "
             "sign-flip test, corrected over the rows."
         ),
         *_notes(result),
-        report.table(table),
+        page.table(table),
         *_pictures(sorted(out.glob("*.png"))),
-        *([report.details("Early signs", report.table(pd.DataFrame(signs)))] if signs else []),
+        *([page.details("Early signs", page.table(pd.DataFrame(signs)))] if signs else []),
     ]
 
 
 def _movements(paths, out, partial):
     result, table = compare_spectra(_of_family(paths, "motifs", partial), out, partial)
     return [
-        report.paragraph(
+        page.paragraph(
             "How the components of the weights move, beside the same steps with random signs: "
             "slope of the power spectrum (-2: a random walk), how much of the first components "
             "cosines of time explain, variance of the first three. A map of what recurs takes "
             "minutes: python -m analysis motifs."
         ),
         *_notes(result),
-        report.table(table),
+        page.table(table),
         *_pictures(sorted(out.glob("*/*.png"))),
     ]
 
@@ -360,21 +362,21 @@ def _of_family(paths, family, partial):
 
 
 def _refused(result):
-    return [report.paragraph(f"Not analysed: {line}.") for line in result.get("refused", ())]
+    return [page.paragraph(f"Not analysed: {line}.") for line in result.get("refused", ())]
 
 
 def _notes(result):
-    return [report.paragraph(f"{line}.") for line in result.get("notes", ())]
+    return [page.paragraph(f"{line}.") for line in result.get("notes", ())]
 
 
 def _folded(title, parts):
-    return [report.details(title, *parts)] if parts else []
+    return [page.details(title, *parts)] if parts else []
 
 
 def _pictures(paths):
-    shown = [report.picture(path, path.stem) for path in paths[:MOST_PICTURES]]
+    shown = [page.picture(path, path.stem) for path in paths[:MOST_PICTURES]]
     rest = len(paths) - len(shown)
-    return [*shown, *([report.paragraph(f"{rest} more are not shown.")] if rest else [])]
+    return [*shown, *([page.paragraph(f"{rest} more are not shown.")] if rest else [])]
 
 
 SECTIONS = {

@@ -5,11 +5,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from analysis import spectra
 from analysis.commands.output import plain, write_results
-from analysis.corrections import correct, sign_flip_p
 from analysis.figures import spectra as figures
-from analysis.io import RunError, find_runs, open_run
+from analysis.motifs import power_spectra
 from analysis.motifs.channels import (
     CHANNELS,
     OF,
@@ -19,7 +17,9 @@ from analysis.motifs.channels import (
     epoch_steps,
     recorded,
 )
-from analysis.seeds import interval
+from analysis.runs.reader import RunError, find_runs, open_run
+from analysis.runs.seeds import interval
+from analysis.statistics.corrections import correct, sign_flip_p
 
 MODES = 10
 MEASURES = ("slope", "cosine", "first_3")  # held against random walks, each corrected by itself
@@ -37,7 +37,7 @@ def add_arguments(parser) -> None:
     parser.add_argument("--stop", type=int, help="step after the last that is used")
     parser.add_argument(
         "--segment", type=int,
-        help=f"points of a segment; default {spectra.SEGMENT}, or an eighth of a run",
+        help=f"points of a segment; default {power_spectra.SEGMENT}, or an eighth of a run",
     )  # fmt: skip
 
 
@@ -89,14 +89,14 @@ def compare(
 def _one(columns: Recorded, epoch, what, of, modes, segment, folder):
     """Rows and figures of a run."""
     points = len(columns.steps)
-    segment = segment or min(spectra.SEGMENT, points // 8)
+    segment = segment or min(power_spectra.SEGMENT, points // 8)
     if not 16 <= segment <= points // 2:
         raise RunError(
             f"{columns.name}: segments of {segment} points; they lie between 16 and half of the "
             f"{points} points"
         )
-    found = spectra.movements(columns, of, modes, segment)
-    frequency = spectra.frequencies(segment)
+    found = power_spectra.movements(columns, of, modes, segment)
+    frequency = power_spectra.frequencies(segment)
     rows = [_row(columns.name, group, *pair, frequency) for group, pair in found.items()]
     every = int(columns.steps[1] - columns.steps[0])
     title = f"{columns.name}: {what}, {len(columns.values)} seeds"
@@ -116,7 +116,7 @@ def _row(name, group, recorded_S, walk_S, frequency):
     `peak` is the frequency of most power, of levels mostly the lowest.
     """
     measures = {
-        "slope": lambda m: spectra.slope(frequency, m.power_F),
+        "slope": lambda m: power_spectra.slope(frequency, m.power_F),
         "cosine": lambda m: m.cosine,
     }
     if len(recorded_S[0].share_K) > 3:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 
 from analysis.commands.output import plain, write_results
-from analysis.io import Run, find_runs, open_run
+from analysis.runs.reader import Run, find_runs, open_run
 
 # What a printed table of runs shows of `summarise`.
 SHOWN = ("status", "seeds", "last_step", "D_first", "D_min", "D_min_step", "D_last", "loss_last")

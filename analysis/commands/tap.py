@@ -7,8 +7,8 @@ from tqdm import tqdm
 
 from analysis.commands.output import plain, write_csv, write_results
 from analysis.figures.curves import dimension_curves, score_heat_map
-from analysis.io import RunError, find_runs, open_run
-from analysis.tap import fit_run, fit_table, model_scores
+from analysis.runs.reader import RunError, find_runs, open_run
+from analysis.tap.calibration import fit_run, fit_table, model_scores
 
 
 def add_arguments(parser) -> None:

@@ -3,10 +3,10 @@
 from analysis.edm.crossmap import ccm, cross_map, cross_maps
 from analysis.edm.embedding import delays, rows
 from analysis.edm.forecast import Forecast, skill
-from analysis.edm.local_map import smap, smaps
-from analysis.edm.projection import simplex
+from analysis.edm.multiview import multiview
 from analysis.edm.select import embed_dimension, predict_interval, predict_nonlinear
-from analysis.edm.views import multiview
+from analysis.edm.simplex import simplex
+from analysis.edm.smap import smap, smaps
 
 __all__ = [
     "Forecast",

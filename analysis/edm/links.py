@@ -10,12 +10,12 @@ from typing import NamedTuple
 import numpy as np
 from scipy.stats import kendalltau
 
-from analysis.corrections import q_values
 from analysis.edm.crossmap import cross_map
 from analysis.edm.embedding import rows, targets
 from analysis.edm.permutation import EXACT, count_orders, exchanged_p
 from analysis.edm.select import decorrelation, embed_dimension, smallest_good
-from analysis.surrogates import p_value
+from analysis.statistics.corrections import q_values
+from analysis.statistics.surrogates import p_value
 
 LEAST = 2  # values of a state: one for the variable itself, one for what acts on it
 SHARES = (0.02, 0.05, 0.1, 0.2, 0.4, 0.7, 1.0)  # sizes of the library

@@ -9,7 +9,7 @@ import numpy as np
 
 from analysis.edm.baselines import autoregression
 from analysis.edm.select import decorrelation
-from analysis.surrogates import circular_shifts, iaaft
+from analysis.statistics.surrogates import circular_shifts, iaaft
 
 BURN_IN = 500
 

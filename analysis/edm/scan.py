@@ -13,7 +13,7 @@ import numpy as np
 
 from analysis.edm.compiled import AVAILABLE, compiled
 from analysis.edm.neighbours import nearest
-from analysis.edm.projection import weights
+from analysis.edm.simplex import weights
 
 WORD = 64  # libraries walked at once
 WALKED = 0.6  # share of the list that may be walked before a library is swept instead

@@ -3,14 +3,14 @@
 import numpy as np
 
 from analysis.edm.baselines import ar_forecast, persistence
+from analysis.edm.coupled_maps import coupled_maps
 from analysis.edm.embedding import rows
 from analysis.edm.forecast import interval, skill
-from analysis.edm.known import coupled_maps
 from analysis.edm.links import check_attainable, choose, evidence, planted, verdicts
-from analysis.edm.local_map import smaps
 from analysis.edm.nulls import NULLS, phase_randomised
-from analysis.edm.projection import simplex
 from analysis.edm.select import THETAS
+from analysis.edm.simplex import simplex
+from analysis.edm.smap import smaps
 
 STRENGTHS = (0.5, 1.0, 2.0)  # of planted links, in standard deviations
 HORIZONS = (1, 2, 5, 10)

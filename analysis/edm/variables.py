@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from analysis.io import Run, RunError
+from analysis.runs.reader import Run, RunError
 
 GROUPS = ("scalar", "probe", "eval")  # from the finest step axis to the coarsest
 WINDOW = 50  # points of a moving mean

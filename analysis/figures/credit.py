@@ -5,7 +5,7 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 
-from analysis.credit import measure, method
+from analysis.credit.quality import measure, method
 from analysis.figures.style import save, synthetic
 
 MOST = 10  # methods in one picture

@@ -6,7 +6,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from analysis.figures.style import save, synthetic
-from analysis.io import Run
+from analysis.runs.reader import Run
 
 MODEL_COLOURS = {
     "tap": "#d55e00",

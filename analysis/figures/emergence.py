@@ -5,9 +5,9 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 
-from analysis import lags
 from analysis.figures.style import save, synthetic
-from analysis.io import Run
+from analysis.runs.reader import Run
+from analysis.statistics import lags
 
 VERDICTS = {
     "leads": ("C3", "o"),

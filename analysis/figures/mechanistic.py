@@ -6,7 +6,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from analysis.figures.style import save
-from analysis.moments import SIDES
+from analysis.mechanistic.critical_steps import SIDES
 
 MOST_FILTERS = 16
 MOST_UNITS = 64

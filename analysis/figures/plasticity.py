@@ -6,8 +6,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from analysis.figures.style import save, synthetic
-from analysis.plasticity import remembered, score, score_name, task_matrix, unit_courses
-from analysis.seeds import interval
+from analysis.plasticity.learning import remembered, score, score_name, task_matrix, unit_courses
+from analysis.runs.seeds import interval
 
 PANELS = {
     "dead_fraction": "dead units",
@@ -133,7 +133,7 @@ def early_signs(rows, title: str, out: Path) -> Path:
     """How well each quantity's early change told the later loss of plasticity.
 
     Args:
-      rows: from `analysis.plasticity.early_signs`.
+      rows: from `analysis.plasticity.learning.early_signs`.
       title: of the figure.
       out: PNG file.
 

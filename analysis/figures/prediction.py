@@ -6,7 +6,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from analysis.figures.style import save
-from analysis.predict import Z_90
+from analysis.tap.predict import Z_90
 
 
 def prediction_scores(table, out: Path) -> Path:

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 
-from analysis.io import Run
-from analysis.layout import replace_file
+from analysis.runs.reader import Run
+from tapjax.contract.layout import replace_file
 
 DPI = 130
 

@@ -6,7 +6,7 @@ import numpy as np
 from scipy.ndimage import uniform_filter1d
 
 from analysis.edm.variables import evenly, variables
-from analysis.io import Run, RunError
+from analysis.runs.reader import Run, RunError
 
 MODES = 8
 ROUNDING = 1e-9  # of the largest value: what differs by less is constant

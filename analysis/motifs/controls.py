@@ -4,7 +4,7 @@ import numpy as np
 
 from analysis.edm.nulls import phase_randomised
 from analysis.motifs.channels import steady
-from analysis.surrogates import iaaft
+from analysis.statistics.surrogates import iaaft
 
 JUDGES = ("random phases", "same values")  # those as smooth as what was recorded
 

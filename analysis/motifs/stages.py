@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from analysis.surrogates import circular_shifts, p_value
+from analysis.statistics.surrogates import circular_shifts, p_value
 
 BLOCKS, FEWEST_BLOCKS = 20, 8  # of equal length, over which occupancy is compared
 PLACES = 20  # parts of an epoch

@@ -10,7 +10,7 @@ from tqdm import tqdm
 from analysis.motifs.controls import JUDGES
 from analysis.motifs.stages import RATE
 from analysis.motifs.study import Settings, mapped, of_series
-from analysis.surrogates import p_value
+from analysis.statistics.surrogates import p_value
 
 OWN_MAPS = 5  # of what was recorded, of which the median counts
 ENOUGH = 19  # repetitions: with fewer no p is as low as .05

@@ -1,7 +1,7 @@
 """The methods that every credit experiment compares, and the two recipes they can follow."""
 
 from configs import common
-from tapjax.constraints import did_you_mean
+from tapjax.config.validate import did_you_mean
 
 VECTOR = {"name": "vector_field"}
 METHODS = {
@@ -72,7 +72,7 @@ def boundary(config, code: str, terminal: float, warmup: float):
 
     Args:
       config: of the credit family, with `steps` set; changed in place.
-      code: what the credit is conditioned on, see `tapjax.config`.
+      code: what the credit is conditioned on, see `tapjax.config.schema`.
       terminal: weight of matching the known gradient at the last layer.
       warmup: share of the steps that train by direct feedback.
     """

@@ -11,7 +11,7 @@ many), `steps`, `lr`, `quick`.
 """
 
 from configs import common
-from tapjax.tasks import is_task
+from tapjax.data.synthetic import is_task
 
 
 def get_config(arg=""):

@@ -1,6 +1,6 @@
 """Credit estimators by name."""
 
-from tapjax.config import lookup
+from tapjax.config.schema import lookup
 from tapjax.credit.fixed import backprop, direct_feedback, projection, warmup
 from tapjax.credit.scalar_bridge import scalar_bridge
 from tapjax.credit.state_bridge import state_bridge

@@ -7,9 +7,9 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from tapjax.config import ConfigError
-from tapjax.losses import cross_entropy
+from tapjax.config.schema import ConfigError
 from tapjax.models.layers import Linear, patches
+from tapjax.step.losses import cross_entropy
 from tapjax.types import Layered, Model
 
 

@@ -3,7 +3,7 @@
 import flax.linen as nn
 import jax.numpy as jnp
 
-from analysis.architectures import token_count
+from tapjax.contract.architectures import token_count
 from tapjax.models.layers import Linear, dropout
 from tapjax.models.style import watched
 

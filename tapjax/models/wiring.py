@@ -2,8 +2,8 @@
 
 from typing import NamedTuple
 
-from analysis.architectures import Architecture
-from tapjax.config import ConfigError
+from tapjax.config.schema import ConfigError
+from tapjax.contract.architectures import Architecture
 
 
 class Wire(NamedTuple):

@@ -7,8 +7,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from analysis.architectures import Architecture, parse_architecture
-from tapjax.config import ConfigError
+from tapjax.config.schema import ConfigError
+from tapjax.contract.architectures import Architecture, parse_architecture
 from tapjax.models.cnn import CNN
 from tapjax.models.mlp import MLP
 from tapjax.models.resnet import ResNet18

@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 
-from analysis.layout import SCHEMA, record_name, write_json, write_npz
+from tapjax.contract.layout import SCHEMA, record_name, write_json, write_npz
 
 STEPS, EVERY = 600, 5
 

@@ -4,7 +4,7 @@ import sys
 import pytest
 
 from launch.arguments import problem
-from tapjax.config import defaults, flatten
+from tapjax.config.schema import defaults, flatten
 
 
 @pytest.mark.parametrize(

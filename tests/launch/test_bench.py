@@ -2,10 +2,11 @@
 
 import pytest
 
-from launch import bench, bench_soak
-from launch.bench_tables import markdown, plain_table
-from launch.bench_workers import torch_metrics
-from tapjax import loop
+from launch import bench
+from launch.benchmarks import soak
+from launch.benchmarks.tables import markdown, plain_table
+from launch.benchmarks.workers import torch_metrics
+from tapjax.run import loop
 
 pytestmark = pytest.mark.usefixtures("full_compile")
 
@@ -22,23 +23,23 @@ def test_sides_take_turns_and_their_ratio_is_reported():
 
 @pytest.mark.parametrize("method", ["forward_gradient", "vector_response"])
 def test_a_credit_side_takes_its_steps(method):
-    from launch.bench_workers import credit
+    from launch.benchmarks.workers import credit
 
     sizes = {"experiment": "ladder", "depth": 1, "width": 8, "train": 256}
     credit(method, steps=2, seeds=2, **sizes)()
 
 
 def test_an_online_side_takes_its_steps():
-    from launch.bench_online import online
+    from launch.benchmarks.online import online
 
     online("bits", steps=20, seeds=2)()
 
 
 @pytest.mark.parametrize("task", ["ccm", "smap", "simplex", "matrix"])
 def test_sides_of_dynamic_modelling_run(task):
-    from launch import bench_edm
+    from launch.benchmarks import edm
 
-    bench_edm.ours(task, length=120, variables=3)()
+    edm.ours(task, length=120, variables=3)()
 
 
 def test_a_side_that_fails_is_an_error():
@@ -54,7 +55,7 @@ def test_the_pytorch_side_measures_the_same_quantities(fast):
 
 
 def test_a_soak_kills_runs_and_compares_their_ends(tmp_path):
-    (row,) = bench_soak.soak(0, names=("cnn",), kills=1)
+    (row,) = soak.soak(0, names=("cnn",), kills=1)
     assert row["SIGKILL"] + row["SIGTERM"] == 1 and row["differences"] == []
     table = plain_table([row])
     assert "| cnn |" in table[-1] and "none" in table[-1]
@@ -64,6 +65,6 @@ def test_a_soak_would_notice_a_difference(tiny, tmp_path):
     for name, lr in (("a", 1e-3), ("b", 2e-3)):
         tiny.optimizer.lr = lr
         loop.run(tiny, tmp_path / name)
-    found = bench_soak.differences(tmp_path / "a", tmp_path / "b")
+    found = soak.differences(tmp_path / "a", tmp_path / "b")
     assert "record 0: scalar/loss" in found and "the final state" in found
-    assert bench_soak.differences(tmp_path / "a", tmp_path / "a") == []
+    assert soak.differences(tmp_path / "a", tmp_path / "a") == []

@@ -193,7 +193,7 @@ def test_a_run_that_fails_three_times_is_reported_and_the_rest_go_on(cluster, tm
 
 
 def test_without_a_scheduler_that_is_said(tmp_path, monkeypatch):
-    from tapjax import engines
+    from tapjax.sweep import engines
 
     monkeypatch.setattr(engines, "PATIENCE", 0.5)
     with pytest.raises(engines.EngineError, match="no scheduler answers at tcp://127.0.0.1:1 "):
@@ -227,7 +227,7 @@ def test_certificates_are_looked_for_first(tmp_path):
 
 
 def test_without_encryption_that_is_said(capsys):
-    from tapjax import engines
+    from tapjax.sweep import engines
 
     engines.dask("tcp://10.1.2.3:8786")
     assert "10.1.2.3:8786 is not encrypted" in capsys.readouterr().err

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from configs.plasticity import bits, cloning, continual, mitigations
-from tapjax.config import check, flatten
+from tapjax.config.schema import check, flatten
 
 ARCH = "arch=mlp:widths=12-8"
 

@@ -7,10 +7,10 @@ import sys
 import numpy as np
 import pytest
 
-from analysis.layout import SNAPSHOT
 from launch.flags import parse_steps
-from tapjax import loop
-from tapjax.config import ConfigError
+from tapjax.config.schema import ConfigError
+from tapjax.contract.layout import SNAPSHOT
+from tapjax.run import loop
 from tests.conftest import RESET
 
 pytestmark = pytest.mark.usefixtures("full_compile")

@@ -7,10 +7,10 @@ import sys
 import pandas as pd
 import pytest
 
-from analysis import credit
+from analysis.credit import quality
 from configs.credit import frozen, ladder, lq, methods, online, push
 from launch.sweep import combinations
-from tapjax.config import check, flatten
+from tapjax.config.schema import check, flatten
 
 ONLINE = "--config=configs/credit/online.py"
 
@@ -175,7 +175,7 @@ def test_the_named_outcome_is_judged_at_tuned_rates(method):
 )
 def test_the_notes_number_of_an_experiment(arg, gamma):
     config = ladder.get_config(arg).to_dict()
-    assert credit.notes_of(config, credit.method(config)).get("gamma") == gamma
+    assert quality.notes_of(config, quality.method(config)).get("gamma") == gamma
 
 
 @pytest.mark.parametrize(
@@ -193,4 +193,4 @@ def test_the_notes_number_of_an_experiment(arg, gamma):
 )
 def test_the_notes_number_of_an_online_experiment(arg, gamma):
     config = online.get_config(f"recipe=notes,{arg}").to_dict()
-    assert credit.notes_of(config, credit.method(config)).get("gamma") == gamma
+    assert quality.notes_of(config, quality.method(config)).get("gamma") == gamma

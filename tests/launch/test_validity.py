@@ -2,8 +2,8 @@
 
 import pytest
 
-from launch import bench_validity
-from launch.validity.cases import case
+from launch.benchmarks.validity import suite
+from launch.benchmarks.validity.cases import case
 
 
 def test_a_rate_is_held_against_its_goal():
@@ -12,10 +12,10 @@ def test_a_rate_is_held_against_its_goal():
     assert not case("p", "planted", [True, False], least=0.9)["met"]
 
 
-@pytest.mark.parametrize("area", bench_validity.AREAS)
+@pytest.mark.parametrize("area", suite.AREAS)
 def test_every_case_of_an_area_runs_and_has_a_rate_from_before(area):
-    rows = bench_validity.AREAS[area](True)
+    rows = suite.AREAS[area](True)
     assert rows and all(0 <= row["rate"] <= 1 for row in rows)
     assert len({row["case"] for row in rows}) == len(rows)
-    before = bench_validity._before(area)
+    before = suite._before(area)
     assert {row["case"] for row in rows} <= set(before)

@@ -2,8 +2,8 @@
 
 import pytest
 
-from launch.bench_soak import differences
-from tapjax import loop
+from launch.benchmarks.soak import differences
+from tapjax.run import loop
 
 
 def assert_same_run(expected, actual):

@@ -13,25 +13,26 @@ from pathlib import Path
 
 import numpy as np
 
-from analysis import mechanistic, open_run
-from analysis.course import found_jumps
-from analysis.io import RunError
-from analysis.moments import CriticalMoment
-from analysis.snapshots import read_plan, read_snapshots
+from analysis import open_run
+from analysis.mechanistic import changes
+from analysis.mechanistic.critical_steps import CriticalMoment
+from analysis.mechanistic.overview import found_jumps
+from analysis.runs.reader import RunError
+from analysis.runs.snapshots import read_plan, read_snapshots
 
 EARLY = 600
 
 
 def judged(run, folder, planted):
     """(smallest p of a moment alone, its step) of each moment and seed that is not refused."""
-    plan, rectified = read_plan(folder), mechanistic.rectified_of(run)
+    plan, rectified = read_plan(folder), changes.rectified_of(run)
     window = plan["window"]
     at = functools.lru_cache(6)(functools.partial(read_snapshots, folder))
     changed = [(jump["seed"], jump["step"]) for jump in found_jumps(run)]
     changed += [(seed, planted) for seed in run.seeds if planted]
     pairs = {
-        (seed, *pair): mechanistic.ordinary(
-            mechanistic.Pair(seed, at(pair[0])[seed], at(pair[1])[seed]), rectified
+        (seed, *pair): changes.ordinary(
+            changes.Pair(seed, at(pair[0])[seed], at(pair[1])[seed]), rectified
         )
         for pair in sorted({tuple(p) for m in plan["moments"] for p in m["null"]})
         for seed in run.seeds
@@ -57,7 +58,7 @@ def judged(run, folder, planted):
             ]
             sides = [at(m.step)[seed] for m in triple]
             try:
-                found = mechanistic.compare(run, triple, sides, null, 1)
+                found = changes.compare(run, triple, sides, null, 1)
             except RunError:  # too early
                 continue
             yield min(row["p"] for row in found.measurements["changes"]), step

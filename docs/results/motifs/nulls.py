@@ -20,8 +20,8 @@ import numpy as np
 from analysis.edm.links import evidence
 from analysis.edm.nulls import phase_randomised
 from analysis.edm.variables import increments, variables
-from analysis.io import find_runs, open_run
-from analysis.surrogates import p_value
+from analysis.runs.reader import find_runs, open_run
+from analysis.statistics.surrogates import p_value
 
 POINTS, SEEDS, SURROGATES = 1000, 5, 39
 

@@ -15,9 +15,9 @@ import numpy as np
 from absl import app, flags
 from scipy.spatial.distance import pdist
 
-from analysis.io import open_run
 from analysis.motifs.channels import MODES, components
-from tapjax import replay
+from analysis.runs.reader import open_run
+from tapjax.run import replay
 
 RUN = flags.DEFINE_string("run", None, "Run of the motifs family.", required=True)
 FIRST = flags.DEFINE_integer("first", 20_000, "First step.")

@@ -15,10 +15,10 @@ import numpy as np
 
 from configs.plasticity import continual
 from configs.plasticity.mitigations import MITIGATIONS
-from tapjax import config
-from tapjax.data import Arrays
-from tapjax.experiments import plasticity
-from tapjax.sampling import device_data
+from tapjax.config import schema
+from tapjax.data.datasets import Arrays
+from tapjax.data.sampling import device_data
+from tapjax.recipes import plasticity
 
 REMEDIES = [name for name in MITIGATIONS if name != "none"]
 
@@ -36,8 +36,8 @@ def outcome(mitigation: str) -> str:
         cfg = continual.get_config(
             f"quick,arch=mlp:widths=3-2,optimizer=sgd,mitigation={mitigation}"
         )
-        config.check(cfg)
-    except (ValueError, config.ConfigError) as error:
+        schema.check(cfg)
+    except (ValueError, schema.ConfigError) as error:
         return f"refused: {str(error).partition(': ')[2]}"
     cfg.renewal.update(rate=0.4, maturity=0, period=1)
     cfg.data.batch_size = 8

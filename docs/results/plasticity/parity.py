@@ -13,10 +13,10 @@ import jax
 import jax.numpy as jnp
 from absl import app, flags
 
-from analysis.architectures import parse_architecture
-from tapjax import cloning
+from tapjax.contract.architectures import parse_architecture
 from tapjax.models.style import ACTIVATIONS, NORMS, Style
 from tapjax.models.zoo import build
+from tapjax.plasticity import cloning
 
 OUT = flags.DEFINE_string("out", "parity.csv", "Table.")
 MODELS = (

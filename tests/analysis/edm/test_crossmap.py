@@ -5,7 +5,7 @@ import pytest
 
 from analysis import edm
 from analysis.edm import crossmap, scan
-from analysis.edm.known import coupled_maps
+from analysis.edm.coupled_maps import coupled_maps
 
 SIZES = [20, 100, 990]
 

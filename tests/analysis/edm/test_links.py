@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from analysis.edm import links, nulls
-from analysis.edm.known import coupled_maps
-from launch.validity import edm as validity
+from analysis.edm.coupled_maps import coupled_maps
+from launch.benchmarks.validity import edm as validity
 
 
 def judged(x, y, seed=0, **settings):

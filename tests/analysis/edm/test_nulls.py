@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from analysis.edm import baselines, nulls, skill
-from analysis.edm.known import coupled_maps
+from analysis.edm.coupled_maps import coupled_maps
 from analysis.edm.select import autocorrelation, decorrelation
 
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from analysis.edm import ccm, multiview, predict_nonlinear, simplex, skill, smap
-from analysis.edm.known import coupled_maps
+from analysis.edm.coupled_maps import coupled_maps
 from tests.analysis.edm import reference
 
 pyEDM = pytest.importorskip("pyEDM", reason="pyEDM is not installed (extra `test`)")

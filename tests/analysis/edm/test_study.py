@@ -9,10 +9,10 @@ import pytest
 
 from analysis import open_run
 from analysis.edm import study, variables
-from analysis.edm.known import coupled_maps
+from analysis.edm.coupled_maps import coupled_maps
 from analysis.edm.links import UNPROVEN, UNTESTED
-from analysis.io import RunError
-from analysis.layout import write_json
+from analysis.runs.reader import RunError
+from tapjax.contract.layout import write_json
 from tests.analysis.command import analysis
 from tests.analysis.runs import EVERY, write_run
 

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from analysis.io import RunError, open_run
-from analysis.layout import write_json
 from analysis.motifs import channels, controls
+from analysis.runs.reader import RunError, open_run
+from tapjax.contract.layout import write_json
 from tests.analysis.runs import write_run
 
 POINTS = 400

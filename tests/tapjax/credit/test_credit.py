@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tapjax import config
+from tapjax.config import schema
 from tapjax.credit import CREDITS, make_credit, warmup
 from tapjax.credit.directions import (
     block_responses,
@@ -18,18 +18,18 @@ from tapjax.credit.directions import (
 from tapjax.credit.estimator import CODES, inputs
 from tapjax.credit.fields import FIELDS
 from tapjax.credit.forward import observe, true_credit
-from tapjax.credit_probe import cosines
+from tapjax.credit.probe import cosines
 from tapjax.models.perceptron import Perceptron
 from tapjax.models.residual import layer_norm as layer_norm_of
 from tapjax.models.residual import linear_dynamics, residual_mlp
-from tapjax.optimizers import make_optimizer
+from tapjax.step.optimizers import make_optimizer
 from tapjax.types import Batch
 
 DEPTH, WIDTH, CLASSES, BATCH = 3, 8, 5, 6
 
 
 def network(block_scale=1.0, **blocks):
-    cfg = config.defaults()
+    cfg = schema.defaults()
     cfg.blocks.update(block_scale=block_scale, **blocks)
     model, layered = residual_mlp(cfg.blocks, DEPTH, WIDTH, 12, CLASSES)
     params, _ = model.init(jax.random.key(0))
@@ -109,7 +109,7 @@ def test_directions_have_unit_covariance(kind):
 
 
 def estimator(layered, name, lr=3e-3, **fields):
-    cfg = config.defaults()
+    cfg = schema.defaults()
     cfg.credit.update(name=name, width=16)
     cfg.credit.update(fields)
     return make_credit(layered, cfg.credit, make_optimizer(cfg.optimizer, lr))
@@ -216,7 +216,7 @@ def test_responses_are_the_jacobian():
 
 
 def test_the_costate_of_linear_dynamics_is_the_adjoint_recursion():
-    cfg = config.defaults().blocks
+    cfg = schema.defaults().blocks
     cfg.update(block_scale=0.3, noise=0.2)
     model, layered = linear_dynamics(cfg, 4, 8)
     params, _ = model.init(jax.random.key(0))

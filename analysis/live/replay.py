@@ -1,0 +1,49 @@
+"""The live monitor fed with recorded runs, and how good its forecasts were."""
+
+import numpy as np
+
+from analysis.runs.reader import Run
+from tapjax.live.monitor import HORIZONS, Monitor
+
+
+def replay_seed(run: Run, index: int, method: str, metric: str | None):
+    """The monitor after one recorded seed, and how good its forecasts were.
+
+    Args:
+      run: an open run.
+      index: which of its seeds.
+      method: of forecasting.
+      metric: dimensionality; the run's own by default.
+
+    Returns:
+      (Monitor, one row a horizon: root mean squared `error` of ln D, that of persistence,
+      `skill`, `coverage` of the interval).
+    """
+    t, d = run.steps("probe"), run.dimension(metric)[index]
+    steps = run.steps("scalar")
+    loss, norm = (
+        np.interp(t, steps, run.array("scalar", name)[index]) for name in ("loss", "grad_norm")
+    )
+    monitor, made = Monitor(method=method), {h: [] for h in HORIZONS}
+    for i, step in enumerate(t.tolist()):
+        report = monitor.update(step, loss[i], norm[i], d[i])
+        for horizon, prediction in report.predictions.items():
+            if prediction.step <= t[-1]:
+                level = d[max(i - 4, 0) : i + 1].mean()
+                made[horizon].append((*prediction[:4], level))
+    return monitor, [_score(h, np.array(p), t, d) for h, p in made.items() if p]
+
+
+def _score(horizon, made, t, d):
+    target, value, low, high, level = made.T
+    actual = np.interp(target, t, d)
+    known = np.isfinite(low)
+    error, persistence = np.log(value / actual), np.log(level / actual)
+    inside = (low <= actual) & (actual <= high)
+    return {
+        "horizon": horizon,
+        "error": float(np.sqrt(np.square(error).mean())),
+        "error_of_persistence": float(np.sqrt(np.square(persistence).mean())),
+        "skill": float(1 - np.square(error).sum() / np.square(persistence).sum()),
+        "coverage": float(inside[known].mean()) if known.any() else np.nan,
+    }

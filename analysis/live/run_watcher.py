@@ -1,0 +1,144 @@
+"""Watch a run directory from outside, while it is being written or afterwards.
+
+Only files are read, each record once: the training side does not know that it is watched.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+
+from analysis.runs.reader import read_manifest
+from tapjax.contract.files import RunError, read_json, read_npz
+from tapjax.contract.layout import record_steps
+from tapjax.live.monitor import METHODS, Monitor, Report
+
+POLL = 1.0  # seconds
+PATIENCE = 60.0  # seconds without news before saying so
+
+
+class Watch:
+    """One monitor a seed, fed from the records of a run directory as they appear."""
+
+    def __init__(self, path, metric: str | None = None, method: str = METHODS[0]):
+        """Open a run directory.
+
+        Args:
+          path: the run directory.
+          metric: dimensionality; the run's own by default.
+          method: of forecasting.
+
+        Raises:
+          RunError: not a run directory, or not such a metric.
+        """
+        self.path = Path(path)
+        if not (self.path / "config.json").is_file():
+            raise RunError(f"{path} is not a run directory (no config.json in it)")
+        _, _, self.model, config, _ = read_manifest(self.path)
+        self.metric = metric or self.model["dimension"]
+        self.monitors = {seed: Monitor(method=method) for seed in config["seeds"]}
+        names, head = self.model["layer_names"], self.model["head"]
+        self._hidden = [i for i, name in enumerate(names) if name != head]
+        self._read: set[str] = set()
+
+    @property
+    def status(self) -> str:
+        """The run's status now."""
+        return read_json(self.path / "STATUS.json")["status"]
+
+    def catch_up(self) -> list[str]:
+        """Feed what is new to the monitors.
+
+        Returns:
+          Lines to print: jumps and warnings, and where the run stands.
+
+        Raises:
+          RunError: a record is damaged or lacks the metric.
+        """
+        news, reports = [], {}
+        for path in record_steps(self.path / "records").values():
+            if path.name not in self._read:
+                self._read.add(path.name)
+                for seed, report in self._feed(path):
+                    news += _news(seed, report)
+                    reports[seed] = report
+        lines = [line for _, line in sorted(news)]
+        return [*lines, _standing(reports)] if reports else lines
+
+    def _feed(self, path) -> Iterator[tuple[int, Report]]:
+        record = read_npz(path)
+        if f"probe/{self.metric}" not in record:
+            raise RunError(f"{path} has no {self.metric!r}")
+        at, steps = record["probe_step"], record["step"]
+        layers_SxTxL = record[f"probe/{self.metric}"]
+        if layers_SxTxL.shape[2:] != (len(self.model["layer_names"]),):
+            raise RunError(f"{self.metric!r} is no dimensionality of layers")
+        d_SxT = layers_SxTxL[:, :, self._hidden].astype(float).mean(2)
+        for i, (seed, monitor) in enumerate(self.monitors.items()):
+            loss, norm = (
+                np.interp(at, steps, record[f"scalar/{name}"][i]) for name in ("loss", "grad_norm")
+            )
+            for j, step in enumerate(at.tolist()):
+                yield seed, monitor.update(step, loss[j], norm[j], d_SxT[i, j])
+
+
+def follow(watch: Watch, say: Callable[[str], None], ended: Callable[[], bool]):
+    """Look again and again until there is nothing more to come.
+
+    Args:
+      watch: of the run.
+      say: takes each line to print.
+      ended: asked before each look; the one after it says so is the last.
+    """
+    last_news = time.monotonic()
+    while True:
+        last = ended()
+        lines = watch.catch_up()
+        for line in lines:
+            say(line)
+        if last:
+            return
+        now = time.monotonic()
+        if lines:
+            last_news = now
+        elif now - last_news > PATIENCE:
+            say(f"nothing new for {PATIENCE:.0f} s; has the run stopped?")
+            last_news = now
+        time.sleep(POLL)
+
+
+def _news(seed, report):
+    """(step, line) of each jump and warning."""
+    jumps = [
+        (jump.step, f"jump of D at step {jump.step}, seed {seed}: {jump.size:+.2f}")
+        for jump in report.jumps
+    ]
+    return jumps + [
+        (
+            warning.step,
+            f"WARNING step {warning.step}, seed {seed}: {warning.kind}: {warning.message}. "
+            f"Try: {warning.recommendation}.",
+        )
+        for warning in report.warnings
+    ]
+
+
+def _standing(reports):
+    step = max(report.step for report in reports.values())
+    finite = [report for report in reports.values() if np.isfinite(report.d)]
+    if not finite:
+        return f"step {step}: D is not finite"
+    d = [report.d for report in finite]
+    line = f"step {step}: D {np.mean(d):.2f}"
+    if len(d) > 1:
+        line += f" ({min(d):.2f} to {max(d):.2f} over {len(d)} seeds)"
+    if len(finite) < len(reports):
+        line += f", not finite in {len(reports) - len(finite)}"
+    for horizon in finite[0].predictions:
+        made = [r.predictions[horizon] for r in finite if horizon in r.predictions]
+        value, low, high, skill = np.mean([(m.d, m.low, m.high, m.skill) for m in made], 0)
+        line += f"; +{horizon}: {value:.2f}"
+        if np.isfinite(low):
+            line += f" ({low:.2f} to {high:.2f}, skill {skill:+.2f})"
+    return line

@@ -1,0 +1,109 @@
+"""The course of a run from its records alone: which layer settles first, what moves together."""
+
+import numpy as np
+
+from analysis.mechanistic import convergence
+from analysis.mechanistic.critical_steps import WINDOW, jumps_of_run, together
+from analysis.runs.reader import Run
+from tapjax.contract import detector
+
+SEED = 0
+SAID = {"coordinated": "layers together", "loss_linked": "D with the loss"}
+
+
+def describe(run: Run) -> dict:
+    """Convergence, coordination and jumps of a run.
+
+    Args:
+      run: an open run.
+
+    Returns:
+      JSON data: what it is, `settled` (layer -> step a finite seed), `convergence`, `coordination`,
+      `jumps`, their `kinds` and `early_against_late`.
+    """
+    rng = np.random.default_rng(SEED)
+    layers_SxTxL, at = run.array("probe", run.model["dimension"]), run.steps("probe")
+    finite_S = np.isfinite(layers_SxTxL).all((1, 2))
+    settled_SxL = np.array(
+        [[at[convergence.settling_index(x)] for x in each.T] for each in layers_SxTxL[finite_S]]
+    ).reshape(-1, len(run.layer_names))
+    rows = convergence.characterise(
+        found_jumps(run), layers_SxTxL, run.dimension(gaps=True), run.seeds, run.layer_names, at
+    )
+    kinds = convergence.cluster(rows)
+    rows = [row | {"kind": kind} for row, kind in zip(rows, kinds.pop("labels"), strict=True)]
+    return {
+        "architecture": run.model["architecture"],
+        "data": run.model["data"],
+        "synthetic": bool(run.model.get("synthetic")),
+        "family": run.model.get("structure", {}).get("family"),
+        "seeds": run.seeds,
+        "measurements": len(at),
+        "settled": dict(zip(run.layer_names, settled_SxL.T.tolist(), strict=True)),
+        "convergence": convergence.settling_order(settled_SxL, rng),
+        "coordination": _together(run),
+        "jumps": rows,
+        "kinds": kinds,
+        "early_against_late": convergence.early_against_late(_events(run, rows)),
+    }
+
+
+def found_jumps(run: Run) -> list[dict]:
+    """Jumps of a run; of one too short to judge there are none."""
+    return jumps_of_run(run) if len(run.steps("probe")) >= detector.LEAST_LENGTH else []
+
+
+def _together(run):
+    at, rows = run.steps("probe"), []
+    for seed, kind, verdict in together(run):
+        about = {"seed": seed, "kind": SAID[kind]}
+        if isinstance(verdict, str):
+            rows.append(about | {"p": None, "why": verdict})
+            continue
+        periods = [[int(at[start]), int(at[stop - 1])] for start, stop, _ in verdict.periods]
+        strongest = float(np.abs(verdict.value_T).max())
+        judged = {"p": verdict.p, "strongest": strongest, "level": verdict.level}
+        rows.append(about | judged | {"periods": periods})
+    return rows
+
+
+def _events(run, rows):
+    """Of jumps of several layers of one seed at about the same time, the strongest."""
+    near = WINDOW * int(np.median(np.diff(run.steps("probe"))))
+    groups = []
+    for seed in run.seeds:
+        of_seed = [row for row in rows if row["seed"] == seed]
+        groups += detector.strongest(of_seed, len(of_seed), near)
+    return [group[0] for group in groups]
+
+
+def summary(course: dict) -> dict:
+    """One row that compares a run with others.
+
+    Args:
+      course: from `describe`.
+
+    Returns:
+      Jumps per 1000 measurements of D and of layers, how layers settle, how often they move
+      together.
+    """
+    series = len(course["seeds"]) * course["measurements"]
+    of_d = [jump for jump in course["jumps"] if jump["layer"] == detector.MEAN]
+    of_layers = len(course["jumps"]) - len(of_d)
+    together = {
+        kind: [row for row in course["coordination"] if row["kind"] == kind and row["p"]]
+        for kind in ("layers together", "D with the loss")
+    }
+    return {
+        "architecture": course["architecture"],
+        "data": course["data"],
+        "jumps_of_D_per_1000": 1000 * len(of_d) / series,
+        "jumps_a_layer_per_1000": 1000 * of_layers / series / len(course["settled"]),
+        "settling": course["convergence"]["pattern"],
+        "rho": course["convergence"]["rho"],
+        "p": course["convergence"]["p"],
+        **{
+            f"seeds with {kind}": f"{sum(r['p'] <= 0.05 for r in rows)} of {len(rows)}"
+            for kind, rows in together.items()
+        },
+    }

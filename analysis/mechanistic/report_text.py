@@ -1,0 +1,121 @@
+"""The before/after report of a run as text."""
+
+from analysis.mechanistic.changes import ALPHA, AnalysisResult, findings
+from analysis.mechanistic.convergence import UNSETTLED
+from analysis.mechanistic.critical_steps import SIDES
+from tapjax.contract import detector
+
+MOST_ROWS = 12
+NOTHING = "Nothing beyond the null."
+
+
+def report(name: str, course: dict, results: list[AnalysisResult], why: list[str]) -> str:
+    """What changed around the moments of a run, and how its layers moved.
+
+    Args:
+      name: of the run.
+      course: from `course.describe`.
+      results: one a moment, with figures.
+      why: reasons why there are none.
+
+    Returns:
+      Markdown.
+    """
+    synthetic = " (SYNTHETIC data)" if course["synthetic"] else ""
+    lines = [f"# {name}: {course['architecture']} on {course['data']}{synthetic}", ""]
+    lines += [f"{len(course['seeds'])} seeds, {course['measurements']} measurements.", ""]
+    lines += [line for reason in why for line in (f"No comparison: {reason}", "")]
+    if not results and not why:
+        lines += ["No critical moment was found. " + NOTHING, ""]
+    for result in results:
+        lines += _moment(result)
+    if results:
+        lines += [
+            "z: the logarithm of a change, in spreads of what changes between ordinary pairs of "
+            "states, equally far apart, in the same part of training; of one unit, the largest z "
+            "over the units of its layer, in spreads of that largest. p: the share of such pairs "
+            "whose largest z over all layers and quantities is as large, times the number of "
+            "moments. It holds for steps chosen beforehand; jumps are chosen because something "
+            "happened, in D at least.",
+            "",
+        ]
+    return "\n".join(lines + _course(course)) + "\n"
+
+
+def _moment(result):
+    m = result.measurements
+    found = findings(result)
+    why = ", ".join(f"{key} {_value(value)}" for key, value in m["why"].items() if key != "run")
+    power = f"{m['null_pairs']} ordinary pairs, smallest possible p {m['smallest_p']:.3f}"
+    if m["smallest_p"] > ALPHA:
+        power += ": too few to find anything, train longer"
+    said = f"{len(found)} changes beyond the null:" if found else NOTHING
+    lines = [f"## Moment {m['number']}: {result.moment}, seed {m['seed']}", "", why, ""]
+    lines += [f"Compared with {power}.", "", said, ""]
+    if m["not_measured"]:
+        lines += [f"Not a number, hence not judged: {', '.join(m['not_measured'])}.", ""]
+    if found:
+        columns = ("layer", "quantity", "unit", *SIDES, "change", "ordinary", "z", "p")
+        lines += _table(columns, found[:MOST_ROWS])
+        if len(found) > MOST_ROWS:
+            lines += ["", f"and {len(found) - MOST_ROWS} more in analysis_results.json."]
+        lines += [
+            "",
+            "Units whose weights moved furthest beyond their layer and their habit:",
+            "",
+        ]
+        lines += _table(("layer", "unit", "change", "z"), m["units"][:5])
+    lines += ["", *(f"![{name}]({file})" for name, file in result.visualizations.items()), ""]
+    return lines
+
+
+def _table(columns, rows):
+    head = ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
+    return head + ["| " + " | ".join(_value(row[c]) for c in columns) + " |" for row in rows]
+
+
+def _value(value):
+    if value is None:
+        return "-"
+    if isinstance(value, float):
+        return f"{value:.3g}"
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _course(course):
+    order = course["convergence"]
+    lines = ["## Layers", "", f"Settling: {order['pattern']}."]
+    if order["rho"] is not None:
+        lines[-1] += (
+            f" Depth and settling step correlate by {order['rho']:.2f} ({order['low']:.2f} to "
+            f"{order['high']:.2f} over seeds)"
+        )
+        lines[-1] += "." if order["p"] is None else f", p {order['p']:.3f} of this run alone."
+    lines += ["", "![convergence](convergence.png)" if order["pattern"] != UNSETTLED else "", ""]
+    judged = [row for row in course["coordination"] if row["p"] is not None]
+    for row in judged:
+        periods = "; ".join(f"{a} to {b}" for a, b in row["periods"]) or "none"
+        lines += [f"- {row['kind']}, seed {row['seed']}: p {row['p']:.3f}, steps {periods}"]
+    looked_at = len(course["seeds"]) * course["measurements"] * (len(course["settled"]) + 1)
+    kinds = course["kinds"]
+    lines += [
+        "",
+        "## Jumps",
+        "",
+        f"{len(course['jumps'])} jumps in {looked_at} measurements of D and of layers. "
+        f"{detector.by_chance(looked_at)}",
+    ]
+    if kinds["kinds"]:
+        lines += [
+            f"Kinds by size, speed and phase: {kinds['kinds']}, silhouette "
+            f"{kinds['silhouette']:.2f}, found again in halves with {kinds['stability']:.2f} "
+            f"(p {kinds['p']:.2f})."
+        ]
+    for name, test in course["early_against_late"].items():
+        judged = test["too_few"] or f"p {test['p']:.3f}, {test['n']} seeds, {test['jumps']} jumps"
+        said = "" if test["too_few"] else f" by {test['rho']:.2f}"
+        lines += [
+            f"Later jumps: correlation of {name.replace('_', ' ')} with the phase of training"
+            f"{said} ({judged})."
+        ]
+    return lines

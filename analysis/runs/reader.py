@@ -1,0 +1,333 @@
+"""Reading runs: `open_run(folder)` checks the records and gives their arrays as they are asked for.
+
+Only NumPy and JSON are used; nothing that a run directory names is imported or unpickled.
+"""
+
+import math
+import os
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from tapjax.contract.files import RunError, names_and_arrays, read_json, read_npz
+from tapjax.contract.layout import MANIFEST, SCHEMA, STEP_AXES, record_steps
+
+# What every run says of itself.
+TYPES = {
+    "config.json": {"seeds": list, "steps": int},
+    "env.json": {"schema": int},
+    "model.json": {"architecture": str, "data": str, "layer_names": list, "dimension": str},
+    "STATUS.json": {"status": str, "step": int},
+}
+# What it may say besides.
+OPTIONAL = {
+    "config.json": {"family": str, "imported": bool, "model": dict, "checkpoint": dict},
+    "model.json": {"structure": dict, "weight_names": list, "unit_layers": list},
+    "STATUS.json": {"diverged": dict},
+}
+FINITE = ("scalar/loss", "scalar/grad_norm")  # of every seed that has not diverged
+
+
+class Run:
+    """One run directory, read-only. Seeds whose loss became non-finite are left out.
+
+    Attributes:
+      path, name: the directory and its last part.
+      config, env, data, model, status: contents of its JSON files.
+      seeds: seeds that stayed finite, [S]; `diverged` maps the others to their step.
+      layer_names: names of the measured layers [L].
+      complete: whether the run is finished and all its records are there.
+    """
+
+    def __init__(self, path: Path, partial: bool):
+        self.path, self.name = path, path.name
+        self.env, self.data, self.model, self.config, self.status = read_manifest(path)
+        self.imported = self.config.get("imported", False)
+        self.layer_names = self.model["layer_names"]
+        self.diverged = self.status.get("diverged", {})
+        every_seed = list(self.config["seeds"])
+        self._kept = [i for i, seed in enumerate(every_seed) if str(seed) not in self.diverged]
+        self.seeds = [every_seed[i] for i in self._kept]
+        self._held = {}  # names of the arrays in each record file
+        self._axes = {}  # (file, name of the axis) -> its steps
+        self._files = self._check_files(partial)
+        if not self.seeds:
+            raise RunError(f"{path}: every seed diverged, nothing is left to analyse")
+
+    def _check_files(self, partial):
+        files = record_steps(self.path / "records")
+        if not files:
+            raise RunError(f"{self.path} holds no records")
+        finished = self.status["status"] in ("DONE", "DIVERGED")
+        if not finished and not partial:
+            raise RunError(
+                f"{self.path} is {self.status['status']} at step {self.status['step']}: resume it, "
+                "or analyse what is there with --partial"
+            )
+        width = self.config.get("scalar_bin", 1)
+        kept, expected, problem = [], next(iter(files)) if self.imported else 0, ""
+        for first, path in files.items():
+            if first != expected:
+                what = "a gap" if first > expected else "an overlap"
+                problem = f"{path}: {what}, starts at step {first} instead of {expected}"
+                break
+            self._held[path], found = names_and_arrays(path, "step".__eq__)
+            steps = self._axes[path, "step"] = _checked(path, "step", found)
+            if steps[0] != first:
+                raise RunError(f"{path} is named wrongly: it starts at step {steps[0]}")
+            if not self.imported and (np.diff(steps) != width).any():
+                raise RunError(f"{path}: its steps are not {width} apart")
+            expected = int(steps[-1]) + width
+            kept.append(path)
+        if not problem and expected < self.status["step"]:
+            problem = f"{path}: the records end at step {expected} of {self.status['step']}"
+        if not kept:
+            raise RunError(f"{problem}; nothing comes before")
+        if problem and not partial:
+            raise RunError(f"{problem}; --partial analyses what comes before")
+        self.complete = finished and not problem
+        return kept
+
+    @cached_property
+    def _names(self):
+        return set().union(*(self._held[path] for path in self._files))
+
+    def _axis(self, path, name):
+        """A step axis of one record file, [T]."""
+        if (path, name) not in self._axes:
+            self._axes[path, name] = _checked(path, name, read_npz(path, name.__eq__))
+        return self._axes[path, name]
+
+    def _parts(self, name, backwards=False) -> Iterator[np.ndarray]:
+        """A quantity file by file, [S, T, ...] of finite seeds each."""
+        group, _, short = name.partition("/")  # the metric's own name may hold slashes
+        if name not in self._names:
+            known = sorted(
+                n.removeprefix(f"{group}/") for n in self._names if n.startswith(f"{group}/")
+            )
+            raise RunError(f"{self.path} has no {short!r}; recorded are {', '.join(known)}")
+        seeds, axis = len(self.config["seeds"]), STEP_AXES[group]
+        for path in reversed(self._files) if backwards else self._files:
+            if name not in self._held[path]:
+                if axis in self._held[path]:
+                    raise RunError(f"{path} lacks {name!r}, which other records hold")
+                continue
+            found = read_npz(path, {name, axis}.__contains__)
+            self._axes.setdefault((path, axis), _checked(path, axis, found))
+            part, steps = found[name], len(self._axis(path, axis))
+            if part.dtype.kind not in "biuf" or part.ndim < 2 or part.shape[1] != steps:
+                what = f"{part.dtype} of shape {part.shape}"
+                raise RunError(f"{path}: {name!r} is {what}, not numbers [S, {steps}, ...]")
+            if len(part) != seeds:
+                raise RunError(f"{path}: {name!r} is of {len(part)} seeds, the run of {seeds}")
+            part = part[self._kept].astype(float)
+            if name in FINITE and not np.isfinite(part).all():
+                raise RunError(f"{path}: {name!r} is not finite, which STATUS.json does not say")
+            yield part
+
+    def array(self, group: str, name: str) -> np.ndarray:
+        """A recorded quantity over the whole run.
+
+        Args:
+          group: `scalar` (each step), `probe` (each measurement) or `eval` (whole test split).
+          name: its name, e.g. `loss`.
+
+        Returns:
+          float64 array [S, T, ...], finite seeds only.
+
+        Raises:
+          RunError: it was not recorded; the message lists what was.
+        """
+        return _joined(self.path, name, self._parts(f"{group}/{name}"), 1)
+
+    def tail(self, group: str, name: str, length: int) -> np.ndarray:
+        """The last values of a recorded quantity, as `array(group, name)[:, -length:]`.
+
+        Only the last record files are read.
+        """
+        parts, found = [], 0
+        for part in self._parts(f"{group}/{name}", backwards=True):
+            parts, found = [part, *parts], found + part.shape[1]
+            if found >= length:
+                break
+        return _joined(self.path, name, parts, 1)[:, -length:]
+
+    @property
+    def extent(self) -> str:
+        """Which steps were read, of how many."""
+        step = self.steps("scalar")
+        return f"steps {step[0]} to {step[-1]} of {self.config['steps']}"
+
+    def structure(self, sizes: Sequence[str]) -> dict:
+        """What model.json says of the architecture, with its family and at least these sizes."""
+        found = self.model.get("structure", {})
+        for name in sizes:
+            value = found.get(name)
+            if type(value) not in (int, float) or not math.isfinite(value):
+                raise RunError(f"{self.path}: model.json does not hold the structure's {name!r}")
+        if not isinstance(found.get("family"), str):
+            raise RunError(f"{self.path}: model.json does not hold the structure's 'family'")
+        return dict(found)
+
+    def has(self, group: str, name: str) -> bool:
+        """Whether a quantity was recorded."""
+        return f"{group}/{name}" in self._names
+
+    def steps(self, group: str) -> np.ndarray:
+        """The step axis of a group of arrays, [T]."""
+        axis = STEP_AXES[group]
+        found = [self._axis(path, axis) for path in self._files if axis in self._held[path]]
+        if not found:
+            raise RunError(f"{self.path} has no {group} arrays")
+        steps = np.concatenate(found)
+        if (np.diff(steps) <= 0).any():
+            raise RunError(f"{self.path}: {axis} does not increase from record to record")
+        return steps
+
+    @property
+    def hidden(self) -> list[int]:
+        """Indices of the layers that D averages over: all but the head."""
+        return [i for i, name in enumerate(self.layer_names) if name != self.model["head"]]
+
+    def dimension(self, metric: str | None = None, gaps: bool = False) -> np.ndarray:
+        """D(t), the mean of a metric over hidden layers.
+
+        Args:
+          metric: name of a recorded dimensionality; the run's own choice by default.
+          gaps: whether the caller can do with values that are not finite here and there.
+
+        Returns:
+          [S, T].
+
+        Raises:
+          RunError: not recorded, not a value a layer, negative or not finite.
+        """
+        metric = metric or self.model["dimension"]
+        parts = []
+        for layers_SxTxL in self._parts(f"probe/{metric}"):
+            if layers_SxTxL.shape[2:] != (len(self.layer_names),):
+                raise RunError(f"{self.path}: {metric!r} is no dimensionality of layers")
+            parts.append(layers_SxTxL[:, :, self.hidden].mean(-1))
+        d_SxT = _joined(self.path, metric, parts, 1)
+        finite = np.isfinite(d_SxT)
+        if (d_SxT < 0).any() or not (finite.any(1) if gaps else finite).all():
+            raise RunError(f"{self.path}: {metric!r} of hidden layers is negative or not finite")
+        return d_SxT
+
+    def gradient_integral(self) -> np.ndarray:
+        """The integral of |grad L| over steps, from the first measurement to each.
+
+        Returns:
+          [S, T], one value a measurement.
+        """
+        step, norm_SxT = self.steps("scalar"), self.array("scalar", "grad_norm")
+        width = np.diff(step, append=2 * step[-1] - step[-2]) if len(step) > 1 else np.ones(1)
+        edges = np.append(step, step[-1] + width[-1])
+        at = self.steps("probe")
+        sums = [np.concatenate([[0.0], np.cumsum(row * width)]) for row in norm_SxT]
+        return np.stack([np.interp(at, edges, total) for total in sums])
+
+
+def open_run(path, partial: bool = False) -> Run:
+    """Open a run directory for analysis.
+
+    Args:
+      path: the run directory.
+      partial: also take an unfinished run, and of a damaged one what precedes the damage.
+
+    Returns:
+      A Run.
+
+    Raises:
+      RunError: not a run, unfinished, or with gaps or overlaps.
+    """
+    path = Path(path)
+    if not (path / "config.json").is_file():
+        raise RunError(f"{path} is not a run directory (no config.json in it)")
+    if os.fsencode(path.resolve().name).decode(errors="replace") != path.resolve().name:
+        raise RunError(f"{ascii(str(path))}: the name is not UTF-8: rename the folder")
+    return Run(path.resolve(), partial)
+
+
+def find_runs(paths) -> list[Path]:
+    """Run directories among the given folders and directly below them, in order.
+
+    Args:
+      paths: folders.
+
+    Returns:
+      Run directories, each once.
+
+    Raises:
+      RunError: a folder holds none, or two runs have the same name, by which results are kept.
+    """
+    found = {}
+    for path in map(Path, paths):
+        inside = [path, *sorted(p for p in path.glob("*") if p.is_dir())]
+        runs = [p for p in inside if (p / "config.json").is_file()]
+        if not runs:
+            raise RunError(f"{path} is not a run directory and holds none")
+        found |= {run.resolve(): run for run in runs}
+    names = [place.name for place in found]
+    for place in found:
+        if names.count(place.name) > 1:
+            raise RunError(f"two runs are named {place.name!r}: rename a folder, or go one by one")
+    return list(found.values())
+
+
+def read_manifest(path: Path) -> list:
+    """What a run says of itself: env.json, data.json, model.json, config.json, STATUS.json.
+
+    Args:
+      path: the run directory.
+
+    Returns:
+      Their contents.
+
+    Raises:
+      RunError: one is missing, damaged or of another schema.
+    """
+    names = (*MANIFEST, "STATUS.json")
+    found = dict(zip(names, (read_json(path / n, TYPES.get(n)) for n in names), strict=True))
+    schema, seeds = found["env.json"]["schema"], found["config.json"]["seeds"]
+    model = found["model.json"]
+    layers = model["layer_names"]
+    if schema != SCHEMA:
+        raise RunError(f"{path} has schema {schema}; this reader knows {SCHEMA}")
+    if not seeds or any(type(seed) is not int or seed < 0 for seed in seeds):
+        raise RunError(f"{path / 'config.json'}: seeds={seeds} are not integers, 0 or above")
+    if len(set(seeds)) < len(seeds):
+        raise RunError(f"{path / 'config.json'}: seeds={seeds} names one twice")
+    if not layers or any(type(name) is not str or not name for name in layers):
+        raise RunError(f"{path / 'model.json'}: layer_names={layers} are not names")
+    if len(set(layers)) < len(layers):
+        raise RunError(f"{path / 'model.json'}: layer_names={layers} names one twice")
+    if model["head"] not in (None, *layers):
+        raise RunError(f"{path / 'model.json'}: head={model['head']!r} is none of the layers")
+    width = found["config.json"].get("scalar_bin", 1)
+    if type(width) is not int or width < 1:
+        raise RunError(f"{path / 'config.json'}: scalar_bin={width!r} is not an integer above 0")
+    for file, fields in OPTIONAL.items():
+        for name, wanted in fields.items():
+            if not isinstance(found[file].get(name, wanted()), wanted):
+                raise RunError(f"{path / file}: {name} is not of type {wanted.__name__}")
+    return list(found.values())
+
+
+def _checked(path, name, arrays):
+    """A step axis of one record file, [T]."""
+    steps = arrays.get(name)
+    if steps is None:
+        raise RunError(f"{path} has no {name!r}")
+    if steps.ndim != 1 or not len(steps) or steps.dtype.kind not in "iu":
+        raise RunError(f"{path}: {name!r} is {steps.dtype} of shape {steps.shape}, not steps [T]")
+    return steps.astype(np.int64)
+
+
+def _joined(path, name, parts, axis):
+    try:
+        return np.concatenate(list(parts), axis)
+    except ValueError as error:
+        raise RunError(f"{path}: {name!r} has another shape in every record: {error}") from error

@@ -1,0 +1,83 @@
+"""Reading snapshots: what a network held at some steps, as `launch.replay` wrote it."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from tapjax.contract.files import RunError, read_json, read_npz
+from tapjax.contract.layout import SNAPSHOT, filters, record_name
+
+ADVICE = "python -m launch.replay --run=RUN --moments --out={out} writes it"
+
+
+class Snapshot(NamedTuple):
+    """One seed's network at one step.
+
+    `groups` maps `weights`, `activations`, `attention`, ... to arrays by name; see
+    `layout.RECORDS`. `y_P` are the classes of the probe examples.
+    """
+
+    step: int
+    y_P: np.ndarray
+    groups: dict[str, dict[str, np.ndarray]]
+
+    def group(self, name: str) -> dict[str, np.ndarray]:
+        """The arrays of a group, none if it was not recorded."""
+        return self.groups.get(name, {})
+
+
+def read_snapshots(folder: Path, step: int, wanted=None) -> dict[int, Snapshot]:
+    """The networks of all seeds at a step.
+
+    Args:
+      folder: of the snapshots.
+      step: training step.
+      wanted: groups to read; all by default.
+
+    Returns:
+      Seed -> Snapshot.
+
+    Raises:
+      RunError: missing or damaged.
+    """
+    path = folder / record_name(step)
+    if not path.is_file():
+        raise RunError(f"{path} is missing: {ADVICE.format(out=folder)}")
+    arrays = read_npz(
+        path, lambda name: wanted is None or name.split("/")[0] in (*wanted, *SNAPSHOT)
+    )
+    missing = [name for name in SNAPSHOT if name not in arrays]
+    if missing:
+        raise RunError(f"{path} is no snapshot: it has no {missing[0]!r}")
+    found_step, seeds_S, y_P, _ = (arrays.pop(name) for name in SNAPSHOT)
+    if found_step.ndim or found_step.dtype.kind not in "iu" or found_step != step:
+        raise RunError(f"{path} holds step {found_step}")
+    if seeds_S.ndim != 1 or seeds_S.dtype.kind not in "iu" or y_P.ndim != 1:
+        raise RunError(f"{path}: seeds or probe_y are no vectors of integers")
+    for name, values in arrays.items():
+        if values.dtype.kind not in "biuf" or values.shape[:1] != seeds_S.shape:
+            raise RunError(f"{path}: {name!r} is not [S, ...] numbers of {len(seeds_S)} seeds")
+    seeds = seeds_S.tolist()
+    snapshots = {}
+    for i, seed in enumerate(seeds):
+        groups: dict[str, dict] = {}
+        for name, values in arrays.items():
+            group, _, rest = name.partition("/")
+            groups.setdefault(group, {})[rest] = values[i]
+        if "weights" in groups:
+            groups["filters"] = filters(groups["weights"])
+        snapshots[seed] = Snapshot(step, y_P, groups)
+    return snapshots
+
+
+def read_plan(folder: Path) -> dict:
+    """What was planned when the snapshots were taken.
+
+    Raises:
+      RunError: there are none.
+    """
+    path = folder / "moments.json"
+    if not path.is_file():
+        raise RunError(f"{folder} has no moments.json: {ADVICE.format(out=folder)}")
+    return read_json(path)

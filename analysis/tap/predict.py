@@ -1,0 +1,447 @@
+"""D(t) of a network before it is trained, from networks that were.
+
+A curve is ln D(t) on a log-time grid, relative to ln D at initialisation where that is given: one
+forward pass, no training. Its leading principal components over the calibrated runs are regressed
+on features of the architecture; or, by the route of the TAP equation, that curve's parameters are.
+Everything, the components included, is fitted without the architecture that is predicted. A
+calibration is a table of plain numbers, saved as JSON and fitted again in under a second when it
+is used.
+"""
+
+import warnings
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+from analysis.runs.reader import Run, RunError
+from analysis.statistics.corrections import LEAST_GROUPS, too_few
+from analysis.tap.calibration import r2
+from analysis.tap.curve_models import MODELS, Axis, fit_curve
+
+ARRAYS = ("step_G", "log_d_SxG", "gradient_G", "tap_P")  # of an Example
+GRID_POINTS = 46
+COMPONENTS = 4
+LEAST_ARCHITECTURES = 5  # of a calibration
+Z_90 = 1.644854
+FOLDS, SHUFFLE_SEED = 5, 0  # of the comparison with shuffled architectures
+FEATURES = ("depth", "width", "num_params", "connectivity", "min_width", "max_width")
+MEMBERS = ("gp", "ridge", "knn", "trees")  # of the ensemble
+PREDICTORS = (*MEMBERS, "ensemble", "tap")
+TAP = MODELS["tap_compression"]
+
+
+class Example(NamedTuple):
+    """One calibrated architecture on one data set.
+
+    `log_d_SxG` holds ln D of each seed on the log-time grid `step_G`; `gradient_G` the integral of
+    the gradient norm up to there, and `tap_P` the parameters (as logarithms) of TAP with transient
+    compression, both of the seed mean.
+    """
+
+    architecture: str
+    data: str
+    structure: dict
+    step_G: np.ndarray
+    log_d_SxG: np.ndarray
+    gradient_G: np.ndarray
+    tap_P: np.ndarray
+
+    @property
+    def mean_G(self) -> np.ndarray:
+        """Ln D of the seed mean of D."""
+        return np.log(np.exp(self.log_d_SxG).mean(0))
+
+
+class Forecast(NamedTuple):
+    """A predicted curve: ln D [G] and its standard deviation [G], not-a-number without bands."""
+
+    log_d_G: np.ndarray
+    sd_G: np.ndarray
+
+
+def log_grid(last_step: int) -> np.ndarray:
+    """Steps 0 and up to 45 others, evenly spaced in the logarithm.
+
+    Args:
+      last_step: the last one.
+
+    Returns:
+      Increasing integers.
+    """
+    return np.unique(np.round(np.geomspace(1, last_step + 1, GRID_POINTS) - 1).astype(int))
+
+
+def example(run: Run, metric: str | None = None) -> Example:
+    """What a calibration keeps of a run.
+
+    Args:
+      run: an open run of an architecture with known structure.
+      metric: dimensionality; the run's own by default.
+
+    Returns:
+      An Example.
+
+    Raises:
+      RunError: the architecture's structure or D at step 0 is not recorded, or D is not positive.
+    """
+    structure = run.structure(FEATURES)
+    t, d_SxT = run.steps("probe"), run.dimension(metric)
+    if t[0] > 0:
+        raise RunError(f"{run.path}: D at initialisation is missing, the first step is {t[0]}")
+    if not (np.isfinite(d_SxT).all() and d_SxT.min() > 0):
+        raise RunError(f"{run.path}: D has values that are zero or not finite")
+    grid = log_grid(int(t[-1]))
+    # Between two measurements early in training D follows the logarithm of the step.
+    log_d_SxG = np.stack([np.interp(np.log1p(grid), np.log1p(t), np.log(d)) for d in d_SxT])
+    gradient_G = np.interp(grid, t, run.gradient_integral().mean(0))
+    tap_P = fit_curve(TAP, _axis(grid, gradient_G), np.exp(log_d_SxG).mean(0)).theta
+    names = run.model["architecture"], run.model["data"], structure
+    return Example(*names, grid, log_d_SxG, gradient_G, tap_P)
+
+
+def _axis(grid, gradient_G):
+    return Axis(grid.astype(float), gradient_G - gradient_G[0], float(grid[-1]))
+
+
+def to_table(examples: Sequence[Example]) -> list[dict]:
+    """A calibration as JSON data."""
+    return [e._asdict() | {name: getattr(e, name).tolist() for name in ARRAYS} for e in examples]
+
+
+def from_table(rows: Sequence[dict]) -> list[Example]:
+    """The calibration that `to_table` wrote."""
+    return [Example(**row | {name: np.asarray(row[name]) for name in ARRAYS}) for row in rows]
+
+
+def check_examples(examples: Sequence[Example]) -> None:
+    """Refuse a calibration that cannot be learned from.
+
+    Args:
+      examples: of the same protocol.
+
+    Raises:
+      RunError: fewer than five architectures, runs of different length, or one cell twice.
+    """
+    few = too_few(len({e.architecture for e in examples}), LEAST_ARCHITECTURES, "architectures")
+    if few:
+        raise RunError(f"{few} for a calibration and >= {LEAST_GROUPS} for scores")
+    lengths = sorted({int(e.step_G[-1]) for e in examples})
+    if len(lengths) > 1:
+        raise RunError(f"the runs have different lengths: {lengths[0]} and {lengths[-1]} steps")
+    cells = [(e.architecture, e.data) for e in examples]
+    twice = sorted({cell for cell in cells if cells.count(cell) > 1})
+    if twice:
+        raise RunError(f"{twice[0][0]} on {twice[0][1]} is among the runs twice")
+
+
+def features(structure: dict, data: str, vocabulary: dict, log_d0: float | None) -> np.ndarray:
+    """What a prediction may know: sizes, family, data set and, where given, D at initialisation.
+
+    Args:
+      structure: features of the architecture.
+      data: name of the data set.
+      vocabulary: `families` and `datasets` of the calibration, one indicator each.
+      log_d0: ln D at initialisation, or None.
+
+    Returns:
+      Feature vector.
+    """
+    sizes = [np.log(structure[name]) for name in FEATURES]
+    shape = np.log(structure["width"] / structure["depth"])
+    families = [float(structure["family"] == f) for f in vocabulary["families"]]
+    datasets = [float(data == d) for d in vocabulary["datasets"]]
+    return np.array([*sizes, shape, *families, *datasets, *([] if log_d0 is None else [log_d0])])
+
+
+def fit(examples: Sequence[Example], predictor: str, use_init: bool):
+    """Learn curves from architectures.
+
+    Args:
+      examples: the calibration.
+      predictor: one of `PREDICTORS`.
+      use_init: D at initialisation is known; curves are predicted relative to it.
+
+    Returns:
+      `forecast(structure, data, log_d0) -> Forecast`; log_d0 is ignored without `use_init`.
+    """
+    vocabulary = {
+        "families": sorted({e.structure["family"] for e in examples}),
+        "datasets": sorted({e.data for e in examples}),
+    }
+
+    def inputs(structure, data, log_d0):
+        return features(structure, data, vocabulary, log_d0 if use_init else None)
+
+    x = np.stack([inputs(e.structure, e.data, e.mean_G[0]) for e in examples])
+    centre, spread = x.mean(0), x.std(0)
+    spread[spread == 0] = 1.0
+    make = _tap_route if predictor == "tap" else _component_route
+    predict = make(examples, predictor, use_init, (x - centre) / spread)
+
+    def forecast(structure, data, log_d0=None):
+        at = ((inputs(structure, data, log_d0) - centre) / spread)[None]
+        return predict(at, structure, data, log_d0)
+
+    return forecast
+
+
+def _component_route(examples, predictor, use_init, x):
+    """Principal components of the curves, relative to D at initialisation where that is known."""
+    y = np.stack([e.mean_G - use_init * e.mean_G[0] for e in examples])
+    mean_G = y.mean(0)
+    _, _, basis = np.linalg.svd(y - mean_G, full_matrices=False)
+    basis = basis[:COMPONENTS]
+    scores = (y - mean_G) @ basis.T
+    left_over_G = (y - mean_G - scores @ basis).std(0)
+    members = MEMBERS if predictor == "ensemble" else (predictor,)
+    models = [_regress(name, x, scores) for name in members]
+
+    def predict(at, structure, data, log_d0):
+        predicted = [model(at) for model in models]
+        curve_G = mean_G + np.mean([score for score, _ in predicted], 0) @ basis
+        # Of the predictors only the Gaussian process, first in the ensemble, has a deviation.
+        variance = np.square(predicted[0][1]) @ np.square(basis) + np.square(left_over_G)
+        return Forecast(curve_G + (log_d0 if use_init else 0.0), np.sqrt(variance))
+
+    return predict
+
+
+def _tap_route(examples, _, use_init, x):
+    """Parameters of TAP with transient compression, and the gradient that networks alike had."""
+    low, high = np.quantile([e.tap_P for e in examples], (0.05, 0.95), axis=0)
+    theta = np.stack([np.clip(e.tap_P, low, high) for e in examples])  # some are not identified
+    model = _regress("gp", x, theta)
+    step_G = examples[0].step_G
+
+    def predict(at, structure, data, log_d0):
+        theta_P = np.clip(model(at)[0], low, high)
+        theta_P[0] = log_d0 if use_init else theta_P[0]
+        gradient_G = np.mean([e.gradient_G for e in _alike(structure, data, examples)], 0)
+        curve_G = TAP.log_curve(theta_P, _axis(step_G, gradient_G))
+        return Forecast(curve_G, np.full(len(step_G), np.nan))
+
+    return predict
+
+
+def _regress(name, x, scores):
+    """A function x -> (scores [K], their standard deviations [K])."""
+    from sklearn.ensemble import ExtraTreesRegressor
+    from sklearn.linear_model import RidgeCV
+    from sklearn.neighbors import KNeighborsRegressor
+
+    if name == "gp":
+        return _gaussian_processes(x, scores)
+    model = {
+        "ridge": RidgeCV(np.logspace(-3, 3, 13)),
+        "knn": KNeighborsRegressor(min(3, len(x)), weights="distance"),
+        "trees": ExtraTreesRegressor(300, random_state=0),
+    }[name].fit(x, scores)
+    unknown = np.full(scores.shape[1], np.nan)
+    return lambda at: (model.predict(at)[0], unknown)
+
+
+def _gaussian_processes(x, scores):
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.gaussian_process import GaussianProcessRegressor
+    from sklearn.gaussian_process.kernels import RBF, ConstantKernel, DotProduct, WhiteKernel
+
+    kernel = (
+        ConstantKernel(1.0, (1e-3, 1e3)) * RBF(3.0, (0.3, 30.0))
+        + ConstantKernel(0.1, (1e-4, 1e2)) * DotProduct(1.0, (1e-2, 1e2))
+        + WhiteKernel(0.1, (1e-4, 1e1))
+    )
+    models = []
+    for column in scores.T:
+        model = GaussianProcessRegressor(kernel, normalize_y=True, random_state=0)
+        with warnings.catch_warnings():
+            # A hyperparameter at its bound is an answer: that part of the kernel is not needed.
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            models.append(model.fit(x, column))
+
+    def predict(at):
+        pairs = [model.predict(at, return_std=True) for model in models]
+        return tuple(np.array([part[0] for part in parts]) for parts in zip(*pairs, strict=True))
+
+    return predict
+
+
+def bracketed(structure: dict, others: Sequence[dict]) -> bool:
+    """Whether a calibration surrounds an architecture, or a forecast extrapolates.
+
+    Args:
+      structure: of the architecture.
+      others: of the calibrated ones.
+
+    Returns:
+      Whether the same family has both smaller and larger ones in depth and in width.
+    """
+    family = [o for o in others if o["family"] == structure["family"]]
+    return all(
+        min((o[size] for o in family), default=np.inf)
+        < structure[size]
+        < max((o[size] for o in family), default=-np.inf)
+        for size in ("depth", "width")
+    )
+
+
+def leave_one_out(
+    examples: Sequence[Example], predictor: str, use_init: bool, folds: int | None = None
+):
+    """Predict every architecture from the others, on all its data sets at once.
+
+    Args:
+      examples: the calibration.
+      predictor: one of `PREDICTORS`.
+      use_init: see `fit`.
+      folds: leave out that many groups of architectures in turn instead of one at a time.
+
+    Returns:
+      (one row an example: names, scores of `score`, whether it is `bracketed`; the Forecast of
+      each, in the order of the rows).
+    """
+    rows, forecasts = [], []
+    names = list(dict.fromkeys(e.architecture for e in examples))
+    count = min(folds or len(names), len(names))
+    for left_out in (names[i::count] for i in range(count)):
+        others = [e for e in examples if e.architecture not in left_out]
+        # Threads of BLAS wait for each other in busy loops, which costs more than such small
+        # matrices gain: ten times the time as soon as anything else runs on the machine.
+        with threadpool_limits(1, user_api="blas"):
+            forecast = fit(others, predictor, use_init)
+        for e in (e for e in examples if e.architecture in left_out):
+            made = forecast(e.structure, e.data, e.mean_G[0])
+            forecasts.append(made)
+            rows.append(
+                {
+                    "architecture": e.architecture,
+                    "family": e.structure["family"],
+                    "data": e.data,
+                    "predictor": predictor,
+                    "use_init": use_init,
+                    "bracketed": bracketed(e.structure, [o.structure for o in others]),
+                    **score(e, made, relative_mean(e, others)),
+                }
+            )
+    return rows, forecasts
+
+
+def shuffled(examples: Sequence[Example], rng: np.random.Generator) -> list[Example]:
+    """Exchange the structures of architectures of the same family at random.
+
+    If the structure says nothing about the curve beyond the family, every assignment of structures
+    to architectures of a family is equally likely. The permutations form a group. The curves of an
+    architecture on several data sets stay together, and each keeps its D at initialisation.
+
+    Args:
+      examples: the calibration.
+      rng: NumPy generator.
+
+    Returns:
+      Examples with the same curves, in the same order.
+    """
+    of = {e.architecture: e.structure for e in examples}
+    given = {}
+    for family in sorted({structure["family"] for structure in of.values()}):
+        members = [name for name, structure in of.items() if structure["family"] == family]
+        given |= dict(zip(members, rng.permutation(members).tolist(), strict=True))
+    return [e._replace(structure=of[given[e.architecture]]) for e in examples]
+
+
+def skill_of_shuffled(
+    examples: Sequence[Example], predictor: str, use_init: bool, shuffles: int
+) -> dict[str, float]:
+    """Compare the skill of a predictor with that of the same predictor on shuffled structures.
+
+    The skill over "D at initialisation x mean relative curve" is not 0 without knowledge of the
+    architecture: any regression that learns the mean curve and its relation to D at
+    initialisation can beat that baseline. Both skills are measured in FOLDS groups, which costs a
+    fraction of leaving out one architecture at a time.
+
+    Args:
+      examples: the calibration.
+      predictor: one of `PREDICTORS`.
+      use_init: see `fit`.
+      shuffles: number of permutations; 19 are the least that can reach p = .05.
+
+    Returns:
+      `skill_folds`, the median skill over examples; of the shuffled ones the median
+      `skill_shuffled` and the 95 % quantile `skill_shuffled_95`; `skill_p`, the permutation p.
+    """
+
+    def skill(examples):
+        rows, _ = leave_one_out(examples, predictor, use_init, FOLDS)
+        return float(np.median([row["skill"] for row in rows]))
+
+    rng = np.random.default_rng(SHUFFLE_SEED)
+    found = skill(examples)
+    null = np.array([skill(shuffled(examples, rng)) for _ in range(shuffles)])
+    return {
+        "skill_folds": found,
+        "skill_shuffled": float(np.median(null)),
+        "skill_shuffled_95": float(np.quantile(null, 0.95)),
+        "skill_p": float((1 + (null >= found).sum()) / (1 + shuffles)),
+    }
+
+
+def relative_mean(e: Example, others: Sequence[Example]) -> np.ndarray:
+    """The baseline: D at initialisation times the mean relative curve of the same family.
+
+    Args:
+      e: the example to predict; only its first point is used.
+      others: the calibration; all of it where the family or data set is missing in it.
+
+    Returns:
+      ln D [G].
+    """
+    alike = _alike(e.structure, e.data, others)
+    return e.mean_G[0] + np.mean([o.mean_G - o.mean_G[0] for o in alike], 0)
+
+
+def _alike(structure, data, examples):
+    """Examples of the same family and data set, as far as there are any."""
+    alike = [e for e in examples if e.structure["family"] == structure["family"]] or list(examples)
+    return [e for e in alike if e.data == data] or alike
+
+
+def score(e: Example, made: Forecast, baseline_G: np.ndarray) -> dict:
+    """How good a forecast is, and how good one could be.
+
+    Args:
+      e: the measured curves.
+      made: the forecast.
+      baseline_G: ln D of the baseline.
+
+    Returns:
+      `r2` on a uniform grid of steps, `r2_log` on the log-time grid (both of D, against the
+      run's own mean), `mape`, `shape`, the correlation of the ln D curves, `skill` over the
+      baseline (1 - ratio of squared errors of ln D), `coverage` of the 90 % band (absent
+      without bands); and, against single seeds, `r2_one_seed`, the median R2 of the forecast,
+      beside its ceiling `seed_r2`, that of the mean of the other seeds.
+    """
+    uniform = np.linspace(0, e.step_G[-1], 400)
+
+    def spread_out(log_d_G):
+        return np.exp(np.interp(np.log1p(uniform), np.log1p(e.step_G), log_d_G))
+
+    seeds = [spread_out(seed_G) for seed_G in e.log_d_SxG]
+    error = e.mean_G - made.log_d_G
+    covered = np.abs(error) <= Z_90 * made.sd_G
+    return {
+        "r2": r2(spread_out(e.mean_G), spread_out(made.log_d_G)),
+        "r2_log": r2(np.exp(e.mean_G), np.exp(made.log_d_G)),
+        "mape": float(np.mean(np.abs(np.expm1(made.log_d_G - e.mean_G)))),
+        "shape": float(np.corrcoef(e.mean_G, made.log_d_G)[0, 1]),
+        "skill": 1 - float(np.square(error).sum() / np.square(e.mean_G - baseline_G).sum()),
+        "coverage": float(covered.mean()) if np.isfinite(made.sd_G).all() else None,
+        "r2_one_seed": float(np.median([r2(seed, spread_out(made.log_d_G)) for seed in seeds])),
+        "seed_r2": _seed_ceiling(seeds),
+    }
+
+
+def _seed_ceiling(curves):
+    if len(curves) < 2:
+        return None
+    total = np.sum(curves, 0)
+    return float(np.median([r2(c, (total - c) / (len(curves) - 1)) for c in curves]))

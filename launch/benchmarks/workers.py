@@ -1,0 +1,347 @@
+"""The two sides of `launch.bench`, each a process that waits for a line and runs once.
+
+    python -m launch.benchmarks.workers '{"side": "ours", "arch": "mlp_medium_5", ...}'
+
+A worker prints a JSON line when it is ready; then, for every line on stdin, it runs its steps
+and prints the CPU and wall seconds they took. One thread, pinned to one core.
+"""
+
+import json
+import os
+import sys
+import time
+
+from launch.benchmarks import edm
+from launch.benchmarks.inputs import PROBE, TRAIN, repeated, synthetic
+from launch.benchmarks.online import online, torch_online
+
+BATCH = 64
+
+
+def one_thread() -> None:
+    """Pin this process to one core before any library starts its threads."""
+    os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        os.environ[name] = "1"
+    os.environ["XLA_FLAGS"] = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
+
+
+def build(arch, steps, size=PROBE, **probe):
+    """The recipe and data of a benchmark run, as `loop.run` would build them."""
+    import numpy as np
+
+    from tapjax.config import schema
+    from tapjax.data.datasets import Arrays
+    from tapjax.data.sampling import device_data
+    from tapjax.recipes.tap import recipe
+
+    cfg = schema.defaults()
+    cfg.model.name, cfg.steps = arch, steps
+    cfg.probe.update({"tokens": "legacy", "centred": False, **probe})
+    x, y = synthetic(arch)
+    mean, std = (np.full(x.shape[-1], value, np.float32) for value in (128, 70))
+    arrays = Arrays("synthetic", x[PROBE:], y[PROBE:], x[:size], y[:size], 10, mean, std)
+    return recipe(cfg, arrays), device_data(arrays, size)[0]
+
+
+def ours(arch, steps, every=5, seeds=1, over_seeds="auto", **probe):
+    """Our compiled chunk, measuring every so many steps; never with every=0."""
+    from tapjax.step import blocks
+
+    made, data = build(arch, steps, **probe)
+    over = blocks.OVER_SEEDS[blocks.choose_over_seeds(over_seeds, seeds, made.structure, BATCH)]
+    measure = made.probe if every else (lambda state, data: {})
+    every = every or 5
+    chunk = blocks.make_chunk(blocks.make_block(made.step, measure, every), steps // every, over)
+    return repeated(made, chunk, seeds, data)
+
+
+def credit(method, steps, seeds=1, over_seeds="vmap", experiment="online", **sizes):
+    """Steps of the credit family without measurements, as one of its experiments takes them."""
+    import importlib
+
+    import numpy as np
+
+    from tapjax.data.datasets import Arrays, load_arrays
+    from tapjax.data.sampling import device_data
+    from tapjax.recipes.credit import recipe
+    from tapjax.step import blocks
+
+    gradient_forward = method == "forward_gradient"
+    arguments = {"method": "bp" if gradient_forward else method} | sizes
+    text = ",".join(f"{name}={value}" for name, value in arguments.items())
+    cfg = importlib.import_module(f"configs.credit.{experiment}").get_config(text)
+    if experiment == "online":
+        x, y = synthetic("resnet18")
+        mean, std = (np.full(3, value, np.float32) for value in (128, 70))
+        arrays = Arrays("synthetic", x[PROBE:], y[PROBE:], x[:PROBE], y[:PROBE], 10, mean, std)
+    else:
+        arrays = load_arrays(cfg.data.name)
+    made, data = recipe(cfg, arrays), device_data(arrays, PROBE)[0]
+    step = forward_gradient(made, cfg) if gradient_forward else made.step
+    block = blocks.make_block(step, lambda state, data: {}, steps)
+    chunk = blocks.make_chunk(block, 1, blocks.OVER_SEEDS[over_seeds])
+    return repeated(made, chunk, seeds, data)
+
+
+def forward_gradient(made, cfg):
+    """A step by the derivative along one random direction in weight space (Baydin et al. 2022)."""
+    import jax
+    import jax.numpy as jnp
+
+    from tapjax.data.sampling import make_sampler
+    from tapjax.step.losses import cross_entropy
+    from tapjax.step.optimizers import make_optimizer
+    from tapjax.step.step import make_step
+    from tapjax.types import Proposal
+
+    sample = make_sampler(cfg.data.batch_size, "epoch", False)
+
+    def propose(state, data):
+        batch = sample(state.key, state.step, data)
+        key = jax.random.fold_in(state.key, state.step)
+        leaves, tree = jax.tree.flatten(state.params)
+        keys = jax.random.split(key, len(leaves))
+        drawn = [jax.random.normal(k, w.shape) for k, w in zip(keys, leaves, strict=True)]
+        v = jax.tree.unflatten(tree, drawn)
+
+        def loss(params):
+            return cross_entropy(made.model.apply(params, {}, batch.x)[0], batch.y).mean()
+
+        value, along = jax.jvp(loss, (state.params,), (v,))
+        grads = jax.tree.map(lambda d: along * d, v)
+        return Proposal(grads, state.rule, {}, {"loss": value, "accuracy": jnp.float32(0)})
+
+    optimizer = make_optimizer(cfg.optimizer, cfg.optimizer.lr)
+    inner = make_step(propose, optimizer)
+
+    def step(state, data):
+        fresh = state._replace(opt=optimizer.init(state.params))  # its moments do not matter here
+        after, scalars = inner(fresh, data)
+        return after._replace(opt=state.opt), scalars
+
+    return step
+
+
+def unrolled(arch, steps):
+    """Five steps without a scan around them, called from Python: what XLA handles best."""
+    import jax
+
+    made, data = build(arch, steps)
+
+    @jax.jit
+    def five(state, data):
+        for _ in range(5):
+            state, scalars = made.step(state, data)
+        return state, scalars
+
+    state = jax.jit(made.init)(jax.random.key(0))
+
+    def run():
+        nonlocal state
+        for _ in range(steps // 5):
+            state, _ = five(state, data)
+        jax.block_until_ready(state)
+
+    return run
+
+
+def peak_xla(steps, m, k, n):
+    """100 matrix products a step by XLA."""
+    import jax
+    import jax.numpy as jnp
+
+    a, b = jnp.ones((m, k)), jnp.ones((k, n))
+
+    @jax.jit
+    def products(a, b):
+        def one(c, _):
+            return (a + 1e-9 * c[0, 0]) @ b, None
+
+        return jax.lax.scan(one, jnp.zeros((m, n)), None, 100 * steps)[0]
+
+    return lambda: jax.block_until_ready(products(a, b))
+
+
+def peak_torch(steps, m, k, n):
+    """100 matrix products a step by PyTorch."""
+    import torch
+
+    torch.set_num_threads(1)
+    a, b = torch.ones(m, k), torch.ones(k, n)
+
+    def run():
+        for _ in range(100 * steps):
+            torch.mm(a, b)
+
+    return run
+
+
+def probe_matrices():
+    """Real activations, before and after training, and matrices that are hard to measure."""
+    import jax
+    import numpy as np
+
+    from tapjax.measure.probes import as_matrix, pooled
+
+    for arch in ("mlp_medium_5", "mlp_verywide", "cnn_medium", "transformer_shallow"):
+        made, data = build(arch, 100, size=320)
+        state = jax.jit(made.init)(jax.random.key(0))
+        step = jax.jit(made.step)
+        for steps in (0, 100):
+            for _ in range(steps):
+                state, _ = step(state, data)
+            _, hidden, _ = jax.jit(made.model.apply)(state.params, state.stats, data.probe.x)
+            yield from (np.asarray(as_matrix(pooled(h, "rows"), 2048)) for h in hidden)
+    rng = np.random.default_rng(0)
+    rank_8 = rng.standard_normal((320, 8)) @ rng.standard_normal((8, 512))
+    u, _ = np.linalg.qr(rng.standard_normal((320, 64)))
+    steep = (u * np.logspace(0, -7, 64)) @ np.linalg.qr(rng.standard_normal((64, 64)))[0]
+    shifted = rng.standard_normal((320, 64)) + 300
+    constant = np.ones((512, 512))
+    for a in (rank_8, constant, steep, shifted, 1e-22 * shifted, 1e18 * steep):
+        yield a.astype(np.float32)
+
+
+def torch_network(arch_name):
+    """The architecture in PyTorch, written as the earlier system's users would."""
+    import torch
+    from torch import nn
+
+    from tapjax.contract.architectures import parse_architecture, pooled_sides
+
+    arch = parse_architecture(arch_name)
+    if arch.family == "mlp":
+        sizes = (784, *arch.widths)
+        layers = [nn.Flatten()]
+        for i, o in zip(sizes, sizes[1:], strict=False):
+            layers += [nn.Linear(i, o), nn.ReLU()]
+        return nn.Sequential(*layers, nn.Linear(sizes[-1], 10))
+    if arch.family == "cnn":
+        sizes, layers = (3, *arch.widths), []
+        for i, o in zip(sizes, sizes[1:], strict=False):
+            layers += [nn.Conv2d(i, o, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)]
+        side = pooled_sides(32, len(arch.widths))[-1]
+        return nn.Sequential(*layers, nn.Flatten(), nn.Linear(side**2 * sizes[-1], 10))
+
+    class Transformer(nn.Module):
+        def __init__(self):
+            super().__init__()
+            width = arch.widths[0]
+            self.embed = nn.Linear(49, width)
+            self.position = nn.Parameter(torch.randn(16, width))
+            block = nn.TransformerEncoderLayer(
+                width, arch.heads, 4 * width, dropout=0.1, batch_first=True
+            )
+            self.blocks = nn.TransformerEncoder(block, len(arch.widths), enable_nested_tensor=False)
+            self.head = nn.Linear(width, 10)
+
+        def forward(self, x):
+            h = self.embed(x.reshape(len(x), 16, 49)) + self.position
+            return self.head(self.blocks(h).mean(1))
+
+    return Transformer()
+
+
+def torch_metrics(a, fast):
+    """The four metrics; plainly with three full decompositions, or with one, values only."""
+    import torch
+
+    if fast:
+        s = torch.linalg.svdvals(a)
+        spectral = {"pr": s, "rank": s, "nuclear": s}
+    else:
+        spectral = {
+            name: torch.linalg.svd(a, full_matrices=False)[1] for name in ("pr", "rank", "nuclear")
+        }
+    energy = torch.cumsum(spectral["rank"] ** 2, 0)
+    return (
+        (torch.norm(a) ** 2 / spectral["pr"][0] ** 2).item(),
+        (spectral["pr"].sum() ** 2 / (spectral["pr"] ** 2).sum()).item(),
+        int((energy / energy[-1] < 0.9).sum()) + 1,
+        (spectral["nuclear"].sum() / spectral["nuclear"][0]).item(),
+    )
+
+
+def torch_loop(arch, steps, every=5, fast=False):
+    """A plain PyTorch loop with hooks on every Linear and Conv2d, as the earlier system has it."""
+    import torch
+    from torch import nn
+
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    net = torch_network(arch)
+    optimizer = torch.optim.Adam(net.parameters(), lr=1e-3)
+    x, y = synthetic(arch)
+    x = torch.tensor(x).permute(0, 3, 1, 2).float().sub(128).div(70).contiguous()
+    y = torch.tensor(y, dtype=torch.long)
+    probe = x[:PROBE].split(PROBE if fast else 64)
+    seen = {}
+
+    def capture(name):
+        return lambda module, inputs, output: seen.setdefault(name, []).append(output.detach())
+
+    def measure():
+        net.eval()
+        seen.clear()
+        hooked = [m for m in net.modules() if isinstance(m, (nn.Linear, nn.Conv2d))]
+        handles = [m.register_forward_hook(capture(i)) for i, m in enumerate(hooked)]
+        with torch.no_grad():
+            for part in probe:
+                net(part)
+        for handle in handles:
+            handle.remove()
+        rows = []
+        for parts in seen.values():
+            a = torch.cat(parts)
+            rows.append(torch_metrics(a.reshape(*a.shape[:2], -1).mean(2), fast))
+        net.train()
+        return rows
+
+    def run():
+        order = torch.randperm(TRAIN)
+        for step in range(steps):
+            at = (step * BATCH) % (TRAIN - BATCH)
+            index = order[at : at + BATCH] + PROBE
+            loss = nn.functional.cross_entropy(net(x[index]), y[index])
+            optimizer.zero_grad()
+            loss.backward()
+            norm = sum(p.grad.norm() ** 2 for p in net.parameters() if p.grad is not None) ** 0.5
+            optimizer.step()
+            loss.item(), norm.item()
+            if every and step % every == 0:
+                measure()
+
+    return run
+
+
+SIDES = {
+    "ours": ours,
+    "unrolled": unrolled,
+    "torch": torch_loop,
+    "peak_xla": peak_xla,
+    "peak_torch": peak_torch,
+    "credit": credit,
+    "online": online,
+    "torch_online": torch_online,
+    "edm": edm.ours,
+    "pyedm": edm.pyedm,
+}
+
+
+def main() -> None:
+    """Build the side that the JSON argument describes and serve it."""
+    one_thread()
+    task = json.loads(sys.argv[1])
+    run = SIDES[task.pop("side")](**task)
+    run()  # compiles, and warms every cache
+    print(json.dumps({"ready": True}), flush=True)
+    for _ in sys.stdin:
+        wall, cpu = time.perf_counter(), time.process_time()
+        run()
+        result = {"cpu": time.process_time() - cpu, "wall": time.perf_counter() - wall}
+        print(json.dumps(result), flush=True)
+
+
+if __name__ == "__main__":
+    main()

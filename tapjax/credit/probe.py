@@ -1,0 +1,107 @@
+"""How good a credit is, layer by layer: all from one backward pass that only measures."""
+
+import jax
+import jax.numpy as jnp
+
+from tapjax.credit.directions import directions, losses_from_each
+from tapjax.credit.forward import observe, true_credit
+from tapjax.credit.local_rule import block_gradients, correlation
+from tapjax.types import Credit, DeviceData, Layered, TrainState
+
+TINY = 1e-12  # below that a product of norms gives no cosine
+FITTED = 1e-6  # norm of the true gradient of an example that has nothing left to learn
+RHO_DIRECTIONS = 4
+NUDGE = 0.01  # root mean square of the step down a credit
+
+
+def make_credit_probe(layered: Layered, credit: Credit, cfg):
+    """A measurement of the credits on the probe examples.
+
+    Args:
+      layered: network.
+      credit: its estimator.
+      cfg: `config.rule`: `exact_last` and `shift`.
+
+    Returns:
+      `probe(state, data) -> dict` of arrays [L+1], one value a hidden state h_0 ... h_L:
+      `gamma`, the mean over examples of the cosine of credit and true gradient; `dir_gamma`, that
+      of the copied output gradient in the same network; `rho`, the correlation over examples and
+      directions of <a, v> and <g, v>; `mean_ratio`, |mean of a| over the root mean square of |a|,
+      and `true_mean_ratio`; `nudge`, the change of the loss after a step of root mean square 0.01
+      down each example's credit; `fitted`, the share of examples with a true gradient below 1e-6;
+      `hidden_rms`; `gradient_rms`; and `param_cosine`, of the gradients by credit and true
+      gradient of the embedding, block 0, ..., block L-1 (not-a-number without an embedding).
+    """
+
+    def probe(state: TrainState, data: DeviceData):
+        key = jax.random.fold_in(state.key, 0)
+        batch = data.probe
+        seen = observe(layered, state.params, batch, key)
+        credits, _, _ = credit.assign(state.rule, seen, key)
+        credits = credits.at[-1].set(seen.last) if cfg.exact_last else credits
+        true = true_credit(seen)
+        copied = jnp.broadcast_to(seen.last, seen.h.shape)
+        return {
+            "gamma": cosines(credits, true).mean(1),
+            "dir_gamma": cosines(copied, true).mean(1),
+            "rho": _rho(credits, true, key),
+            "mean_ratio": _mean_ratio(credits),
+            "true_mean_ratio": _mean_ratio(true),
+            "nudge": _nudge(seen, credits),
+            "fitted": (_norm(true) < FITTED).mean(1, dtype=jnp.float32),
+            "hidden_rms": jnp.sqrt(_square_mean(seen.h)),
+            "gradient_rms": jnp.sqrt(_square_mean(true)),
+            "param_cosine": _param_cosine(
+                layered, state.params, batch, seen, credits, true, key, cfg
+            ),
+        }
+
+    return probe
+
+
+def cosines(a, b):
+    """Cosine of two credits of each layer and example, [L, B]; 0 where both are next to nothing."""
+    a, b = (x.reshape(*x.shape[:2], -1) for x in (a, b))
+    return (a * b).sum(-1) / jnp.maximum(_norm(a) * _norm(b), TINY)
+
+
+def _norm(a):
+    return jnp.sqrt(jnp.square(a.reshape(*a.shape[:2], -1)).sum(-1))
+
+
+def _square_mean(a):
+    return jnp.square(a).mean(tuple(range(1, a.ndim)))
+
+
+def _rho(credits, true, key):
+    v = directions(key, (RHO_DIRECTIONS, *credits.shape), "gaussian")
+    said, done = ((v * a[None]).reshape(*v.shape[:3], -1).sum(-1) for a in (credits, true))
+    return jnp.stack([correlation(said[:, i], done[:, i]) for i in range(len(credits))])
+
+
+def _mean_ratio(a):
+    mean = _norm(a.mean(1)[:, None])[:, 0]
+    return mean / jnp.maximum(jnp.sqrt(jnp.square(_norm(a)).mean(1)), TINY)
+
+
+def _nudge(seen, credits):
+    axes = tuple(range(2, credits.ndim))
+    rms = jnp.sqrt(jnp.square(credits).mean(axes, keepdims=True))
+    moved = seen.h - NUDGE * credits / jnp.maximum(rms, TINY)
+    return (losses_from_each(seen, moved[:, None])[:, 0] - seen.loss[None]).mean(1)
+
+
+def _param_cosine(layered, params, batch, seen, credits, true, key, cfg):
+    by_credit = block_gradients(layered, params, batch, seen, credits, key, cfg.shift)
+    by_truth = block_gradients(layered, params, batch, seen, true, key)
+    values = []
+    for name in ("embed", *(f"block_{i}" for i in range(layered.depth))):
+        if name not in params:
+            values.append(jnp.float32(jnp.nan))
+            continue
+        a, b = (
+            jnp.concatenate([leaf.ravel() for leaf in jax.tree.leaves(tree[name])])
+            for tree in (by_credit, by_truth)
+        )
+        values.append(jnp.vdot(a, b) / jnp.maximum(jnp.linalg.norm(a) * jnp.linalg.norm(b), TINY))
+    return jnp.stack(values)

@@ -1,0 +1,278 @@
+"""Data sets as NumPy arrays: embedded digits, synthetic tasks, prepared TFDS folders, or an .npz
+of your own.
+
+Nothing here imports JAX. Images are decoded once and kept as .npy files with a sha256 in the
+cache folder (see cache.py).
+"""
+
+import contextlib
+import difflib
+import hashlib
+import io
+import os
+import sys
+from importlib import metadata
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from tapjax.data.cache import decoded_once
+from tapjax.data.npz import DataError, hold_out_fifth, read_own, standardised
+from tapjax.data.synthetic import is_task, make_task
+
+# Mean and standard deviation of each channel, for values scaled to [0, 1].
+NORMALISATION = {
+    "digits": ((0.3053,), (0.3761,)),
+    "mnist": ((0.1307,), (0.3081,)),
+    "fashion_mnist": ((0.2860,), (0.3530,)),
+    "cifar10": ((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)),
+    "cifar100": ((0.5071, 0.4865, 0.4409), (0.2673, 0.2564, 0.2762)),
+    "svhn_cropped": ((0.4377, 0.4438, 0.4728), (0.1980, 0.2010, 0.1970)),
+    "tiny_imagenet": ((0.4802, 0.4481, 0.3975), (0.2770, 0.2691, 0.2821)),
+}
+SPLITS = ("x", "y", "x_test", "y_test")
+
+
+class Arrays(NamedTuple):
+    """One data set on the host; `mean` and `std` are per channel, in the units of `x`; `remarks`
+    say what a user should know of it."""
+
+    name: str
+    x: np.ndarray
+    y: np.ndarray
+    x_test: np.ndarray
+    y_test: np.ndarray
+    classes: int
+    mean: np.ndarray
+    std: np.ndarray
+    remarks: tuple[str, ...] = ()
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Height, width and channels of one input."""
+        return self.x.shape[1:]
+
+
+def load_arrays(
+    name: str,
+    train_size: int = 0,
+    test_size: int = 0,
+    validation_size: int = 0,
+    normalised: bool = True,
+    layout: str = "auto",
+) -> Arrays:
+    """Load a data set by name or path.
+
+    Args:
+      name: `digits`; a synthetic task such as `modular:p=59` (see synthetic.py); the name of a
+        prepared TFDS data set; or a path ending in `.npz` with arrays `x`, `y` and optionally
+        `x_test`, `y_test` (otherwise every fifth example of each class is held out).
+      train_size: at most so many training examples, a fixed stratified subset; 0 for all.
+      test_size: likewise of the test split.
+      validation_size: so many stratified training examples, taken out of training, stand in for
+        the test split, which is not looked at; 0 for the test split itself.
+      normalised: to mean 0 and variance 1 in every channel of images, or in every column of an
+        .npz file's table [N, F] (by its training split); else images keep their [0, 1].
+      layout: where the images of an .npz file have their channels, see `npz.read_own`.
+
+    Returns:
+      Arrays with x as [N, H, W, C], uint8 or float32, and y as int32. A table is [N, 1, F, 1].
+
+    Raises:
+      DataError: missing or malformed data.
+    """
+    table, remarks = False, []
+    path = Path(name).expanduser()
+    if name.endswith(".npz") or (path.suffix and path.is_file()):
+        raw, table, remarks = read_own(path, layout)
+    elif name == "digits":
+        raw = _read_digits()
+    elif is_task(name):
+        raw = _read_task(name)
+    else:
+        raw = _read_tfds(name)
+    x, y, x_test, y_test = raw
+    classes = int(max(y.max(), y_test.max())) + 1
+    if validation_size:
+        if validation_size >= len(y):
+            raise DataError(f"data.validation_size={validation_size}: {name} has {len(y)} examples")
+        held = np.isin(np.arange(len(y)), stratified_indices(y, validation_size))
+        x, x_test, y, y_test = x[~held], np.asarray(x)[held], y[~held], y[held]
+    x, y = _subset(x, y, train_size, "train_size", remarks)
+    x_test, y_test = _subset(x_test, y_test, test_size, "test_size", remarks)
+    if table and normalised:
+        x, x_test, said = standardised(x, x_test)
+        remarks += said
+    x, x_test = (a.astype(np.float32) if a.dtype == np.float64 else a for a in (x, x_test))
+    if name.endswith(".npz") and not normalised and x.dtype != np.uint8 and x.max() > 1:
+        remarks.append(f"x has values up to {x.max():.4g}: data.normalise=False leaves them so")
+    mean, std = _normalisation(name, x, normalised, as_is=is_task(name) or (table and normalised))
+    return Arrays(name, x, y, x_test, y_test, classes, mean, std, tuple(remarks))
+
+
+def digests(arrays: Arrays) -> dict[str, str]:
+    """The sha256 of each split, over shape, dtype and bytes.
+
+    Args:
+      arrays: a data set.
+
+    Returns:
+      Split name -> hexadecimal digest.
+    """
+    result = {}
+    for split in SPLITS:
+        array = np.ascontiguousarray(getattr(arrays, split))
+        hasher = hashlib.sha256(f"{array.shape}{array.dtype}".encode())
+        hasher.update(array.data)
+        result[split] = hasher.hexdigest()
+    return result
+
+
+def stratified_indices(y: np.ndarray, n: int, seed: int = 0) -> np.ndarray:
+    """A random subset in which every class keeps its share.
+
+    Args:
+      y: classes [N].
+      n: examples to choose, at most N.
+      seed: of the choice.
+
+    Returns:
+      Sorted indices [n].
+    """
+    rng = np.random.default_rng(seed)
+    quantile = np.empty(len(y))
+    for label in np.unique(y):
+        members = np.flatnonzero(y == label)
+        ranks = rng.permutation(len(members))
+        quantile[members] = (ranks + rng.uniform()) / len(members)
+    return np.sort(np.argsort(quantile, kind="stable")[:n])
+
+
+def _subset(x, y, size, field, remarks):
+    if size > len(y):
+        remarks.append(f"data.{field}={size}: there are {len(y)} examples, all are taken")
+    if not size or size >= len(y):
+        return x, y
+    keep = stratified_indices(y, size)
+    return np.asarray(x)[keep], y[keep]
+
+
+def _normalisation(name, x, normalised, as_is):
+    if as_is:
+        return np.zeros(1, np.float32), np.ones(1, np.float32)
+    top = 16.0 if name == "digits" else 255.0 if x.dtype == np.uint8 else 1.0
+    if not normalised:
+        return np.zeros(x.shape[-1], np.float32), np.full(x.shape[-1], top, np.float32)
+    if name in NORMALISATION:
+        mean, std = (top * np.asarray(c) for c in NORMALISATION[name])
+    else:
+        mean, std = x.mean((0, 1, 2), dtype=np.float64), x.std((0, 1, 2), dtype=np.float64)
+        std = np.where(std > 0, std, 1.0)
+    return mean.astype(np.float32), std.astype(np.float32)
+
+
+def _read_digits():
+    def decode():
+        from sklearn.datasets import load_digits
+
+        digits = load_digits()
+        x = digits.images.astype(np.uint8)[..., None]
+        return hold_out_fifth(x, digits.target.astype(np.int32))
+
+    # Importing scikit-learn takes a second, longer than everything else about a small run.
+    return _cached(f"digits-{metadata.version('scikit-learn')}", decode)
+
+
+def _read_task(name):
+    try:
+        return make_task(name)
+    except ValueError as error:
+        raise DataError(f"data.name: {error}") from error
+
+
+def tfds_dir() -> Path:
+    """The folder that holds prepared TFDS data sets (`TFDS_DATA_DIR`)."""
+    home = os.environ.get("TFDS_DATA_DIR") or Path.home() / "tensorflow_datasets"
+    return Path(home).expanduser()
+
+
+def _read_tfds(name):
+    root = tfds_dir()
+    versions = sorted((root / name).glob("*/dataset_info.json"))
+    if not versions:
+        near = difflib.get_close_matches(name, [*NORMALISATION, *_prepared(root)], n=1)
+        hint = f" Did you mean {near[0]!r}?" if near and near[0] != name else ""
+        raise DataError(
+            f"data set {name!r} is not in {root}.{hint} Set TFDS_DATA_DIR to the folder that has "
+            f"it; or prepare it: pip install 'tapjax[prepare]' && python -c \"import "
+            f"tensorflow_datasets as tfds; tfds.builder('{name}', file_format='array_record')"
+            f'.download_and_prepare()"; or give an .npz file with arrays x and y'
+        )
+    prepared = versions[-1].parent
+    listing = [(p.name, p.stat().st_size) for p in sorted(prepared.iterdir())]
+    key = hashlib.sha256(repr((listing, versions[-1].read_text())).encode()).hexdigest()[:16]
+    return _cached(f"{name}-{prepared.name}-{key}", lambda: _decode(prepared, name))
+
+
+def _cached(name, decode):
+    arrays = decoded_once(name, lambda: dict(zip(SPLITS, decode(), strict=True)))
+    return [arrays[split] for split in SPLITS]
+
+
+def _prepared(root):
+    return [p.parent.parent.name for p in root.glob("*/*/dataset_info.json")]
+
+
+def _decode(prepared, name):
+    with _quiet_stderr():
+        import tensorflow_datasets as tfds
+
+        builder = tfds.builder_from_directory(str(prepared))
+        test_split = "test" if "test" in builder.info.splits else "validation"
+        mode = {1: "L", 3: "RGB"}[builder.info.features["image"].shape[-1]]
+        arrays = []
+        for split in ("train", test_split):
+            try:
+                source = builder.as_data_source(
+                    split=split, decoders={"image": tfds.decode.SkipDecoding()}
+                )
+            except NotImplementedError as error:
+                raise DataError(
+                    f"data set {name!r} in {prepared} is stored as TFRECORD: prepare it again "
+                    "with file_format='array_record'"
+                ) from error
+            images, labels = [], []
+            for start in range(0, len(source), 5000):
+                examples = source.__getitems__(list(range(start, min(len(source), start + 5000))))
+                images += [_pixels(e["image"], mode) for e in examples]
+                labels += [e["label"] for e in examples]
+            sizes = {image.shape for image in images}
+            if len(sizes) > 1:
+                raise DataError(f"data set {name!r} has images of {len(sizes)} different sizes")
+            arrays += [np.stack(images), np.asarray(labels, np.int32)]
+    return arrays
+
+
+def _pixels(encoded, mode):
+    """uint8 [H, W, C] of one encoded image; a grey file of a colour data set becomes RGB."""
+    from PIL import Image
+
+    pixels = np.asarray(Image.open(io.BytesIO(encoded)).convert(mode))
+    return pixels if pixels.ndim == 3 else pixels[..., None]
+
+
+@contextlib.contextmanager
+def _quiet_stderr():
+    """Keep the readers' harmless C++ messages from the user; exceptions pass as always."""
+    sys.stderr.flush()
+    saved = os.dup(2)
+    sink = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(sink, 2)
+    try:
+        yield
+    finally:
+        sys.stderr.flush()
+        os.dup2(saved, 2)
+        os.close(saved)
+        os.close(sink)

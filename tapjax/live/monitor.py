@@ -1,0 +1,313 @@
+"""Watch a training run from inside anybody's loop, with NumPy alone:
+
+    monitor = Monitor()
+    report = monitor.update(step, loss, grad_norm, activations)   # in the loop
+    monitor.save(folder)                                          # monitor_state.json
+
+It forecasts D(t), with intervals from its own past errors and skill against persistence, and
+warns. All thresholds are relative to the run itself.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from tapjax.contract import detector
+from tapjax.contract.layout import write_json
+
+HORIZONS = (50, 100, 200)  # steps
+LEVEL_POINTS, TREND_POINTS = 5, 80
+# Share of the trend in ln t that each member of the stack follows; 0 is persistence.
+MEMBERS = {"persistence": 0.0, "damped_trend": 0.5, "full_trend": 1.0}
+METHODS = ("damped_trend", "stacked")
+MEMORY = 50  # past forecasts that weights, skill and intervals come from
+LEAST_PAST = 20
+NEGLIGIBLE = 1e-3  # error of ln D
+INTERVAL = 0.9
+RECENT = 20
+EARLY = 100  # measurements in which D collapses and turns in healthy runs
+
+
+class Prediction(NamedTuple):
+    """D at a later step, its 90 % interval (not-a-number at first) and the skill so far.
+
+    `skill` is 1 - the ratio of squared errors to persistence's; 0 is no better.
+    """
+
+    step: int
+    d: float
+    low: float
+    high: float
+    skill: float
+
+
+class Warned(NamedTuple):
+    """A warning: what it is of, when, why, and what to try."""
+
+    step: int
+    kind: str
+    message: str
+    recommendation: str
+
+
+class Report(NamedTuple):
+    """What an update found: D, predictions by horizon, new warnings, new jumps."""
+
+    step: int
+    d: float
+    predictions: dict[int, Prediction]
+    warnings: list[Warned]
+    jumps: list[detector.Jump]
+
+
+RECOMMENDATIONS = {
+    "not_finite": "go back to the last checkpoint; lower the learning rate or clip gradients",
+    "vanishing_gradient": "fewer layers, residual connections, another initialisation, higher rate",
+    "insufficient_expansion": "more width or less depth; a higher learning rate",
+    "premature_saturation": "a higher learning rate or more width; stop if the loss is good enough",
+    "collapse": "a lower learning rate; look at dead units and at weight decay",
+    "stalled_jumps": "see whether the loss still falls; otherwise stop or restart the schedule",
+}
+
+
+def participation_ratio(a_NxD) -> float:
+    """(sum s)^2 / sum s^2 of one layer's singular values; not-a-number where one is not finite."""
+    a_NxD = _array(a_NxD).astype(float)
+    if a_NxD.ndim != 2:
+        raise ValueError(
+            f"activations of shape {a_NxD.shape} are not [N, D]: "
+            "average over space, make tokens rows"
+        )
+    if not np.isfinite(a_NxD).all():
+        return np.nan
+    s = np.linalg.svd(a_NxD, compute_uv=False)
+    return float(s.sum() ** 2 / np.square(s).sum()) if s.any() else 0.0
+
+
+def trend_forecast(t, d, ahead, share: float) -> float:
+    """The level of the last points, moved along a share of the recent slope in ln t.
+
+    Args:
+      t: steps [T].
+      d: measurements [T].
+      ahead: steps from the last one.
+      share: 0 for persistence, 1 for the whole trend.
+
+    Returns:
+      D at t[-1] + ahead.
+    """
+    level = d[-LEVEL_POINTS:].mean()
+    start = max(len(t) - TREND_POINTS, len(t) // 2)
+    if share == 0 or len(t) - start < LEVEL_POINTS:
+        return float(level)
+    x, y = np.log1p(t[start:]), d[start:]
+    x = x - x.mean()
+    slope = (x @ (y - y.mean())) / (x @ x)
+    return float(level + share * slope * (np.log1p(t[-1] + ahead) - np.log1p(t[-1])))
+
+
+class Monitor:
+    """The state of one watched run; see the module's first lines."""
+
+    def __init__(self, horizons=HORIZONS, method: str = "damped_trend"):
+        """Start empty.
+
+        Args:
+          horizons: steps ahead to forecast.
+          method: `damped_trend`, or `stacked`: persistence and two trends, weighted by how well
+            each has done lately.
+
+        Raises:
+          ValueError: unknown method.
+        """
+        if method not in METHODS:
+            raise ValueError(f"method={method!r} is not one of {', '.join(METHODS)}")
+        self.horizons, self.method = tuple(horizons), method
+        self.step, self.loss, self.grad_norm, self.d = [], [], [], []
+        self.warnings: list[Warned] = []
+        self.jumps: list[detector.Jump] = []
+        self._search_from = np.zeros(1, int)
+        self._active: set[str] = set()
+        self._open = {h: [] for h in self.horizons}  # forecasts whose step has not come yet
+        # Horizon -> member -> errors of ln D.
+        self._errors = {h: {name: [] for name in (*MEMBERS, "made")} for h in self.horizons}
+
+    def update(self, step: int, loss: float, grad_norm: float, measured) -> Report:
+        """Take in one measurement.
+
+        Args:
+          step: training step, above the last one.
+          loss: of a batch or the probe.
+          grad_norm: global gradient norm.
+          measured: D itself, or activations [N, D] of one layer, or a mapping or sequence of
+            them; arrays of NumPy, JAX or PyTorch.
+
+        Returns:
+          A Report.
+
+        Raises:
+          ValueError: a step that is not above the last one, or activations that are no matrix.
+        """
+        if self.step and step <= self.step[-1]:
+            raise ValueError(f"step {step} does not come after {self.step[-1]}")
+        loss, grad_norm = float(_array(loss)), float(_array(grad_norm))
+        d = _dimension(measured)
+        if not np.isfinite([loss, grad_norm, d]).all():
+            found = self._warn(step, {"not_finite": "loss, gradient or D is not finite"})
+            return Report(step, d, {}, found, [])
+        for name, value in (("step", step), ("loss", loss), ("grad_norm", grad_norm), ("d", d)):
+            getattr(self, name).append(value)
+        self._settle(step, d)
+        predictions = {h: self._predict(h) for h in self.horizons} if d > 0 else {}
+        new_jumps = self._new_jumps()
+        found = self._warn(step, conditions(*map(np.array, self._series()), self.jumps))
+        return Report(step, d, predictions, found, new_jumps)
+
+    def _series(self):
+        return self.step, self.loss, self.grad_norm, self.d
+
+    def _predict(self, horizon):
+        t, d = np.array(self.step, float), np.array(self.d)
+        made = {
+            name: max(trend_forecast(t, d, horizon, share), 1e-12)
+            for name, share in MEMBERS.items()
+        }
+        value = made["damped_trend"]
+        if self.method == "stacked":
+            value = float(np.dot(self._weights(horizon), list(made.values())))
+        self._open[horizon].append((self.step[-1] + horizon, made | {"made": value}))
+        errors = np.array(self._errors[horizon]["made"])
+        skill = half = np.nan
+        if len(errors) >= LEAST_PAST:
+            half = np.quantile(np.abs(errors), INTERVAL)
+            skill = 1 - _power(errors) / _power(self._errors[horizon]["persistence"])
+        low, high = value * np.exp(-half), value * np.exp(half)
+        return Prediction(self.step[-1] + horizon, value, float(low), float(high), float(skill))
+
+    def _weights(self, horizon):
+        past = [self._errors[horizon][name] for name in MEMBERS]
+        if len(past[0]) < LEAST_PAST:
+            return np.full(len(past), 1 / len(past))
+        inverse = 1 / np.array([_power(errors) for errors in past])
+        return inverse / inverse.sum()
+
+    def _settle(self, step, d):
+        """Compare the forecasts whose step has come with what was measured."""
+        for horizon, waiting in self._open.items():
+            while waiting and waiting[0][0] <= step:
+                target, made = waiting.pop(0)
+                actual = np.interp(target, self.step[-2:], self.d[-2:]) if target < step else d
+                for name, value in made.items():
+                    errors = self._errors[horizon][name]
+                    errors.append(float(np.log(value / max(actual, 1e-12))))
+                    del errors[:-MEMORY]
+
+    def _new_jumps(self):
+        """Jumps are final some time after them, so that looking now and then misses none."""
+        if len(self.d) % detector.WINDOW:
+            return []
+        (new,), self._search_from = detector.search([self.d], self.step, self._search_from)
+        self.jumps += new
+        return new
+
+    def _warn(self, step, found):
+        new = [
+            Warned(step, kind, message, RECOMMENDATIONS[kind])
+            for kind, message in found.items()
+            if kind not in self._active
+        ]
+        self._active = set(found)
+        self.warnings += new
+        return new
+
+    def state(self) -> dict:
+        """Everything that the monitor knows, as JSON data."""
+        names = ("step", "loss", "grad_norm", "d")
+        history = {n: [float(v) for v in s] for n, s in zip(names, self._series(), strict=True)}
+        return {
+            "method": self.method,
+            "horizons": list(self.horizons),
+            "history": history,
+            "warnings": [w._asdict() for w in self.warnings],
+            "recommendations": sorted({w.recommendation for w in self.warnings}),
+            "jumps": [j._asdict() for j in self.jumps],
+        }
+
+    def save(self, folder) -> Path:
+        """Write FOLDER/monitor_state.json.
+
+        Args:
+          folder: where to.
+
+        Returns:
+          The path written.
+        """
+        path = Path(folder) / "monitor_state.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_json(path, self.state())
+        return path
+
+
+def _power(errors) -> float:
+    """Sum of squares, where errors too small to matter all count the same."""
+    return float(np.square(np.maximum(np.abs(errors), NEGLIGIBLE)).sum())
+
+
+def _array(values) -> np.ndarray:
+    """NumPy's view of an array; PyTorch's tensors have to be cut off their graph first."""
+    return np.asarray(values.detach().cpu() if hasattr(values, "detach") else values)
+
+
+def _dimension(measured) -> float:
+    if isinstance(measured, Mapping):
+        measured = list(measured.values())
+    if isinstance(measured, (list, tuple)):
+        return float(np.mean([participation_ratio(a) for a in measured]))
+    array = _array(measured)
+    return float(array) if array.ndim == 0 else participation_ratio(array)
+
+
+def conditions(step, loss, grad_norm, d, found_jumps) -> dict[str, str]:
+    """What is wrong with a run at this moment.
+
+    Args:
+      step, loss, grad_norm, d: the run so far, [T] each.
+      found_jumps: its jumps.
+
+    Returns:
+      Kind of warning -> message; empty in the first 100 measurements, in which D collapses
+      and turns in healthy runs, too.
+    """
+    if len(d) < EARLY + RECENT:
+        return {}
+    found = {}
+    loss_now, loss_first = np.median(loss[-RECENT:]), np.median(loss[:LEVEL_POINTS])
+    struggling = loss_now > 0.5 * loss_first
+    level = np.convolve(d, np.full(10, 0.1), "valid")
+    now, trough = level[-1], level[:EARLY].min()
+    gradient = np.median(grad_norm[-RECENT:]) / np.median(grad_norm[:RECENT])
+    if struggling and gradient < 0.01:
+        found["vanishing_gradient"] = f"the gradient fell to {gradient:.1%} of its first norm"
+    if loss_now > 0.7 * loss_first and now < 1.1 * trough:
+        found["insufficient_expansion"] = (
+            f"D is {now:.2f}, not 1.1 times its trough {trough:.2f}, and the loss has hardly fallen"
+        )
+    change = _per_doubling(step[-EARLY:], d[-EARLY:]) / now
+    progress = _per_doubling(step[-EARLY:], loss[-EARLY:]) / max(loss_now, NEGLIGIBLE)
+    if struggling and abs(change) < 0.01 and progress > -0.01:
+        found["premature_saturation"] = "D and loss stand still while the loss is high"
+    peak = level[EARLY:].max()
+    if now < 0.6 * peak:
+        found["collapse"] = f"D fell from {peak:.2f} to {now:.2f} after the initial collapse"
+    gaps = np.diff([jump.step for jump in found_jumps])
+    if len(gaps) >= 2 and step[-1] - found_jumps[-1].step > 5 * np.median(gaps) and struggling:
+        found["stalled_jumps"] = f"no jump of D since step {found_jumps[-1].step}"
+    return found
+
+
+def _per_doubling(step, series):
+    """Change of a series while the number of steps doubles, from its slope in ln t."""
+    x = np.log1p(step) - np.log1p(step).mean()
+    return float(x @ (series - series.mean()) / (x @ x) * np.log(2))

@@ -1,0 +1,143 @@
+"""What the units of a network are still good for, measured on the probe examples."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from tapjax.measure.units import gram_rank, unit_metrics
+from tapjax.step.batched import examples_at_once, in_parts
+from tapjax.step.losses import restricted
+from tapjax.types import DeviceData, Model, TrainState
+
+SUFFIX = "_units"
+
+
+def unit_layers(model: Model, shape) -> list[str]:
+    """Names of the layers whose units are measured, in the order of the probe's arrays.
+
+    Args:
+      model: network.
+      shape: of one input.
+
+    Returns:
+      Names; none of a network that shows no activations.
+    """
+    if model.watch is None:
+        return []
+
+    def trace(key):
+        params, stats = model.init(key)
+        return model.watch(params, stats, jnp.zeros((1, *shape)))[1]
+
+    return [name for name, _ in _named(jax.eval_shape(trace, jax.random.key(0)))]
+
+
+def _named(tree):
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    name = jax.tree_util.keystr
+    named = [(name(path, simple=True, separator="_").removesuffix(SUFFIX), a) for path, a in leaves]
+    return sorted(named, key=lambda item: _natural(item[0]))
+
+
+def _natural(name):
+    return [int(part) if part.isdigit() else part for part in name.split("_")]
+
+
+def some_places(h, count: int, seed: int):
+    """Samples of a layer: the examples, or of each example a few places or tokens.
+
+    Args:
+      h: [P, D], [P, Q, D] or [P, H, W, D].
+      count: at most so many of each example.
+      seed: of the choice, which is the same for all examples.
+
+    Returns:
+      [P, q, D].
+    """
+    flat = h.reshape(len(h), -1, h.shape[-1])
+    chosen = np.random.default_rng(seed).permutation(flat.shape[1])[:count]
+    return flat[:, np.sort(chosen)]
+
+
+def make_unit_probe(model: Model, loss, rows: int, gradients: int):
+    """A measurement of every layer's units, and of how many directions examples pull in.
+
+    Args:
+      model: network that can be watched.
+      loss: per-example loss.
+      rows: samples of a convolutional layer or of tokens, at most about so many.
+      gradients: examples whose gradients are compared, 0 for none.
+
+    Returns:
+      `probe(state, data) -> dict`: each of `units.unit_metrics` [U], layers as in `unit_layers`;
+      `gradient_rank` and `ntk_rank`, effective ranks over examples of the loss's gradients by all
+      parameters and of the tangent kernel of the right class's logit (of the only output).
+    """
+
+    def probe(state: TrainState, data: DeviceData):
+        samples = unit_samples(model, loss, state.params, state.stats, data.probe, rows)
+        measured = [unit_metrics(*pair) for pair in samples]
+        found = jax.tree.map(lambda *values: jnp.stack(values), *measured)
+        return found | (_tangents(model, loss, state, data.probe, gradients) if gradients else {})
+
+    return probe
+
+
+def unit_samples(model: Model, loss, params, stats, batch, rows: int):
+    """Of every watched layer the activations, and the gradients of each example's own loss by them.
+
+    Args:
+      model: network.
+      loss: per-example loss.
+      params: its parameters.
+      stats: its other variables.
+      batch: examples.
+      rows: see `make_unit_probe`.
+
+    Returns:
+      Pairs [N, D], layers as in `unit_layers`.
+    """
+    places = max(rows // len(batch.y), 1)
+
+    def watch(x, shifts=None):
+        return model.watch(params, stats, x, shifts)[:2]
+
+    def seen(examples):
+        x, y = examples
+        activations = watch(x)[1]
+
+        def total(shifts):
+            return loss(restricted(watch(x, shifts)[0], batch.allowed), y).sum()
+
+        slopes = jax.grad(total)(jax.tree.map(jnp.zeros_like, activations))
+        layers = zip(_named(activations), _named(slopes), strict=True)
+        return [
+            (some_places(a, places, i), some_places(g, places, i))
+            for i, ((_, a), (_, g)) in enumerate(layers)
+        ]
+
+    parts = in_parts(seen, (batch.x, batch.y), examples_at_once(watch, batch.x))
+    return [tuple(a.reshape(-1, a.shape[-1]) for a in pair) for pair in parts]
+
+
+def _tangents(model, loss, state, batch, count):
+    chosen = np.linspace(0, len(batch.y) - 1, min(count, len(batch.y))).astype(int)
+
+    def logits(params, x):
+        return restricted(model.apply(params, state.stats, x[None])[0], batch.allowed)
+
+    def own_loss(params, x, y):
+        return loss(logits(params, x), y[None])[0]
+
+    def right_logit(params, x, y):
+        out = logits(params, x)[0]
+        return out[y] if jnp.issubdtype(y.dtype, jnp.integer) else out[0]
+
+    def slopes(value):
+        one = lambda xy: jax.grad(value)(state.params, *xy)  # noqa: E731
+        return jax.lax.map(one, (batch.x[chosen], batch.y[chosen]))
+
+    return {
+        "gradient_rank": gram_rank(slopes(own_loss)),
+        "ntk_rank": gram_rank(slopes(right_logit), power=2),
+    }

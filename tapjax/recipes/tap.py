@@ -1,0 +1,95 @@
+"""The tap family: train by any rule and measure the dimensionality of every layer."""
+
+import inspect
+
+import optax
+
+from tapjax.config import schema
+from tapjax.config.schema import ConfigError
+from tapjax.contract.architectures import parse_architecture, structure
+from tapjax.data.datasets import Arrays
+from tapjax.data.sampling import make_sampler
+from tapjax.measure.probes import make_evaluation, make_probe, with_extra
+from tapjax.measure.recording import remembering
+from tapjax.models.zoo import build, check_module, from_module, own_style
+from tapjax.step.losses import LOSSES
+from tapjax.step.optimizers import make_optimizer, make_schedule
+from tapjax.step.rules import RULES
+from tapjax.step.step import init_state, make_proposal, make_step
+from tapjax.step.transitions import make_transitions
+from tapjax.types import Model, Recipe
+
+
+def recipe(cfg, arrays: Arrays, recorder=None) -> Recipe:
+    """Everything that the loop needs for one run.
+
+    Args:
+      cfg: a valid config.
+      arrays: the data set.
+      recorder: `(cfg, model, loss, classes) -> observe`, see `step.make_step`.
+
+    Returns:
+      A Recipe.
+    """
+    model, features = network(cfg.model, arrays)
+    loss = schema.lookup(cfg.loss, LOSSES, "loss")
+    rule = schema.lookup(cfg.rule.name, RULES, "rule.name")(model, loss)
+    tx = make_optimizer(cfg.optimizer, make_schedule(cfg.optimizer, cfg.steps, cfg.former_steps))
+    observe = None
+    if recorder:
+        tx = optax.chain(tx, remembering())
+        observe = recorder(cfg, model, loss, arrays.classes)
+    sample = make_sampler(cfg.data.batch_size, cfg.data.shuffle, cfg.data.augment)
+    propose = make_proposal(rule, sample)
+    return Recipe(
+        model=model,
+        structure=features,
+        init=lambda key: init_state(key, model, rule, tx),
+        step=make_step(propose, tx, observe=observe),
+        gradient=lambda state, data: propose(state, data).grads,
+        probe=_probe(cfg.probe, model, loss, arrays.classes),
+        evaluate=make_evaluation(model, loss),
+        transitions=make_transitions(cfg, model),
+    )
+
+
+def network(cfg, arrays) -> tuple[Model, dict]:
+    """The network that a config names.
+
+    Args:
+      cfg: `config.model`.
+      arrays: the data set.
+
+    Returns:
+      (Model, its structural features, none for a user's own).
+
+    Raises:
+      ConfigError: the user's own function returns no network that can be measured.
+    """
+    if not schema.is_import_path(cfg.name):
+        arch = parse_architecture(cfg.name)
+        model = build(arch, arrays.shape, arrays.classes, style_of(cfg, arch))
+        return model, structure(arch, arrays.shape, arrays.classes)
+    make = schema.lookup(cfg.name, {}, "model.name")
+    try:
+        inspect.signature(make).bind(arrays.shape, arrays.classes)
+    except TypeError as error:
+        raise ConfigError(f"model.name={cfg.name!r} must take (shape, classes): {error}") from error
+    # An error inside the user's own function keeps its traceback, which they need.
+    made = make(arrays.shape, arrays.classes)
+    if isinstance(made, Model):
+        return made, {}
+    check_module(made, cfg.name, arrays.shape, arrays.classes)
+    return from_module(made, arrays.shape), {}
+
+
+def style_of(cfg, arch):
+    """The style of a network: the architecture's own where the config does not say otherwise."""
+    asked = {"affine": cfg.affine, "norm_after": cfg.norm_after, "initializer": cfg.init}
+    asked |= {name: cfg[name] for name in ("activation", "norm") if cfg[name] != "own"}
+    return own_style(arch, **asked, **({"dropout": cfg.dropout} if cfg.dropout >= 0 else {}))
+
+
+def _probe(cfg, model, loss, classes):
+    standard = make_probe(model, loss, classes, cfg.tokens, cfg.rows, cfg.centred)
+    return with_extra(standard, cfg.extra, model, loss, classes)

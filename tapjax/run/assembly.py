@@ -1,0 +1,64 @@
+"""From a config to everything that can be run: data, recipe, compiled programs, description."""
+
+from typing import NamedTuple
+
+import jax
+from ml_collections import ConfigDict
+
+from tapjax.config import schema
+from tapjax.data.datasets import load_arrays
+from tapjax.data.sampling import device_data
+from tapjax.recipes import RECIPES
+from tapjax.run.manifest import manifest
+from tapjax.step import blocks
+from tapjax.step.programs import Programs, make_programs
+from tapjax.types import DeviceData, Recipe, Tree
+
+
+class Assembly(NamedTuple):
+    """A config made ready: `like` are the states' shapes, `contents` describes the run, `remarks`
+    are lines for the user."""
+
+    cfg: ConfigDict
+    recipe: Recipe
+    programs: Programs
+    data: DeviceData
+    like: Tree
+    contents: dict[str, dict]
+    remarks: tuple[str, ...] = ()
+
+    @property
+    def over_seeds(self) -> str:
+        """How the seed axis is run."""
+        return self.contents["env.json"]["over_seeds"]
+
+
+def assemble(cfg: ConfigDict) -> Assembly:
+    """Load the data and put everything together; nothing is compiled before it is called.
+
+    Args:
+      cfg: a config as `config.defaults` describes it.
+
+    Returns:
+      An Assembly.
+
+    Raises:
+      ConfigError, DataError: with one line that says what to do.
+    """
+    schema.check(cfg)
+    blocks.check_devices()
+    sizes = (cfg.data.train_size, cfg.data.test_size, cfg.data.validation_size)
+    arrays = load_arrays(cfg.data.name, *sizes, cfg.data.normalise, cfg.data.layout)
+    schema.check_data(cfg, arrays)
+    recipe = RECIPES[cfg.family](cfg, arrays)
+    data, probe_index = device_data(arrays, cfg.probe.size)
+    over_seeds = blocks.choose_over_seeds(
+        cfg.over_seeds, len(cfg.seeds), recipe.structure, cfg.data.batch_size
+    )
+    data = blocks.share(data, over_seeds, len(cfg.seeds))
+    programs = make_programs(cfg, recipe, over_seeds, arrays)
+    like = jax.eval_shape(programs.init)
+    if cfg.probe.extra:  # a name that collides is refused before anything is written
+        jax.eval_shape(programs.probe, like, data)
+    contents = manifest(cfg, recipe, arrays, probe_index, over_seeds, like.params)
+    return Assembly(cfg, recipe, programs, data, like, contents, arrays.remarks)

@@ -1,0 +1,200 @@
+"""The one loop: restore, then chunk by chunk train, write, save and check.
+
+The order inside a chunk is fixed: arrays first, the state last, so that a crash in between only
+repeats work, and a resumed run is bit-identical to one that was never interrupted.
+"""
+
+import contextlib
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from tqdm import tqdm
+
+from tapjax.config import schema
+from tapjax.contract.files import read_json
+from tapjax.measure.singular_values import one_lapack_thread
+from tapjax.run import disk, memory, pins, replay
+from tapjax.run.assembly import assemble
+from tapjax.run.manifest import describe
+from tapjax.run.preemption import stop_on_signals
+from tapjax.store import checkpoint, records, rundir
+from tapjax.store.environment import pinned_settings
+
+
+class Outcome(NamedTuple):
+    """How a run ended: DONE, DIVERGED or PREEMPTED, after how many steps and why."""
+
+    status: str
+    step: int
+    reason: str = ""
+
+
+def run(
+    cfg, workdir, resume="auto", allow_numeric_drift=False, extend=False, progress=None
+) -> Outcome:
+    """Train and measure one config for all its seeds, or go on where it was interrupted.
+
+    Args:
+      cfg: a config as `config.defaults` describes it.
+      workdir: the run directory.
+      resume: `auto`, `must` or `never`.
+      allow_numeric_drift: resume where the bits may differ; see identity.py.
+      extend: go on with more steps where schedules depend on their number.
+      progress: label of a progress bar on stderr, shown if that is a terminal; None for no bar.
+
+    Returns:
+      The Outcome, which also stands in RUN/STATUS.json.
+
+    Raises:
+      ConfigError, DataError, RunDirError, CheckpointError: each with one line that says what
+      to do. The last one leaves the status FAILED.
+    """
+    with pinned_settings():
+        return _run(cfg, workdir, resume, allow_numeric_drift, extend, progress)
+
+
+def _run(cfg, workdir, resume, allow_numeric_drift, extend, progress):
+    path = Path(workdir).resolve()
+    if (path / "config.json").is_file():
+        cfg = schema.with_former_steps(cfg, read_json(path / "config.json"), extend)
+    ready = assemble(cfg)
+    record = jax.eval_shape(ready.programs.chunk(1), ready.like, ready.data)[1]
+    needed = memory.estimate(ready, record)
+    memory.check(needed, cfg)
+    if not (path / "config.json").is_file():
+        disk.check(ready, record, path)
+    with (
+        rundir.open_run_dir(path, ready.contents, resume, allow_numeric_drift) as run_dir,
+        stop_on_signals() as stop,
+        one_lapack_thread(),
+    ):
+        status = run_dir.status
+        if status.get("status") in ("DONE", "DIVERGED"):
+            run_dir.check_records(status["step"], cfg.scalar_bin)
+            if status["status"] == "DIVERGED" or status["step"] == cfg.steps:
+                return Outcome(*(status[name] for name in Outcome._fields))
+        disk.check(ready, record, path)
+        _announce(run_dir, ready, record, needed, progress)
+        with _open_managers(cfg, run_dir) as managers:
+            _prove(run_dir, ready, managers, allow_numeric_drift)
+            with run_dir.failure_noted():
+                states, first = _restore_or_init(run_dir, managers[0], ready)
+                pinned = pins.resume(run_dir, replay.Timeline(ready, managers), first)
+                return _train(run_dir, pinned, states, first, stop, progress)
+
+
+def _announce(run_dir, ready, record, needed, progress):
+    """What it will cost, before anything is compiled."""
+    probe_size = len(ready.contents["data.json"]["probe_index"])
+    model = ready.contents["model.json"]
+    size = describe(ready.cfg, model, ready.over_seeds, probe_size, record)
+    for line in (*ready.remarks, size, memory.describe(needed)):
+        run_dir.log(line)
+        if progress is not None:
+            print(line, file=sys.stderr)
+
+
+@contextlib.contextmanager
+def _open_managers(cfg, run_dir):
+    """Managers of the latest checkpoints and of those that stay."""
+    keep, period = cfg.checkpoint.keep, cfg.checkpoint.keep_period
+    delay = pins.search_delay(cfg)
+    with (
+        checkpoint.open_manager(run_dir.checkpoints, keep, period, delay) as latest,
+        checkpoint.open_manager(run_dir.pins) as pinned,
+    ):
+        yield latest, pinned
+
+
+def _prove(run_dir, ready, managers, allow_numeric_drift):
+    """Train a chunk that was recorded once more, and compare the bits before going on."""
+    cfg, programs, latest = ready.cfg, ready.programs, max(managers[0].all_steps(), default=0)
+    if not latest:
+        return
+    run_dir.check_records(latest, cfg.scalar_bin)
+    drift = replay.Drift(run_dir.path / "records", cfg.scalar_bin, allow_numeric_drift)
+    # Not from a pin: checkpoints lie at ends of chunks, so this is the program of the record.
+    states, start = replay.restore_at_most(replay.Timeline(ready, managers[:1]), latest - 1)
+    last = replay.chunk_end(ready, start)
+    states = replay.enter(ready, states, start)
+    _, record = programs.chunk((last - start) // cfg.probe.every)(states, ready.data)
+    drift.compare(start, jax.device_get(record.scalars))
+    run_dir.log(f"trained from step {start} once more: {drift.describe()}")
+
+
+def _restore_or_init(run_dir, manager, ready):
+    interruptions = run_dir.status.get("interruptions", -1) + 1
+    restored = checkpoint.restore_latest_good(manager, ready.like)
+    for problem in restored.skipped if restored else ():
+        run_dir.log(f"{problem}; falling back to the one before")
+    first = restored.step if restored else 0
+    states = restored.states if restored else ready.programs.init()
+    run_dir.begin(first, interruptions)
+    run_dir.discard_from(first)
+    if 0 < first < ready.cfg.steps:
+        _reopen(run_dir, ready.cfg, first)
+    return states, first
+
+
+def _reopen(run_dir, cfg, end):
+    """Drop what was measured only because a run ended at a step from which it now goes on."""
+    first, arrays = run_dir.read_last_record()
+    if arrays["probe_step"][-1] == end:
+        evaluated = _passes(cfg.eval_every, first, end)
+        run_dir.write_record(first, records.without_end(arrays, evaluated))
+        run_dir.log(f"goes on from its end to step {cfg.steps}")
+
+
+def _train(run_dir, pinned, states, first, stop, progress):
+    ready, (manager, _) = pinned.timeline
+    cfg, programs, data = ready.cfg, ready.programs, ready.data
+    diverged = {}
+    for arrays in run_dir.read_records(*records.DIVERGENCE):  # STATUS.json may lag behind
+        diverged = records.diverged_seeds(cfg.seeds, arrays) | diverged
+    hidden = True if progress is None else None  # None: hidden unless stderr is a terminal
+    bar = tqdm(total=cfg.steps, initial=first, desc=progress, unit="step", disable=hidden)
+    with bar:
+        while first < cfg.steps:
+            last = replay.chunk_end(ready, first)
+            states = replay.enter(ready, states, first)
+            states, record = programs.chunk((last - first) // cfg.probe.every)(states, data)
+            arrays = records.chunk_arrays(cfg, first, last, record)
+            if last == cfg.steps:
+                arrays = records.with_last_probe(arrays, last, programs.probe(states, data))
+            if last == cfg.steps or _passes(cfg.eval_every, first, last):
+                arrays |= records.evaluation_arrays(last, programs.evaluate(states, data))
+            run_dir.write_record(first, arrays)
+            diverged = records.diverged_seeds(cfg.seeds, arrays) | diverged
+            if len(diverged) == len(cfg.seeds):
+                # The last good checkpoint stays the latest: a diverged state is not saved.
+                return _finish(run_dir, "DIVERGED", last, diverged, "the loss is not finite")
+            preempted = stop.is_set() and last < cfg.steps
+            pinned = pins.follow(pinned, arrays, last, hurry=preempted)
+            if last == cfg.steps or preempted or _checkpoint_due(cfg.checkpoint, first, last):
+                run_dir.lease.confirm()
+                checkpoint.save(manager, last, states)
+            if preempted:
+                return _finish(run_dir, "PREEMPTED", last, diverged, stop.reason)
+            run_dir.set_status("RUNNING", last, diverged=diverged)
+            bar.update(last - first)
+            bar.set_postfix(loss=f"{np.nanmean(arrays['scalar/loss'][:, -1]):.3f}")
+            first = last
+    return _finish(run_dir, "DONE", cfg.steps, diverged)
+
+
+def _checkpoint_due(cfg, first, last):
+    return _passes(cfg.every, first, last) or _passes(cfg.keep_period, first, last)
+
+
+def _passes(every, first, last):
+    """Whether a multiple of a cadence lies in (first, last]."""
+    return bool(every) and last // every > first // every
+
+
+def _finish(run_dir, status, step, diverged, reason=""):
+    run_dir.set_status(status, step, reason, diverged=diverged)
+    run_dir.log(f"{status} at step {step} {reason}".rstrip())
+    return Outcome(status, step, reason)

@@ -1,0 +1,102 @@
+"""What a run directory says of the run it holds: versions, data, model, config."""
+
+import jax
+
+from tapjax.config import schema
+from tapjax.data.datasets import digests
+from tapjax.data.synthetic import is_task
+from tapjax.measure.probes import weight_names
+from tapjax.measure.unit_probe import unit_layers
+from tapjax.step.blocks import devices_for
+from tapjax.store.environment import environment
+from tapjax.types import Record, tree_bytes
+
+
+def manifest(cfg, recipe, arrays, probe_index, over_seeds: str, params_like) -> dict[str, dict]:
+    """The four files that describe a run.
+
+    Args:
+      cfg: the run's config.
+      recipe: its Recipe.
+      arrays: its data set.
+      probe_index: indices of the probe examples in the test split.
+      over_seeds: how the seed axis is run.
+      params_like: shapes of the parameters, with a leading seed axis.
+
+    Returns:
+      File name -> JSON data.
+    """
+    return {
+        "config.json": schema.to_json(cfg),
+        "env.json": environment(cfg, over_seeds),
+        "data.json": _describe_data(arrays, probe_index),
+        "model.json": _describe_model(cfg, recipe, arrays, params_like),
+    }
+
+
+def describe(cfg, model: dict, over_seeds: str, probe_size: int, record: Record) -> str:
+    """One line on the size of a run and the expected cost of measuring it.
+
+    Args:
+      cfg: the run's config.
+      model: contents of model.json.
+      over_seeds: how the seed axis is run.
+      probe_size: probe examples.
+      record: shapes of what one block leaves behind, over all seeds.
+
+    Returns:
+      A line of text. A training step counts as three forward passes over its batch.
+    """
+    examples = probe_size / cfg.probe.every
+    if cfg.family == "motifs":
+        examples += min(cfg.record.examples, probe_size)
+    share = examples / (3 * cfg.data.batch_size)
+    size = tree_bytes(record) * (cfg.steps // cfg.probe.every)
+    return (
+        f"{model['architecture']} on {model['data']}: {model['num_params']:,} parameters, "
+        f"{_how(len(cfg.seeds), over_seeds)}, {cfg.steps} steps in chunks of "
+        f"{schema.chunk_steps(cfg)}; probe of {probe_size} examples every {cfg.probe.every} steps: "
+        f"about {share:.0%} of the training's work in forward passes, plus the spectra; "
+        f"{size / 1e6:.3g} MB of records"
+    )
+
+
+def _how(seeds, over_seeds):
+    """How the seeds are run, and whether devices stay idle."""
+    if over_seeds != "shard":
+        return f"{seeds} seeds by {over_seeds}"
+    used, all_of_them = devices_for(seeds), jax.local_device_count()
+    idle = "" if used == all_of_them else f" (of {all_of_them}: seeds have to divide evenly)"
+    return f"{seeds} seeds over {used} devices{idle}"
+
+
+def _describe_data(arrays, probe_index):
+    return {
+        "sha256": digests(arrays),
+        "shape": list(arrays.shape),
+        "classes": arrays.classes,
+        "train_examples": len(arrays.y),
+        "test_examples": len(arrays.y_test),
+        "probe_index": probe_index.tolist(),
+    }
+
+
+def _describe_model(cfg, recipe, arrays, params_like):
+    units = cfg.family == "plasticity"
+    single = jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), params_like
+    )
+    return {
+        "architecture": cfg.model.name,
+        "data": cfg.data.name,
+        "config_hash": schema.config_hash(cfg),
+        "structure": recipe.structure,
+        "num_params": sum(leaf.size for leaf in jax.tree.leaves(single)),
+        "layer_names": list(recipe.model.layer_names),
+        "head": recipe.model.layer_names[-1],
+        "dimension": cfg.probe.dimension,
+        "dimension_is": f"mean of {cfg.probe.dimension} over all layers but the head",
+        "weight_names": weight_names(single),
+        "unit_layers": unit_layers(recipe.model, arrays.shape) if units else [],
+        "synthetic": is_task(cfg.data.name),
+    }

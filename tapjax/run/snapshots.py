@@ -1,0 +1,186 @@
+"""What a network holds at one step, as plain arrays on the fixed probe examples."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from tapjax.config.schema import ConfigError, config_hash, from_json, to_json
+from tapjax.config.validate import did_you_mean
+from tapjax.contract.layout import RECORDS, SNAPSHOT, filters, record_name, write_npz
+from tapjax.measure.probes import pooled
+from tapjax.run.replay import Drift, Timeline, enter, states_at
+from tapjax.step.batched import examples_at_once, in_parts
+from tapjax.step.blocks import OVER_SEEDS
+from tapjax.store.rundir import read_arrays
+from tapjax.types import DeviceData, Recipe, TrainState, tree_bytes
+
+
+def check_records(names: Sequence[str]) -> None:
+    """Refuse what no snapshot can hold.
+
+    Raises:
+      ConfigError: naming the unknown record.
+    """
+    for name in names:
+        if name not in RECORDS:
+            raise ConfigError(
+                f"--record={name!r} is not one of {', '.join(RECORDS)}{did_you_mean(name, RECORDS)}"
+            )
+
+
+def make_snapshot(recipe: Recipe, classes: int, records: Sequence[str], examples: int):
+    """What to take of a state.
+
+    Args:
+      recipe: of the run.
+      classes: number of classes C.
+      records: keys of `layout.RECORDS`, which says what each one holds.
+      examples: probe examples of which attention and maps are kept.
+
+    Returns:
+      `snapshot(state, data) -> dict` from array names to arrays, for one seed.
+    """
+
+    def snapshot(state: TrainState, data: DeviceData):
+        probe, few = data.probe, data.probe.x[:examples]
+        taken = {}
+        if "weights" in records:
+            taken |= _named("weights", state.params) | _named("stats", state.stats)
+        if "optimizer" in records:
+            taken |= _named("optimizer", state.opt)
+        if "gradients" in records:
+            taken |= _named("gradients", recipe.gradient(state, recipe.prepare(state, data)))
+        if "activations" in records:
+            taken |= _activations(recipe.model, state, probe, classes)
+        if "maps" in records:
+            _, hidden, _ = recipe.model.apply(state.params, state.stats, few)
+            layers = zip(recipe.model.layer_names, hidden, strict=True)
+            taken |= {f"maps/{name}": h for name, h in layers if h.ndim > 2}
+        if "attention" in records:
+            taken |= _attention(recipe.model, state, few)
+        if "filters" in records:
+            taken |= {f"filters/{name}": w for name, w in filters(_paths(state.params)).items()}
+        return taken
+
+    return snapshot
+
+
+def _paths(tree):
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    return {jax.tree_util.keystr(p, simple=True, separator="/"): leaf for p, leaf in leaves}
+
+
+def _named(group, tree):
+    return {f"{group}/{path}": leaf for path, leaf in _paths(tree).items()}
+
+
+def _activations(model, state, probe, classes):
+    """Each unit's mean over space or tokens, [P, D]; its share of positive values; class means."""
+
+    def apply(x):
+        return model.apply(state.params, state.stats, x)[:2]
+
+    def reduced(x):
+        _, hidden = apply(x)
+        inner = [tuple(range(1, h.ndim - 1)) for h in hidden]
+        positive = [(h > 0).mean(axes) for h, axes in zip(hidden, inner, strict=True)]
+        return [pooled(h, "mean") for h in hidden], positive
+
+    activity, positive = in_parts(reduced, probe.x, examples_at_once(apply, probe.x))
+    member_CxP = (jnp.arange(classes)[:, None] == probe.y[None]).astype(jnp.float32)
+    mean_CxP = member_CxP / jnp.maximum(member_CxP.sum(1, keepdims=True), 1)
+    taken = {}
+    for name, h_PxD, positive_PxD in zip(model.layer_names, activity, positive, strict=True):
+        taken[f"activations/{name}"] = h_PxD
+        taken[f"class_mean/{name}"] = mean_CxP @ h_PxD
+        taken[f"positive/{name}"] = positive_PxD.mean(0)
+    return taken
+
+
+def _attention(model, state, x):
+    """Softmax probabilities [P, H, Q, Q] of each block, by the name of its measured layer."""
+    sown = model.capture(state.params, state.stats, x) if model.capture else {}
+    return {
+        "attention/" + path.removesuffix("/probabilities").replace("/", "_"): value
+        for path, value in sown.items()
+        if path.endswith("probabilities")
+    }
+
+
+class Writer(NamedTuple):
+    """Snapshots of a run to be taken: how, and the bytes of one file."""
+
+    timeline: Timeline
+    take: Callable
+    bytes_each: int
+
+
+def make_writer(timeline: Timeline, records: Sequence[str], examples: int) -> Writer:
+    """Prepare snapshots of a run.
+
+    Args:
+      timeline: of the run.
+      records: see `make_snapshot`.
+      examples: see `make_snapshot`.
+
+    Returns:
+      A Writer.
+
+    Raises:
+      ConfigError: the run has nothing of that kind.
+    """
+    ready = timeline.assembly
+    classes = ready.contents["data.json"]["classes"]
+    take = OVER_SEEDS[ready.over_seeds](make_snapshot(ready.recipe, classes, records, examples))
+    single = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), ready.like)
+    like = jax.eval_shape(
+        make_snapshot(ready.recipe, classes, records, examples), single, ready.data
+    )
+    if not like:
+        raise ConfigError(f"--record={','.join(records)}: {ready.cfg.model.name} has none of it")
+    return Writer(timeline, take, tree_bytes(like) * len(ready.cfg.seeds))
+
+
+def write_snapshots(writer: Writer, steps: Sequence[int], out: Path, drift: Drift | None = None):
+    """Replay to each step and write what the network holds there, beside what is there already.
+
+    Args:
+      writer: from `make_writer`.
+      steps: training steps.
+      out: folder for the files.
+      drift: takes note of differences from the recorded scalars.
+
+    Yields:
+      The path of each file once it is written.
+    """
+    ready = writer.timeline.assembly
+    out.mkdir(parents=True, exist_ok=True)
+    about = {
+        "seeds": np.array(ready.cfg.seeds),
+        "probe_y": np.asarray(ready.data.probe.y),
+        "config": np.array(_hash_of_any_length(ready.cfg)),
+    }
+    for step, states in states_at(writer.timeline, steps, drift):
+        taken = jax.device_get(writer.take(enter(ready, states, step), ready.data))
+        path, about["step"] = out / record_name(step), np.array(step)
+        write_npz(path, _of_the_same(path, about) | about | taken)
+        yield path
+
+
+def _hash_of_any_length(cfg):
+    """Hash of what a run is whatever its length: it may have been made longer since."""
+    any_length = {"steps": 1, "former_steps": ()}
+    return config_hash(from_json(to_json(cfg) | any_length))
+
+
+def _of_the_same(path, about):
+    """What an earlier snapshot of this run and step holds."""
+    if not path.exists():
+        return {}
+    there = read_arrays(path)
+    same = all(np.array_equal(there.get(name), about[name]) for name in SNAPSHOT)
+    return there if same else {}

@@ -1,0 +1,79 @@
+"""The compiled functions of a run, over all its seeds."""
+
+import functools
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from tapjax.data.datasets import Arrays
+from tapjax.step.blocks import OVER_SEEDS, make_block, make_chunk, shard_seeds, share, vmap_seeds
+from tapjax.types import Recipe
+
+
+class Programs(NamedTuple):
+    """What a run executes; every state leaf and result has a leading seed axis.
+
+    `init() -> states`; `chunk(blocks) -> ((states, data) -> (states, Record))`, compiled once
+    for each length; `step(states, data) -> (states, scalars)` a single one;
+    `probe(states, data)` and `evaluate(states, data)` return dicts of arrays.
+    """
+
+    init: Callable
+    chunk: Callable
+    step: Callable
+    probe: Callable
+    evaluate: Callable
+
+
+def make_programs(cfg, recipe: Recipe, over_seeds: str, arrays: Arrays) -> Programs:
+    """Compile what a recipe puts together; nothing runs before it is called.
+
+    Args:
+      cfg: the run's config.
+      recipe: its Recipe.
+      over_seeds: a key of `blocks.OVER_SEEDS`.
+      arrays: its data set, for the test split.
+
+    Returns:
+      Programs.
+    """
+    over = OVER_SEEDS[over_seeds]
+    every, prepare = cfg.probe.every, recipe.prepare
+    block = make_block(recipe.step, recipe.probe, every, cfg.scalar_bin, prepare)
+    seeds = jnp.asarray(cfg.seeds, jnp.uint32)
+    test = (jnp.asarray(arrays.x_test), jnp.asarray(arrays.y_test))  # on the device once
+    test = share(test, over_seeds, len(seeds))
+    # One program for the whole initialisation: operation by operation it compiles for seconds.
+    begin = (shard_seeds if over_seeds == "shard" else vmap_seeds)(
+        lambda seed: recipe.init(jax.random.key(seed))
+    )
+    evaluate = over(recipe.evaluate)
+    return Programs(
+        init=lambda: begin(seeds),
+        chunk=functools.cache(lambda blocks: make_chunk(block, blocks, over)),
+        step=_single_step(lambda s, data: recipe.step(s, prepare(s, data)), over_seeds),
+        probe=over(lambda s, data: recipe.probe(s, prepare(s, data))),
+        evaluate=lambda states, data: evaluate(states, data, *test),
+    )
+
+
+def _single_step(step, over_seeds):
+    """One training step with the bits that it has inside a chunk.
+
+    Under `lax.map` XLA compiles a convolution inside a loop in another way than outside. A loop
+    whose length is not known to it stays one.
+    """
+
+    def looped(state, data, length):
+        like = jax.eval_shape(step, state, data)[1]
+        none_yet = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), like)
+        return jax.lax.fori_loop(
+            0, length, lambda _, carry: step(carry[0], data), (state, none_yet)
+        )
+
+    if over_seeds != "map":
+        return OVER_SEEDS[over_seeds](step)
+    compiled = OVER_SEEDS[over_seeds](looped)
+    return lambda states, data: compiled(states, data, 1)

@@ -1,0 +1,47 @@
+"""Learning rules: (init, update) pairs that turn a batch into pseudo-gradients."""
+
+import jax
+import jax.numpy as jnp
+
+from tapjax.step.losses import restricted
+from tapjax.types import Proposal, Rule
+
+
+def backprop(model, loss, watched: bool = False) -> Rule:
+    """The exact gradient of the mean loss.
+
+    Args:
+      model: a `types.Model`.
+      loss: per-example loss, `(logits [B, C], y [B]) -> [B]`.
+      watched: also propose the batch's activations to the optimizer.
+
+    Returns:
+      A Rule without state; scalars are `loss` and, of several outputs,
+      `accuracy` of the batch, before the update.
+    """
+
+    def init(key, params):
+        del key, params
+        return ()
+
+    def update(rule, params, stats, batch, key):
+        def objective(params):
+            if watched:
+                logits_BxC, seen, new_stats = model.watch(params, stats, batch.x, key=key)
+            else:
+                (logits_BxC, _, new_stats), seen = model.apply(params, stats, batch.x, key), ()
+            logits_BxC = restricted(logits_BxC, batch.allowed)
+            return loss(logits_BxC, batch.y).mean(), (logits_BxC, new_stats, seen)
+
+        (value, aux), grads = jax.value_and_grad(objective, has_aux=True)(params)
+        logits_BxC, new_stats, seen = aux
+        scalars = {"loss": value}
+        if logits_BxC.shape[-1] > 1:
+            hits = logits_BxC.argmax(-1) == batch.y
+            scalars["accuracy"] = hits.mean(dtype=jnp.float32)
+        return Proposal(grads, rule, new_stats, scalars, seen)
+
+    return Rule(init, update)
+
+
+RULES = {"backprop": backprop}

@@ -1,0 +1,78 @@
+"""Changes of the state between two steps: made by the host, at a step that the config names."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from tapjax.config import schema
+from tapjax.config.schema import ConfigError
+from tapjax.contract.architectures import parse_architecture
+from tapjax.step.step import RESET
+from tapjax.types import Model, TrainState
+
+
+def make_transitions(cfg, model: Model):
+    """What the config asks to change while training.
+
+    Args:
+      cfg: a valid config.
+      model: its network.
+
+    Returns:
+      Pairs (step, function of the states [S, ...]), applied before that step.
+
+    Raises:
+      ConfigError: there is no such layer or unit.
+    """
+    if not cfg.reset.step:
+        return ()
+    layer, unit = cfg.reset.layer, cfg.reset.unit
+    if layer not in model.layer_names:
+        raise ConfigError(
+            f"reset.layer={layer!r} is not one of {', '.join(model.layer_names)}"
+            + schema.did_you_mean(layer, model.layer_names)
+        )
+    heads = 0 if schema.is_import_path(cfg.model.name) else parse_architecture(cfg.model.name).heads
+    params, _ = jax.eval_shape(model.init, jax.random.key(0))
+    masks = _masks(params, layer, unit, heads)
+    return ((cfg.reset.step, lambda states: jax.vmap(_reset(model, masks))(states)),)
+
+
+def _reset(model, masks):
+    """A state whose masked parameters are drawn anew; the optimizer's moments stay."""
+
+    def reset(state: TrainState) -> TrainState:
+        fresh, _ = model.init(jax.random.fold_in(state.key, RESET))
+        params = jax.tree.map(jnp.where, masks, fresh, state.params)
+        return state._replace(params=params)
+
+    return reset
+
+
+def _masks(params, layer, unit, heads):
+    """Which parameters belong to a unit of a layer: its inputs, and for a head also its outputs."""
+    projections = {f"{layer}_{name}" for name in ("query", "key", "value", "out")}
+    masks = []
+    leaves, structure = jax.tree_util.tree_flatten_with_path(params)
+    for path, leaf in leaves:
+        name = jax.tree_util.keystr(path, simple=True, separator="_")
+        owner = name.rpartition("_")[0]
+        mask = np.zeros(leaf.shape, bool)
+        if owner in {layer, *projections}:
+            # The output projection's inputs belong to the heads, its outputs to all of them.
+            axis = leaf.ndim - (2 if owner == f"{layer}_out" else 1)
+            if unit < 0:
+                mask[:] = True
+            elif axis >= 0 and name != f"{layer}_out_bias":
+                mask.swapaxes(axis, 0)[_slice(leaf.shape[axis], unit, heads, owner != layer)] = True
+        masks.append(mask)
+    if not any(mask.any() for mask in masks):
+        raise ConfigError(f"reset.layer={layer!r} has no parameters of that name")
+    return jax.tree.unflatten(structure, masks)
+
+
+def _slice(n, unit, heads, is_head):
+    units = heads if is_head else n
+    if unit >= units:
+        raise ConfigError(f"reset.unit={unit} must be below {units}, or -1 for the whole layer")
+    return slice(unit * n // units, (unit + 1) * n // units)

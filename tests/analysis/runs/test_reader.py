@@ -1,0 +1,160 @@
+import os
+import shutil
+import zipfile
+
+import numpy as np
+import pytest
+
+from analysis import open_run
+from analysis.commands.summary import summarise
+from analysis.runs.reader import RunError, find_runs
+from tapjax.contract.layout import write_json, write_npz
+from tests.analysis.runs import set_status, write_run
+
+D = np.linspace(5, 9, 121)[None] + np.arange(2)[:, None]
+
+
+def test_chunks_are_joined_and_the_head_stays_out_of_d(tmp_path):
+    run = open_run(write_run(tmp_path / "r", D, chunk=100))
+    np.testing.assert_array_equal(run.steps("scalar"), np.arange(600))
+    np.testing.assert_array_equal(run.steps("probe"), np.arange(0, 601, 5))
+    np.testing.assert_allclose(run.dimension(), D)
+    np.testing.assert_allclose(run.gradient_integral()[0], np.arange(0, 601, 5))
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize(
+    ("lost", "message"),
+    [
+        (0, "000000100.npz: a gap, starts at step 100 instead of 0; nothing comes before"),
+        (500, "000000400.npz: the records end at step 500 of 600; --partial"),
+    ],
+)
+def test_a_missing_first_or_last_record_is_noticed(tmp_path, lost, message):
+    path = write_run(tmp_path / "r", D, chunk=100)
+    (path / "records" / f"{lost:09d}.npz").unlink()
+    with pytest.raises(RunError, match=message):
+        open_run(path)
+
+
+@pytest.mark.fault
+def test_a_record_of_other_seeds_is_refused(tmp_path):
+    path = write_run(tmp_path / "r", D, chunk=100)
+    other = write_run(tmp_path / "s", np.concatenate([D, D]), chunk=100)
+    shutil.copy(other / "records" / "000000300.npz", path / "records")
+    with pytest.raises(RunError, match=r"000000300.npz: 'scalar/loss' is of 4 seeds, the run of 2"):
+        open_run(path).array("scalar", "loss")
+
+
+@pytest.mark.fault
+def test_another_schema_is_refused(tmp_path):
+    path = write_run(tmp_path / "r", D)
+    write_json(path / "env.json", {"schema": 0})
+    with pytest.raises(RunError, match="has schema 0; this reader knows 1"):
+        open_run(path)
+
+
+@pytest.mark.fault
+def test_a_missing_record_is_a_gap(tmp_path):
+    path = write_run(tmp_path / "r", D, chunk=100)
+    (path / "records" / "000000200.npz").unlink()
+    with pytest.raises(RunError, match="000000300.npz: a gap, starts at step 300 instead of 200"):
+        open_run(path)
+    assert open_run(path, partial=True).steps("scalar")[-1] == 199
+
+
+@pytest.mark.fault
+def test_a_repeated_record_is_an_overlap(tmp_path):
+    path = write_run(tmp_path / "r", D, chunk=100)
+    (path / "records" / "000000150.npz").write_bytes(
+        (path / "records" / "000000100.npz").read_bytes()
+    )
+    with pytest.raises(RunError, match="an overlap"):
+        open_run(path)
+
+
+def test_a_record_named_wrongly_is_refused(tmp_path):
+    path = write_run(tmp_path / "r", D)
+    record = path / "records" / "000000000.npz"
+    with np.load(record) as arrays:
+        write_npz(record, {**arrays, "step": arrays["step"] + 5})
+    with pytest.raises(RunError, match="000000000.npz is named wrongly: it starts at step 5"):
+        open_run(path)
+
+
+@pytest.mark.fault
+def test_a_truncated_record_names_the_file(tmp_path):
+    path = write_run(tmp_path / "r", D, chunk=100)
+    record = path / "records" / "000000300.npz"
+    record.write_bytes(record.read_bytes()[:200])
+    with pytest.raises(RunError, match="000000300.npz is damaged"):
+        open_run(path)
+
+
+def test_unfinished_runs_need_partial(tmp_path):
+    path = write_run(tmp_path / "r", D, status="RUNNING")
+    with pytest.raises(RunError, match="RUNNING at step 600.*--partial"):
+        open_run(path)
+    assert open_run(path, partial=True).dimension().shape == D.shape
+
+
+@pytest.mark.fault
+def test_diverged_seeds_are_left_out(tmp_path):
+    path = write_run(tmp_path / "r", D)
+    set_status(path, diverged={"0": 7})
+    run = open_run(path)
+    assert run.seeds == [1] and run.diverged == {"0": 7}
+    np.testing.assert_allclose(run.dimension(), D[1:])
+
+
+def test_copied_runs_are_read_elsewhere_and_folders_are_searched(tmp_path):
+    write_run(tmp_path / "all" / "one", D)
+    write_run(tmp_path / "all" / "two", D)
+    (tmp_path / "all").rename(tmp_path / "moved")
+    found = find_runs([tmp_path / "moved"])
+    assert [p.name for p in found] == ["one", "two"]
+    assert open_run(found[0]).name == "one"
+    with pytest.raises(RunError, match="holds none"):
+        find_runs([tmp_path / "moved" / "one" / "records"])
+
+
+def test_a_run_counts_once_and_two_of_one_name_are_refused(tmp_path):
+    for folder in ("a", "b"):
+        write_run(tmp_path / folder / "run", D)
+    first = tmp_path / "a" / "run"
+    assert find_runs([first, tmp_path / "a", first]) == [first]
+    with pytest.raises(RunError, match="two runs are named 'run'"):
+        find_runs([tmp_path / "a", tmp_path / "b"])
+
+
+def test_an_unknown_array_lists_what_there_is(tmp_path):
+    run = open_run(write_run(tmp_path / "r", D))
+    with pytest.raises(RunError, match="recorded are grad_norm, loss"):
+        run.array("scalar", "accuracy")
+
+
+def test_a_run_of_many_records_is_read_in_two_passes(tmp_path, monkeypatch):
+    """Opening a file costs more than reading from it: a table of 200 runs opens thousands."""
+    path = write_run(tmp_path / "run", D, np.random.default_rng(0).normal(size=(2, 600)), chunk=60)
+    records, opened = len(list((path / "records").iterdir())), []
+    read = zipfile.ZipFile.__init__
+
+    def noted(self, file, *rest):
+        opened.append(file)
+        read(self, file, *rest)
+
+    monkeypatch.setattr(zipfile.ZipFile, "__init__", noted)
+    row = summarise(open_run(path))
+    assert records >= 5 and len(opened) <= 2 * records + 2
+    monkeypatch.undo()
+    run = open_run(path)
+    assert row["loss_last"] == run.array("scalar", "loss")[:, -50:].mean()
+    for length in (1, 130, 10**6):
+        whole = run.array("scalar", "loss")[:, -length:]
+        np.testing.assert_array_equal(run.tail("scalar", "loss", length), whole)
+
+
+def test_a_run_whose_name_is_no_text_is_refused(tmp_path):
+    path = write_run(tmp_path / os.fsdecode(b"r\xff"), D)
+    with pytest.raises(RunError, match=r"r\\udcff': the name is not UTF-8: rename the folder"):
+        open_run(path)

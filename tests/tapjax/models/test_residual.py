@@ -1,0 +1,143 @@
+"""Networks in blocks of convolutions, and parts of a network that learn in turn."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from jax import lax
+
+from tapjax.config import schema
+from tapjax.contract.architectures import count_params, parse_architecture
+from tapjax.credit import make_credit
+from tapjax.credit.directions import directions, tail_targets
+from tapjax.credit.forward import observe, true_credit
+from tapjax.credit.probe import cosines
+from tapjax.models.layers import patches
+from tapjax.models.residual import neighbours, residual_conv
+from tapjax.run import assembly
+from tapjax.types import Batch
+
+SHAPE = (8, 8, 3)
+
+
+@pytest.fixture(scope="module")
+def net():
+    cfg = schema.defaults()
+    cfg.blocks.update(block_scale=1.0, skip=0.5)
+    model, layered = residual_conv(cfg.blocks, 2, 4, SHAPE, 5)
+    params, _ = model.init(jax.random.key(0))
+    return (
+        layered,
+        params,
+        Batch(jax.random.normal(jax.random.key(1), (6, *SHAPE)), jnp.arange(6) % 5),
+    )
+
+
+def test_gathered_neighbours_make_a_convolution():
+    h = jax.random.normal(jax.random.key(0), (2, 5, 6, 3))
+    kernel = jax.random.normal(jax.random.key(1), (3, 3, 3, 4))
+    expected = lax.conv_general_dilated(
+        h, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
+    )
+    np.testing.assert_allclose(neighbours(h) @ kernel.reshape(27, 4), expected, atol=1e-4)
+
+
+def test_a_patch_holds_the_pixels_of_its_square():
+    x = jnp.arange(64.0).reshape(1, 8, 8, 1)
+    expected = x[0, 4:, :4, 0].ravel()
+    np.testing.assert_array_equal(patches(x, 4)[0, 1, 0], expected)
+
+
+def test_convolutional_blocks_have_forward_and_backward_derivatives(net):
+    layered, params, batch = net
+    seen = observe(layered, params, batch, jax.random.key(2))
+    assert seen.h.shape == (3, 6, 2, 2, 4) and layered.shape == (2, 2, 4)
+    v = directions(jax.random.key(3), (2, 2, *seen.h.shape[1:]), "rademacher")
+    expected = (true_credit(seen)[:-1, None] * v).sum((-1, -2, -3))
+    np.testing.assert_allclose(tail_targets(seen, v), expected, rtol=1e-3, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"name": "state_bridge", "field": "residual"},
+        {"name": "scalar_bridge", "code": "delta+h"},
+        {"name": "vector_field", "field": "plain", "code": "error+h"},
+        {"name": "vector_field", "field": "bilinear"},
+    ],
+)
+def test_estimators_work_at_every_place(net, fields):
+    layered, params, batch = net
+    cfg = schema.defaults().credit
+    cfg.update(width=8, **fields)
+    credit = make_credit(layered, cfg, optax.adam(1e-3))
+    seen = observe(layered, params, batch, jax.random.key(2))
+    state = credit.init(jax.random.key(3))
+    credits = jax.jit(lambda: credit.assign(state, seen, jax.random.key(4))[0])()
+    assert credits.shape == seen.h.shape and jnp.isfinite(credits).all()
+
+
+@pytest.mark.parametrize("skip", [0.0, 0.5])
+def test_a_convolutional_chain_learns_the_true_credit_from_responses(skip):
+    cfg = schema.defaults()
+    cfg.blocks.update(block_scale=1.0, skip=skip)
+    model, layered = residual_conv(cfg.blocks, 2, 4, SHAPE, 5)
+    params, _ = model.init(jax.random.key(0))
+    batch = Batch(jax.random.normal(jax.random.key(1), (6, *SHAPE)), jnp.arange(6) % 5)
+    cfg.credit.update(
+        name="vector_field", field="chain", targets="response", directions=4, width=16
+    )
+    credit = make_credit(layered, cfg.credit, optax.adam(1e-2))
+    seen = observe(layered, params, batch, jax.random.key(2))
+
+    @jax.jit
+    def repeat(state):
+        step = lambda state, key: (credit.assign(state, seen, key)[1], None)  # noqa: E731
+        state, _ = jax.lax.scan(step, state, jax.random.split(jax.random.key(6), 1000))
+        return credit.assign(state, seen, jax.random.key(7))[0]
+
+    credits = repeat(credit.init(jax.random.key(5)))
+    assert cosines(credits, true_credit(seen)).mean() > 0.95
+
+
+def test_their_parameters_are_counted(net):
+    _, params, _ = net
+    arch = parse_architecture("residual_conv:depth=2,width=4")
+    assert count_params(arch, SHAPE, 5) == sum(leaf.size for leaf in jax.tree.leaves(params))
+
+
+def test_images_must_fall_into_patches():
+    with pytest.raises(schema.ConfigError, match="multiple of 4 pixels along each side, not 6x8"):
+        residual_conv(schema.defaults().blocks, 2, 4, (6, 8, 1), 5)
+
+
+def small(**rule):
+    cfg = schema.defaults()
+    cfg.family, cfg.model.name = "credit", "residual_conv:depth=1,width=4"
+    cfg.steps, cfg.seeds, cfg.checkpoint.pin_jumps = 20, (0,), 0
+    cfg.credit.name = "dir"
+    cfg.rule.update(name="local", **rule)
+    return cfg
+
+
+@pytest.mark.parametrize("steps", [0, 3])
+def test_parts_learn_in_turn(steps):
+    ready = assembly.assemble(small(alternate=steps))
+    states = ready.programs.init()
+    moved = []
+    for _ in range(6):
+        before = jax.tree.map(np.asarray, states.params)
+        states, _ = ready.programs.step(states, ready.data)
+        change = jax.tree.map(lambda a, b: bool((a != b).any()), before, states.params)
+        moved.append({name for name in change if any(jax.tree.leaves(change[name]))})
+    everything = {"embed", "block_0", "head"}
+    expected = [{"embed", "head"}] * 3 + [{"block_0", "head"}] * 3
+    assert moved == (expected if steps else [everything] * 6)
+
+
+def test_turns_need_a_constant_rate():
+    cfg = small(alternate=2)
+    cfg.optimizer.schedule = "cosine"
+    with pytest.raises(schema.ConfigError, match="each part counts its own steps"):
+        schema.check(cfg)

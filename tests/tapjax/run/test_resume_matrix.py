@@ -1,0 +1,106 @@
+"""Every optimizer, mitigation, model and kind of run trains, is stopped, resumes, and is the same.
+
+The whole table: python -m pytest -m "slow or not slow" tests/tapjax/run/test_resume_matrix.py
+"""
+
+import contextlib
+
+import pytest
+
+from configs import common
+from configs.credit import lq, online
+from configs.plasticity import bits, continual
+from configs.plasticity.mitigations import MITIGATIONS
+from tapjax.config import schema
+from tapjax.config.validate import CHOICES
+from tapjax.run import loop
+from tapjax.store import checkpoint
+from tests.tapjax.same import assert_same_run
+
+pytestmark = pytest.mark.usefixtures("full_compile")
+STEPS, CHUNK = 30, 10
+
+
+def small(**fields):
+    """A run of three chunks of two seeds; `fields` with `__` for a dot."""
+    cfg = schema.defaults()
+    cfg.seeds, cfg.steps, cfg.chunk_steps, cfg.eval_every = (0, 1), STEPS, CHUNK, 0
+    cfg.checkpoint.every, cfg.data.batch_size, cfg.probe.size = CHUNK, 16, 32
+    cfg.data.train_size, cfg.data.test_size = 200, 100
+    cfg.model.name = "mlp:depth=2,width=6"
+    cfg.update_from_flattened_dict({k.replace("__", "."): v for k, v in fields.items()})
+    return cfg
+
+
+def shortened(cfg, **fields):
+    """A config of the project, as short as the others."""
+    cfg = common.quick(cfg)
+    cfg.steps, cfg.chunk_steps, cfg.checkpoint.every, cfg.probe.every = STEPS, CHUNK, CHUNK, 5
+    cfg.eval_every, cfg.probe.size, cfg.seeds, cfg.scalar_bin = 0, 32, (0, 1), 1
+    cfg.update_from_flattened_dict({k.replace("__", "."): v for k, v in fields.items()})
+    return cfg
+
+
+def mitigated(name):
+    fields = {"renewal__rate": 0.05, "renewal__maturity": 3, "tasks__steps": 10}
+    return shortened(bits.get_config(f"quick,mitigation={name}"), **fields)
+
+
+CASES = {
+    **{f"optimizer {n}": lambda n=n: small(optimizer__name=n) for n in CHOICES["optimizer.name"]},
+    **{
+        f"schedule {n}": lambda n=n: small(optimizer__schedule=n)
+        for n in CHOICES["optimizer.schedule"]
+    },
+    **{
+        f"model {n}": lambda n=n: small(model__name=n)
+        for n in (
+            "cnn:channels=2-3",
+            "resnet:channels=2-3",
+            "transformer:depth=1,width=8,heads=2",
+            "vit:depth=1,width=8,heads=2",
+        )
+    },
+    **{f"mitigation {n}": lambda n=n: mitigated(n) for n in MITIGATIONS},
+    "clone": lambda: small(family="plasticity", clone__step=10, clone__factor=2),
+    "permuted tasks": lambda: shortened(
+        continual.get_config("dataset=digits,kind=permuted,tasks=2"), tasks__steps=10
+    ),
+    "recording": lambda: small(family="motifs"),
+    **{
+        f"credit {n}": lambda n=n: shortened(online.get_config(f"quick,dataset=digits,method={n}"))
+        for n in ("dfa", "vector", "vector_response", "scalar_bridge", "state_bridge")
+    },
+    "credit through convolutions": lambda: shortened(
+        online.get_config("quick,dataset=digits,net=residual_conv,width=4,method=vector")
+    ),
+    "linear dynamics": lambda: shortened(
+        lq.get_config("quick,method=state_bridge"), probe__every=10
+    ),
+}
+FEW = ("mitigation spectral",)  # what a short test suite can afford: it failed once
+
+
+def stop_after(cfg, path, step, **options):
+    """Train until the checkpoint of a step is written, and no further."""
+    save = checkpoint.save
+
+    def save_and_stop(manager, at, states):
+        save(manager, at, states)
+        if at == step:
+            raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch, contextlib.suppress(KeyboardInterrupt):
+        patch.setattr(checkpoint, "save", save_and_stop)
+        loop.run(cfg, path, **options)
+
+
+@pytest.mark.parametrize(
+    "case", [n if n in FEW else pytest.param(n, marks=pytest.mark.slow) for n in CASES]
+)
+def test_a_run_that_was_stopped_is_the_undisturbed_one(case, tmp_path):
+    assert loop.run(CASES[case](), tmp_path / "a").status == "DONE"
+    stop_after(CASES[case](), tmp_path / "b", 2 * CHUNK)
+    assert loop.run(CASES[case](), tmp_path / "b").status == "DONE"
+    assert "start at step 20" in (tmp_path / "b" / "log.txt").read_text()
+    assert_same_run(tmp_path / "a", tmp_path / "b")
