@@ -5,8 +5,8 @@ import itertools
 from collections.abc import Sequence
 from pathlib import Path
 
+from tapjax.config.fields import did_you_mean
 from tapjax.config.schema import defaults, flatten
-from tapjax.config.validate import did_you_mean
 
 # Other systems' names of fields.
 MEANT = {

@@ -8,12 +8,21 @@ from collections.abc import Mapping
 
 from ml_collections import ConfigDict
 
-from tapjax.config.validate import broken, did_you_mean, is_import_path, schedules_of_steps
+from tapjax.config.families import common, credit, motifs, plasticity
+from tapjax.config.fields import Field, did_you_mean, is_import_path
+from tapjax.config.validate import relations, schedules_of_steps
 from tapjax.contract.architectures import parse_architecture
 
+# Fields of each family besides the common ones.
+FAMILIES = {
+    "tap": {},
+    "credit": credit.FIELDS,
+    "plasticity": plasticity.FIELDS,
+    "motifs": motifs.FIELDS,
+}
 # Measurements from a jump to what counts as before and after it.
 PIN_MEASUREMENTS = 5
-# Steps a chunk that keep the host's share small and the wait for a signal short.
+# Steps per chunk that keep the host's share of the time small and the wait for a signal short.
 CHUNK_STEPS = {"mlp": 500, "cnn": 100, "transformer": 100, "vit": 100, "resnet": 10}
 CHUNK_STEPS |= {"residual": 100, "residual_conv": 100, "dynamics": 500}
 
@@ -22,167 +31,50 @@ class ConfigError(Exception):
     """A config that cannot run; the message names each field and what to do."""
 
 
-def defaults() -> ConfigDict:
-    """Every field with its default: the schema of a config.
+def fields(family: str) -> dict[str, Field]:
+    """The fields of a family: the common ones and its own.
+
+    Args:
+      family: key of `FAMILIES`.
+
+    Returns:
+      Dotted name -> Field, group by group.
+    """
+    table = common.FIELDS | FAMILIES[family]
+    groups = list(dict.fromkeys(name.rpartition(".")[0] for name in table))
+    return dict(sorted(table.items(), key=lambda item: groups.index(item[0].rpartition(".")[0])))
+
+
+def family_of(name: str) -> str:
+    """The family that a field belongs to: empty for common fields, None for unknown ones."""
+    if name in common.FIELDS:
+        return ""
+    return next((family for family, table in FAMILIES.items() if name in table), None)
+
+
+def defaults(family: str = "tap") -> ConfigDict:
+    """Every field of a family with its default.
+
+    Args:
+      family: key of `FAMILIES`.
 
     Returns:
       A new ConfigDict.
+
+    Raises:
+      ConfigError: unknown family.
+
+    Example:
+      >>> defaults("motifs").record.sketch
+      256
     """
-    return ConfigDict(
-        {
-            "family": "tap",
-            "seeds": (0, 1, 2),
-            "steps": 2000,
-            "former_steps": (),  # lengths from which the run was extended; `--extend` sets them
-            "eval_every": 500,  # steps between evaluations of the whole test split; 0: at the end
-            "chunk_steps": 0,  # steps a compiled call; 0: chosen by the model's family
-            "over_seeds": "auto",  # how seeds run: vmap, map, loop or shard
-            "scalar_bin": 1,  # steps averaged into one recorded scalar
-            "loss": "cross_entropy",
-            "data": {
-                "name": "digits",
-                "batch_size": 64,
-                "train_size": 0,  # at most so many examples; 0: all
-                "test_size": 0,
-                "validation_size": 0,  # so many training examples stand in for the test split
-                "shuffle": "epoch",
-                "augment": False,
-                "normalise": True,  # channels, columns of a table; else images keep their [0, 1]
-                "layout": "auto",  # of images in an .npz file: channels_first or channels_last
-            },
-            "model": {
-                "name": "mlp_medium_5",
-                "init": "torch",
-                "activation": "own",  # own: that of the architecture
-                "norm": "own",
-                "affine": True,  # normalisation with parameters of its own
-                "norm_after": False,  # after the activation instead of before it
-                "dropout": -1.0,  # share; -1: the architecture's own
-            },
-            # Task after task (family plasticity).
-            "tasks": {
-                "kind": "single",  # permuted pixels, random labels, classes, slowly changing bits
-                "steps": 0,  # of each task; 0: one task
-                "classes": 2,  # of each task of kind classes
-                "masked": True,  # decide among the task's classes only
-                "slow": 15,  # bits that stay during a task of kind bits
-                "flips": "one",  # of them at every task; or all are drawn anew
-                "head": "keep",  # or zero: at the beginning of every task
-                "reset": False,  # a new network at every task
-                "reset_optimizer": False,
-                "matrix": True,  # evaluate every task, not only the last one learned
-            },
-            # A network and its wider clones in one run (family plasticity; see clone_runs.py).
-            "clone": {
-                "factor": 1,  # clones of every unit; 1: none
-                "times": 1,  # clones of clones
-                "step": 0,  # at which it happens, and as many steps later again
-                "track": False,  # rates by which SGD makes the clone follow its base
-            },
-            # Networks in blocks: h -> skip h + F(h).
-            "blocks": {
-                "activation": "gelu",  # or tanh, mixed with the identity by alpha
-                "alpha": 1.0,
-                "skip": 1.0,
-                "block_scale": 0.1,  # of F's last matrix, or of the matrices of linear dynamics
-                "embed": True,  # False: the input is the first hidden state
-                "noise": 0.0,  # standard deviation a step of linear dynamics
-                "constant": False,  # the same linear dynamics at every step
-            },
-            "rule": {
-                "name": "backprop",  # or local: each block learns from its own credit
-                "block_lr": 0.0,  # of blocks and embedding; 0: that of the head, optimizer.lr
-                "normalise": "raw",
-                "shift": 1,  # 1: a block follows the credit of its output, 0: of its input
-                "exact_last": True,  # the credit of the last hidden state is known
-                "clip": 0.0,  # of each part's gradient norm; 0: none
-                "gate": False,
-                "warmup_steps": 0,  # of direct feedback before a learned credit is used
-                "alternate": 0,  # steps a turn, embedding and blocks one after another; 0: all
-                "freeze_step": 0,  # from then on only the credit learns, anew; 0: never
-            },
-            "credit": {
-                "name": "bp",
-                "field": "bilinear",
-                "code": "error",
-                "layer_norm": True,
-                "width": 256,
-                "lr": 1e-3,
-                "schedule": "constant",
-                "directions": 4,
-                "targets": "tail",
-                "mode": "jvp",
-                "distribution": "rademacher",
-                "shared": False,  # one direction for all layers
-                "terminal": 0.0,  # weight of the known gradient of the last hidden state
-                "value": 1.0,  # weight of the loss itself (scalar bridge)
-                "shuffle": False,  # a control: the targets of other examples
-                "quiet": True,  # start with no output
-                "matched": False,  # in units of the known gradient of the last hidden state
-                "steps": 1,  # of the estimator, for each of the network
-                "ema": 0.0,  # decay of the slow estimator that is used
-            },
-            "optimizer": {
-                "name": "adam",
-                "lr": 1e-3,
-                # Counts the updates since the optimizer began: tasks.reset and
-                # tasks.reset_optimizer begin it anew, cloning goes on.
-                "schedule": "constant",
-                "warmup_steps": 0,
-                "b1": 0.9,
-                "b2": 0.999,
-                "momentum": -1.0,  # -1: .9 of momentum, 0 of rmsprop (PyTorch's); others: unused
-                # adamw: decoupled (PyTorch's default is .01, not 0); others: L2, in the gradient.
-                "weight_decay": 0.0,
-                "clip": 0.0,
-                "drive": 0.0,  # the rate times 1 + drive x, x chaotic, a seed's own (optimizers.py)
-                # So that a network goes on learning (see mitigations.py); 0: none of it.
-                "noise": 0.0,  # of each parameter's gradient, times the gradient's norm
-                "noise_decay": 1.0,  # a step; 0: a single noisy step
-                "l2_init": 0.0,  # pull towards the weights of the beginning
-                "spectral": 0.0,  # pull of the largest singular values towards 1
-                "perturb": 0.0,  # noise on every parameter after every step
-            },
-            # Units of little use begin anew (family plasticity; see plasticity/unit_reset.py).
-            "renewal": {
-                "name": "none",  # cbp, continual backprop; redo
-                "rate": 1e-4,  # share of the mature units, a step (cbp)
-                "maturity": 100,  # steps
-                "decay": 0.99,  # of the running means of utility and activation
-                "utility": "adaptable_contribution",
-                # Share of the layer's mean activity over the last 512 examples (redo).
-                "threshold": 0.1,
-                "period": 1000,  # steps (redo); lengthened if it shows less than 512 examples
-                "legacy": "none",  # faults of published code: no_correction, same_weights
-            },
-            "probe": {
-                "every": 5,
-                "size": 512,  # at most so many test examples
-                "one_class": False,  # of a task's examples only a class's, as published figures
-                "tokens": "rows",  # tokens as samples (rows), averaged (mean) or legacy
-                "rows": 2048,  # at most so many of them
-                "centred": True,
-                "dimension": "participation_ratio",  # what D averages over hidden layers
-                "gradients": 16,  # examples whose gradients are compared (family plasticity)
-                "extra": "",  # package.module:function of a further probe
-            },
-            # What every step leaves behind (family motifs; see recording.py).
-            "record": {
-                "sketch": 256,  # numbers that stand for each weight matrix; 0: none
-                "weights": 64,  # single weights of each
-                "examples": 256,  # of the probe, at most: their losses, the means of all units
-            },
-            "checkpoint": {
-                "every": 500,
-                "keep": 2,  # so many of the latest
-                "keep_period": 0,  # besides, one every so many steps: bounds the cost of a replay
-                "pin_jumps": 5,  # besides, those around the strongest jumps
-                "pin_window": 0,  # steps before and after a jump; 0: five measurements
-            },
-            # Draw a layer anew at a step, or one of its units: a channel, a head (0: never).
-            "reset": {"step": 0, "layer": "", "unit": -1},
-        }
-    )
+    if family not in FAMILIES:
+        raise ConfigError(f"family={family!r} {common.RUN['family'].check.fault(family)}")
+    nested = {}
+    for name, field in fields(family).items():
+        group, _, last = name.rpartition(".")
+        (nested.setdefault(group, {}) if group else nested)[last] = field.default
+    return ConfigDict(nested | {"family": family})
 
 
 def flatten(cfg: Mapping, prefix: str = "") -> dict:
@@ -197,7 +89,7 @@ def flatten(cfg: Mapping, prefix: str = "") -> dict:
     """
     flat = {}
     for name, value in cfg.items():
-        if isinstance(value, (Mapping, ConfigDict)):
+        if isinstance(value, (Mapping, ConfigDict)) and len(value):
             flat |= flatten(value, f"{prefix}{name}.")
         else:
             flat[prefix + name] = value
@@ -213,18 +105,34 @@ def problems(cfg: ConfigDict) -> list[str]:
     Returns:
       One line a problem; empty if it can run.
     """
-    flat, wanted = flatten(cfg), flatten(defaults())
-    found = [f"unknown field {n!r}{did_you_mean(n, wanted)}" for n in flat if n not in wanted]
-    found += [f"missing field {name!r}" for name in wanted if name not in flat]
-    for name, default in wanted.items():
-        if name in flat and not _same_type(flat[name], default):
+    flat = flatten(cfg)
+    if not isinstance(flat.get("family"), str) or flat["family"] not in FAMILIES:
+        return _problems_of_fields(flat, {"family": common.RUN["family"]})
+    wanted = fields(flat["family"])
+    found = [_stranger(name, flat["family"], wanted) for name in flat if name not in wanted]
+    return found + _problems_of_fields(flat, wanted) or relations(flat)
+
+
+def _stranger(name, family, wanted):
+    other = family_of(name)
+    if other:
+        return f"{name} is a field of family={other!r}, not of family={family!r}"
+    return f"unknown field {name!r}{did_you_mean(name, wanted)}"
+
+
+def _problems_of_fields(flat, wanted):
+    found = []
+    for name, field in wanted.items():
+        if name not in flat:
+            found.append(f"missing field {name!r}")
+        elif not _same_type(flat[name], field.default):
             found.append(
-                f"{name}={flat[name]!r} must be {_type_name(default)}, "
+                f"{name}={flat[name]!r} must be {_type_name(field.default)}, "
                 f"not {type(flat[name]).__name__}"
             )
-    if found:
-        return found
-    return broken(flat)
+        elif field.check.fault(flat[name]):
+            found.append(f"{name}={flat[name]!r} {field.check.fault(flat[name])}")
+    return found
 
 
 def _same_type(value, default):
@@ -288,16 +196,21 @@ def chunk_steps(cfg: ConfigDict) -> int:
     Returns:
       A multiple of `probe.every`.
     """
+    whole = task_steps(cfg)
     if cfg.chunk_steps:
-        return min(cfg.chunk_steps, cfg.tasks.steps or cfg.steps)
+        return min(cfg.chunk_steps, whole)
     name = cfg.model.name
     family = "cnn" if is_import_path(name) else parse_architecture(name).family
     every, target = cfg.probe.every, max(CHUNK_STEPS[family], cfg.probe.every)
-    whole = cfg.tasks.steps or cfg.steps
-    if cfg.tasks.steps:  # equal parts, so that every task ends with a chunk
+    if "tasks" in cfg and cfg.tasks.steps:  # equal parts, so that every task ends with a chunk
         return max(n for n in range(every, min(target, whole) + 1, every) if whole % n == 0)
     chunks = -(-whole // target)
     return -(-whole // (every * chunks)) * every
+
+
+def task_steps(cfg: ConfigDict) -> int:
+    """Steps per task; those of the whole run if it has a single task."""
+    return ("tasks" in cfg and cfg.tasks.steps) or cfg.steps
 
 
 def pin_window(cfg: ConfigDict) -> int:
@@ -336,7 +249,8 @@ def to_json(cfg: ConfigDict) -> dict:
 def from_json(data: Mapping) -> ConfigDict:
     """The config that `to_json` wrote, lists turned back into tuples.
 
-    Fields that came into being after it was written get their defaults.
+    Fields that came into being after it was written get their defaults; fields of other families,
+    which older configs have, are left out.
 
     Raises:
       ConfigError: it is something else.
@@ -347,13 +261,25 @@ def from_json(data: Mapping) -> ConfigDict:
             return {name: restore(v) for name, v in value.items()}
         return tuple(value) if isinstance(value, list) else value
 
-    cfg = defaults()
     try:
+        family = data.get("family", "tap")
+        cfg = defaults(family)
         with cfg.unlocked():
-            cfg.update(restore(data))
+            cfg.update(restore(_without_other_families(data, family)))
     except (AttributeError, TypeError, ValueError) as error:
         raise ConfigError(f"this is no config: {error}") from error
     return cfg
+
+
+def _without_other_families(data, family, prefix=""):
+    kept = {}
+    for name, value in data.items():
+        if isinstance(value, Mapping):
+            within = _without_other_families(value, family, f"{prefix}{name}.")
+            kept |= {name: within} if within or not value else {}
+        elif family_of(prefix + name) in (None, "", family):
+            kept[name] = value
+    return kept
 
 
 def with_former_steps(cfg: ConfigDict, old: Mapping, extend: bool) -> ConfigDict:

@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from tapjax.config.fields import did_you_mean
 from tapjax.config.schema import ConfigError, config_hash, from_json, to_json
-from tapjax.config.validate import did_you_mean
 from tapjax.contract.layout import RECORDS, SNAPSHOT, filters, record_name, write_npz
 from tapjax.measure.probes import pooled
 from tapjax.run.replay import Drift, Timeline, enter, states_at

@@ -13,7 +13,7 @@ from pathlib import Path
 import jax
 
 from tapjax.config import schema
-from tapjax.config.validate import is_import_path
+from tapjax.config.fields import is_import_path
 from tapjax.contract.layout import SCHEMA
 from tapjax.step.blocks import devices_for
 

@@ -249,7 +249,8 @@ def _check_or_create(path, manifest, resume, allow_numeric_drift):
 
 def _check_extension(path, before, after):
     """Refuse more steps where the steps so far would have been others."""
-    tasks, schedules = before["tasks"]["steps"], schedules_of_steps(flatten(before))
+    tasks = before.get("tasks", {}).get("steps", 0)
+    schedules = schedules_of_steps(flatten(before))
     steps = f"steps: {before['steps']} -> {after['steps']}"
     if tasks:
         raise RunDirError(

@@ -32,8 +32,8 @@ def planted(path, online_SxK, dimension_SxK=None, eval=(), **fields):
     write_run(path, d_SxT, **accuracy, **{"probe/class_accuracy": np.ones((*d_SxT.shape, 2))})
     last = max((path / "records").iterdir())
     write_npz(last, read_npz(last) | dict(eval))
-    config = tapjax_config.defaults()
-    config.update(family="plasticity", seeds=tuple(range(seeds)), steps=tasks * PER_TASK)
+    config = tapjax_config.defaults("plasticity")
+    config.update(seeds=tuple(range(seeds)), steps=tasks * PER_TASK)
     config.tasks.steps = PER_TASK
     config.update_from_flattened_dict(fields)
     write_json(path / "config.json", json.loads(config.to_json()))
@@ -204,8 +204,8 @@ def test_clones_are_told_from_their_base(tmp_path):
         "scalar/x1_loss": np.full((2, TASKS * PER_TASK), 2.0),
     }  # fmt: skip
     write_run(path, np.ones((2, points)), **more)
-    config = tapjax_config.defaults()
-    config.update(family="plasticity", seeds=(0, 1), steps=TASKS * PER_TASK)
+    config = tapjax_config.defaults("plasticity")
+    config.update(seeds=(0, 1), steps=TASKS * PER_TASK)
     write_json(path / "config.json", json.loads(config.to_json()))
     run = open_run(path)
     drawn = cloning([run], ["a clone"], "planted", tmp_path / "clone.png")

@@ -3,7 +3,7 @@ import pytest
 
 from configs import common
 from configs.tap import calibration
-from tapjax.config import schema, validate
+from tapjax.config import schema
 from tapjax.credit import CREDITS
 from tapjax.credit.estimator import CODES
 from tapjax.credit.fields import FIELDS
@@ -33,11 +33,13 @@ TABLES = {
 
 @pytest.mark.parametrize("field", TABLES)
 def test_choices_are_the_tables_keys(field):
-    assert tuple(validate.CHOICES[field]) == tuple(TABLES[field])
+    known = schema.fields(schema.family_of(field) or "tap")[field]
+    assert known.check.choices == tuple(TABLES[field])
 
 
-def test_defaults_are_valid():
-    assert schema.problems(schema.defaults()) == []
+@pytest.mark.parametrize("family", ["tap", "plasticity", "motifs"])
+def test_defaults_are_valid(family):
+    assert schema.problems(schema.defaults(family)) == []
 
 
 @pytest.mark.parametrize(
@@ -47,7 +49,7 @@ def test_defaults_are_valid():
         ("steps", 0, "at least 1"),
         ("checkpoint.pin_window", 7, "multiple of probe.every=5, for example 5"),
         ("steps", 2001, "multiple of probe.every=5, for example 2000"),
-        ("seeds", (), "one to 10000, not 0"),
+        ("seeds", (), "one to 10000 seeds, not 0"),
         ("seeds", (1, 2**32), r"from 0 to 2\*\*32 - 1"),
         ("seeds", (1, 1), "different integers"),
         ("optimizer.lr", 0.0, "above 0"),

@@ -29,7 +29,7 @@ DEPTH, WIDTH, CLASSES, BATCH = 3, 8, 5, 6
 
 
 def network(block_scale=1.0, **blocks):
-    cfg = schema.defaults()
+    cfg = schema.defaults("credit")
     cfg.blocks.update(block_scale=block_scale, **blocks)
     model, layered = residual_mlp(cfg.blocks, DEPTH, WIDTH, 12, CLASSES)
     params, _ = model.init(jax.random.key(0))
@@ -109,7 +109,7 @@ def test_directions_have_unit_covariance(kind):
 
 
 def estimator(layered, name, lr=3e-3, **fields):
-    cfg = schema.defaults()
+    cfg = schema.defaults("credit")
     cfg.credit.update(name=name, width=16)
     cfg.credit.update(fields)
     return make_credit(layered, cfg.credit, make_optimizer(cfg.optimizer, lr))
@@ -216,7 +216,7 @@ def test_responses_are_the_jacobian():
 
 
 def test_the_costate_of_linear_dynamics_is_the_adjoint_recursion():
-    cfg = schema.defaults().blocks
+    cfg = schema.defaults("credit").blocks
     cfg.update(block_scale=0.3, noise=0.2)
     model, layered = linear_dynamics(cfg, 4, 8)
     params, _ = model.init(jax.random.key(0))

@@ -19,7 +19,7 @@ KEY = jax.random.key(2)
 
 @pytest.fixture(scope="module")
 def net():
-    cfg = schema.defaults()
+    cfg = schema.defaults("credit")
     cfg.blocks.update(block_scale=1.0, skip=0.5)
     model, layered = residual_mlp(cfg.blocks, DEPTH, WIDTH, 12, CLASSES)
     params, _ = model.init(jax.random.key(0))
@@ -28,7 +28,7 @@ def net():
 
 
 def rule_config(**fields):
-    cfg = schema.defaults()
+    cfg = schema.defaults("credit")
     cfg.rule.update({"name": "local"} | fields)
     return cfg.rule
 
@@ -44,7 +44,7 @@ def proposal(net, name="bp", params=None, **fields):
 
 
 def credit_config(name):
-    cfg = schema.defaults().credit
+    cfg = schema.defaults("credit").credit
     cfg.name = name
     return cfg
 
@@ -176,7 +176,7 @@ def test_random_feedback_knows_nothing_but_what_is_exact(net):
 
 
 def credit_run(**fields):
-    cfg = schema.defaults()
+    cfg = schema.defaults("credit")
     cfg.family, cfg.model.name, cfg.seeds = "credit", "residual:depth=1,width=16", (0, 1)
     cfg.steps, cfg.chunk_steps, cfg.probe.size, cfg.data.batch_size = 20, 10, 64, 32
     cfg.checkpoint.pin_jumps = 0

@@ -252,7 +252,7 @@ EVERY += ["transformer:depth=1,width=8,heads=2", "vit:depth=1,width=8,heads=2,pa
 def test_every_pixel_counts(name, shape):
     arch = architectures.parse_architecture(name)
     if arch.family == "residual":
-        cfg = schema.defaults().blocks
+        cfg = schema.defaults("credit").blocks
         model = residual_mlp(cfg, 1, 8, int(np.prod(shape)), 3)[0]
     else:
         model = make_model(name, shape, 3)

@@ -23,7 +23,7 @@ SHAPE = (8, 8, 3)
 
 @pytest.fixture(scope="module")
 def net():
-    cfg = schema.defaults()
+    cfg = schema.defaults("credit")
     cfg.blocks.update(block_scale=1.0, skip=0.5)
     model, layered = residual_conv(cfg.blocks, 2, 4, SHAPE, 5)
     params, _ = model.init(jax.random.key(0))
@@ -69,7 +69,7 @@ def test_convolutional_blocks_have_forward_and_backward_derivatives(net):
 )
 def test_estimators_work_at_every_place(net, fields):
     layered, params, batch = net
-    cfg = schema.defaults().credit
+    cfg = schema.defaults("credit").credit
     cfg.update(width=8, **fields)
     credit = make_credit(layered, cfg, optax.adam(1e-3))
     seen = observe(layered, params, batch, jax.random.key(2))
@@ -80,7 +80,7 @@ def test_estimators_work_at_every_place(net, fields):
 
 @pytest.mark.parametrize("skip", [0.0, 0.5])
 def test_a_convolutional_chain_learns_the_true_credit_from_responses(skip):
-    cfg = schema.defaults()
+    cfg = schema.defaults("credit")
     cfg.blocks.update(block_scale=1.0, skip=skip)
     model, layered = residual_conv(cfg.blocks, 2, 4, SHAPE, 5)
     params, _ = model.init(jax.random.key(0))
@@ -109,11 +109,11 @@ def test_their_parameters_are_counted(net):
 
 def test_images_must_fall_into_patches():
     with pytest.raises(schema.ConfigError, match="multiple of 4 pixels along each side, not 6x8"):
-        residual_conv(schema.defaults().blocks, 2, 4, (6, 8, 1), 5)
+        residual_conv(schema.defaults("credit").blocks, 2, 4, (6, 8, 1), 5)
 
 
 def small(**rule):
-    cfg = schema.defaults()
+    cfg = schema.defaults("credit")
     cfg.family, cfg.model.name = "credit", "residual_conv:depth=1,width=4"
     cfg.steps, cfg.seeds, cfg.checkpoint.pin_jumps = 20, (0,), 0
     cfg.credit.name = "dir"

@@ -99,7 +99,7 @@ def test_a_clone_that_is_none_stops_the_run(monkeypatch, tmp_path):
         ({"clone.step": 15}, "clone.step=15 must be a multiple of probe.every=10"),
         ({"tasks.reset": True}, "clone.factor does not go with heads or networks that begin anew"),
         ({"clone.track": True, "optimizer.name": "adam"}, "clone.track needs optimizer.name='sgd'"),
-        ({"family": "tap"}, "clone.factor needs family=plasticity"),
+        ({"family": "tap"}, "clone.factor is a field of family='plasticity'"),
     ],
 )
 def test_what_cannot_be_cloned_is_said(fields, message):

@@ -125,7 +125,7 @@ def test_online_regression_runs_one_example_at_a_time(tmp_path):
     [
         ({"tasks.steps": 70}, "must be a multiple of probe.every"),
         ({"tasks.steps": 40}, "tasks.steps=40 must divide steps=180"),
-        ({"family": "tap"}, "need family=plasticity"),
+        ({"family": "tap"}, "tasks.kind is a field of family='plasticity'"),
         ({"tasks.kind": "bits"}, "go together"),
         ({"chunk_steps": 40}, "chunk_steps=40 must divide tasks.steps=60"),
     ],

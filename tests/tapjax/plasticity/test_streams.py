@@ -17,7 +17,7 @@ KEY, CLASSES, EACH = jax.random.key(0), 6, 8
 
 def setup(kind, **tasks):
     """A stream over images whose first pixel is their index, with its data."""
-    cfg = schema.defaults()
+    cfg = schema.defaults("plasticity")
     cfg.steps, cfg.data.batch_size = 400, 4
     cfg.tasks.update(kind=kind, steps=40, **tasks)
     n = CLASSES * EACH
@@ -134,7 +134,7 @@ def test_one_slow_bit_flips_at_every_task():
     ],
 )
 def test_tasks_of_classes_need_examples(labels, batch, message):
-    cfg = schema.defaults()
+    cfg = schema.defaults("plasticity")
     cfg.tasks.update(kind="classes", classes=2, steps=40)
     cfg.data.batch_size = batch
     x, y = np.zeros((60, 2, 3, 1), np.float32), labels.astype(np.int32)

@@ -8,7 +8,6 @@ import pytest
 from scipy import stats as scipy_stats
 
 from tapjax.config import schema
-from tapjax.config.validate import CHOICES
 from tapjax.contract.architectures import parse_architecture
 from tapjax.models.wiring import lookup, wiring
 from tapjax.models.zoo import make_model
@@ -23,7 +22,7 @@ NETWORKS += ["vit:depth=1,width=8,heads=2", "transformer:depth=1,width=8,heads=2
 
 def optimizer(name="adam", lr=1e-2, **fields):
     """An optimizer of a config, with a count for each element."""
-    cfg = schema.defaults().optimizer
+    cfg = schema.defaults("plasticity").optimizer
     cfg.update({"name": name} | fields)
     return make_optimizer(cfg, lr, per_element=True)
 
@@ -34,7 +33,7 @@ def make(arch, inner=None, init="torch", examples=7, style=None, **fields):
     model = make_model(arch, SHAPE, 3, init, **style)
     params, stats = jax.jit(model.init)(jax.random.key(0))
     table = wiring(parse_architecture(arch), params, stats, style.get("activation", "own"))
-    cfg = schema.defaults().renewal
+    cfg = schema.defaults("plasticity").renewal
     cfg.update({"name": "cbp", "maturity": 2, "rate": 0.5} | fields)
     tx = renewing(inner or optimizer(), table, cfg, init)
     x = jax.random.normal(jax.random.key(1), (examples, *SHAPE))
@@ -235,7 +234,7 @@ def test_redo_judges_single_examples_as_many(period):
     for name in ("hidden_0", "hidden_1"):  # a range from silent to loud
         shift = jnp.linspace(-2.5, 1.0, params[name]["bias"].size)
         params[name]["bias"] = params[name]["bias"] + shift
-    cfg = schema.defaults().renewal
+    cfg = schema.defaults("plasticity").renewal
     cfg.update({"name": "redo", "threshold": threshold, "period": period})
     table = wiring(parse_architecture(arch), params)
     tx = renewing(optimizer("sgd", 0.0), table, cfg, "torch")
@@ -260,7 +259,7 @@ WIDE = {"dense": ("mlp:widths=90-80", {}), "conv": ("cnn:channels=16-24", {"norm
 
 
 @pytest.mark.parametrize("kind", WIDE)
-@pytest.mark.parametrize("init", CHOICES["model.init"])
+@pytest.mark.parametrize("init", schema.fields("tap")["model.init"].check.choices)
 def test_renewed_units_are_drawn_as_at_the_beginning(init, kind):
     arch, style = WIDE[kind]
     model, table, params, stats, tx, _, x = make(

@@ -91,7 +91,7 @@ def test_clones_go_on_at_the_rate_of_their_base():
 
 
 def test_blocks_with_rates_of_their_own_record_that_of_the_head():
-    cfg = schema.defaults()
+    cfg = schema.defaults("credit")
     cfg.family, cfg.model.name = "credit", "residual:depth=1,width=4"
     cfg.optimizer.update(drive=0.4, name="sgd")
     cfg.rule.update(name="local", block_lr=7 * cfg.optimizer.lr)

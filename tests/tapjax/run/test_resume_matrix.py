@@ -12,7 +12,6 @@ from configs.credit import lq, online
 from configs.plasticity import bits, continual
 from configs.plasticity.mitigations import MITIGATIONS
 from tapjax.config import schema
-from tapjax.config.validate import CHOICES
 from tapjax.run import loop
 from tapjax.store import checkpoint
 from tests.tapjax.same import assert_same_run
@@ -21,9 +20,9 @@ pytestmark = pytest.mark.usefixtures("full_compile")
 STEPS, CHUNK = 30, 10
 
 
-def small(**fields):
+def small(family="tap", **fields):
     """A run of three chunks of two seeds; `fields` with `__` for a dot."""
-    cfg = schema.defaults()
+    cfg = schema.defaults(family)
     cfg.seeds, cfg.steps, cfg.chunk_steps, cfg.eval_every = (0, 1), STEPS, CHUNK, 0
     cfg.checkpoint.every, cfg.data.batch_size, cfg.probe.size = CHUNK, 16, 32
     cfg.data.train_size, cfg.data.test_size = 200, 100
@@ -46,6 +45,7 @@ def mitigated(name):
     return shortened(bits.get_config(f"quick,mitigation={name}"), **fields)
 
 
+CHOICES = {name: field.check.choices for name, field in schema.fields("tap").items()}
 CASES = {
     **{f"optimizer {n}": lambda n=n: small(optimizer__name=n) for n in CHOICES["optimizer.name"]},
     **{

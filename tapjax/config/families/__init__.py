@@ -1,0 +1,1 @@
+"""The fields of each family of experiments, one table per file."""

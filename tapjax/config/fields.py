@@ -1,0 +1,129 @@
+"""A field of a config: its default, what it may hold, and what it means. Imports no JAX."""
+
+import difflib
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
+from tapjax.contract.architectures import ZOO, parse_architecture
+
+
+class Check(NamedTuple):
+    """What a field may hold.
+
+    `allowed` describes it in words for the documentation; `fault(value)` completes the sentence
+    "FIELD=VALUE ..." for a value that is not allowed, and is empty for one that is.
+    """
+
+    allowed: str
+    fault: Callable[[Any], str]
+    choices: tuple[str, ...] = ()
+
+
+class Field(NamedTuple):
+    """One field: its `default`, whose type is the field's type, its `check` and its `help`."""
+
+    default: Any
+    check: Check
+    help: str
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """A suggestion to append to an error message.
+
+    Args:
+      name: what was given.
+      known: names that exist.
+
+    Returns:
+      `; did you mean 'NAME'?` with the closest name, or an empty string if none is close.
+    """
+    near = difflib.get_close_matches(name, list(known), n=1)
+    return f"; did you mean {near[0]!r}?" if near else ""
+
+
+def is_import_path(name: str) -> bool:
+    """Whether a name has the form `package.module:function`."""
+    module, colon, function = name.partition(":")
+    parts = [*module.split("."), function]
+    return bool(colon) and all(part.isidentifier() for part in parts)
+
+
+ANY = Check("", lambda value: "")
+SWITCH = Check("True or False", lambda value: "")
+
+
+def at_least(least: int, allowed: str = "") -> Check:
+    """Numbers that are not below a bound.
+
+    Args:
+      least: 0 or 1.
+      allowed: description; by default `LEAST or more`.
+
+    Returns:
+      A Check.
+    """
+    fault = "must not be negative" if least == 0 else f"must be at least {least}"
+    return Check(allowed or f"{least} or more", lambda value: fault if value < least else "")
+
+
+def _share(value):
+    return "" if 0 <= value < 1 else "must be in [0, 1)"
+
+
+ABOVE_ZERO = Check("above 0", lambda value: "" if value > 0 else "must be above 0")
+BELOW_ONE = Check("[0, 1)", _share)
+
+
+def own_or_share(owner: str) -> Check:
+    """Shares in [0, 1), or -1 for the value that somebody else has.
+
+    Args:
+      owner: whose value -1 selects, as in `the optimizer's own`.
+
+    Returns:
+      A Check.
+    """
+    fault = f"must be in [0, 1), or -1 for {owner}"
+    return Check(f"[0, 1), or -1: {owner}", lambda v: fault if v != -1 and _share(v) else "")
+
+
+def one_of(*choices: str, or_import_path: bool = False) -> Check:
+    """Names from a list.
+
+    Args:
+      *choices: the names.
+      or_import_path: also allow `package.module:function`, a function of the user's own.
+
+    Returns:
+      A Check.
+    """
+    allowed = ", ".join(choices)
+
+    def fault(value):
+        if value in choices or (or_import_path and is_import_path(value)):
+            return ""
+        return f"is not one of {allowed}{did_you_mean(value, choices)}"
+
+    own = ", or package.module:function" if or_import_path else ""
+    return Check(allowed + own, fault, choices)
+
+
+def _architecture_fault(name):
+    if is_import_path(name):
+        return ""
+    try:
+        parse_architecture(name)
+    except ValueError as error:
+        return f"is no architecture: {error}{did_you_mean(name, ZOO)}"
+    return ""
+
+
+ARCHITECTURE = Check(
+    "an architecture of the zoo, one with sizes such as mlp:depth=6,width=96, or "
+    "package.module:function",
+    _architecture_fault,
+)
+IMPORT_PATH = Check(
+    "package.module:function, or empty",
+    lambda value: "" if not value or is_import_path(value) else "must be package.module:function",
+)
