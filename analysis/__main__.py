@@ -10,63 +10,78 @@ import sys
 import pandas as pd
 from threadpoolctl import threadpool_limits
 
+from analysis.commands import COMMANDS, OTHERS, READERS
 from analysis.runs.reader import RunError, find_runs, open_run
-from tapjax.contract.files import printable, with_home
 from tapjax.contract.layout import write_json
-
-# Name -> (module of analysis.commands, help); those in the first table read runs.
-READERS = {
-    "summary": ("summary", "table of runs"),
-    "tap": ("tap", "fit models of D(t)"),
-    "alpha": ("alpha", "is alpha a function of the architecture?"),
-    "jumps": ("jumps", "list the jumps of D and of every layer"),
-    "monitor": ("monitor", "what the live monitor would have said of runs"),
-    "mechanistic": ("mechanistic", "what changes inside around jumps, beyond what always does"),
-    "emergence": ("emergence", "does D move before capabilities do?"),
-    "credit": ("credit", "how good estimated credits are, and what training by them is worth"),
-    "plasticity": ("plasticity", "does a network go on learning, what does it remember?"),
-    "edm": ("edm", "which recorded variables act on each other?"),
-    "motifs": ("motifs", "which movements recur while networks train, on one map?"),
-    "spectra": ("spectra", "how fast components move, beside a random walk of the same steps"),
-    "report": ("report", "every analysis that suits the runs, on one page"),
-    "predictor": ("predictor", "how well D(t) can be predicted before training"),
-}
-OTHERS = {
-    "predict": ("forecast", "forecast D(t) of a network that was never trained"),
-    "import": ("importing", "foreign arrays into runs"),
-    "validate-detector": ("detector", "recall and false positives of jump detectors"),
-}
+from tapjax.contract.text import did_you_mean, printable, with_home
 
 
-def parser() -> argparse.ArgumentParser:
-    """The command line."""
-    top = argparse.ArgumentParser(prog="python -m analysis", description=__doc__)
-    common = argparse.ArgumentParser(add_help=False)
-    common.add_argument("--json", action="store_true", help="print one JSON object, nothing else")
-    reads = argparse.ArgumentParser(add_help=False, parents=[common])
-    reads.add_argument("runs", nargs="+", help="run directories, or folders that hold them")
-    reads.add_argument("--partial", action="store_true", help="read unfinished or damaged runs")
-    subparsers = top.add_subparsers(dest="command", required=True)
-    for parent, table in ((reads, READERS), (common, OTHERS)):
-        for name, (module, text) in table.items():
-            command = subparsers.add_parser(name, parents=[parent], help=text)
-            if name in sys.argv[1:2]:  # the libraries of the others would take seconds to load
-                _module(module).add_arguments(command)
-    return top
+class Help(argparse.ArgumentDefaultsHelpFormatter):
+    """Help with the defaults that say something."""
+
+    def _get_help_string(self, action):
+        if action.default in (None, False, argparse.SUPPRESS) or "%(default)" in action.help:
+            return action.help
+        return super()._get_help_string(action)
+
+
+def parser(program: str, command: str) -> argparse.ArgumentParser:
+    """The command line of one command.
+
+    Args:
+      program: how it was called, as in `python -m analysis`.
+      command: key of `COMMANDS`.
+
+    Returns:
+      A parser of what follows the command.
+    """
+    module = _module(COMMANDS[command][0])
+    made = argparse.ArgumentParser(
+        prog=f"{program} {command}", description=module.__doc__, formatter_class=Help
+    )
+    if command in READERS:
+        made.add_argument("runs", nargs="+", help="run directories, or folders that hold them")
+        made.add_argument("--partial", action="store_true", help="read unfinished or damaged runs")
+    made.add_argument("--json", action="store_true", help="print one JSON object, nothing else")
+    module.add_arguments(made)
+    return made
+
+
+def commands(program: str) -> str:
+    """The list of commands, one per line."""
+    lines = [f"usage: {program} COMMAND ...", "", "analyses of recorded runs:"]
+    lines += [f"  {name:18} {text}" for name, (_, text) in READERS.items()]
+    lines += ["", "other commands:"]
+    lines += [f"  {name:18} {text}" for name, (_, text) in OTHERS.items()]
+    return "\n".join([*lines, "", f"`{program} COMMAND --help` lists the flags of a command."])
 
 
 def _module(name):
     return importlib.import_module(f"analysis.commands.{name}")
 
 
-def main() -> int:
-    """Parse, run, print."""
-    args = parser().parse_args(list(map(with_home, sys.argv[1:])))
+def main(program: str = "python -m analysis") -> int:
+    """Parse, run, print.
+
+    Args:
+      program: how it was called.
+
+    Returns:
+      Exit code: 0 done, 1 cannot write, 2 bad usage or data, 130 interrupted.
+    """
+    command, *given = sys.argv[1:] or [""]
+    if command in ("", "help", "--help", "-h"):
+        print(commands(program))
+        return 0
+    if command not in COMMANDS:
+        problem = f"{command!r} is no command{did_you_mean(command, COMMANDS)}"
+        print(f"error: {printable(problem)}; `{program}` lists them", file=sys.stderr)
+        return 2
+    args = parser(program, command).parse_args(list(map(with_home, given)))
     try:
         _check_out(args.out if "out" in args else None)
         with threadpool_limits(1, user_api="blas"):  # see predict.leave_one_out
-            module, _ = (READERS | OTHERS)[args.command]
-            result, table = _module(module).run(args)
+            result, table = _module(COMMANDS[command][0]).run(args)
         _note_parts(args, result)
         _print(args, result, table)
     except RunError as error:

@@ -2,8 +2,8 @@
 
 from ml_collections import ConfigDict
 
-from tapjax.config.fields import did_you_mean
 from tapjax.config.schema import defaults
+from tapjax.contract.text import did_you_mean
 
 # Training images and classes of the data sets that configs are written for; others are taken to
 # have 50,000 and 10.

@@ -5,8 +5,9 @@ import itertools
 from collections.abc import Sequence
 from pathlib import Path
 
-from tapjax.config.fields import did_you_mean
-from tapjax.config.schema import defaults, flatten
+from tapjax.config.schema import FAMILIES, family_of
+from tapjax.config.schema import fields as schema_fields
+from tapjax.contract.text import did_you_mean
 
 # Other systems' names of fields.
 MEANT = {
@@ -51,6 +52,34 @@ def problem(arguments: Sequence[str]) -> str:
     return found
 
 
+def with_config_file(given: Sequence[str]) -> list[str]:
+    """Find config files that come with the package where the current folder has none of the name.
+
+    Args:
+      given: arguments of the command line, without the script's name.
+
+    Returns:
+      The same, with `--config=configs/...` as absolute paths into the package where needed.
+    """
+    found, before = [], ""
+    for argument in given:
+        name, equals, value = argument.partition("=")
+        if equals and name.lstrip("-") == "config":
+            found.append(f"{name}={_located(value)}")
+        else:
+            found.append(_located(argument) if before.lstrip("-") == "config" else argument)
+        before = argument
+    return found
+
+
+def _located(config):
+    path, colon, text = config.partition(":")
+    packaged = CONFIGS.parent / path
+    if Path(path).is_file() or CONFIGS not in packaged.resolve().parents or not packaged.is_file():
+        return config
+    return f"{packaged}{colon}{text}"
+
+
 def _file_problem(path):
     if not path or Path(path).expanduser().is_file():
         return ""
@@ -60,7 +89,8 @@ def _file_problem(path):
 
 def field_problem(name: str, value: str) -> str:
     """What is wrong with setting a field of a config, in a sentence; empty if nothing is."""
-    fields = flatten(defaults())
+    fields = [field for family in FAMILIES for field in schema_fields(family)]
+    fields = list(dict.fromkeys(fields))
     if name in fields:
         if name == "seeds" and value.strip().lstrip("-").isdigit():
             return (
@@ -73,6 +103,30 @@ def field_problem(name: str, value: str) -> str:
     if within:
         return f"--config.{name} is a group of fields, such as --config.{within[0]}"
     return f"--config.{name} is no field{_meant(name, fields)}"
+
+
+def other_family(arguments: Sequence[str], error: Exception) -> str:
+    """Explain why a config has no such field, if another family of experiments has it.
+
+    Args:
+      arguments: of the command line, without the script's name.
+      error: what setting the fields raised.
+
+    Returns:
+      A sentence; empty if the error is about something else.
+    """
+    if not isinstance(error, (KeyError, AttributeError)):
+        return ""
+    for argument in arguments:
+        name = argument.lstrip("-").partition("=")[0].removeprefix("config.")
+        if family_of(name) and any(part in str(error) for part in name.split(".")):
+            return f"--config.{name} {needs_family(name)}"
+    return ""
+
+
+def needs_family(name: str) -> str:
+    """The end of a sentence about a field that a config of another family lacks."""
+    return f"is a field of family={family_of(name)!r}, and this config is of another family"
 
 
 def _meant(name, fields):

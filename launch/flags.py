@@ -1,14 +1,18 @@
 """Command-line habits that the launch scripts share: exit codes, the compilation cache."""
 
 import functools
+import os
 import re
 import sys
+import textwrap
 
 from absl import app, flags, logging
 
 from launch import arguments
-from tapjax.contract.files import printable, with_home
+from tapjax.contract.text import printable, with_home
 
+HELP = {"--help", "-h", "-help", "--helpfull", "--helpshort"}
+KINDS = {"int": "N", "comma separated list of strings": "NAME,NAME,..."}
 MOST_STEPS = 1_000_000  # to ask for at once
 INTERRUPTED = 130  # as a shell reports a process that SIGINT has ended
 EXIT = {"DONE": 0, "DIVERGED": 3, "PREEMPTED": 75}
@@ -19,7 +23,7 @@ def main(body, *wanted: str) -> None:
 
     Args:
       body: function of the wanted arguments that returns an exit code.
-      *wanted: what the arguments that are no flags are called.
+      *wanted: names of the arguments that are not flags; in brackets if optional.
     """
     app.run(
         lambda argv: sys.exit(_explain(body, argv[1:])),
@@ -30,10 +34,13 @@ def main(body, *wanted: str) -> None:
 def _parse(argv, wanted):
     if not all(map(_is_text, argv)):
         sys.exit(_usage("the arguments are not all UTF-8"))
+    if HELP & set(argv[1:]):
+        print(_help(wanted))
+        sys.exit(0)
+    argv = [argv[0], *arguments.with_config_file(list(map(with_home, argv[1:])))]
     problem = arguments.problem(argv[1:])
     if problem:
         sys.exit(_usage(problem))
-    argv = list(map(with_home, argv))
     try:
         remaining = flags.FLAGS(argv)
         # A config file that could not be read raises only when its fields are asked for.
@@ -43,13 +50,29 @@ def _parse(argv, wanted):
     except flags.Error as error:
         sys.exit(_usage(_said_by_absl(str(error))))
     except Exception as error:  # a config file is code: it may raise anything
-        sys.exit(_usage(said_by(error)))
-    given = remaining[1:]
+        sys.exit(_usage(arguments.other_family(argv, error) or said_by(error)))
+    given, needed = remaining[1:], [name for name in wanted if not name.startswith("[")]
     if len(given) > len(wanted):
         sys.exit(_usage(f"unexpected argument {given[len(wanted)]!r}"))
-    if len(given) < len(wanted):
-        sys.exit(_usage(f"{wanted[len(given)]} is missing"))
+    if len(given) < len(needed):
+        sys.exit(_usage(f"{needed[len(given)]} is missing"))
     return remaining
+
+
+def _help(wanted):
+    """The script's docstring, and each of its flags with its default and choices."""
+    lines = [sys.modules["__main__"].__doc__.strip(), "", "flags:"]
+    for flag in sorted(flags.FLAGS.get_key_flags_for_module("__main__"), key=lambda f: f.name):
+        choices = getattr(flag.parser, "enum_values", None)
+        kind = "|".join(choices) if choices else KINDS.get(flag.flag_type(), "TEXT")
+        name = f"--[no]{flag.name}" if flag.boolean else f"--{flag.name}={kind}"
+        text = flag.help.removeprefix(f"<{kind}>: ")
+        if flag.default not in (None, False, ""):
+            default = f" Default: {flag.default_as_str.strip(chr(39))}."
+        else:
+            default = ""
+        lines += textwrap.wrap(f"  {name:28} {text}{default}", 98, subsequent_indent=" " * 31)
+    return "\n".join(lines)
 
 
 def said_by(error: Exception) -> str:
@@ -91,6 +114,10 @@ def _explain(body, arguments) -> int:
     logging.set_verbosity(logging.WARNING)
     try:
         return body(*arguments)
+    except BrokenPipeError:
+        # The reader, such as `head`, has seen enough: nothing may be printed at exit either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except KeyboardInterrupt as error:
         print(error or "stopped; the same command goes on", file=sys.stderr)
         return INTERRUPTED

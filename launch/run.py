@@ -18,11 +18,12 @@ from ml_collections import config_flags
 
 from launch.flags import EXIT, main
 from launch.training import CTRL_C
-from tapjax.config.schema import check
+from tapjax.config.schema import check, flatten
+from tapjax.contract.files import RunError, read_json
 from tapjax.run.compilation_cache import keep_compiled
 
 CONFIG = config_flags.DEFINE_config_file("config", help_string="Config file, with :arguments.")
-WORKDIR = flags.DEFINE_string("workdir", None, "Run directory.", required=True)
+WORKDIR = flags.DEFINE_string("workdir", None, "Run directory.")
 RESUME = flags.DEFINE_enum("resume", "auto", ["auto", "must", "never"], "Whether to resume.")
 MONITOR = flags.DEFINE_bool("monitor", False, "Print forecasts, jumps and warnings live.")
 DRIFT = flags.DEFINE_bool(
@@ -31,6 +32,7 @@ DRIFT = flags.DEFINE_bool(
 EXTEND = flags.DEFINE_bool(
     "extend", False, "Go on with more steps where schedules depend on their number."
 )
+DRY = flags.DEFINE_bool("dry_run", False, "Print the config and what it would cost; train nothing.")
 
 
 def body() -> int:
@@ -44,6 +46,17 @@ def body() -> int:
     keep_compiled()
     from tapjax.run import loop
 
+    if DRY.value:
+        print("\n".join(f"{name} = {value!r}" for name, value in flatten(CONFIG.value).items()))
+        print("\n".join(loop.preview(CONFIG.value)))
+        return 0
+    if WORKDIR.value is None:
+        print(f"error: --workdir=... is missing: {flags.FLAGS['workdir'].help}", file=sys.stderr)
+        return 2
+    before = None
+    with contextlib.suppress(RunError):  # a damaged STATUS.json is for loop.run to judge
+        before = _status(Path(WORKDIR.value))
+
     with _monitor() if MONITOR.value else contextlib.nullcontext():
         outcome = loop.run(
             CONFIG.value,
@@ -55,7 +68,8 @@ def body() -> int:
         )
     if outcome.reason == CTRL_C:
         raise KeyboardInterrupt(f"stopped at step {outcome.step}; the same command resumes")
-    print(f"{outcome.status} at step {outcome.step} {outcome.reason}".rstrip())
+    already = "already " if before == (outcome.status, outcome.step) else ""
+    print(f"{already}{outcome.status} at step {outcome.step} {outcome.reason}".rstrip())
     return EXIT[outcome.status]
 
 
@@ -72,7 +86,7 @@ def _monitor():
 
     def watch():
         # What an interrupted run left behind is looked at only once it goes on.
-        while _status(workdir) != "RUNNING" and not ended.wait(POLL):
+        while _status(workdir)[0] != "RUNNING" and not ended.wait(POLL):
             pass
         if failed.is_set():
             return
@@ -98,10 +112,9 @@ def _monitor():
 
 
 def _status(workdir):
-    from tapjax.contract.files import read_json
-
     path = workdir / "STATUS.json"
-    return read_json(path)["status"] if path.exists() else None
+    found = read_json(path) if path.exists() else {}
+    return found.get("status"), found.get("step")
 
 
 if __name__ == "__main__":

@@ -17,7 +17,8 @@ from absl import flags
 
 from launch.flags import main
 from tapjax.config.schema import ConfigError
-from tapjax.contract.files import RunError, printable, read_json
+from tapjax.contract.files import RunError, read_json
+from tapjax.contract.text import printable
 from tapjax.store.lease import holder
 from tapjax.sweep.jobs import FAILURES, planned, tally_of
 

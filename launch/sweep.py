@@ -1,4 +1,4 @@
-"""Train a config file for every combination of some of its arguments, here or on many machines.
+r"""Train a config file for every combination of some of its arguments, here or on many machines.
 
     python -m launch.sweep --config=configs/credit/online.py --fixed=epochs=6,seeds=1 \
         --grid='method=dfa,dir;block_lr=1e-4,3e-4;seed_block=0:4' --workdir=runs/rates
@@ -23,7 +23,7 @@ from pathlib import Path
 from absl import flags
 
 from configs.common import read_value
-from launch.arguments import field_problem
+from launch.arguments import field_problem, needs_family
 from launch.flags import main, said_by
 from launch.training import train_all
 from tapjax.config.schema import ConfigError, check, flatten
@@ -191,6 +191,8 @@ def _set(config, name, value):
     problem = field_problem(name, value)
     if problem:
         raise ConfigError(f"--grid: {problem.removeprefix('--')}")
+    if name not in flat:
+        raise ConfigError(f"--grid: config.{name} {needs_family(name)}")
     config.update_from_flattened_dict({name: read_value(name, value, "=", flat[name])})
 
 

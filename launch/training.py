@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
-from tapjax.contract.files import printable
+from tapjax.contract.text import printable
 from tapjax.sweep.engines import carry_out
 from tapjax.sweep.jobs import Job
 

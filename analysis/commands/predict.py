@@ -22,7 +22,9 @@ def add_arguments(parser) -> None:
         default=Path("out/predictor/predictor.json"),
         help="predictor.json of `predictor`",
     )
-    parser.add_argument("--predictor", choices=predict.PREDICTORS, default="gp")
+    parser.add_argument(
+        "--predictor", choices=predict.PREDICTORS, default="gp", help="kind of predictor"
+    )
     parser.add_argument("--d0", type=float, help="D at initialisation, if it was measured")
     parser.add_argument("--out", type=Path, default=Path("out/predict"), help="for the results")
 

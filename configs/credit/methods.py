@@ -1,7 +1,7 @@
 """The methods that every credit experiment compares, and the two recipes they can follow."""
 
 from configs import common
-from tapjax.config.fields import did_you_mean
+from tapjax.contract.text import did_you_mean
 
 VECTOR = {"name": "vector_field"}
 METHODS = {

@@ -10,7 +10,7 @@ a head, a channel or a unit anew after two thirds of training), `quick`.
 
 from configs import common
 from configs.tap import calibration
-from tapjax.config.fields import did_you_mean
+from tapjax.contract.text import did_you_mean
 
 # Architecture, and the layer and unit that `plant` draws anew.
 ARCHITECTURES = {

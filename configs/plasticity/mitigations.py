@@ -1,6 +1,6 @@
 """What keeps a network learning, by name, at the strengths published for online learning."""
 
-from tapjax.config.fields import did_you_mean
+from tapjax.contract.text import did_you_mean
 
 CBP = {"renewal.name": "cbp", "renewal.rate": 1e-4, "renewal.maturity": 100}
 NOISE = {"optimizer.noise": 0.01}

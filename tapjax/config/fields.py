@@ -1,10 +1,10 @@
 """A field of a config: its default, what it may hold, and what it means. Imports no JAX."""
 
-import difflib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from tapjax.contract.architectures import ZOO, parse_architecture
+from tapjax.contract.text import did_you_mean
 
 
 class Check(NamedTuple):
@@ -25,20 +25,6 @@ class Field(NamedTuple):
     default: Any
     check: Check
     help: str
-
-
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """A suggestion to append to an error message.
-
-    Args:
-      name: what was given.
-      known: names that exist.
-
-    Returns:
-      `; did you mean 'NAME'?` with the closest name, or an empty string if none is close.
-    """
-    near = difflib.get_close_matches(name, list(known), n=1)
-    return f"; did you mean {near[0]!r}?" if near else ""
 
 
 def is_import_path(name: str) -> bool:

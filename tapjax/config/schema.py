@@ -9,9 +9,10 @@ from collections.abc import Mapping
 from ml_collections import ConfigDict
 
 from tapjax.config.families import common, credit, motifs, plasticity
-from tapjax.config.fields import Field, did_you_mean, is_import_path
+from tapjax.config.fields import Field, is_import_path
 from tapjax.config.validate import relations, schedules_of_steps
 from tapjax.contract.architectures import parse_architecture
+from tapjax.contract.text import did_you_mean
 
 # Fields of each family besides the common ones.
 FAMILIES = {

@@ -4,7 +4,6 @@ Nothing is unpickled, imported or extracted; what cannot be read is a RunError t
 """
 
 import json
-import os
 import struct
 import tokenize
 import zipfile
@@ -47,22 +46,6 @@ KINDS = {
     b"\x80": ("a pickle", f"it is not opened; {SAVE}"),
 }
 ENCODINGS = ("utf-8-sig", "latin-1")
-
-
-def with_home(argument: str) -> str:
-    """Replace `~` in `--name=~/path` by the home folder: a shell does so only after a space."""
-    name, equals, value = argument.partition("=")
-    return f"{name}={os.path.expanduser(value)}" if equals and name[:1] == "-" else argument
-
-
-def printable(text: str) -> str:
-    """Write characters that a terminal would obey as escapes; line ends stay.
-
-    Names and reasons in a run directory may hold anything, also sequences that move the cursor.
-    """
-    return "".join(
-        c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text
-    )
 
 
 class RunError(Exception):

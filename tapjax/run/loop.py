@@ -38,7 +38,7 @@ def run(
     """Train and measure one config for all its seeds, or go on where it was interrupted.
 
     Args:
-      cfg: a config as `config.defaults` describes it.
+      cfg: a config as `schema.defaults` describes it.
       workdir: the run directory.
       resume: `auto`, `must` or `never`.
       allow_numeric_drift: resume where the bits may differ; see identity.py.
@@ -60,9 +60,7 @@ def _run(cfg, workdir, resume, allow_numeric_drift, extend, progress):
     path = Path(workdir).resolve()
     if (path / "config.json").is_file():
         cfg = schema.with_former_steps(cfg, read_json(path / "config.json"), extend)
-    ready = assemble(cfg)
-    record = jax.eval_shape(ready.programs.chunk(1), ready.like, ready.data)[1]
-    needed = memory.estimate(ready, record)
+    ready, record, needed = _assemble_and_size(cfg)
     memory.check(needed, cfg)
     if not (path / "config.json").is_file():
         disk.check(ready, record, path)
@@ -77,7 +75,7 @@ def _run(cfg, workdir, resume, allow_numeric_drift, extend, progress):
             if status["status"] == "DIVERGED" or status["step"] == cfg.steps:
                 return Outcome(*(status[name] for name in Outcome._fields))
         disk.check(ready, record, path)
-        _announce(run_dir, ready, record, needed, progress)
+        _announce(run_dir, _cost(ready, record, needed), progress)
         with _open_managers(cfg, run_dir) as managers:
             _prove(run_dir, ready, managers, allow_numeric_drift)
             with run_dir.failure_noted():
@@ -86,12 +84,39 @@ def _run(cfg, workdir, resume, allow_numeric_drift, extend, progress):
                 return _train(run_dir, pinned, states, first, stop, progress)
 
 
-def _announce(run_dir, ready, record, needed, progress):
-    """What it will cost, before anything is compiled."""
+def preview(cfg) -> list[str]:
+    """Describe what a run would cost. Nothing is compiled, trained or written.
+
+    Args:
+      cfg: a config as `schema.defaults` describes it.
+
+    Returns:
+      Lines of text: remarks on the config, sizes, and memory per device.
+
+    Raises:
+      ConfigError, DataError: each with one line that says what to do.
+    """
+    with pinned_settings():
+        return _cost(*_assemble_and_size(cfg))
+
+
+def _assemble_and_size(cfg):
+    """Everything that can be run, the shapes of a block's record, and the memory needed."""
+    ready = assemble(cfg)
+    record = jax.eval_shape(ready.programs.chunk(1), ready.like, ready.data)[1]
+    return ready, record, memory.estimate(ready, record)
+
+
+def _cost(ready, record, needed):
     probe_size = len(ready.contents["data.json"]["probe_index"])
     model = ready.contents["model.json"]
     size = describe(ready.cfg, model, ready.over_seeds, probe_size, record)
-    for line in (*ready.remarks, size, memory.describe(needed)):
+    return [*ready.remarks, size, memory.describe(needed)]
+
+
+def _announce(run_dir, lines, progress):
+    """Say what the run will cost, before anything is compiled."""
+    for line in lines:
         run_dir.log(line)
         if progress is not None:
             print(line, file=sys.stderr)

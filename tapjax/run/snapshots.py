@@ -8,9 +8,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from tapjax.config.fields import did_you_mean
 from tapjax.config.schema import ConfigError, config_hash, from_json, to_json
 from tapjax.contract.layout import RECORDS, SNAPSHOT, filters, record_name, write_npz
+from tapjax.contract.text import did_you_mean
 from tapjax.measure.probes import pooled
 from tapjax.run.replay import Drift, Timeline, enter, states_at
 from tapjax.step.batched import examples_at_once, in_parts

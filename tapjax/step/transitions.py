@@ -4,9 +4,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from tapjax.config import schema
+from tapjax.config.fields import is_import_path
 from tapjax.config.schema import ConfigError
 from tapjax.contract.architectures import parse_architecture
+from tapjax.contract.text import did_you_mean
 from tapjax.step.step import RESET
 from tapjax.types import Model, TrainState
 
@@ -30,9 +31,9 @@ def make_transitions(cfg, model: Model):
     if layer not in model.layer_names:
         raise ConfigError(
             f"reset.layer={layer!r} is not one of {', '.join(model.layer_names)}"
-            + schema.did_you_mean(layer, model.layer_names)
+            + did_you_mean(layer, model.layer_names)
         )
-    heads = 0 if schema.is_import_path(cfg.model.name) else parse_architecture(cfg.model.name).heads
+    heads = 0 if is_import_path(cfg.model.name) else parse_architecture(cfg.model.name).heads
     params, _ = jax.eval_shape(model.init, jax.random.key(0))
     masks = _masks(params, layer, unit, heads)
     return ((cfg.reset.step, lambda states: jax.vmap(_reset(model, masks))(states)),)

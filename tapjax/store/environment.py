@@ -6,6 +6,7 @@ import hashlib
 import os
 import platform
 import re
+import subprocess
 import sys
 from importlib import metadata
 from pathlib import Path
@@ -70,10 +71,24 @@ def environment(cfg, over_seeds: str) -> dict:
         "cpu_features": _cpu_features() if on_cpu else None,
         "xla_flags": _xla_flags(),
         "jax_settings": {name: jax.config.values.get(name) for name in SETTINGS},
+        "commit": _commit(),
         "source": _digest(sorted(Path(__file__).parents[1].rglob("*.py"))),
         "own_code": _own_code(cfg),
         "argv": [arg for arg in sys.argv[1:] if not arg.startswith("--workdir")],
     }
+
+
+def _commit():
+    """The commit of this checkout, with `-dirty` if files have changed; None outside of one."""
+    root = Path(__file__).parents[2]
+    if not (root / ".git").exists():
+        return None
+    command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--exclude=*"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() or None
 
 
 def _cores():

@@ -76,8 +76,8 @@ DATA = {
     "data.name": Field(
         "digits",
         ANY,
-        "Data set: digits, a prepared TFDS data set, a synthetic task such as modular:p=59, a path "
-        "to an .npz file, or package.module:function.",
+        "Data set: digits, a prepared TFDS data set, a synthetic task such as modular:p=59, or a "
+        "path to an .npz file.",
     ),
     "data.batch_size": Field(64, at_least(1), "Examples per training step."),
     "data.train_size": Field(

@@ -36,7 +36,7 @@ RULE = {
         "mean square (rms), or all divided by that of their layer (batch).",
     ),
     "rule.shift": Field(
-        1, ZERO_OR_ONE, "1 lets a block follow the credit of its output, 0 that of its input."
+        1, ZERO_OR_ONE, "Let a block follow the credit of its output (1) or that of its input (0)."
     ),
     "rule.exact_last": Field(
         True, SWITCH, "Use the known gradient at the last hidden state as its credit."

@@ -1,0 +1,58 @@
+"""The command `tapjax`: every script and every analysis.
+
+    tapjax run --config=configs/tap/calibration.py:quick --workdir=runs/a
+    tapjax summary runs
+    tapjax fields credit
+
+`tapjax tap` and `tapjax monitor` are scripts where flags follow, and analyses where runs follow.
+"""
+
+import runpy
+import sys
+
+from analysis.commands import COMMANDS
+from tapjax import __version__
+from tapjax.contract.text import did_you_mean
+
+SCRIPTS = {
+    "run": "train and measure one config",
+    "sweep": "train a config for every combination of some of its arguments",
+    "tap": "run the tap experiment in four phases, with one report at the end",
+    "replay": "compute any step of a run again, and save what the network held",
+    "monitor": "watch a run while it trains",
+    "status": "list the runs of a sweep and their states",
+    "bench": "measure speed as ratios, or kill runs and compare their ends",
+    "fields": "list the fields of a config with their defaults and meanings",
+}
+
+
+def commands() -> str:
+    """The list of all commands, one per line."""
+    lines = ["usage: tapjax COMMAND ...", "", "experiments:"]
+    lines += [f"  {name:18} {text}" for name, text in SCRIPTS.items()]
+    lines += ["", "analyses of recorded runs:"]
+    lines += [f"  {name:18} {text}" for name, (_, text) in COMMANDS.items()]
+    return "\n".join([*lines, "", "`tapjax COMMAND --help` lists the flags of a command."])
+
+
+def main() -> int:
+    """Run the command that the first argument names."""
+    name, *rest = sys.argv[1:] or [""]
+    if name in ("", "help", "--help", "-h"):
+        print(commands())
+        return 0
+    if name == "--version":
+        print(f"tapjax {__version__}")
+        return 0
+    of_runs = bool(rest) and not rest[0].startswith("-")
+    if name in SCRIPTS and not (of_runs and name in COMMANDS):
+        sys.argv[1:] = rest
+        runpy.run_module(f"launch.{name}", run_name="__main__", alter_sys=True)
+        return 0
+    if name in COMMANDS:
+        from analysis.__main__ import main as analyse
+
+        return analyse("tapjax")
+    known = [*SCRIPTS, *COMMANDS]
+    print(f"error: {name!r} is no command{did_you_mean(name, known)}", file=sys.stderr)
+    return 2

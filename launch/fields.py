@@ -1,0 +1,31 @@
+"""List the fields of a config: name, default, what is allowed, and what it means.
+
+    python -m launch.fields credit
+
+Without a family, the fields that every run has are listed, then those of each family.
+"""
+
+import sys
+
+from absl import flags
+
+from launch.flags import main
+from tapjax.config import document
+
+MARKDOWN = flags.DEFINE_bool("markdown", False, "Print the page docs/fields.md.")
+
+
+def body(*families: str) -> int:
+    """Print the table of one family, or of all."""
+    if len(families) > 1:
+        print(f"error: unexpected argument {families[1]!r}", file=sys.stderr)
+        return 2
+    if MARKDOWN.value:
+        print(document.markdown(), end="")
+    else:
+        print(document.text(families[0] if families else ""))
+    return 0
+
+
+if __name__ == "__main__":
+    main(body, "[FAMILY]")
