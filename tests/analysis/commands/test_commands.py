@@ -17,7 +17,7 @@ from analysis.runs.reader import RunError
 from analysis.tap import predict
 from analysis.tap.curve_models import MODELS, Axis
 from tests.analysis.command import analysis as in_process
-from tests.analysis.runs import collapse_and_recovery, write_run
+from tests.analysis.made_runs import collapse_and_recovery, write_run
 
 T = np.arange(0, 601, 5.0)
 

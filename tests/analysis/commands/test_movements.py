@@ -12,8 +12,8 @@ from analysis.motifs import power_spectra
 from analysis.motifs.controls import controls
 from tapjax.contract.layout import write_json
 from tests.analysis.command import analysis
+from tests.analysis.made_runs import EVERY, write_run
 from tests.analysis.motifs.planted import passing
-from tests.analysis.runs import EVERY, write_run
 
 POINTS = 241
 

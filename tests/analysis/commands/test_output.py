@@ -11,7 +11,7 @@ import pytest
 from analysis.commands.output import write_csv
 from analysis.figures.style import save
 from tests.analysis.command import analysis
-from tests.analysis.runs import collapse_and_recovery, write_run
+from tests.analysis.made_runs import collapse_and_recovery, write_run
 
 T = np.arange(0, 601, 5.0)
 OLD = b"an older result"

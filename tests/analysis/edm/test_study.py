@@ -14,7 +14,7 @@ from analysis.edm.links import UNPROVEN, UNTESTED
 from analysis.runs.reader import RunError
 from tapjax.contract.layout import write_json
 from tests.analysis.command import analysis
-from tests.analysis.runs import EVERY, write_run
+from tests.analysis.made_runs import EVERY, write_run
 
 POINTS = 401
 

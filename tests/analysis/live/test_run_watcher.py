@@ -12,7 +12,7 @@ from analysis.live import run_watcher
 from analysis.live.replay import replay_seed
 from analysis.live.run_watcher import Watch, follow
 from analysis.runs.reader import RunError
-from tests.analysis.runs import collapse_and_recovery, set_status, write_run
+from tests.analysis.made_runs import collapse_and_recovery, set_status, write_run
 
 T = np.arange(0, 1501, 5.0)
 

@@ -5,7 +5,7 @@ from analysis import open_run
 from analysis.mechanistic import critical_steps, overview
 from analysis.runs.reader import RunError
 from tapjax.contract import detector
-from tests.analysis.runs import EVERY, write_run
+from tests.analysis.made_runs import EVERY, write_run
 
 JUMP = 140
 

@@ -4,7 +4,7 @@ import pytest
 from analysis.motifs import channels, controls
 from analysis.runs.reader import RunError, open_run
 from tapjax.contract.layout import write_json
-from tests.analysis.runs import write_run
+from tests.analysis.made_runs import write_run
 
 POINTS = 400
 

@@ -17,7 +17,7 @@ from analysis.runs.seeds import open_family, settings
 from tapjax.config import schema as tapjax_config
 from tapjax.contract.files import read_npz
 from tapjax.contract.layout import write_json, write_npz
-from tests.analysis.runs import EVERY, set_status, write_run
+from tests.analysis.made_runs import EVERY, set_status, write_run
 
 TASKS, PER_TASK = 40, 20
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from analysis.commands.report import SECTIONS
-from tests.analysis.runs import collapse_and_recovery, write_run
+from tests.analysis.made_runs import collapse_and_recovery, write_run
 
 T = np.arange(0, 801, 5.0)
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")

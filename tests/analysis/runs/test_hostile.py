@@ -22,7 +22,7 @@ from tapjax.contract.files import RunError, read_npz
 from tapjax.contract.layout import write_npz
 from analysis.runs.snapshots import read_snapshots
 from tests.analysis.command import analysis
-from tests.analysis.runs import collapse_and_recovery, write_run
+from tests.analysis.made_runs import collapse_and_recovery, write_run
 from tests.fuzzing import fuzzing
 
 fuzz, unhurried = fuzzing(10)

@@ -9,7 +9,7 @@ from analysis import open_run
 from analysis.commands.summary import summarise
 from analysis.runs.reader import RunError, find_runs
 from tapjax.contract.layout import write_json, write_npz
-from tests.analysis.runs import set_status, write_run
+from tests.analysis.made_runs import set_status, write_run
 
 D = np.linspace(5, 9, 121)[None] + np.arange(2)[:, None]
 

@@ -18,7 +18,7 @@ from analysis.tap.saturation import saturation_evidence
 
 from analysis import open_run  # isort: skip
 from analysis.runs.reader import RunError  # isort: skip
-from tests.analysis.runs import collapse_and_recovery, write_run  # isort: skip
+from tests.analysis.made_runs import collapse_and_recovery, write_run  # isort: skip
 
 T = np.arange(0, 2000, 5.0)
 

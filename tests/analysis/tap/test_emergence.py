@@ -5,7 +5,7 @@ from analysis import open_run
 from analysis.commands.emergence import find_emergence
 from analysis.runs.reader import RunError
 from analysis.tap import emergence
-from tests.analysis.runs import EVERY, write_run
+from tests.analysis.made_runs import EVERY, write_run
 
 LENGTH = 301
 T = EVERY * np.arange(LENGTH)

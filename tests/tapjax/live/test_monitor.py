@@ -5,7 +5,7 @@ import pytest
 
 from tapjax.contract import detector
 from tapjax.live.monitor import HORIZONS, Monitor, participation_ratio, trend_forecast
-from tests.analysis.runs import collapse_and_recovery
+from tests.analysis.made_runs import collapse_and_recovery
 
 T = np.arange(0, 2001, 5)
 
