@@ -4,9 +4,9 @@ from analysis.edm.crossmap import ccm, cross_map, cross_maps
 from analysis.edm.embedding import delays, rows
 from analysis.edm.forecast import Forecast, skill
 from analysis.edm.multiview import multiview
+from analysis.edm.s_map import smap, smaps
 from analysis.edm.select import embed_dimension, predict_interval, predict_nonlinear
-from analysis.edm.simplex import simplex
-from analysis.edm.smap import smap, smaps
+from analysis.edm.simplex_projection import simplex
 
 __all__ = [
     "Forecast",

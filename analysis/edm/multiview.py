@@ -7,7 +7,7 @@ import numpy as np
 
 from analysis.edm.embedding import delays
 from analysis.edm.forecast import Forecast, skill
-from analysis.edm.simplex import simplex
+from analysis.edm.simplex_projection import simplex
 
 
 class Views(NamedTuple):

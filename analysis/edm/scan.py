@@ -1,26 +1,18 @@
 """The inner loop of cross mapping: neighbours within random libraries, weights, skills.
 
-With numba it is compiled, 64 libraries at a time: a word for each state holds one bit a library,
-and one walk along the sorted neighbours of a state finds the nearest members of them all. Without
-numba the same is done in NumPy, one library after another.
+Where numba is installed the compiled loops of kernels.py do it; elsewhere NumPy, one library after
+another.
 """
 
-import functools
-import math
 from typing import NamedTuple
 
 import numpy as np
 
-from analysis.edm.compiled import AVAILABLE, compiled
+from analysis.edm.compiled import AVAILABLE
 from analysis.edm.neighbours import nearest
-from analysis.edm.simplex import weights
+from analysis.edm.simplex_projection import weights
 
-WORD = 64  # libraries walked at once
 WALKED = 0.6  # share of the list that may be walked before a library is swept instead
-LANES = 128  # states swept at once
-LOG2_E, LN2_HIGH, LN2_LOW = 1 / math.log(2), 0.6931471803691238, 1.9082149292705877e-10
-C2, C3, C4, C5, C6, C7, C8, C9, C10, C11, C12 = (1 / math.factorial(n) for n in range(2, 13))
-MEMBER_BITS = 12  # of a member's number in a swept library
 
 
 class Space(NamedTuple):
@@ -93,7 +85,8 @@ def _sums(estimate_MxV, true_MxV):
 
 def compiled_sums(space, wanted_MxV, members_SxL, count):
     """Like `array_sums`."""
-    walk, sweep = _kernels()
+    from analysis.edm.kernels import MEMBER_BITS, WORD, sweep, walk
+
     samples, size = members_SxL.shape
     total, listed = space.order.shape
     wanted_MxV = np.ascontiguousarray(wanted_MxV)
@@ -105,190 +98,3 @@ def compiled_sums(space, wanted_MxV, members_SxL, count):
         part = slice(start, start + WORD)
         walk(*space, wanted_MxV, members_SxL[part], count, moments[part])
     return moments
-
-
-@functools.cache
-def _kernels():
-    from numba.cpython.unsafe.numbers import trailing_zeros
-
-    @compiled
-    def exponential(x, power, scale):
-        """exp of values <= 0 in place, in loops that become vector instructions.
-
-        2^n e^r with |r| <= ln 2 / 2 and the series of e^r: within 3e-16 of the library's, which
-        takes 2.4 times as long. `scale` is the memory of `power` seen as floats.
-        """
-        for i in range(len(x)):
-            value = max(x[i], -708.0)
-            n = np.floor(value * LOG2_E + 0.5)
-            r = value - n * LN2_HIGH - n * LN2_LOW
-            x[i] = 1 + r * (1 + r * (C2 + r * (C3 + r * (C4 + r * (C5 + r * (C6 + r * (
-                C7 + r * (C8 + r * (C9 + r * (C10 + r * (C11 + r * C12)))))))))))  # fmt: skip
-            power[i] = (np.int64(n) + 1023) << 52
-        for i in range(len(x)):
-            x[i] *= scale[i]
-
-    @compiled
-    def add(wanted, i, index, near, whole, weight, power, scale, estimate, moments):
-        """Add the estimates of one state by all libraries to their sums."""
-        samples, count = near.shape
-        for s in range(samples):
-            for k in range(1, count):
-                # exp(-d / d_1) up to a factor; where d_1 is 0, only those at 0.
-                further = near[s, k] - near[s, 0]
-                weight[s * (count - 1) + k - 1] = -further / near[s, 0] if further > 0 else 0.0
-        exponential(weight, power, scale)
-        for s in range(samples):
-            if not whole[s]:
-                continue
-            norm, j = 1.0, index[s, 0]
-            for v in range(len(estimate)):
-                estimate[v] = wanted[j, v]
-            for k in range(1, count):
-                own, j = weight[s * (count - 1) + k - 1], index[s, k]
-                norm += own
-                for v in range(len(estimate)):
-                    estimate[v] += own * wanted[j, v]
-            for v in range(len(estimate)):
-                guess, true = estimate[v] / norm, wanted[i, v]
-                moments[s, 0, v] += 1
-                moments[s, 1, v] += guess
-                moments[s, 2, v] += true
-                moments[s, 3, v] += guess * guess
-                moments[s, 4, v] += true * true
-                moments[s, 5, v] += guess * true
-
-    @compiled
-    def search(states, rows, theiler, i, members, index, near):
-        """The nearest admissible members of one state; False if there are too few."""
-        count, found = len(index), 0
-        near[:] = np.inf
-        for j in members:
-            apart = abs(rows[j] - rows[i])
-            if apart <= theiler:
-                continue
-            squared = 0.0
-            for e in range(states.shape[1]):
-                step = states[i, e] - states[j, e]
-                squared += step * step
-            place = found
-            while place > 0 and squared <= near[place - 1]:
-                if squared == near[place - 1]:
-                    other = abs(rows[index[place - 1]] - rows[i])
-                    if apart > other or (apart == other and rows[j] > rows[index[place - 1]]):
-                        break
-                place -= 1
-            if place < count:
-                found = min(found + 1, count)
-                for k in range(found - 1, place, -1):
-                    index[k], near[k] = index[k - 1], near[k - 1]
-                index[place], near[place] = j, squared
-        for k in range(found):
-            near[k] = np.sqrt(near[k])
-        return found == count
-
-    @compiled
-    def walk(states, rows, order, distance, theiler, wanted, members, count, moments):
-        """All libraries at once: one bit of a word for each."""
-        (total, listed), samples = order.shape, len(members)
-        one, words, full = np.uint64(1), np.zeros(total, np.uint64), np.uint64(0)
-        for s in range(samples):
-            full |= one << np.uint64(s)
-            for j in members[s]:
-                words[j] |= one << np.uint64(s)
-        index, near = np.empty((samples, count), np.int64), np.empty((samples, count))
-        found, whole = np.empty(samples, np.int64), np.empty(samples, np.bool_)
-        weight, power = np.empty(samples * (count - 1)), np.empty(samples * (count - 1), np.int64)
-        scale, estimate = power.view(np.float64), np.empty(wanted.shape[1])
-        for i in range(total):
-            found[:] = 0
-            waiting, place = full, 0
-            while waiting and place < listed and distance[i, place] < np.inf:
-                j = order[i, place]
-                bits = words[j] & waiting
-                while bits:
-                    s = trailing_zeros(bits)
-                    index[s, found[s]], near[s, found[s]] = j, distance[i, place]
-                    found[s] += 1
-                    if found[s] == count:
-                        waiting &= ~(one << np.uint64(s))
-                    bits &= bits - one
-                place += 1
-            for s in range(samples):
-                whole[s] = found[s] == count or (
-                    listed < total
-                    and search(states, rows, theiler, i, members[s], index[s], near[s])
-                )
-            add(wanted, i, index, near, whole, weight, power, scale, estimate, moments)
-
-    @compiled
-    def sweep(states, rows, theiler, wanted, members, count, moments):
-        """One small library after another: its members pass by many states at once.
-
-        The last bits of a squared distance give way to the member's number, so that sorting is
-        the minimum and maximum of integers; where the other bits are equal, `search` decides.
-        """
-        low = np.int64(2**MEMBER_BITS - 1)
-        ranked = np.empty((count + 1, LANES), np.int64)
-        squared = np.empty(LANES)
-        keys = squared.view(np.int64)
-        block, when = np.zeros((states.shape[1], LANES)), np.zeros(LANES)
-        index, near = (
-            np.empty((LANES, len(members), count), np.int64),
-            np.empty((LANES, len(members), count)),
-        )
-        whole = np.empty((LANES, len(members)), np.bool_)
-        weight = np.empty(len(members) * (count - 1))
-        power = np.empty(len(weight), np.int64)
-        scale, estimate = power.view(np.float64), np.empty(wanted.shape[1])
-        for start in range(0, len(states), LANES):
-            lanes = min(LANES, len(states) - start)
-            block[:, :lanes] = states[start : start + lanes].T
-            when[:lanes] = rows[start : start + lanes]
-            for s in range(len(members)):
-                ranked[:] = np.iinfo(np.int64).max
-                for m in range(members.shape[1]):
-                    j = members[s, m]
-                    squared[:] = 0.0
-                    for e in range(len(block)):
-                        value = states[j, e]
-                        for r in range(LANES):
-                            squared[r] += (block[e, r] - value) ** 2
-                    row = rows[j]
-                    for r in range(LANES):
-                        squared[r] = np.inf if abs(when[r] - row) <= theiler else squared[r]
-                    for r in range(LANES):
-                        keys[r] = (keys[r] & ~low) | m
-                    for k in range(count + 1):
-                        for r in range(LANES):
-                            mine, its = keys[r], ranked[k, r]
-                            ranked[k, r] = min(mine, its)
-                            keys[r] = max(mine, its)
-                for r in range(lanes):
-                    clear = True
-                    for k in range(count):
-                        clear &= ranked[k, r] | low != ranked[k + 1, r] | low
-                        j = members[s, ranked[k, r] & low]
-                        index[r, s, k], squared_k = j, 0.0
-                        for e in range(len(block)):
-                            squared_k += (block[e, r] - states[j, e]) ** 2
-                        near[r, s, k] = np.sqrt(squared_k)
-                        clear &= abs(rows[j] - rows[start + r]) > theiler
-                    whole[r, s] = clear or search(
-                        states, rows, theiler, start + r, members[s], index[r, s], near[r, s]
-                    )
-            for r in range(lanes):
-                add(
-                    wanted,
-                    start + r,
-                    index[r],
-                    near[r],
-                    whole[r],
-                    weight,
-                    power,
-                    scale,
-                    estimate,
-                    moments,
-                )
-
-    return walk, sweep

@@ -6,8 +6,8 @@ Choose on one segment, test on another: a choice made on what is then predicted 
 import numpy as np
 
 from analysis.edm.forecast import skill
-from analysis.edm.simplex import simplex
-from analysis.edm.smap import smaps
+from analysis.edm.s_map import smaps
+from analysis.edm.simplex_projection import simplex
 
 THETAS = (0, 0.01, 0.1, 0.3, 0.5, 0.75, 1, 1.5, 2, 3, 4, 5, 6, 7, 8, 9)
 TOLERANCE = 0.01  # skill given away for a smaller dimension

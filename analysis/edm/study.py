@@ -8,9 +8,9 @@ from analysis.edm.embedding import rows
 from analysis.edm.forecast import interval, skill
 from analysis.edm.links import check_attainable, choose, evidence, planted, verdicts
 from analysis.edm.nulls import NULLS, phase_randomised
+from analysis.edm.s_map import smaps
 from analysis.edm.select import THETAS
-from analysis.edm.simplex import simplex
-from analysis.edm.smap import smaps
+from analysis.edm.simplex_projection import simplex
 
 STRENGTHS = (0.5, 1.0, 2.0)  # of planted links, in standard deviations
 HORIZONS = (1, 2, 5, 10)

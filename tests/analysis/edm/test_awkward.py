@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from analysis import edm
-from analysis.edm import baselines, neighbours, scan, smap
+from analysis.edm import baselines, neighbours, s_map, scan
 from analysis.edm.coupled_maps import coupled_maps
 
 T = 120
@@ -62,7 +62,7 @@ def test_ties_among_the_neighbours_of_an_smap_have_one_order():
     assert found.predicted[0] == pytest.approx(np.arange(0, 80, 4).mean())
     few = edm.smap(x, y, np.arange(80), [100], dimension=1, theta=0, horizon=0, neighbours=5)
     assert few.predicted[0] == pytest.approx(np.mean([60, 64, 68, 72, 76]))
-    assert len(smap.local_weights(np.ones((1, 3)), 1.0)[0]) == 3
+    assert len(s_map.local_weights(np.ones((1, 3)), 1.0)[0]) == 3
 
 
 FORECASTS = {

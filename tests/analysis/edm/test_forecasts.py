@@ -5,7 +5,7 @@ import pytest
 from scipy.signal import lfilter
 
 from analysis import edm
-from analysis.edm import forecast, select, smap
+from analysis.edm import forecast, s_map, select
 from analysis.edm.coupled_maps import coupled_maps
 
 HALVES = {"library": np.arange(4, 498), "prediction": np.arange(500, 998)}
@@ -52,7 +52,7 @@ def test_moments_give_what_least_squares_gives(dimension, theta, monkeypatch):
     x, y = coupled_maps(400, 0.02, 0.1, noise=0.01)
     rows = {"library": np.arange(20, 200), "prediction": np.arange(150, 380)}
     fast = edm.smap(x, y, **rows, dimension=dimension, theta=theta, theiler=2)
-    monkeypatch.setattr(smap, "CONDITION", 0.0)
+    monkeypatch.setattr(s_map, "CONDITION", 0.0)
     slow = edm.smap(x, y, **rows, dimension=dimension, theta=theta, theiler=2)
     np.testing.assert_allclose(fast.predicted, slow.predicted, rtol=1e-8, atol=1e-8)
     np.testing.assert_allclose(fast.coefficients, slow.coefficients, rtol=1e-6, atol=1e-6)
