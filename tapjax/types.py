@@ -83,7 +83,7 @@ class Model(NamedTuple):
     watch: Callable | None = None
 
 
-class Layered(NamedTuple):
+class BlockNetwork(NamedTuple):
     """A network cut into blocks, for rules that give each block its own credit.
 
     `embed(params, x) -> h_0`; `block(params, i, h, key) -> h_{i+1}`, all h of one shape [B, ...];
@@ -103,7 +103,7 @@ class Layered(NamedTuple):
     loss: Callable
 
 
-class Seen(NamedTuple):
+class ForwardView(NamedTuple):
     """What a credit estimator may look at after a forward pass.
 
     `h` [L+1, B, ...] are the hidden states; `error` [B, C] is the gradient of each example's loss

@@ -95,8 +95,8 @@ def _task_relations(flat):
 
 def _credit_relations(flat):
     found, name = [], flat["model.name"]
-    layered = not is_import_path(name) and name.partition(":")[0] in LAYERED
-    if layered != (flat["family"] == "credit"):
+    in_blocks = not is_import_path(name) and name.partition(":")[0] in LAYERED
+    if in_blocks != (flat["family"] == "credit"):
         found.append(
             f"model.name={name!r} does not go with family={flat['family']!r}: family=credit trains "
             "residual:depth=4,width=256, residual_conv:depth=4,width=32 or "

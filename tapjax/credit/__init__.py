@@ -16,11 +16,11 @@ CREDITS = {
 }
 
 
-def make_credit(layered, cfg, tx, warmup_steps: int = 0):
+def make_credit(network, cfg, tx, warmup_steps: int = 0):
     """The estimator that a config names.
 
     Args:
-      layered: network.
+      network: network.
       cfg: `config.credit`.
       tx: optimizer of a learned one.
       warmup_steps: of direct feedback before it is used.
@@ -28,7 +28,7 @@ def make_credit(layered, cfg, tx, warmup_steps: int = 0):
     Returns:
       A Credit.
     """
-    credit = lookup(cfg.name, CREDITS, "credit.name")(layered, cfg, tx)
+    credit = lookup(cfg.name, CREDITS, "credit.name")(network, cfg, tx)
     return (
-        warmup(direct_feedback(layered, cfg, tx), credit, warmup_steps) if warmup_steps else credit
+        warmup(direct_feedback(network, cfg, tx), credit, warmup_steps) if warmup_steps else credit
     )

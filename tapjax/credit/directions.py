@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from tapjax.types import Seen
+from tapjax.types import ForwardView
 
 CENTRAL, ONE_SIDED = 1e-2, 1e-3  # steps with the smallest error in float32
 
@@ -29,7 +29,7 @@ def directions(key, shape, kind: str):
     return (1.0 - 2.0 * bits.reshape(-1)[:size].astype(jnp.float32)).reshape(shape)
 
 
-def tail_targets(seen: Seen, v_LxMxB, mode: str = "jvp"):
+def tail_targets(seen: ForwardView, v_LxMxB, mode: str = "jvp"):
     """How the loss answers to a step at each hidden layer, with all blocks above it run again.
 
     Args:
@@ -59,7 +59,7 @@ def _tangents(seen, v_LxMxB):
     return jax.vmap(jax.vmap(along))(moving)
 
 
-def losses_from_each(seen: Seen, starts):
+def losses_from_each(seen: ForwardView, starts):
     """The losses that follow from other hidden states.
 
     Args:
@@ -77,7 +77,7 @@ def losses_from_each(seen: Seen, starts):
     return jax.vmap(jax.vmap(seen.terminal))(moving)
 
 
-def joint_targets(seen: Seen, v_LxMxB):
+def joint_targets(seen: ForwardView, v_LxMxB):
     """The loss's answer to steps at all hidden layers at once: one forward pass a direction.
 
     Its expectation over the other layers' directions is that of `tail_targets`, at one L-th of the
@@ -97,7 +97,7 @@ def joint_targets(seen: Seen, v_LxMxB):
     return jax.vmap(along, in_axes=1)(v_LxMxB)
 
 
-def block_targets(seen: Seen, a_LxB, v_LxMxB):
+def block_targets(seen: ForwardView, a_LxB, v_LxMxB):
     """What the next layer's credit says of a step at each layer: one block forward a direction.
 
     <a_{l+1}, J_l v>, with J_l the block's Jacobian: the adjoint recursion in forward mode. Exact
@@ -115,7 +115,7 @@ def block_targets(seen: Seen, a_LxB, v_LxMxB):
     return (moved * a_LxB[1:, None]).reshape(*moved.shape[:3], -1).sum(-1)
 
 
-def block_responses(seen: Seen, v_LxMxB):
+def block_responses(seen: ForwardView, v_LxMxB):
     """How each block's output answers to a step at its input: J_l v, by forward mode.
 
     Returns:

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import optax
 
 from tapjax.models.residual import layer_norm
-from tapjax.types import Seen
+from tapjax.types import ForwardView
 
 CODES = ("error", "delta", "target", "error+h", "delta+h")
 PROJECTED = 16  # dimensions of h_L in the codes that hold it
@@ -36,13 +36,13 @@ class Inputs(NamedTuple):
         return jnp.concatenate(self, -1)
 
 
-def init_fixed(key, layered):
+def init_fixed(key, network):
     """The fixed projection of h_L that some codes use."""
-    width = layered.shape[-1]
+    width = network.shape[-1]
     return jax.random.normal(key, (width, PROJECTED)) * width**-0.5
 
 
-def inputs(seen: Seen, fixed, code: str, normalise: bool) -> Inputs:
+def inputs(seen: ForwardView, fixed, code: str, normalise: bool) -> Inputs:
     """The inputs of an estimator.
 
     Args:
@@ -79,10 +79,10 @@ def read(h, normalise: bool):
     return layer_norm(h) if normalise else h
 
 
-def code_size(layered, code: str) -> int:
+def code_size(network, code: str) -> int:
     """Values in a code."""
     name, _, with_h = code.partition("+")
-    size = layered.shape[-1] if name == "delta" else layered.outputs
+    size = network.shape[-1] if name == "delta" else network.outputs
     return size + (PROJECTED if with_h else 0)
 
 
@@ -91,14 +91,14 @@ def start(params, fixed, tx) -> Estimator:
     return Estimator(params, params, tx.init(params), fixed)
 
 
-def initialiser(net, layered, cfg, tx):
+def initialiser(net, network, cfg, tx):
     """The `init` of an estimator that is one network of all inputs."""
 
     def init(key):
-        size = layered.shape[-1] + 1 + code_size(layered, cfg.code)
+        size = network.shape[-1] + 1 + code_size(network, cfg.code)
         net_key, fixed_key = jax.random.split(key)
         params = net.init(net_key, jnp.zeros((1, size)))["params"]
-        return start(params, init_fixed(fixed_key, layered), tx)
+        return start(params, init_fixed(fixed_key, network), tx)
 
     return init
 

@@ -24,12 +24,12 @@ class Field(NamedTuple):
     respond: Callable | None = None
 
 
-def plain(layered, cfg):
+def plain(network, cfg):
     """a_l = net(h_l, t_l, s), with `matched` in units of g_L: the whole credit from a network."""
-    net = Perceptron(cfg.width, layered.shape[-1], quiet=cfg.quiet)
+    net = Perceptron(cfg.width, network.shape[-1], quiet=cfg.quiet)
 
     def init(key):
-        size = layered.shape[-1] + 1 + code_size(layered, cfg.code)
+        size = network.shape[-1] + 1 + code_size(network, cfg.code)
         return net.init(key, jnp.zeros((1, size)))["params"]
 
     def apply(params, seen, given):
@@ -43,9 +43,9 @@ def unit(cfg, seen):
     return jnp.sqrt(jnp.square(seen.last).mean()) if cfg.matched else jnp.float32(1)
 
 
-def residual(layered, cfg):
+def residual(network, cfg):
     """a_l = g_L + net(h_l, t_l, s): starts as the projection of the output's error."""
-    init, net, _ = plain(layered, cfg)
+    init, net, _ = plain(network, cfg)
 
     def apply(params, seen, given):
         return (seen.last[None] + net(params, seen, given)).at[-1].set(seen.last)
@@ -53,17 +53,17 @@ def residual(layered, cfg):
     return Field(init, apply)
 
 
-def bilinear(layered, cfg):
+def bilinear(network, cfg):
     """a_l = g_L + U [(W e) * m(h_l, t_l)]: linear in the error, as the true credit is.
 
     It starts as the projection of the output's error (U is zero) and vanishes with the error, so
     that what it gets wrong cancels over a batch as true gradients do.
     """
-    net, width = Perceptron(cfg.width, cfg.width), layered.shape[-1]
+    net, width = Perceptron(cfg.width, cfg.width), network.shape[-1]
 
     def init(key):
         net_key, code_key = jax.random.split(key)
-        inputs = code_size(layered, cfg.code)
+        inputs = code_size(network, cfg.code)
         return {
             "gate": net.init(net_key, jnp.zeros((1, width + 1)))["params"],
             "into": jax.random.normal(code_key, (inputs, cfg.width)) * inputs**-0.5,
@@ -78,7 +78,7 @@ def bilinear(layered, cfg):
     return Field(init, apply)
 
 
-def chain(layered, cfg):
+def chain(network, cfg):
     """a_l = c_l a_{l+1} + U_l^T [m_l(h_l) * (V_l^T a_{l+1})], from a_L = g_L down.
 
     The adjoint recursion through a model of each block's answer to a step v at its input,
@@ -87,8 +87,8 @@ def chain(layered, cfg):
     matrices are 3 x 3 convolutions where those of the blocks are. Nothing of the network's weights
     is copied. It starts with U at zero and c at the network's own skip.
     """
-    width, rank = layered.shape[-1], cfg.width
-    spatial = len(layered.shape) > 1
+    width, rank = network.shape[-1], cfg.width
+    spatial = len(network.shape) > 1
     gather, places = (neighbours, 9) if spatial else (lambda z: z, 1)
 
     def init(key):
@@ -96,14 +96,14 @@ def chain(layered, cfg):
             keys = jax.random.split(key)
             inputs, inner = places * width, places * rank
             return {
-                "skip": jnp.float32(layered.skip),
+                "skip": jnp.float32(network.skip),
                 "gate": jax.random.normal(keys[1], (inputs, rank)) * inputs**-0.5,
                 "bias": jnp.zeros(rank),
                 "first": jnp.zeros((inputs, rank)),
                 "second": jax.random.normal(keys[0], (inner, width)) * inner**-0.5,
             }
 
-        keys = jax.random.split(key, layered.depth)
+        keys = jax.random.split(key, network.depth)
         return {f"block_{i}": one(k) for i, k in enumerate(keys)}
 
     def answer(own, h, given_h, v):
@@ -115,7 +115,7 @@ def chain(layered, cfg):
 
     def apply(params, seen, given):
         credits = [seen.last]
-        for i in reversed(range(layered.depth)):
+        for i in reversed(range(network.depth)):
             own, above = params[f"block_{i}"], credits[-1]
             if cfg.targets == "block":  # each block learns alone
                 above = jax.lax.stop_gradient(above)

@@ -7,22 +7,22 @@ from tapjax.credit.forward import true_credit
 from tapjax.types import Credit
 
 
-def backprop(layered, cfg, tx) -> Credit:
+def backprop(network, cfg, tx) -> Credit:
     """The true gradient: what all others are measured against."""
-    del layered, cfg, tx
+    del network, cfg, tx
     return Credit(lambda key: (), lambda credit, seen, key: (true_credit(seen), credit, {}))
 
 
-def direct_feedback(layered, cfg, tx) -> Credit:
+def direct_feedback(network, cfg, tx) -> Credit:
     """Direct feedback alignment: the output's error through a fixed random matrix for each layer.
 
     a_l = e B_l with B_l ~ N(0, 1) (Nokland 2016).
     """
     del cfg, tx
-    size = int(jnp.prod(jnp.array(layered.shape)))
+    size = int(jnp.prod(jnp.array(network.shape)))
 
     def init(key):
-        return jax.random.normal(key, (layered.depth + 1, layered.outputs, size))
+        return jax.random.normal(key, (network.depth + 1, network.outputs, size))
 
     def assign(credit, seen, key):
         del key
@@ -32,9 +32,9 @@ def direct_feedback(layered, cfg, tx) -> Credit:
     return Credit(init, assign)
 
 
-def projection(layered, cfg, tx) -> Credit:
+def projection(network, cfg, tx) -> Credit:
     """The control: the gradient by the last hidden state, W_out^T e, copied to every layer."""
-    del layered, cfg, tx
+    del network, cfg, tx
 
     def assign(credit, seen, key):
         del key

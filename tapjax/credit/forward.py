@@ -3,41 +3,41 @@
 import jax
 import jax.numpy as jnp
 
-from tapjax.types import Layered, Seen
+from tapjax.types import BlockNetwork, ForwardView
 
 
-def observe(layered: Layered, params, batch, key) -> Seen:
+def observe(network: BlockNetwork, params, batch, key) -> ForwardView:
     """Run a network forward, block by block.
 
     Args:
-      layered: network.
+      network: network.
       params: its parameters.
       batch: examples.
       key: of what is random in the blocks.
 
     Returns:
-      Seen.
+      ForwardView.
     """
 
     def block(i, h):
-        return layered.block(params, i, h, key)
+        return network.block(params, i, h, key)
 
     def terminal(h):
-        return layered.loss(layered.output(params, h), batch)
+        return network.loss(network.output(params, h), batch)
 
-    hidden = [layered.embed(params, batch.x)]
-    for i in range(layered.depth):
+    hidden = [network.embed(params, batch.x)]
+    for i in range(network.depth):
         hidden.append(block(i, hidden[-1]))
-    output, pull = jax.vjp(lambda h: layered.output(params, h), hidden[-1])
-    loss_B, pull_loss = jax.vjp(lambda out: layered.loss(out, batch), output)
+    output, pull = jax.vjp(lambda h: network.output(params, h), hidden[-1])
+    loss_B, pull_loss = jax.vjp(lambda out: network.loss(out, batch), output)
     (error,) = pull_loss(jnp.ones_like(loss_B))
     (last,) = pull(error)
     # Of a quadratic cost the target is what the output should have been, of classes the class.
     target = output - error
-    return Seen(jnp.stack(hidden), error, last, loss_B, target, block, terminal)
+    return ForwardView(jnp.stack(hidden), error, last, loss_B, target, block, terminal)
 
 
-def true_credit(seen: Seen):
+def true_credit(seen: ForwardView):
     """The gradient of each example's loss by every hidden state, by one backward pass.
 
     Only for measuring, and for the oracle.

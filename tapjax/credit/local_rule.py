@@ -5,17 +5,17 @@ import jax.numpy as jnp
 
 from tapjax.credit.directions import directions, tail_targets
 from tapjax.credit.forward import observe
-from tapjax.types import Credit, Layered, Proposal, Rule, Seen
+from tapjax.types import BlockNetwork, Credit, ForwardView, Proposal, Rule
 
 
-def local(layered: Layered, credit: Credit, cfg) -> Rule:
+def local(network: BlockNetwork, credit: Credit, cfg) -> Rule:
     """A rule in which no gradient passes through a hidden block.
 
     Block l follows the gradient of <F_l(h_l), a>, with h_l and the credit a held fixed; the
     embedding likewise; the head its own gradient at h_L.
 
     Args:
-      layered: network.
+      network: network.
       credit: its estimator.
       cfg: `config.rule`: `name` (`backprop` trains the network by the true gradient and only
         watches the estimator), `shift` (1: the credit of the block's output, the right one; 0: of
@@ -32,16 +32,16 @@ def local(layered: Layered, credit: Credit, cfg) -> Rule:
 
     def update(rule, params, stats, batch, key):
         block_key, credit_key, gate_key = jax.random.split(key, 3)
-        seen = observe(layered, params, batch, block_key)
+        seen = observe(network, params, batch, block_key)
         credits, rule, scalars = credit.assign(rule, seen, credit_key)
         credits = credits.at[-1].set(seen.last) if cfg.exact_last else credits
         if cfg.name == "backprop":
-            grads = jax.grad(lambda p: observe(layered, p, batch, block_key).loss.mean())(params)
+            grads = jax.grad(lambda p: observe(network, p, batch, block_key).loss.mean())(params)
         else:
             used = scaled(credits, cfg.normalise)
             if cfg.gate:
                 used = used * trust(seen, credits, gate_key).reshape(-1, *[1] * (used.ndim - 1))
-            grads = block_gradients(layered, params, batch, seen, used, block_key, cfg.shift)
+            grads = block_gradients(network, params, batch, seen, used, block_key, cfg.shift)
             grads = {name: clipped(part, cfg.clip) for name, part in grads.items()}
         hits = (seen.target - seen.error).argmax(-1) == batch.y
         scalars |= {"loss": seen.loss.mean(), "accuracy": hits.mean(dtype=jnp.float32)}
@@ -67,11 +67,13 @@ def scaled(credits, how: str):
     return credits / (jnp.sqrt(jnp.square(credits).mean(axes, keepdims=True)) + 1e-6)
 
 
-def block_gradients(layered: Layered, params, batch, seen: Seen, credits, key, shift: int = 1):
+def block_gradients(
+    network: BlockNetwork, params, batch, seen: ForwardView, credits, key, shift: int = 1
+):
     """The gradient of each part of a network by its own credit, mean over the batch.
 
     Args:
-      layered: network.
+      network: network.
       params: its parameters.
       batch: examples.
       seen: what `observe` gave.
@@ -88,16 +90,16 @@ def block_gradients(layered: Layered, params, batch, seen: Seen, credits, key, s
         return pull(cotangent / len(batch.y))[0]
 
     grads = {}
-    for i in range(layered.depth):
+    for i in range(network.depth):
         grads[f"block_{i}"] = pulled(
             f"block_{i}",
-            lambda p, i=i: layered.block(p, i, seen.h[i], key),
+            lambda p, i=i: network.block(p, i, seen.h[i], key),
             credits[i + shift],
         )
     if "embed" in params:
-        grads["embed"] = pulled("embed", lambda p: layered.embed(p, batch.x), credits[0])
+        grads["embed"] = pulled("embed", lambda p: network.embed(p, batch.x), credits[0])
     if "head" in params:
-        grads["head"] = pulled("head", lambda p: layered.output(p, seen.h[-1]), seen.error)
+        grads["head"] = pulled("head", lambda p: network.output(p, seen.h[-1]), seen.error)
     return grads
 
 
@@ -109,7 +111,7 @@ def clipped(tree, most: float):
     return jax.tree.map(lambda leaf: leaf * jnp.minimum(1.0, most / (norm + 1e-12)), tree)
 
 
-def trust(seen: Seen, credits, key):
+def trust(seen: ForwardView, credits, key):
     """How well each layer's credit predicts what a random step does to the loss.
 
     Args:

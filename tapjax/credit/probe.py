@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from tapjax.credit.directions import directions, losses_from_each
 from tapjax.credit.forward import observe, true_credit
 from tapjax.credit.local_rule import block_gradients, correlation
-from tapjax.types import Credit, DeviceData, Layered, TrainState
+from tapjax.types import BlockNetwork, Credit, DeviceData, TrainState
 
 TINY = 1e-12  # below that a product of norms gives no cosine
 FITTED = 1e-6  # norm of the true gradient of an example that has nothing left to learn
@@ -14,11 +14,11 @@ RHO_DIRECTIONS = 4
 NUDGE = 0.01  # root mean square of the step down a credit
 
 
-def make_credit_probe(layered: Layered, credit: Credit, cfg):
+def make_credit_probe(network: BlockNetwork, credit: Credit, cfg):
     """A measurement of the credits on the probe examples.
 
     Args:
-      layered: network.
+      network: network.
       credit: its estimator.
       cfg: `config.rule`: `exact_last` and `shift`.
 
@@ -36,7 +36,7 @@ def make_credit_probe(layered: Layered, credit: Credit, cfg):
     def probe(state: TrainState, data: DeviceData):
         key = jax.random.fold_in(state.key, 0)
         batch = data.probe
-        seen = observe(layered, state.params, batch, key)
+        seen = observe(network, state.params, batch, key)
         credits, _, _ = credit.assign(state.rule, seen, key)
         credits = credits.at[-1].set(seen.last) if cfg.exact_last else credits
         true = true_credit(seen)
@@ -52,7 +52,7 @@ def make_credit_probe(layered: Layered, credit: Credit, cfg):
             "hidden_rms": jnp.sqrt(_square_mean(seen.h)),
             "gradient_rms": jnp.sqrt(_square_mean(true)),
             "param_cosine": _param_cosine(
-                layered, state.params, batch, seen, credits, true, key, cfg
+                network, state.params, batch, seen, credits, true, key, cfg
             ),
         }
 
@@ -91,11 +91,11 @@ def _nudge(seen, credits):
     return (losses_from_each(seen, moved[:, None])[:, 0] - seen.loss[None]).mean(1)
 
 
-def _param_cosine(layered, params, batch, seen, credits, true, key, cfg):
-    by_credit = block_gradients(layered, params, batch, seen, credits, key, cfg.shift)
-    by_truth = block_gradients(layered, params, batch, seen, true, key)
+def _param_cosine(network, params, batch, seen, credits, true, key, cfg):
+    by_credit = block_gradients(network, params, batch, seen, credits, key, cfg.shift)
+    by_truth = block_gradients(network, params, batch, seen, true, key)
     values = []
-    for name in ("embed", *(f"block_{i}" for i in range(layered.depth))):
+    for name in ("embed", *(f"block_{i}" for i in range(network.depth))):
         if name not in params:
             values.append(jnp.float32(jnp.nan))
             continue

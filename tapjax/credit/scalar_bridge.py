@@ -8,14 +8,14 @@ from tapjax.models.perceptron import Perceptron
 from tapjax.types import Credit
 
 
-def scalar_bridge(layered, cfg, tx) -> Credit:
+def scalar_bridge(network, cfg, tx) -> Credit:
     """a_l = the gradient by h_l of V(h_l, t_l, s), where V is fitted to the loss.
 
     The loss of an example is known at every layer, its gradient at the last: V is also fitted to
     that (terminal gradient matching, without which V may ignore h where s tells the loss).
 
     Args:
-      layered: network.
+      network: network.
       cfg: `config.credit`: `value` and `terminal` weigh the two parts.
       tx: the estimator's optimizer.
 
@@ -47,4 +47,4 @@ def scalar_bridge(layered, cfg, tx) -> Credit:
         new, scalars = learn(state, objective, tx, cfg, key)
         return credits, new, scalars
 
-    return Credit(initialiser(net, layered, cfg, tx), assign)
+    return Credit(initialiser(net, network, cfg, tx), assign)

@@ -9,18 +9,18 @@ from tapjax.models.perceptron import Perceptron
 from tapjax.types import Credit
 
 
-def state_bridge(layered, cfg, tx) -> Credit:
+def state_bridge(network, cfg, tx) -> Credit:
     """a_l = the gradient by h_l of the loss of G(h_l, t_l, s), where G is fitted to h_L.
 
     Args:
-      layered: network.
+      network: network.
       cfg: `config.credit`; with `field=residual` G predicts what has to be added to h_l.
       tx: the estimator's optimizer.
 
     Returns:
       A Credit.
     """
-    net = Perceptron(cfg.width, layered.shape[-1], quiet=cfg.field == "residual")
+    net = Perceptron(cfg.width, network.shape[-1], quiet=cfg.field == "residual")
 
     def predict(params, h, given):
         told = given._replace(h=read(h, cfg.layer_norm))
@@ -42,4 +42,4 @@ def state_bridge(layered, cfg, tx) -> Credit:
         new, scalars = learn(state, objective, tx, cfg, key)
         return credits, new, scalars
 
-    return Credit(initialiser(net, layered, cfg, tx), assign)
+    return Credit(initialiser(net, network, cfg, tx), assign)

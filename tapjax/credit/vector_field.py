@@ -16,14 +16,14 @@ from tapjax.credit.fields import FIELDS, unit
 from tapjax.types import Credit
 
 
-def vector_field(layered, cfg, tx) -> Credit:
+def vector_field(network, cfg, tx) -> Credit:
     """a_l = field(h_l, t_l, s), fitted to <a_l, v> = dL/dv for random v.
 
     With E[v v^T] = I the expected loss is |a - g|^2: a regression on the true gradient of which
     only forward passes are seen.
 
     Args:
-      layered: network.
+      network: network.
       cfg: `config.credit`: `field` (of `fields.FIELDS`), `directions` M, `targets` (`tail`,
         `joint` or `block`, see directions.py), `mode`, `distribution`, `shared` (one direction for
         all layers), `terminal` (weight of the known gradient by h_L), `shuffle` (a control: the
@@ -33,12 +33,12 @@ def vector_field(layered, cfg, tx) -> Credit:
     Returns:
       A Credit.
     """
-    field = FIELDS[cfg.field](layered, cfg)
+    field = FIELDS[cfg.field](network, cfg)
 
     def init(key):
         net_key, fixed_key = jax.random.split(key)
         params = field.init(net_key)
-        return start(params, init_fixed(fixed_key, layered), tx)
+        return start(params, init_fixed(fixed_key, network), tx)
 
     def assign(state, seen, key):
         given = inputs(seen, state.fixed, cfg.code, cfg.layer_norm)

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from tapjax.config.schema import ConfigError
 from tapjax.models.layers import Linear, patches
 from tapjax.step.losses import cross_entropy
-from tapjax.types import Layered, Model
+from tapjax.types import BlockNetwork, Model
 
 
 def phi(alpha: float):
@@ -59,7 +59,9 @@ def layer_norm(h):
     return centred * jax.lax.rsqrt(jnp.square(centred).mean(-1, keepdims=True) + 1e-5)
 
 
-def residual_mlp(cfg, depth: int, width: int, inputs: int, classes: int) -> tuple[Model, Layered]:
+def residual_mlp(
+    cfg, depth: int, width: int, inputs: int, classes: int
+) -> tuple[Model, BlockNetwork]:
     """The residual MLP of the credit experiments: pre-LayerNorm blocks and a bare linear head.
 
     Args:
@@ -70,7 +72,7 @@ def residual_mlp(cfg, depth: int, width: int, inputs: int, classes: int) -> tupl
       classes: outputs.
 
     Returns:
-      (Model, Layered); the layers measured are h_0, ..., h_L and the head.
+      (Model, BlockNetwork); the layers measured are h_0, ..., h_L and the head.
 
     Raises:
       ConfigError: no embedding, and inputs of another width.
@@ -93,7 +95,7 @@ def residual_mlp(cfg, depth: int, width: int, inputs: int, classes: int) -> tupl
     )
 
 
-def residual_conv(cfg, depth: int, width: int, shape, classes: int) -> tuple[Model, Layered]:
+def residual_conv(cfg, depth: int, width: int, shape, classes: int) -> tuple[Model, BlockNetwork]:
     """The same with convolutional blocks over patches of the image, their mean before the head.
 
     Args:
@@ -104,7 +106,7 @@ def residual_conv(cfg, depth: int, width: int, shape, classes: int) -> tuple[Mod
       classes: outputs.
 
     Returns:
-      (Model, Layered).
+      (Model, BlockNetwork).
 
     Raises:
       ConfigError: images that do not fall into patches.
@@ -157,11 +159,11 @@ def _residual(cfg, depth, block, hidden, inputs, classes, arrange, pool):
     def loss(logits, batch):
         return cross_entropy(logits, batch.y)
 
-    layered = Layered(depth, cfg.skip, hidden, classes, embed, step, output, loss)
-    return as_model(layered, init), layered
+    network = BlockNetwork(depth, cfg.skip, hidden, classes, embed, step, output, loss)
+    return as_model(network, init), network
 
 
-def linear_dynamics(cfg, depth: int, width: int) -> tuple[Model, Layered]:
+def linear_dynamics(cfg, depth: int, width: int) -> tuple[Model, BlockNetwork]:
     """Control of a linear system with a quadratic cost: h_{l+1} = h_l + A_l h_l + noise.
 
     Nothing is trained in it. An example is (h_0, y); the cost is |h_L - y|^2 / 2 and its gradient
@@ -174,7 +176,7 @@ def linear_dynamics(cfg, depth: int, width: int) -> tuple[Model, Layered]:
       width: of the state.
 
     Returns:
-      (Model, Layered).
+      (Model, BlockNetwork).
     """
 
     def init(key):
@@ -196,22 +198,22 @@ def linear_dynamics(cfg, depth: int, width: int) -> tuple[Model, Layered]:
         del params
         return x[:, 0, :, 0]
 
-    layered = Layered(depth, 1.0, (width,), width, start, step, lambda params, h: h, cost)
-    return as_model(layered, init), layered
+    network = BlockNetwork(depth, 1.0, (width,), width, start, step, lambda params, h: h, cost)
+    return as_model(network, init), network
 
 
-def as_model(layered: Layered, init) -> Model:
+def as_model(network: BlockNetwork, init) -> Model:
     """The Model that measures and evaluates a network in blocks."""
-    names = ("embed", *(f"block_{i}" for i in range(layered.depth)), "head")
+    names = ("embed", *(f"block_{i}" for i in range(network.depth)), "head")
 
     def apply(params, stats, x, key=None):
         key = jax.random.key(0) if key is None else key
-        h = layered.embed(params, x)
+        h = network.embed(params, x)
         hidden = [h]
-        for i in range(layered.depth):
-            h = layered.block(params, i, h, key)
+        for i in range(network.depth):
+            h = network.block(params, i, h, key)
             hidden.append(h)
-        output = layered.output(params, h)
+        output = network.output(params, h)
         return output, (*hidden, output), stats
 
     return Model(init, apply, names)

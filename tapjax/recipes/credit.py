@@ -20,7 +20,7 @@ from tapjax.step.losses import cross_entropy
 from tapjax.step.optimizers import applied_rate, extended, make_optimizer, make_schedule
 from tapjax.step.step import RULE, init_state, make_proposal, make_step
 from tapjax.step.transitions import make_transitions
-from tapjax.types import Batch, Layered, Model, Recipe
+from tapjax.types import Batch, BlockNetwork, Model, Recipe
 
 
 def recipe(cfg, arrays: Arrays) -> Recipe:
@@ -33,12 +33,12 @@ def recipe(cfg, arrays: Arrays) -> Recipe:
     Returns:
       A Recipe.
     """
-    model, layered, features = _network(cfg, arrays)
+    model, network, features = _network(cfg, arrays)
     estimator = optax.adam(_schedule_of_credit(cfg))
-    credit = make_credit(layered, cfg.credit, estimator, cfg.rule.warmup_steps)
-    rule = local(layered, credit, cfg.rule)
+    credit = make_credit(network, cfg.credit, estimator, cfg.rule.warmup_steps)
+    rule = local(network, credit, cfg.rule)
     schedule = _until_frozen(cfg)
-    tx = _optimizer(cfg, schedule, layered)
+    tx = _optimizer(cfg, schedule, network)
     sample = make_sampler(cfg.data.batch_size, cfg.data.shuffle, cfg.data.augment)
     propose = make_proposal(rule, sample)
     extra = (cfg.probe.extra, model, cross_entropy, arrays.classes)
@@ -48,13 +48,13 @@ def recipe(cfg, arrays: Arrays) -> Recipe:
         init=lambda key: init_state(key, model, rule, tx),
         step=make_step(propose, tx, rate=_rate_of_head),
         gradient=lambda state, data: propose(state, data).grads,
-        probe=with_extra(_probe(cfg, model, layered, credit, arrays.classes), *extra),
-        evaluate=_evaluation(cfg, model, layered),
+        probe=with_extra(_probe(cfg, model, network, credit, arrays.classes), *extra),
+        evaluate=_evaluation(cfg, model, network),
         transitions=make_transitions(cfg, model) + _freezing(cfg, rule),
     )
 
 
-def _network(cfg, arrays) -> tuple[Model, Layered, dict]:
+def _network(cfg, arrays) -> tuple[Model, BlockNetwork, dict]:
     arch = parse_architecture(cfg.model.name)
     depth, width = len(arch.widths), arch.widths[0]
     features = structure(arch, arrays.shape, arrays.classes)
@@ -94,12 +94,12 @@ def _until_frozen(cfg):
     return optax.join_schedules([schedule, lambda step: 0.0], [cfg.rule.freeze_step])
 
 
-def _optimizer(cfg, schedule, layered):
+def _optimizer(cfg, schedule, network):
     """Blocks and embedding at their own rate, at once or in turn; the head at the config's rate."""
     if cfg.model.name.startswith("dynamics"):
         return optax.set_to_zero()
     ratio = cfg.rule.block_lr / cfg.optimizer.lr if cfg.rule.block_lr else 1.0
-    inner = ("embed", *(f"block_{i}" for i in range(layered.depth)))
+    inner = ("embed", *(f"block_{i}" for i in range(network.depth)))
     parts = {"head": make_optimizer(cfg.optimizer, schedule)}
     for turn, name in enumerate(inner):
         tx = make_optimizer(cfg.optimizer, lambda step: ratio * schedule(step))
@@ -131,15 +131,15 @@ def _freezing(cfg, rule):
     return ((cfg.rule.freeze_step, jax.vmap(fresh)),)
 
 
-def _probe(cfg, model, layered, credit, classes):
-    of_credit = make_credit_probe(layered, credit, cfg.rule)
+def _probe(cfg, model, network, credit, classes):
+    of_credit = make_credit_probe(network, credit, cfg.rule)
     if cfg.model.name.startswith("dynamics"):
         return of_credit
     standard = make_probe(model, cross_entropy, classes, centred=cfg.probe.centred)
     return lambda state, data: standard(state, data) | of_credit(state, data)
 
 
-def _evaluation(cfg, model, layered):
+def _evaluation(cfg, model, network):
     if not cfg.model.name.startswith("dynamics"):
         return make_evaluation(model, cross_entropy)
 
@@ -147,7 +147,7 @@ def _evaluation(cfg, model, layered):
         def cost(x):
             batch = Batch(normalise(x, data.mean, data.std), jnp.zeros(len(x), jnp.int32))
             output, _, _ = model.apply(state.params, state.stats, batch.x)
-            return layered.loss(output, batch)
+            return network.loss(output, batch)
 
         del y_test
         at_once = examples_at_once(lambda x: x, x_test)
