@@ -1,6 +1,7 @@
 """The architecture as a test: imports go one way, and each library has its place."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -160,3 +161,28 @@ def test_what_both_sides_share_needs_numpy_alone(name):
     heavy = "{'scipy', 'pandas', 'jax'}"
     code = f"import {', '.join(modules)}, sys; assert not {heavy} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+
+
+def edges():
+    """Which room imports which, without what follows from other edges."""
+    uses = {name: set() for name in ROOMS}
+    for path in sources("tapjax", "analysis"):
+        if room(module_name(path)):
+            uses[room(module_name(path))] |= rooms_used(path) & set(ROOMS)
+    reach = {}
+    for name in ROOMS:  # from the ground up
+        reach[name] = set().union(*({used} | reach[used] for used in uses[name] - {name}))
+    return sorted(
+        (used, name)
+        for name in ROOMS
+        for used in uses[name] - {name}
+        if not any(used in reach[other] for other in uses[name] - {name})
+    )
+
+
+def test_the_picture_of_the_rooms_shows_their_imports():
+    page = (ROOT / "docs" / "architecture.md").read_text()
+    picture = page.partition("```mermaid")[2].partition("```")[0]
+    drawn = re.findall(r"^ *([\w.]+)(?:\[[^\]]*\])? --> ([\w.]+)", picture, re.MULTILINE)
+    assert sorted(drawn) == edges(), "\n".join(f"    {a} --> {b}" for a, b in edges())
+    assert all(f"| `{name}` |" in page for name in ROOMS)

@@ -93,7 +93,7 @@ def test_summary_prints_a_table_and_writes_only_when_asked(tmp_path):
     [
         (["tap", "nowhere"], "not a run directory"),
         (["tap"], "required: runs"),
-        (["tpa", "x"], "invalid choice"),
+        (["tpa", "x"], "no command; did you mean 'tap'?"),
         (["import", "nothing.npz", "--out", "o"], "nothing.npz is missing"),
     ],
 )
