@@ -1,4 +1,4 @@
-"""python -m analysis COMMAND RUN... [--out DIR] [--json]"""  # noqa: D400, D415
+"""Command line of the analyses: `python -m analysis COMMAND RUN... [--out DIR] [--json]`."""
 
 import argparse
 import importlib
@@ -17,7 +17,7 @@ from tapjax.contract.text import did_you_mean, printable, with_home
 
 
 class Help(argparse.ArgumentDefaultsHelpFormatter):
-    """Help with the defaults that say something."""
+    """Help formatter that omits the defaults None and False, which would tell the user nothing."""
 
     def _get_help_string(self, action):
         if action.default in (None, False, argparse.SUPPRESS) or "%(default)" in action.help:
@@ -26,14 +26,14 @@ class Help(argparse.ArgumentDefaultsHelpFormatter):
 
 
 def parser(program: str, command: str) -> argparse.ArgumentParser:
-    """The command line of one command.
+    """Return the argument parser of one command.
 
     Args:
-      program: how it was called, as in `python -m analysis`.
-      command: key of `COMMANDS`.
+      program: name under which the program was called, such as `python -m analysis`.
+      command: name of the command, a key of `COMMANDS`.
 
     Returns:
-      A parser of what follows the command.
+      Parser of the arguments that follow the command's name.
     """
     module = _module(COMMANDS[command][0])
     made = argparse.ArgumentParser(
@@ -48,7 +48,14 @@ def parser(program: str, command: str) -> argparse.ArgumentParser:
 
 
 def commands(program: str) -> str:
-    """The list of commands, one per line."""
+    """Return the list of all commands as text, one per line.
+
+    Args:
+      program: name under which the program was called.
+
+    Returns:
+      Text with a line on usage, the commands and their help.
+    """
     lines = [f"usage: {program} COMMAND ...", "", "analyses of recorded runs:"]
     lines += [f"  {name:18} {text}" for name, (_, text) in READERS.items()]
     lines += ["", "other commands:"]
@@ -61,13 +68,14 @@ def _module(name):
 
 
 def main(program: str = "python -m analysis") -> int:
-    """Parse, run, print.
+    """Parse the command line, run the command and print its result.
 
     Args:
-      program: how it was called.
+      program: name under which the program was called.
 
     Returns:
-      Exit code: 0 done, 1 cannot write, 2 bad usage or data, 130 interrupted.
+      Exit code: 0 for success, 1 if output cannot be written, 2 for wrong usage or unusable data,
+      130 if the user interrupted the command.
     """
     command, *given = sys.argv[1:] or [""]
     if command in ("", "help", "--help", "-h"):
@@ -80,7 +88,7 @@ def main(program: str = "python -m analysis") -> int:
     args = parser(program, command).parse_args(list(map(with_home, given)))
     try:
         _check_out(args.out if "out" in args else None)
-        with threadpool_limits(1, user_api="blas"):  # see predict.leave_one_out
+        with threadpool_limits(1, user_api="blas"):  # for speed, see predict.leave_one_out
             result, table = _module(COMMANDS[command][0]).run(args)
         _note_parts(args, result)
         _print(args, result, table)
@@ -91,7 +99,8 @@ def main(program: str = "python -m analysis") -> int:
         print("stopped", file=sys.stderr)
         return 130
     except BrokenPipeError:
-        # The reader, such as `head`, has seen enough: nothing may be printed at exit either.
+        # The reader of stdout, such as `head`, has closed the pipe. Python flushes stdout once more
+        # at exit, and that must not fail.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except OSError as error:
@@ -101,7 +110,7 @@ def main(program: str = "python -m analysis") -> int:
 
 
 def _check_out(out):
-    """Refuse a place where nothing can be written, before anything is computed."""
+    """Raise an error if nothing can be written to `out`, before anything is computed."""
     if out is None:
         return
     if "--out=" in sys.argv or ("--out", "") in itertools.pairwise(sys.argv):
@@ -112,7 +121,7 @@ def _check_out(out):
 
 
 def _note_parts(args, result):
-    """Say of which runs only a part was read: on stderr, in the result and beside the files."""
+    """Report runs that were read only in part: on stderr, in the result and in partial.json."""
     if not getattr(args, "partial", False):
         return
     runs = [open_run(path, partial=True) for path in find_runs(args.runs)]

@@ -1,4 +1,4 @@
-"""Scripts: `python -m launch.run` and so on, or `tapjax run`."""
+"""Scripts, started as `python -m launch.NAME` or `tapjax NAME`, for example `tapjax run`."""
 
 import contextlib
 import os
@@ -7,10 +7,11 @@ from pathlib import Path
 
 
 def current_folder_last() -> None:
-    """Search the current folder after installed packages.
+    """Move the current folder to the end of the import path, after installed packages.
 
-    A user's own module is found there, and one that is called `analysis` hides none of ours. A
-    checkout of this project stays first.
+    User-defined modules are still found there. A user's module that is called `analysis` does not
+    hide the package of that name in this project. If the current folder is a checkout of this
+    project, it stays first.
     """
     with contextlib.suppress(FileNotFoundError):
         here = os.getcwd()

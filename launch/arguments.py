@@ -1,4 +1,4 @@
-"""What is wrong with the arguments of a script, said in one line before JAX is loaded."""
+"""Checks of a script's arguments, which report an error in one line before JAX is loaded."""
 
 import difflib
 import itertools
@@ -9,7 +9,7 @@ from tapjax.config.schema import FAMILIES, family_of
 from tapjax.config.schema import fields as schema_fields
 from tapjax.contract.text import did_you_mean
 
-# Other systems' names of fields.
+# Names that other systems use for the fields.
 MEANT = {
     "lr": "optimizer.lr",
     "learning_rate": "optimizer.lr",
@@ -31,13 +31,13 @@ CONFIGS = Path(__file__).parent.parent / "configs"
 
 
 def problem(arguments: Sequence[str]) -> str:
-    """Look at `--config=FILE` and `--config.FIELD=VALUE`.
+    """Check the arguments `--config=FILE` and `--config.FIELD=VALUE`.
 
     Args:
-      arguments: of the command line, without the script's name.
+      arguments: arguments of the command line, without the script's name.
 
     Returns:
-      A sentence about the first that cannot work; empty if there is none.
+      A sentence about the first argument that cannot work; empty if there is none.
     """
     found = ""
     for argument, following in itertools.zip_longest(arguments, arguments[1:], fillvalue=""):
@@ -53,13 +53,16 @@ def problem(arguments: Sequence[str]) -> str:
 
 
 def with_config_file(given: Sequence[str]) -> list[str]:
-    """Find config files that come with the package where the current folder has none of the name.
+    """Locate config files that come with the package.
+
+    A file in the current folder has precedence over a file of the package with the same path.
 
     Args:
       given: arguments of the command line, without the script's name.
 
     Returns:
-      The same, with `--config=configs/...` as absolute paths into the package where needed.
+      The same arguments. The path in `--config=configs/...` is replaced by an absolute path into
+      the package if the current folder has no such file.
     """
     found, before = [], ""
     for argument in given:
@@ -88,7 +91,15 @@ def _file_problem(path):
 
 
 def field_problem(name: str, value: str) -> str:
-    """What is wrong with setting a field of a config, in a sentence; empty if nothing is."""
+    """Describe what is wrong with setting a field of a config.
+
+    Args:
+      name: name of the field, such as `optimizer.lr`.
+      value: value as text.
+
+    Returns:
+      A sentence; empty if nothing is wrong.
+    """
     fields = [field for family in FAMILIES for field in schema_fields(family)]
     fields = list(dict.fromkeys(fields))
     if name in fields:
@@ -106,14 +117,14 @@ def field_problem(name: str, value: str) -> str:
 
 
 def other_family(arguments: Sequence[str], error: Exception) -> str:
-    """Explain why a config has no such field, if another family of experiments has it.
+    """Explain why a config lacks a field, if another family of experiments has that field.
 
     Args:
-      arguments: of the command line, without the script's name.
-      error: what setting the fields raised.
+      arguments: arguments of the command line, without the script's name.
+      error: error that was raised while the fields were set.
 
     Returns:
-      A sentence; empty if the error is about something else.
+      A sentence; empty if the error has another cause.
     """
     if not isinstance(error, (KeyError, AttributeError)):
         return ""
@@ -125,7 +136,14 @@ def other_family(arguments: Sequence[str], error: Exception) -> str:
 
 
 def needs_family(name: str) -> str:
-    """The end of a sentence about a field that a config of another family lacks."""
+    """Return the end of a sentence about a field that a config lacks because of its family.
+
+    Args:
+      name: name of a field that only one family has.
+
+    Returns:
+      Text that follows the name of the field.
+    """
     return f"is a field of family={family_of(name)!r}, and this config is of another family"
 
 

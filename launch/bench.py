@@ -1,13 +1,16 @@
-"""Speed as ratios, measured in one sitting: our loop against plain PyTorch, and against itself.
+"""Measure speed as ratios: our loop against plain PyTorch, and against itself.
 
     python -m launch.bench --suite=all --out=docs/results/bench
 
-Each side is a process of its own, pinned to one core with one thread; the sides take turns, and
-a ratio is the median over turns of CPU times taken right after one another. The suites measure and
-online need the extra [bench] (PyTorch), edm needs pyEDM (extra [test]). soak (runs killed at random
-moments) and stream (memory of a run of a million steps) take a quarter of an hour each; scaling
-(sweeps, devices, files, messages) a few minutes and the extra [cluster]; validity (false and missed
-claims of every analysis on data whose truth is known) about an hour.
+Both sides of a ratio are measured in the same session. Each side is a separate process, pinned to
+one core with one thread, and the sides take turns. A ratio is the median over turns of the ratio of
+two CPU times that are measured directly after one another. The suites measure and online need the
+extra [bench] (PyTorch). The suite edm needs pyEDM (extra [test]).
+
+Four suites are not part of all. soak kills runs at random times and stream records the memory of a
+run of a million steps; each takes a quarter of an hour. scaling measures sweeps, devices, files and
+messages; it takes a few minutes and needs the extra [cluster]. validity measures the rates of false
+and missed claims of every analysis on data whose truth is known; it takes about an hour.
 """
 
 import json
@@ -33,17 +36,17 @@ from tapjax.contract.layout import write_text
 OUT = flags.DEFINE_string("out", "out/bench", "Folder for bench.json and bench.md.")
 TURNS = flags.DEFINE_integer("turns", 5, "Alternating turns a comparison.")
 
-# Steps a turn: about a second of work.
+# Steps per turn, about one second of work.
 STEPS = {"mlp_medium_5": 400, "mlp_verywide": 60, "transformer_shallow": 20, "cnn_medium": 20}
 GOALS = {"mlp_medium_5": 9, "mlp_verywide": 5, "transformer_shallow": 2.5, "cnn_medium": 1.3}
 CREDITS = ("dfa", "dir", "forward_gradient", "state_bridge", "scalar_bridge", "vector")
 CREDITS += ("vector_bilinear", "vector_chain", "vector_response")
-MATRIX_PAIRS = 30 * 29 // 2  # of 30 variables
+MATRIX_PAIRS = 30 * 29 // 2  # pairs of 30 variables
 DEFAULT_PROBE = {"size": 512, "tokens": "rows", "centred": True}
 
 
 class Worker:
-    """A side of a comparison, in a process that waits for its turn."""
+    """One side of a comparison, in a process that waits for its turn."""
 
     def __init__(self, **task):
         self.steps = task["steps"] * task.get("seeds", 1)
@@ -61,7 +64,7 @@ class Worker:
         return json.loads(line)
 
     def turn(self) -> dict:
-        """Run once: CPU and wall milliseconds a step and seed."""
+        """Run once and return the CPU and wall milliseconds per step and seed."""
         self.process.stdin.write("go\n")
         self.process.stdin.flush()
         return {name: 1e3 * value / self.steps for name, value in self._answer().items()}
@@ -71,14 +74,14 @@ class Worker:
 
 
 def take_turns(turns: int, **sides: dict) -> dict[str, list[dict]]:
-    """Let several workers alternate.
+    """Let several workers take turns.
 
     Args:
-      turns: of each side.
-      **sides: name -> task of `bench_workers`.
+      turns: number of turns of each side.
+      **sides: name -> task, the JSON argument of `launch.benchmarks.workers`.
 
     Returns:
-      Name -> one {"cpu", "wall"} a turn, in ms a step and seed.
+      Name -> list of one {"cpu", "wall"} per turn, in ms per step and seed.
     """
     workers = {name: Worker(**task) for name, task in sides.items()}
     taken = {name: [] for name in workers}
@@ -91,7 +94,17 @@ def take_turns(turns: int, **sides: dict) -> dict[str, list[dict]]:
 
 
 def compare(taken, slow: str, fast: str) -> dict:
-    """The ratio slow / fast turn by turn, and both sides' medians."""
+    """Compute the ratio slow / fast of the CPU times of each turn, and the medians of both sides.
+
+    Args:
+      taken: times from `take_turns`.
+      slow: name of side a, the numerator.
+      fast: name of side b, the denominator.
+
+    Returns:
+      A row with the median `ratio` over turns, its `min` and `max`, and for each side the median
+      CPU and wall time in ms, such as `a_cpu_ms`.
+    """
     ratios = [a["cpu"] / b["cpu"] for a, b in zip(taken[slow], taken[fast], strict=True)]
     row = {"ratio": statistics.median(ratios), "min": min(ratios), "max": max(ratios)}
     for side, name in (("a", slow), ("b", fast)):
@@ -101,7 +114,7 @@ def compare(taken, slow: str, fast: str) -> dict:
 
 
 def measure(turns: int) -> list[dict]:
-    """Our loop against PyTorch's, measuring the same matrices every 5 steps."""
+    """Compare our loop with PyTorch's; both measure the same matrices every 5 steps."""
     rows = []
     for arch, steps in STEPS.items():
         taken = take_turns(
@@ -129,7 +142,7 @@ def measure(turns: int) -> list[dict]:
 
 
 def overhead(turns: int) -> list[dict]:
-    """What the default probe costs: 512 examples, centred spectra too."""
+    """Measure the cost of the default probe: 512 examples, with centred spectra."""
     rows = []
     for arch, steps in STEPS.items():
         task = {"side": "ours", "arch": arch, "steps": max(steps, 100)}
@@ -146,7 +159,7 @@ def overhead(turns: int) -> list[dict]:
 
 
 def seeds(turns: int) -> list[dict]:
-    """Seeds together against the same seeds one after another; above 1, together is faster."""
+    """Compare seeds one after another with seeds together; above 1, together is faster."""
     rows = []
     for arch in ("mlp_medium_5", "mlp_verywide", "transformer_shallow"):
         task = {"side": "ours", "arch": arch, "steps": STEPS[arch]}
@@ -159,7 +172,7 @@ def seeds(turns: int) -> list[dict]:
 
 
 def credit(turns: int) -> list[dict]:
-    """A training step by each credit against one by backprop; and seeds together."""
+    """Compare a step of each credit method with one of backprop, and seeds alone with together."""
     rows = []
     task = {"side": "credit", "steps": 20, "depth": 8, "width": 256, "skip": 0.0, "scale": 1.0}
     sides = {name: task | {"method": name} for name in ("bp", *CREDITS)}
@@ -183,7 +196,7 @@ def credit(turns: int) -> list[dict]:
 
 
 def online(turns: int) -> list[dict]:
-    """Batch 1: a plain PyTorch loop against our scan, an example of one seed."""
+    """Compare a plain PyTorch loop with our scan at batch size 1, per example and seed."""
     rows = []
     for task, steps, counts in (("bits", 2000, (1, 30)), ("permuted MNIST", 500, (1, 5))):
         sides = {
@@ -198,7 +211,7 @@ def online(turns: int) -> list[dict]:
 
 
 def edm(turns: int) -> list[dict]:
-    """Cross mapping, S-maps and simplex projection: pyEDM against ours, one process each."""
+    """Compare pyEDM with our cross mapping, S-maps and simplex projection, one process each."""
     rows = []
     for task, length, goal in (
         ("ccm", 1000, 8), ("ccm", 3000, 8), ("ccm", 10_000, 6), ("smap", 1000, None),
@@ -210,14 +223,14 @@ def edm(turns: int) -> list[dict]:
         }
         row = compare(take_turns(turns, **sides), "pyedm", "edm")
         if task == "matrix":
-            # Of pyEDM one pair, both directions, is measured.
+            # pyEDM is measured on one pair, in both directions.
             row |= {key: MATRIX_PAIRS * row[key] for key in row if not key.startswith("b_")}
         rows.append({"what": f"{task}, {length} points: pyEDM / ours", "goal": goal, **row})
     return rows
 
 
 def start(turns: int) -> list[dict]:
-    """A quick run from a cold compilation cache against a warm one, whole process."""
+    """Compare the whole process of a quick run with a warm and with a cold compilation cache."""
     rows = []
     for arch in ("mlp_medium_5", "transformer_shallow"):
         taken = {"warm": [], "cold": []}
@@ -231,7 +244,7 @@ def start(turns: int) -> list[dict]:
 
 
 def _quick_run(arch, scratch, name):
-    """CPU and wall ms of a run of 5 steps: little more than start and compilation."""
+    """Return CPU and wall ms of a run of 5 steps, which is mostly start and compilation."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     clock = os.times().elapsed
     subprocess.run(
@@ -254,10 +267,16 @@ def _quick_run(arch, scratch, name):
 
 
 def metrics(turns: int) -> list[dict]:
-    """Largest relative error of each dimensionality against a float64 SVD.
+    """Measure the largest relative error of each dimensionality against a float64 SVD.
 
-    Both methods of singular_values.py are measured: the CPU's float64 Gram matrices (where this
-    runs on a CPU) and the accelerators' float32 SVD.
+    Both methods of singular_values.py are measured: Gram matrices in float64, which a CPU uses (if
+    this runs on a CPU), and the float32 SVD, which accelerators use.
+
+    Args:
+      turns: not used.
+
+    Returns:
+      One row per method and dimensionality.
     """
     del turns
     import jax
@@ -283,7 +302,7 @@ def metrics(turns: int) -> list[dict]:
 
 
 def _exact_dimensions(s):
-    """What `probes.spectral_metrics` measures, in float64."""
+    """Compute the metrics of `probes.spectral_metrics` in float64."""
     import numpy as np
 
     energy = np.square(s).sum()
@@ -306,13 +325,13 @@ SUITES = {
     "start": start,
     "metrics": metrics,
 }
-# Long, and no ratios: not part of all.
+# These suites take long and measure no ratios, so they are not part of all.
 LONG = {"soak": soak, "stream": stream, "scaling": scaling, "validity": validity}
 SUITE = flags.DEFINE_enum("suite", "all", ["all", *SUITES, *LONG], "What to measure.")
 
 
 def machine() -> dict:
-    """Facts that the numbers depend on."""
+    """Return the properties of the machine and the versions that the numbers depend on."""
     from importlib import metadata
 
     model = platform.processor()
@@ -330,7 +349,7 @@ def machine() -> dict:
 
 
 def peaks() -> list[dict]:
-    """Matrix products of both libraries, in 10^9 operations a second, one thread."""
+    """Measure matrix products of both libraries, in 10^9 operations per second, one thread."""
     rows = []
     for side in ("peak_xla", "peak_torch"):
         for m, k, n in ((1024, 1024, 1024), (64, 784, 512)):
@@ -342,7 +361,7 @@ def peaks() -> list[dict]:
 
 
 def body() -> int:
-    """Run the suites and write what they found, after each one."""
+    """Run the suites, write the results after each suite and return the exit code."""
     names = tuple(SUITES) if SUITE.value == "all" else (SUITE.value,)
     out = Path(OUT.value)
     out.mkdir(parents=True, exist_ok=True)

@@ -1,10 +1,11 @@
-"""The command `tapjax`: every script and every analysis.
+"""Command `tapjax`, which runs every script and every analysis.
 
     tapjax run --config=configs/tap/calibration.py:quick --workdir=runs/a
     tapjax summary runs
     tapjax fields credit
 
-`tapjax tap` and `tapjax monitor` are scripts where flags follow, and analyses where runs follow.
+The names `tap` and `monitor` have two meanings: `tapjax tap` and `tapjax monitor` run the script if
+a flag follows, and the analysis if a run follows.
 """
 
 import runpy
@@ -27,7 +28,7 @@ SCRIPTS = {
 
 
 def commands() -> str:
-    """The list of all commands, one per line."""
+    """Return the list of all commands, one per line."""
     lines = ["usage: tapjax COMMAND ...", "", "experiments:"]
     lines += [f"  {name:18} {text}" for name, text in SCRIPTS.items()]
     lines += ["", "analyses of recorded runs:"]
@@ -36,7 +37,7 @@ def commands() -> str:
 
 
 def main() -> int:
-    """Run the command that the first argument names."""
+    """Run the command that the first argument names, and return its exit code."""
     name, *rest = sys.argv[1:] or [""]
     if name in ("", "help", "--help", "-h"):
         print(commands())

@@ -1,8 +1,8 @@
-"""List the fields of a config: name, default, what is allowed, and what it means.
+"""List the fields of a config with their names, defaults, allowed values and meanings.
 
     python -m launch.fields credit
 
-Without a family, the fields that every run has are listed, then those of each family.
+Without a family, the script lists the fields that every run has, and then those of each family.
 """
 
 import sys
@@ -16,7 +16,14 @@ MARKDOWN = flags.DEFINE_bool("markdown", False, "Print the page docs/fields.md."
 
 
 def body(*families: str) -> int:
-    """Print the table of one family, or of all."""
+    """Print the table of one family or of all families.
+
+    Args:
+      *families: name of one family; none for all families.
+
+    Returns:
+      Exit code.
+    """
     if len(families) > 1:
         print(f"error: unexpected argument {families[1]!r}", file=sys.stderr)
         return 2

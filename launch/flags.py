@@ -1,4 +1,4 @@
-"""Command-line habits that the launch scripts share: exit codes, the compilation cache."""
+"""Command line that the launch scripts share: flags, help texts, error messages, exit codes."""
 
 import functools
 import os
@@ -13,8 +13,8 @@ from tapjax.contract.text import printable, with_home
 
 HELP = {"--help", "-h", "-help", "--helpfull", "--helpshort"}
 KINDS = {"int": "N", "comma separated list of strings": "NAME,NAME,..."}
-MOST_STEPS = 1_000_000  # to ask for at once
-INTERRUPTED = 130  # as a shell reports a process that SIGINT has ended
+MOST_STEPS = 1_000_000  # in one range of --steps
+INTERRUPTED = 130  # exit code that a shell reports for a process ended by SIGINT
 EXIT = {"DONE": 0, "DIVERGED": 3, "PREEMPTED": 75}
 
 
@@ -22,8 +22,9 @@ def main(body, *wanted: str) -> None:
     """Run a script: parse flags, and turn every expected error into one line and an exit code.
 
     Args:
-      body: function of the wanted arguments that returns an exit code.
-      *wanted: names of the arguments that are not flags; in brackets if optional.
+      body: function of the arguments that are not flags; it returns an exit code.
+      *wanted: names of the arguments that are not flags; the name of an optional argument is in
+        brackets.
     """
     app.run(
         lambda argv: sys.exit(_explain(body, argv[1:])),
@@ -43,13 +44,13 @@ def _parse(argv, wanted):
         sys.exit(_usage(problem))
     try:
         remaining = flags.FLAGS(argv)
-        # A config file that could not be read raises only when its fields are asked for.
+        # A config file that could not be read raises an error only when a field is read.
         config = flags.FLAGS.config if "config" in flags.FLAGS else None
         if not isinstance(config, (str, type(None))):
             _ = config.family
     except flags.Error as error:
         sys.exit(_usage(_said_by_absl(str(error))))
-    except Exception as error:  # a config file is code: it may raise anything
+    except Exception as error:  # a config file is code and may raise any error
         sys.exit(_usage(arguments.other_family(argv, error) or said_by(error)))
     given, needed = remaining[1:], [name for name in wanted if not name.startswith("[")]
     if len(given) > len(wanted):
@@ -60,7 +61,7 @@ def _parse(argv, wanted):
 
 
 def _help(wanted):
-    """The script's docstring, and each of its flags with its default and choices."""
+    """Return the script's docstring and each of its flags with its default and choices."""
     lines = [sys.modules["__main__"].__doc__.strip(), "", "flags:"]
     for flag in sorted(flags.FLAGS.get_key_flags_for_module("__main__"), key=lambda f: f.name):
         choices = getattr(flag.parser, "enum_values", None)
@@ -76,7 +77,15 @@ def _help(wanted):
 
 
 def said_by(error: Exception) -> str:
-    """What an error that a config file raised says, on one line."""
+    """Return the message of an error that a config file raised.
+
+    Args:
+      error: error raised while the file was read.
+
+    Returns:
+      The message. The name of the error's class precedes it if the class is not one that config
+      files usually raise, or if the message is empty.
+    """
     from tapjax.config.schema import ConfigError
 
     text = str(error.args[0]) if isinstance(error, KeyError) else str(error)
@@ -87,7 +96,7 @@ def said_by(error: Exception) -> str:
 
 
 def _is_text(argument) -> bool:
-    """Whether an argument can be written as UTF-8; Python keeps other bytes as surrogates."""
+    """Decide whether text can be written as UTF-8; Python keeps other bytes as surrogates."""
     return not any("\ud800" <= character <= "\udfff" for character in argument)
 
 
@@ -98,7 +107,7 @@ def _said_by_absl(message) -> str:
 
 def _usage(message) -> int:
     if "Traceback" in message:
-        # An error inside a config file: its last line says what it is.
+        # The error was raised inside a config file. The last line of the traceback describes it.
         message = message.strip().splitlines()[-1].strip("> '").partition(": ")[2]
     print(f"error: {printable(' '.join(message.split()))}", file=sys.stderr)
     return 2
@@ -115,7 +124,7 @@ def _explain(body, arguments) -> int:
     try:
         return body(*arguments)
     except BrokenPipeError:
-        # The reader, such as `head`, has seen enough: nothing may be printed at exit either.
+        # The reader, such as `head`, has closed the pipe, so nothing may be printed at exit either.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except KeyboardInterrupt as error:
@@ -129,16 +138,17 @@ def _explain(body, arguments) -> int:
 
 
 def parse_steps(text: str) -> list[int]:
-    """Steps from numbers and ranges.
+    """Parse steps that are given as numbers and ranges.
 
     Args:
-      text: comma-separated, as in `0,500,1200:1300:10`.
+      text: comma-separated numbers and START:STOP:STEP ranges, STOP excluded, as in
+        `0,500,1200:1300:10`.
 
     Returns:
-      Steps in order.
+      Distinct steps in ascending order.
 
     Raises:
-      ConfigError: not of that form.
+      ConfigError: the text is not of that form, or a range has more than `MOST_STEPS` steps.
     """
     from tapjax.config.schema import ConfigError
 

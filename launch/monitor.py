@@ -1,9 +1,10 @@
-"""Watch a run while it trains, or look at one that has ended, without touching it.
+"""Watch a run while it trains, or examine a run that has ended, without changing it.
 
     python -m launch.monitor --run=runs/a --follow
 
-Prints where D stands, its forecasts with 90 % intervals and their skill over persistence, jumps
-and warnings; leaves monitor_state.json and monitor_visualization.png of each seed. Needs no JAX.
+The script prints the current D, forecasts of D with 90 % intervals, their skill over persistence,
+jumps and warnings. It writes monitor_state.json and monitor_visualization.png for each seed. It
+does not need JAX.
 """
 
 from pathlib import Path
@@ -23,7 +24,7 @@ METHOD = flags.DEFINE_enum("method", METHODS[0], METHODS, "Of forecasting.")
 
 
 def body() -> int:
-    """Watch and save."""
+    """Watch the run, save the results and return the exit code."""
     watch = Watch(RUN.value, METRIC.value, METHOD.value)
     out = Path(OUT.value or Path("out/monitor") / Path(RUN.value).resolve().name)
 

@@ -1,16 +1,16 @@
-"""Any step of a run again: its weights, activations, attention, filters or gradients.
+"""Recompute any step of a run: its weights, activations, attention, filters or gradients.
 
     python -m launch.replay --run=runs/a --steps=1200:1300:10 --record=weights,activations
     python -m launch.replay --run=runs/a --moments     # around its jumps, for analysis mechanistic
     python -m launch.replay --run=runs/a --pin         # keep checkpoints around its jumps
 
-Steps are numbers and START:STOP:STEP ranges, STOP excluded. The state of a step is the one before
-its update. Starts from the nearest checkpoint at or before a step and writes
-RUN/snapshots/STEP.npz. What it will cost is printed first; what it measures on the way is compared
-with what the run recorded. Exit codes: 0 done, 1 failed, 2 bad usage or not the same bits.
+Steps are numbers and START:STOP:STEP ranges, STOP excluded. The state of a step is the state before
+its update. The script starts from the nearest checkpoint at or before a step and writes
+RUN/snapshots/STEP.npz. It prints the cost first. During the replay it compares its measurements
+with those that the run recorded. Exit codes: 0 done, 1 failed, 2 bad usage or bits that differ.
 
-A config may name code (`package.module:function`), which is imported: replay only runs that you
-trust.
+A config may name code (`package.module:function`), and a replay imports that code. Therefore,
+replay only runs that you trust.
 """
 
 import os
@@ -44,7 +44,7 @@ OF_MOMENTS = ("weights", "activations", "attention")
 
 
 def body() -> int:
-    """Replay, write and report."""
+    """Replay the steps, write snapshots or pins, and return the exit code."""
     path = Path(RUN.value)
     steps = parse_steps(STEPS.value)
     if not (steps or MOMENTS.value or PIN.value):

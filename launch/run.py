@@ -3,8 +3,8 @@
     python -m launch.run --config=configs/tap/calibration.py:quick --workdir=runs/a
     python -m launch.run --config=configs/tap/calibration.py --config.optimizer.lr=3e-4 ...
 
-The same command resumes an interrupted run, and with more steps it goes on with a finished one.
-With --monitor, forecasts, jumps and warnings are printed while it trains and kept in
+The same command resumes an interrupted run. With a larger number of steps it continues a finished
+run. With --monitor, forecasts, jumps and warnings are printed during training and kept in
 WORKDIR/monitor. Exit codes: 0 done, 1 failed, 2 bad usage or config, 3 diverged, 75 preempted.
 """
 
@@ -36,7 +36,7 @@ DRY = flags.DEFINE_bool("dry_run", False, "Print the config and what it would co
 
 
 def body() -> int:
-    """Run and report."""
+    """Run the config, report the outcome and return the exit code."""
     if CONFIG.value is None:
         given = flags.FLAGS["config"].present
         problem = "get_config returned None, not a config" if given else "--config=FILE is missing"
@@ -54,7 +54,7 @@ def body() -> int:
         print(f"error: --workdir=... is missing: {flags.FLAGS['workdir'].help}", file=sys.stderr)
         return 2
     before = None
-    with contextlib.suppress(RunError):  # a damaged STATUS.json is for loop.run to judge
+    with contextlib.suppress(RunError):  # loop.run reports a damaged STATUS.json
         before = _status(Path(WORKDIR.value))
 
     with _monitor() if MONITOR.value else contextlib.nullcontext():
@@ -75,7 +75,7 @@ def body() -> int:
 
 @contextlib.contextmanager
 def _monitor():
-    """Watch the run directory from a thread of its own, as launch.monitor does from outside."""
+    """Watch the run directory from a separate thread, as launch.monitor does from outside."""
     from tqdm import tqdm
 
     from analysis.commands.monitor import save_monitor
@@ -85,7 +85,7 @@ def _monitor():
     ended, failed, workdir = threading.Event(), threading.Event(), Path(WORKDIR.value)
 
     def watch():
-        # What an interrupted run left behind is looked at only once it goes on.
+        # The records of an interrupted run are read only after the run has resumed.
         while _status(workdir)[0] != "RUNNING" and not ended.wait(POLL):
             pass
         if failed.is_set():

@@ -1,11 +1,11 @@
-"""How far the runs of a sweep are.
+"""Show the state and the progress of the runs of a sweep.
 
     python -m launch.status runs/rates
     watch -n 10 python -m launch.status runs/rates
 
-Reads what the runs themselves have written, so it works while they train, from any machine that
-sees the folder, with or without a scheduler. --json prints one JSON object. Exit codes: 0, 2 no
-such folder.
+The script reads the files that the runs themselves have written. Therefore it works during
+training, from any machine that can read the folder, with or without a scheduler. --json prints one
+JSON object. Exit codes: 0 done, 2 no such folder.
 """
 
 import calendar
@@ -26,7 +26,14 @@ JSON = flags.DEFINE_bool("json", False, "Print JSON.")
 
 
 def body(folder: str) -> int:
-    """Print a line a run, and how many are in which state."""
+    """Print one line per run, and the number of runs in each state.
+
+    Args:
+      folder: folder of the runs.
+
+    Returns:
+      Exit code.
+    """
     rows = survey(Path(folder))
     counts = {}
     for row in rows:
@@ -45,18 +52,19 @@ def body(folder: str) -> int:
 
 
 def survey(folder: Path) -> list[dict]:
-    """The state of every run that was planned in a folder, or is in it.
+    """Collect the state of every run that was planned in a folder or is present in it.
 
     Args:
-      folder: of the runs.
+      folder: folder of the runs.
 
     Returns:
-      One dict a run: run, status (that of STATUS.json; WAITING before it is started, INTERRUPTED
-      if nobody trains it any more), step, steps, age (seconds since the last sign), interruptions,
-      failures, holder (the process that trains it), note.
+      One dict per run, with the keys run, status (that of STATUS.json; WAITING before the run is
+      started, INTERRUPTED if no process trains it any more), step, steps, age (seconds since
+      STATUS.json was last written; None if unknown), interruptions, failures, holder (process that
+      trains the run; empty if there is none) and note.
 
     Raises:
-      ConfigError: there are none.
+      ConfigError: the folder holds no runs.
     """
     plan = planned(folder)
     there = [path.parent.name for path in folder.glob("*/config.json")]
@@ -85,7 +93,7 @@ def _state(folder, name, steps):
         state, note = "RUNNING", by
     elif state == "RUNNING":
         state, note = "INTERRUPTED", "nobody trains it"
-    failures = max(tally.get("failures", 0) - bool(by), 0)  # an attempt under way is none
+    failures = max(tally.get("failures", 0) - bool(by), 0)  # the current attempt has not failed
     if failures and state != "DONE":
         note = f"{failures} of {FAILURES} attempts failed: {tally['reason'] or note}"
     return {

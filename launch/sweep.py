@@ -6,12 +6,12 @@ r"""Train a config file for every combination of some of its arguments, here or 
     python -m launch.sweep ... --engine=dask --scheduler=tls://HOST:8786 \
         --tls_ca_file=ca.pem --tls_cert=cert.pem --tls_key=key.pem
 
-Each combination is a run in WORKDIR, named by its arguments. Runs that are done are skipped, so the
-same command resumes; one that fails three times is reported and the rest go on. Besides the file's
-arguments the grid may name fields, as in config.optimizer.lr=1e-3,3e-4, and `seed_block`: block B
-of a config with S seeds has the seeds from B * S on. Values that hold commas of their own are
-separated by `|`. Exit codes: 0 all done, 1 some failed, 2 bad
-usage or config, 75 preempted.
+Each combination is a run in a folder of WORKDIR that is named by its arguments. Runs that are done
+are skipped, so the same command resumes a sweep. A run that fails three times is reported, and the
+other runs continue. Besides the arguments of the file, the grid may name fields, as in
+config.optimizer.lr=1e-3,3e-4, and `seed_block`. Block B of a config with S seeds has the seeds of
+the config plus B * S. Values that contain commas are separated by `|`. Exit codes: 0 all done,
+1 some failed, 2 bad usage or config, 75 preempted.
 """
 
 import itertools
@@ -59,11 +59,11 @@ LEASE = flags.DEFINE_integer(
 )  # fmt: skip
 DRY = flags.DEFINE_bool("dry_run", False, "Only list the runs.")
 BLOCK, FIELD = "seed_block", "config."
-LONGEST = 240  # bytes of a run's name: file systems take 255, and files beside it are longer
+LONGEST = 240  # bytes of a run's name: file systems allow 255, and related files have longer names
 
 
 def body() -> int:
-    """Check every config, then train."""
+    """Check every config, train the runs and return the exit code."""
     if (ENGINE.value == "dask") != bool(SCHEDULER.value):
         raise ConfigError("--engine=dask and --scheduler=tcp://HOST:PORT go together")
     certificates = _certificates()
@@ -85,7 +85,7 @@ def body() -> int:
             f"more than {LONGEST}: pass what all runs share by --fixed"
         )
     folder.mkdir(parents=True, exist_ok=True)
-    with alone(folder):  # two sweeps may share a folder
+    with alone(folder):  # another sweep may use the same folder
         runs = planned(folder) | {job.name: job.config["steps"] for job in jobs}
         write_json(folder / SWEEP, {"argv": sys.argv[1:], "steps": runs})
     failed, preempted = train_all(jobs, engine)
@@ -95,7 +95,7 @@ def body() -> int:
 
 
 def _certificates():
-    """The files for TLS that were named; None if none were."""
+    """Return the TLS files that the flags name; None if they name none."""
     named = {flag.name: flag.value for flag in TLS}
     if not any(named.values()):
         return None
@@ -110,16 +110,16 @@ def _certificates():
 
 
 def combinations(grid: str) -> dict[str, dict[str, str]]:
-    """The runs of a grid.
+    """List the runs of a grid.
 
     Args:
-      grid: `name=value,value;name=start:stop`.
+      grid: text of the form `name=value,value;name=start:stop`.
 
     Returns:
-      Folder name -> argument -> value.
+      Folder name -> argument -> value, one folder per combination.
 
     Raises:
-      ConfigError: not of that form.
+      ConfigError: the text is not of that form, names an argument twice or holds a run twice.
     """
     axes = []
     for part in filter(None, grid.split(";")):
@@ -141,7 +141,7 @@ def combinations(grid: str) -> dict[str, dict[str, str]]:
 
 
 def _values(text) -> list[str]:
-    """The values of an axis; a setting such as width=8 belongs to the architecture before it."""
+    """Split the values of an axis; a setting such as width=8 belongs to the value before it."""
     if re.fullmatch(r"\d+:\d+", text):
         return [str(number) for number in range(*map(int, text.split(":")))]
     if "|" in text:
@@ -156,7 +156,7 @@ def _values(text) -> list[str]:
 
 
 def _config(chosen: dict[str, str]):
-    """The checked config of one combination."""
+    """Return the checked config of one combination."""
     path = Path(CONFIG_FILE.value)
     if not path.is_file():
         file, colon, given = str(path).partition(":")
@@ -175,7 +175,7 @@ def _config(chosen: dict[str, str]):
         block = read_value(BLOCK, chosen.get(BLOCK, "0"), "=", 0)
     except ConfigError:
         raise
-    except Exception as error:  # a config file is code: it may raise anything
+    except Exception as error:  # a config file is code and may raise any error
         raise ConfigError(f"{path}: {said_by(error)}") from error
     config.seeds = tuple(seed + block * len(config.seeds) for seed in config.seeds)
     check(config)

@@ -1,16 +1,17 @@
-"""The tap experiment in four phases, with one report at the end.
+"""Run the tap experiment in four phases, with one report at the end.
 
     python -m launch.tap --quick --workdir=runs/quick
     python -m launch.tap --grid --datasets=fashion_mnist --phase=1 --workdir=runs/grid
     python -m launch.tap --grid --datasets=fashion_mnist --phase=2 --workdir=runs/grid
 
-1 trains architectures on data sets and asks whether alpha is a function of the architecture;
-2 predicts D(t) before training, leaving out each architecture in turn; 3 replays every run to the
-live monitor; 4 also trains addition modulo a prime, a capability that emerges late, and asks
-whether D moves before capabilities do. Phases 2 and 3 read the runs of phase 1.
+Phase 1 trains architectures on data sets and tests whether alpha is a function of the architecture.
+Phase 2 predicts D(t) before training, leaving out each architecture in turn. Phase 3 replays every
+run to the live monitor. Phase 4 also trains addition modulo a prime, a capability that emerges
+late, and tests whether D changes before capabilities do. Phases 2 and 3 read the runs of phase 1.
 
-Runs that are done are skipped, so the same command resumes; one that fails is reported and the
-rest go on. Results stand in WORKDIR/analysis, report.html first of all.
+Runs that are done are skipped, so the same command resumes the experiment. A run that fails is
+reported, and the other runs continue. The results are in WORKDIR/analysis; report.html is the
+overview.
 """
 
 import sys
@@ -56,7 +57,7 @@ STEPS = flags.DEFINE_integer(
 
 
 def body() -> int:
-    """Train what is missing, then analyse everything."""
+    """Train the missing runs, analyse all runs and return the exit code."""
     phases = tuple(PHASES) if PHASE.value == "all" else (PHASE.value,)
     calibration, emergence = _calibration(), _emergence() if "4" in phases else {}
     wanted = (calibration if "1" in phases else {}) | emergence
@@ -85,7 +86,7 @@ def body() -> int:
 
 
 def _calibration() -> dict:
-    """The checked config of each cell, architecture x data set, of phase 1."""
+    """Return the checked config of each cell of phase 1, an architecture and a data set."""
     from configs.tap import grid
 
     everything = grid.ARCHITECTURES if GRID.value else tuple(ZOO)
@@ -93,7 +94,7 @@ def _calibration() -> dict:
 
 
 def _emergence() -> dict:
-    """The configs of phase 4: image tasks in the protocol of phase 1, and modular addition."""
+    """Return the configs of phase 4: image tasks as in phase 1, and modular addition."""
     from configs.tap import grokking
 
     archs = _names(ARCHS.value) or (QUICK_ARCHS if QUICK.value else EMERGENCE_ARCHS)
@@ -131,7 +132,7 @@ def _config(arch, name):
 
 
 def _names(parts) -> list[str]:
-    """Names from a comma-separated list: a setting such as width=8 belongs to what it follows."""
+    """Join names that were split at commas: width=8 belongs to the name before it."""
     names = []
     for part in parts or ():
         if "=" in part and ":" not in part and names:
@@ -142,7 +143,7 @@ def _names(parts) -> list[str]:
 
 
 def _cell(arch, data) -> str:
-    """Name of a run's folder."""
+    """Return the name of a run's folder."""
     data = Path(data).stem if data.endswith(".npz") else data
     return f"{arch}__{data}".replace(":", "-")
 

@@ -1,4 +1,4 @@
-"""What scripts that train many runs print of them."""
+"""Training of many runs with printed progress, as the scripts for many runs share it."""
 
 from collections.abc import Callable, Sequence
 
@@ -6,18 +6,20 @@ from tapjax.contract.text import printable
 from tapjax.sweep.engines import carry_out
 from tapjax.sweep.jobs import Job
 
-CTRL_C = "Ctrl-C"  # the reason of a run that the user stopped
+CTRL_C = "Ctrl-C"  # reason in the result of a run that the user stopped
 
 
 def train_all(jobs: Sequence[Job], engine: Callable) -> tuple[dict[str, str], bool]:
-    """Bring jobs to their end; a run that fails is noted, and the rest go on.
+    """Carry out all jobs and print one line per job.
+
+    A run that fails is noted, and the other runs continue.
 
     Args:
-      jobs: to be done.
-      engine: see engines.py.
+      jobs: jobs to carry out.
+      engine: engine from `tapjax.sweep.engines` that trains the runs.
 
     Returns:
-      (name -> what went wrong, whether a signal asked to stop).
+      (name of each failed run -> reason of the failure, whether a signal stopped the training).
 
     Raises:
       KeyboardInterrupt: the user stopped a run.

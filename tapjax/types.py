@@ -1,7 +1,7 @@
-"""The few data types that everything passes around, and the axis letters used in names.
+"""Data types that all parts of tapjax share, and the axis letters used in names.
 
 Axis letters: S seeds, T records, L layers, B batch, N examples, P probe examples, D features,
-C classes, M directions, K steps a block, H heads, Q tokens.
+C classes, M directions, K steps per block, H heads, Q tokens.
 """
 
 from collections.abc import Callable
@@ -13,14 +13,24 @@ Tree = Any  # a pytree of arrays
 
 
 def tree_bytes(tree: Tree) -> int:
-    """The size of all arrays, or of what `jax.eval_shape` says of them."""
+    """Return the size in bytes of all arrays of a tree.
+
+    Args:
+      tree: tree of arrays, or of the shapes that `jax.eval_shape` returns.
+
+    Returns:
+      Number of bytes. Leaves whose dtype has no item size are not counted.
+    """
     leaves = [leaf for leaf in jax.tree.leaves(tree) if hasattr(leaf.dtype, "itemsize")]
     return sum(leaf.size * leaf.dtype.itemsize for leaf in leaves)
 
 
 class Batch(NamedTuple):
-    """Examples of one step: inputs `x [B, ...]` and targets `y [B]`; `allowed [C]` are the classes
-    to decide among, None for all."""
+    """Examples of one step.
+
+    `x [B, ...]` are the inputs and `y [B]` the targets. `allowed [C]` marks the classes among which
+    the network decides; None means all classes.
+    """
 
     x: jax.Array
     y: jax.Array
@@ -28,9 +38,12 @@ class Batch(NamedTuple):
 
 
 class DeviceData(NamedTuple):
-    """The arrays that the compiled chunk reads: uint8 images stay uint8 until they are batched.
+    """Arrays that the compiled chunk reads.
 
-    `task` is what a stream of tasks has drawn for the one at hand (see streams.py).
+    `x` and `y` are the training inputs and targets; uint8 images stay uint8 until they are in a
+    batch. `probe` holds the normalised probe examples. `mean` and `std` are the values per channel
+    that inputs are normalised with. `task` holds what a stream of tasks has drawn for the current
+    task (see streams.py).
     """
 
     x: jax.Array
@@ -42,10 +55,13 @@ class DeviceData(NamedTuple):
 
 
 class TrainState(NamedTuple):
-    """All that a run needs to go on; in a run every leaf carries a leading seed axis [S, ...].
+    """State of training, which is everything that a run needs to continue.
 
-    `stats` holds what a model carries besides parameters (batch statistics; empty for most).
-    `key` never changes: every draw folds in a purpose and the step.
+    In a run every leaf has a leading seed axis [S, ...]. `step` is the number of training steps
+    done and `params` the parameters. `stats` holds the state of a model besides its parameters
+    (batch statistics; empty for most models). `opt` is the state of the optimizer and `rule` that
+    of the learning rule. `key` never changes, because every random draw folds a purpose and the
+    step into it.
     """
 
     step: jax.Array
@@ -57,23 +73,24 @@ class TrainState(NamedTuple):
 
 
 class Record(NamedTuple):
-    """What a block leaves behind: per-step scalars `[K, ...]` and one probe measurement."""
+    """Record of one block: scalars per step `[K, ...]` and one measurement of the probe."""
 
     scalars: dict[str, jax.Array]
     probe: dict[str, jax.Array]
 
 
 class Model(NamedTuple):
-    """A network as pure functions.
+    """Network as pure functions.
 
-    `init(key) -> (params, stats)`;
-    `apply(params, stats, x, key=None) -> (logits [B, C], hidden, stats)`, training mode when a
-    key is given, evaluation mode without. `hidden` has one array a layer, in the order of
-    `layer_names`; the last one is the head (the logits).
-    `capture(params, stats, x) -> dict` of what the modules sow, such as attention
-    probabilities [B, H, Q, K], by path; None where a model has nothing of the kind.
-    `watch(params, stats, x, shifts=None, key=None) -> (logits, activations, stats)` also shows what
-    follows the nonlinearities, as a tree; `shifts`, a tree like it, is added to them on the way.
+    `init(key) -> (params, stats)` initialises the network.
+    `apply(params, stats, x, key=None) -> (logits [B, C], hidden, stats)` runs it in training mode if
+    a key is given and in evaluation mode otherwise. `hidden` has one array per layer, in the order
+    of `layer_names`; the last layer is the head (the logits).
+    `capture(params, stats, x) -> dict` returns the values that the modules sow, such as attention
+    probabilities [B, H, Q, Q], by their path. It is None for a model that sows nothing.
+    `watch(params, stats, x, shifts=None, key=None) -> (logits, activations, stats)` also returns
+    the outputs of the nonlinearities, as a tree. `shifts` is a tree of the same structure that is
+    added to these outputs during the forward pass.
     """
 
     init: Callable
@@ -84,13 +101,15 @@ class Model(NamedTuple):
 
 
 class BlockNetwork(NamedTuple):
-    """A network cut into blocks, for rules that give each block its own credit.
+    """Network that consists of blocks, for rules that give each block its own credit.
 
-    `embed(params, x) -> h_0`; `block(params, i, h, key) -> h_{i+1}`, all h of one shape [B, ...];
-    `output(params, h_L) -> output [B, C]`; `loss(output, batch) -> [B]`. Each takes the whole
-    parameter tree and uses its own part: `embed`, `block_0` ..., `head`. `key` draws what is random
-    in a block (process noise); most ignore it. `depth` is the number of blocks L, `skip` the share
-    of h that a block passes on unchanged, `shape` that of one example's h, `outputs` is C.
+    `embed(params, x) -> h_0` computes the first hidden state, and
+    `block(params, i, h, key) -> h_{i+1}` the next one. All h have the same shape [B, ...].
+    `output(params, h_L) -> output [B, C]` is the head and `loss(output, batch) -> [B]` the loss per
+    example. The first three take the whole parameter tree and use their own part of it: `embed`,
+    `block_0` ..., `head`. `key` is used for randomness in a block (process noise); most blocks
+    ignore it. `depth` is the number of blocks L, `skip` the share of h that a block passes on
+    unchanged, `shape` the shape of h for one example, and `outputs` is C.
     """
 
     depth: int
@@ -104,11 +123,12 @@ class BlockNetwork(NamedTuple):
 
 
 class ForwardView(NamedTuple):
-    """What a credit estimator may look at after a forward pass.
+    """Quantities that a credit estimator may use after a forward pass.
 
-    `h` [L+1, B, ...] are the hidden states; `error` [B, C] is the gradient of each example's loss
-    by the output and `last` [B, ...] by h_L, both local to the head; `loss` is [B]. `block(l, h)`
-    runs one block forward and `terminal(h) -> [B]` the head and the loss.
+    `h` [L+1, B, ...] holds the hidden states. `error` [B, C] is the gradient of each example's loss
+    with respect to the output, and `last` [B, ...] that with respect to h_L. Both are local to the
+    head. `loss` [B] is the loss of each example. `target` [B, C] is the output minus `error`.
+    `block(l, h)` runs one block forward. `terminal(h) -> [B]` runs the head and the loss.
     """
 
     h: jax.Array
@@ -121,11 +141,11 @@ class ForwardView(NamedTuple):
 
 
 class Credit(NamedTuple):
-    """An estimator of the gradient of the loss by every hidden state, as a pair.
+    """Estimator of the gradient of the loss with respect to every hidden state.
 
-    `init(key) -> credit state`; `assign(credit, seen, key) -> (credits [L+1, B, ...], credit
-    state, scalars)`: the credits are given by the state as it was, the new one has learned from
-    what was seen.
+    It is a pair of functions. `init(key) -> credit state` makes the first state.
+    `assign(credit, seen, key) -> (credits [L+1, B, ...], credit state, scalars)` computes the
+    credits from the given state. The returned state has then learned from the ForwardView `seen`.
     """
 
     init: Callable
@@ -133,8 +153,12 @@ class Credit(NamedTuple):
 
 
 class Proposal(NamedTuple):
-    """What a rule proposes for one batch: pseudo-gradients, its next state and scalars; `seen` are
-    the batch's activations, where an optimizer wants them."""
+    """Result of a learning rule for one batch.
+
+    `grads` are pseudo-gradients, `rule` is the next state of the rule, `stats` are the new batch
+    statistics, and `scalars` are recorded. `seen` holds the activations of the batch if an
+    optimizer needs them.
+    """
 
     grads: Tree
     rule: Tree
@@ -144,9 +168,10 @@ class Proposal(NamedTuple):
 
 
 class Rule(NamedTuple):
-    """A learning rule as a pair of pure functions.
+    """Learning rule as a pair of pure functions.
 
-    `init(key, params) -> rule state`; `update(rule, params, stats, batch, key) -> Proposal`.
+    `init(key, params) -> rule state` makes the first state of the rule.
+    `update(rule, params, stats, batch, key) -> Proposal` applies the rule to one batch.
     """
 
     init: Callable
@@ -154,14 +179,17 @@ class Rule(NamedTuple):
 
 
 class Recipe(NamedTuple):
-    """An experiment as the loop runs it.
+    """Experiment in the form in which the training loop runs it.
 
-    `init(key) -> TrainState`; `step(state, data) -> (state, scalars)`;
-    `probe(state, data) -> dict of arrays`; `evaluate(state, data, x, y) -> dict of scalars`.
-    `gradient(state, data) -> tree` is what the optimizer gets at that step;
-    `transitions` are pairs (step, function of all seeds' states), applied before that step.
-    `structure` holds the architecture's features, empty for a model of the user's own.
-    `prepare(state, data) -> data` gives the data of the task at hand, once a block.
+    `structure` holds the features of the architecture; it is empty for a user-defined model.
+    `init(key) -> TrainState` makes the initial state.
+    `step(state, data) -> (state, scalars)` trains for one step.
+    `gradient(state, data) -> tree` returns the gradient that the optimizer gets at that step.
+    `probe(state, data) -> dict of arrays` measures the state.
+    `evaluate(state, data, x, y) -> dict of scalars` scores it on given examples.
+    `transitions` are pairs (step, function of the states of all seeds). The function is applied
+    before that step.
+    `prepare(state, data) -> data` returns the data of the current task; it is called once per block.
     """
 
     model: Model

@@ -213,7 +213,7 @@ def test_scores_of_alpha_are_those_of_its_csv(page):
         assert is_written(texts, form), (texts, form)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_skill_beside_shuffled_architectures_is_that_of_the_calibration():
     page, head = SHUFFLED
     examples = predict.from_table(

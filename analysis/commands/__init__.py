@@ -1,6 +1,6 @@
-"""The analysis commands: each module adds its arguments, reads runs and returns what it found."""
+"""Analysis commands. Each module adds its flags, does one analysis, and returns its result."""
 
-# Name -> (module of analysis.commands, help); those in the first table read runs.
+# Name of a command -> (module in analysis.commands, help text). Commands in READERS read runs.
 READERS = {
     "summary": ("summary", "table of runs"),
     "tap": ("tap", "fit models of D(t)"),

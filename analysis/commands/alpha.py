@@ -1,4 +1,4 @@
-"""`alpha`: is the rate of the TAP equation a function of the architecture?"""
+"""Fit alpha, the rate of the TAP equation, to every run and regress it on the architecture."""
 
 from pathlib import Path
 
@@ -20,14 +20,14 @@ CURVES = ("tap_compression", "tap")
 
 
 def add_arguments(parser) -> None:
-    """The command's own flags."""
+    """Add the flags of this command to its parser."""
     parser.add_argument("--out", type=Path, default=Path("out/alpha"), help="for the results")
     parser.add_argument("--metric", help="dimensionality; each run's own by default")
     parser.add_argument("--model", choices=CURVES, default=CURVES[0], help="curve that alpha is of")
 
 
 def run(args):
-    """Carry out the parsed command."""
+    """Run the command with its parsed flags."""
     return fit_alpha(args.runs, args.out, args.partial, args.metric, args.model)
 
 
@@ -36,20 +36,20 @@ def fit_alpha(
 ):
     """Fit alpha to every curve and regress it on the architecture.
 
-    With fewer than 15 architectures there is no regression and no score, and a note says so.
+    With fewer than 15 architectures there is no regression and no score. A note then says so.
 
     Args:
-      paths: run directories or folders of them.
+      paths: run directories, or folders that contain them.
       out: folder for alpha_summary.csv, alpha_models.json, figures and phase1_report.md.
-      partial: read unfinished runs too.
-      metric: dimensionality; each run's own by default.
-      model: `tap_compression` or `tap`.
+      partial: whether to read unfinished runs, too.
+      metric: name of a recorded dimensionality metric; None uses the metric of each run.
+      model: curve model whose alpha is used, `tap_compression` or `tap`.
 
     Returns:
       (JSON result, table to print).
 
     Raises:
-      RunError: no architecture with an identified alpha.
+      RunError: no run could be fitted, or alpha is not identified in any curve.
     """
     runs = [open_run(path, partial) for path in find_runs(paths)]
     rows, refused = [], []

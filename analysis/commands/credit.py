@@ -1,4 +1,7 @@
-"""`credit`: how good estimated credits are, what training by them is worth, beside the notes."""
+"""Measure how good estimated credits are, and which accuracy networks trained with them reach.
+
+The values that the notes on learned credit assignment report are listed beside the measured ones.
+"""
 
 from pathlib import Path
 
@@ -25,28 +28,31 @@ SHOWN += ("notes_accuracy",)
 
 
 def add_arguments(parser) -> None:
-    """The command's own flags."""
+    """Add the flags of this command to its parser."""
     parser.add_argument("--out", type=Path, default=Path("out/credit"), help="for the results")
 
 
 def run(args):
-    """Carry out the parsed command."""
+    """Run the command with its parsed flags."""
     return compare(args.runs, args.out, args.partial)
 
 
 def compare(paths, out: Path, partial: bool = False):
-    """Tables and figures of credit runs, those that train the same put together.
+    """Write tables and figures of credit runs, grouped by setting.
+
+    Runs of one setting train the same model on the same data for the same number of steps. They are
+    compared with each other.
 
     Args:
-      paths: run directories or folders of them.
-      out: folder for credit.json, credit.csv and a figure a setting.
-      partial: read unfinished runs too.
+      paths: run directories, or folders that contain them.
+      out: folder for credit.json, credit.csv and one figure per setting.
+      partial: whether to read unfinished runs, too.
 
     Returns:
       (JSON result, table to print).
 
     Raises:
-      RunError: not runs of the credit family.
+      RunError: a run is not of the credit family.
     """
     runs = open_family(paths, "credit", partial)
     rows = quality.table(runs)

@@ -1,4 +1,4 @@
-"""`validate-detector`: how far to trust a jump detector."""
+"""Measure the recall and the false positives of jump detectors on synthetic series."""
 
 import sys
 from collections.abc import Callable
@@ -14,20 +14,20 @@ from analysis.runs.reader import RunError
 from analysis.tap.detector_validity import validate
 from tapjax.contract import detector
 
-FIRST_SEED = 1000  # the thresholds were chosen on batteries below 100
+FIRST_SEED = 1000  # the thresholds were chosen on batteries with seeds below 100
 
 
 def add_arguments(parser) -> None:
-    """The command's own flags."""
+    """Add the flags of this command to its parser."""
     parser.add_argument("--out", type=Path, default=Path("out/detector"), help="for the results")
     parser.add_argument("--seeds", type=int, default=20, help="batteries to try")
 
 
 def run(args):
-    """Carry out the parsed command.
+    """Run the command with its parsed flags.
 
     Raises:
-      RunError: fewer than one battery.
+      RunError: fewer than one battery was requested.
     """
     if args.seeds < 1:
         raise RunError(f"--seeds={args.seeds} must be at least 1")
@@ -53,13 +53,16 @@ def run(args):
 
 
 def worst_null(rows: list[dict]) -> dict:
-    """The null with the highest rate of false positives of ours, and how many nulls there are.
+    """Find the null on which the detector of tapjax has its highest rate of false positives.
+
+    A null is a synthetic series without jumps.
 
     Args:
-      rows: of `validate`, each with its `detector`.
+      rows: rows from `validate`, each with the name of its `detector`.
 
     Returns:
-      `fixture`, `false_per_1000` measurements, `nulls`.
+      `fixture`, the name of the null; `false_per_1000`, its false positives per 1000 measurements;
+      `nulls`, the number of nulls.
     """
     nulls = [row for row in rows if row["detector"] == "tapjax" and row["recall"] is None]
     worst = max(nulls, key=lambda row: row["false_per_1000"])
@@ -71,10 +74,12 @@ def worst_null(rows: list[dict]) -> dict:
 
 
 def detectors() -> dict[str, Callable]:
-    """Ours, PELT where ruptures is installed, and a plain z-score.
+    """Return the detectors to compare: that of tapjax, a plain z-score, and PELT.
+
+    PELT is left out if the package ruptures is not installed.
 
     Returns:
-      Name -> (series [N, T] -> N lists of indices).
+      Dict from name to a function that takes series [N, T] and returns N lists of indices.
     """
     table = {"tapjax": _ours, "upward z-score": _one_by_one(_z_score)}
     try:
@@ -95,20 +100,23 @@ def _one_by_one(find):
 
 
 def _z_score(series):
-    """What the recorded runs were analysed with: smoothed slopes over 2 standard deviations."""
+    """Return the indices where the smoothed slope is over 2 standard deviations above its mean.
+
+    The recorded runs were analysed with this rule.
+    """
     slope = gaussian_filter1d(np.gradient(series), 3)
     return np.flatnonzero((slope - slope.mean()) / (slope.std() + 1e-10) > 2)
 
 
 def _pelt(ruptures, series):
-    """Optimal segmentation into constant levels, penalised as white noise would need.
+    """Segment a series optimally into constant levels, with the penalty for white noise.
 
-    The linear kernel is the squared distance from the mean of a segment, as `ruptures.Pelt` has it
-    in its model l2, a thousand times as fast.
+    With the linear kernel the cost is the squared distance from the mean of a segment. This is the
+    cost of model l2 in `ruptures.Pelt`, but `KernelCPD` is a thousand times as fast.
     """
     centred = series - series.mean()
     noise = 1.4826 * np.median(np.abs(np.diff(series))) / np.sqrt(2)
-    rounding = 1e-9 * (centred**2).sum()  # the noise of constant levels may be 0
+    rounding = 1e-9 * (centred**2).sum()  # the noise of constant levels can be 0
     penalty = max(3 * np.log(len(series)) * noise**2, rounding)
     search = ruptures.KernelCPD(kernel="linear", min_size=5).fit(centred[:, None])
     return search.predict(pen=penalty)[:-1]

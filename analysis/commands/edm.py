@@ -1,4 +1,4 @@
-"""`edm`: which recorded variables act on each other, and how well each can be forecast."""
+"""Test which recorded variables act on each other, and measure how well each can be forecast."""
 
 import contextlib
 import itertools
@@ -22,11 +22,11 @@ from analysis.edm.variables import PREPARED, WINDOW, evenly, variables
 from analysis.figures.edm import convergence, forecast_skill, matrix
 from analysis.runs.reader import RunError, find_runs, open_run
 
-LEAST = 200  # points
+LEAST = 200  # smallest number of points
 
 
 def add_arguments(parser) -> None:
-    """The command's own flags."""
+    """Add the flags of this command to its parser."""
     parser.add_argument("--out", type=Path, default=Path("out/edm"), help="for the results")
     parser.add_argument("--variables", default="loss,grad_norm,D", help="names with commas between")
     parser.add_argument(
@@ -46,10 +46,14 @@ def add_arguments(parser) -> None:
 
 
 def run(args):
-    """Carry out the parsed command.
+    """Run the command with its parsed flags.
 
-    All links of all runs are tested together: one correction, one number of surrogates. Where the
-    seeds are too few for any claim, links are shown untested, beside the forecasts.
+    All links of all runs are tested together, with one correction and one number of surrogates. If
+    a run has too few seeds for any claim, its links are shown as untested. Its forecasts are still
+    computed.
+
+    Raises:
+      RunError: a series cannot be analysed, or the requested surrogates are too few for any claim.
     """
     runs = [open_run(path, args.partial) for path in find_runs(args.runs)]
     ready = [prepared(run, args) for run in runs]
@@ -85,10 +89,10 @@ def run(args):
 
 
 def _untestable(runs, links):
-    """Why the links of each run cannot be tested, None if they can.
+    """Return for each run the reason why its links cannot be tested, or None if they can.
 
-    A run whose seeds are too few for the correction is left out of it, which makes it milder for
-    the others. The number of seeds decides, never the data.
+    A run with too few seeds to pass the correction is excluded from it. The correction is then
+    milder for the other runs. Only the number of seeds decides about this, never the data.
     """
     why = [None] * len(runs)
     while True:
@@ -105,7 +109,7 @@ def _untestable(runs, links):
 
 @contextlib.contextmanager
 def _named(run):
-    """Name the run in an error about its series."""
+    """Add the path of the run to an error about its series."""
     try:
         yield
     except ValueError as error:
@@ -113,17 +117,19 @@ def _named(run):
 
 
 def prepared(run, args) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """The asked variables of a run in the asked part, without a constant or missing value.
+    """Select the requested variables and steps of a run, and prepare the series for the analysis.
 
     Args:
       run: open run.
       args: parsed flags.
 
     Returns:
-      Steps [T] and series by name [S, T].
+      Steps [T], and a dict from name to series [S, T]. Every series is finite and varies.
 
     Raises:
-      RunError: not recorded, too few points, constant or not finite.
+      RunError: a variable is not recorded, fewer than two variables are requested, two of them are
+        the same series, there are too few or unevenly spaced points, or a series is constant or not
+        finite.
     """
     names = dict.fromkeys(name.strip() for name in args.variables.split(",") if name.strip())
     if len(names) < 2:
@@ -150,7 +156,10 @@ def prepared(run, args) -> tuple[np.ndarray, dict[str, np.ndarray]]:
 
 
 def _one(run, steps, series, found, rows, tests, settings, args):
-    """Everything about one run, its links' rows included; `tests` is 0 where none is tested."""
+    """Collect the results of one run, including the rows of its links; draw its figures.
+
+    `tests` is 0 if the links of this run are not tested.
+    """
     links, tried = [{"run": run.name} | row for row in rows], None
     with _named(run):
         if tests:

@@ -1,4 +1,4 @@
-"""`emergence`: does dimensionality move before a capability does?"""
+"""Test whether the dimensionality changes before, with or after the capabilities of a network."""
 
 import zlib
 from collections import defaultdict
@@ -21,28 +21,30 @@ SHOWN += ("p", "q", "p_guard")
 
 
 def add_arguments(parser) -> None:
-    """The command's own flags."""
+    """Add the flags of this command to its parser."""
     parser.add_argument("--out", type=Path, default=Path("out/emergence"), help="for the results")
     parser.add_argument("--metric", help="dimensionality; each run's own by default")
 
 
 def run(args):
-    """Carry out the parsed command."""
+    """Run the command with its parsed flags."""
     return find_emergence(args.runs, args.out, args.partial, args.metric)
 
 
 def find_emergence(paths, out: Path, partial: bool = False, metric: str | None = None):
-    """Test every run's D against its capabilities, in both directions.
+    """Test for every run whether D leads or follows the capabilities.
+
+    Runs with the same length, number of seeds and measurement interval are also tested together,
+    but runs on synthetic data apart from the others.
 
     Args:
-      paths: run directories or folders of them.
+      paths: run directories, or folders that contain them.
       out: folder for emergence.json, emergence.csv, figures and phase4_summary.md.
-      partial: read unfinished runs too.
-      metric: dimensionality; each run's own by default.
+      partial: whether to read unfinished runs, too.
+      metric: name of a recorded dimensionality metric; None uses the metric of each run.
 
     Returns:
-      (JSON result, table to print: one row a run and capability; runs of the same length and
-      number of seeds are also tested together).
+      (JSON result, table to print: one row per run, or group of runs, and capability).
 
     Raises:
       RunError: no run could be tested.
@@ -96,7 +98,7 @@ def find_emergence(paths, out: Path, partial: bool = False, metric: str | None =
 
 
 def _open_all(paths, partial, metric):
-    """Runs that can be tested with their changes, and why the others cannot."""
+    """Return the runs that can be tested, with their changes, and why the others cannot."""
     opened, refused = [], []
     for path in find_runs(paths):
         try:
@@ -113,7 +115,7 @@ def _open_all(paths, partial, metric):
 
 
 def _generator(name):
-    """Random numbers of a run, the same whatever else is tested."""
+    """Return the random generator of a run; it does not depend on the other runs of the test."""
     return np.random.default_rng(zlib.crc32(name.encode()))
 
 
@@ -138,7 +140,7 @@ def _row(coupling, every):
 
 
 def _side(test, side, every):
-    """The strongest correlation with D first, or with the capability first."""
+    """Find the strongest correlation at the lags where D leads, or at those where it lags."""
     at = int(np.argmax(np.where(lags.SIDES[side], np.abs(test.r_K), -1)))
     return {
         f"r_{side}": float(test.r_K[at]),
@@ -148,7 +150,7 @@ def _side(test, side, every):
 
 
 def _with_verdicts(rows):
-    """Correct over all runs and capabilities, and say what remains."""
+    """Correct the p-values over all runs and capabilities, and add the verdicts."""
     table = pd.DataFrame(rows)
     table["q"] = q_values(table["p"])
     table["verdict"] = [lags.verdict(*pair) for pair in zip(table["q"], table["test"], strict=True)]
@@ -157,7 +159,7 @@ def _with_verdicts(rows):
 
 def _summary(result, table):
     counts = ", ".join(f"{n} {name}" for name, n in result["verdicts"].items())
-    powers = pd.DataFrame(result["power"]).T.loc[list(result["order"])]  # without those pooled
+    powers = pd.DataFrame(result["power"]).T.loc[list(result["order"])]  # without groups of runs
     found = ", ".join(f"{powers[s].mean():.0%} at {float(s):g}" for s in powers.columns[1:])
     lines = [
         "# Phase 4: does dimensionality move before capabilities?",

@@ -1,4 +1,4 @@
-"""`import`: foreign arrays into runs."""
+"""Convert arrays that another framework recorded into run directories."""
 
 from pathlib import Path
 
@@ -8,24 +8,26 @@ from analysis.runs.importer import import_arrays
 
 
 def add_arguments(parser) -> None:
-    """The command's own flags."""
+    """Add the flags of this command to its parser."""
     parser.add_argument("arrays", nargs="+", help=".npz files")
     parser.add_argument("--out", type=Path, required=True, help="run directory to make")
     parser.add_argument("--head", default="none", help="last, none or a layer's name")
 
 
 def run(args):
-    """Carry out the parsed command."""
+    """Run the command with its parsed flags."""
     return import_runs(args.arrays, args.out, args.head)
 
 
 def import_runs(sources, out: Path, head: str) -> tuple[dict, pd.DataFrame]:
-    """Import foreign arrays: one file into `out` itself, several into folders below it.
+    """Convert arrays of another framework into run directories.
+
+    A single file is imported into `out` itself. Several files are imported into folders below it.
 
     Args:
-      sources: .npz files.
-      out: run directory, or the folder for several.
-      head: see `importer.import_arrays`.
+      sources: paths of .npz files.
+      out: run directory for one file, or folder for the run directories of several files.
+      head: layer that is the head and stays out of D: `last`, `none` or the name of a layer.
 
     Returns:
       (JSON result, table to print).

@@ -1,4 +1,7 @@
-"""`jumps`: every jump of every run, and `validate-detector`: how far to trust them."""
+"""Find the jumps of D and of every layer in every run, seed by seed.
+
+`validate-detector` measures how far the detected jumps can be trusted.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,30 +15,30 @@ from tapjax.contract import detector
 
 
 def add_arguments(parser) -> None:
-    """The command's own flags."""
+    """Add the flags of this command to its parser."""
     parser.add_argument("--out", type=Path, default=Path("out/jumps"), help="folder for results")
     parser.add_argument("--metric", help="dimensionality; each run's own by default")
 
 
 def run(args):
-    """Carry out the parsed command."""
+    """Run the command with its parsed flags."""
     return find_jumps(args.runs, args.out, args.partial, args.metric)
 
 
 def find_jumps(paths: Sequence, out: Path | None, partial: bool, metric: str | None = None):
-    """Jumps of D and of each layer, seed by seed.
+    """Find the jumps of D and of each layer, seed by seed.
 
     Args:
-      paths: run directories or folders of them.
-      out: folder for jumps.json and jumps.csv, or None.
-      partial: read unfinished runs too.
-      metric: dimensionality; each run's own by default.
+      paths: run directories, or folders that contain them.
+      out: folder for jumps.json and jumps.csv; None to write no files.
+      partial: whether to read unfinished runs, too.
+      metric: name of a recorded dimensionality metric; None uses the metric of each run.
 
     Returns:
-      (JSON result, table to print: jumps a run).
+      (JSON result, table to print: number of jumps per run).
 
     Raises:
-      RunError: every run is too short to judge.
+      RunError: every run is too short for the detector.
     """
     rows, counts, refused, total = [], [], [], 0
     for path in find_runs(paths):

@@ -1,4 +1,7 @@
-"""`mechanistic`: what changed inside a network before, during and after its critical moments."""
+"""Measure what changes inside a network around its critical steps, beyond its ordinary changes.
+
+It also describes in which order the layers settle, which layers move together, and the jumps.
+"""
 
 import functools
 from pathlib import Path
@@ -22,21 +25,21 @@ from tapjax.contract.layout import write_json, write_text
 SHOWN = ("run", "moment", "seed", "layer", "quantity", "unit")
 SHOWN += ("before", "after", "change", "z", "p")
 
-CACHED = 4  # snapshots in memory
+CACHED = 4  # maximum number of steps whose snapshots are in memory
 
 
 def add_arguments(parser) -> None:
-    """The command's own flags."""
+    """Add the flags of this command to its parser."""
     parser.add_argument("--out", type=Path, default=Path("out/mechanistic"), help="for the results")
     parser.add_argument("--jump", type=int, help="only the moment of this number, from 1")
     parser.add_argument("--snapshots", type=Path, help="folder; RUN/snapshots by default")
 
 
 def run(args):
-    """Carry out the parsed command.
+    """Run the command with its parsed flags.
 
     Raises:
-      RunError: a folder of snapshots was named for several runs.
+      RunError: one folder of snapshots was given for several runs.
     """
     if args.snapshots and len(find_runs(args.runs)) > 1:
         raise RunError("--snapshots belongs to one run")
@@ -44,20 +47,22 @@ def run(args):
 
 
 def explain(paths, out: Path, partial=False, number: int | None = None, snapshots=None):
-    """Compare before, during and after each moment of each run; describe its layers and jumps.
+    """Compare before, during and after each critical step of each run; describe layers and jumps.
 
     Args:
-      paths: run directories or folders of them.
-      out: folder; each run gets a folder in it, all together families.csv.
-      partial: read unfinished runs too.
-      number: only this moment of each run.
-      snapshots: folder of a single run's snapshots; RUN/snapshots by default.
+      paths: run directories, or folders that contain them.
+      out: folder for the results. Each run gets a folder in it; families.csv compares all runs.
+      partial: whether to read unfinished runs, too.
+      number: number of the only critical step to compare in each run, from 1; None for all.
+      snapshots: folder with the snapshots of a single run; None for RUN/snapshots.
 
     Returns:
-      (JSON result, table to print: the changes beyond the null; without moments, how runs move).
+      (JSON result, table to print). The table lists the changes beyond the null. If no critical
+      step was compared, it describes how the layers of each run settle and move together.
 
     Raises:
-      RunError: damaged snapshots, no such moment.
+      RunError: snapshots are damaged, a run has no critical step of this number, or two runs have
+        the same name.
     """
     runs, shown, refused = {}, [], []
     for path in find_runs(paths):
@@ -92,7 +97,10 @@ def explain(paths, out: Path, partial=False, number: int | None = None, snapshot
 
 
 def _families(courses) -> pd.DataFrame:
-    """A row a run; settling orders are corrected over the runs shown, and named by q."""
+    """Build one row per run; q corrects the p-values of the settling orders over these runs.
+
+    If q is above .05, the settling is reported as `no order`.
+    """
     rows = [{"run": name} | course_of.summary(course) for name, course in courses.items()]
     table = pd.DataFrame(rows).set_index("run")
     table["p"] = q_values(table["p"].astype(float))
@@ -102,19 +110,19 @@ def _families(courses) -> pd.DataFrame:
 
 
 def compare_moments(run, folder: Path, out: Path, number: int | None = None):
-    """Test and draw the moments that were planned when the snapshots were taken.
+    """Test and draw the critical steps that were planned when the snapshots were taken.
 
     Args:
-      run: an open run.
-      folder: of its snapshots.
-      out: for figures.
-      number: only this moment.
+      run: open run.
+      folder: folder with the run's snapshots.
+      out: folder for the figures.
+      number: number of the only critical step to compare, from 1; None for all.
 
     Returns:
-      (AnalysisResults, reasons why moments were left out).
+      (list of AnalysisResult, list of reasons why critical steps were left out).
 
     Raises:
-      RunError: damaged snapshots, no such moment.
+      RunError: snapshots are damaged, or there is no critical step of this number.
     """
     try:
         planned = read_plan(folder)
@@ -149,7 +157,10 @@ def compare_moments(run, folder: Path, out: Path, number: int | None = None):
 
 
 def _quiet_pairs(run, planned):
-    """Of each moment the ordinary pairs (seed, step, step) away from jumps and moments."""
+    """List for each critical step the ordinary pairs (seed, step, step).
+
+    A pair is left out if a jump or a critical step of its seed is near.
+    """
     window = planned["window"]
     eventful = [(jump["seed"], jump["step"]) for jump in course_of.found_jumps(run)]
     eventful += [(seed, m["triple"][1]["step"]) for seed in run.seeds for m in planned["moments"]]
@@ -165,7 +176,7 @@ def _quiet_pairs(run, planned):
 
 
 def _ordinary(run, at, quiet):
-    """What changed over each pair, in an order that needs few snapshots in memory."""
+    """Measure the changes over each pair, in an order that keeps few snapshots in memory."""
     rectified, known = changes.rectified_of(run), {}
     pairs = sorted({pair for each in quiet for pair in each}, key=lambda pair: pair[1:])
     for seed, a, b in tqdm(pairs, desc=f"{run.name}: ordinary pairs", disable=None):
@@ -179,7 +190,7 @@ def _title(run):
 
 
 def _draw_moment(result, sides, title, stem):
-    """Of each kind of picture, the layer that changed most."""
+    """Draw one figure of each kind, for the layer with the most unusual change."""
     layers = list(dict.fromkeys(row["layer"] for row in result.measurements["changes"]))
 
     def most_changed(group):

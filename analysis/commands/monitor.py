@@ -1,4 +1,4 @@
-"""`monitor`: what the live monitor would have said of finished runs, and how right it was."""
+"""Replay finished runs through the live monitor; list its warnings and score its forecasts."""
 
 from pathlib import Path
 
@@ -13,31 +13,35 @@ from tapjax.live.monitor import METHODS, Monitor
 
 
 def add_arguments(parser) -> None:
-    """The command's own flags."""
+    """Add the flags of this command to its parser."""
     parser.add_argument("--out", type=Path, default=Path("out/monitor"), help="for the results")
     parser.add_argument("--method", choices=METHODS, default=METHODS[0], help="of forecasting")
     parser.add_argument("--metric", help="dimensionality; each run's own by default")
 
 
 def run(args):
-    """Carry out the parsed command."""
+    """Run the command with its parsed flags."""
     return replay(args.runs, args.out, args.partial, args.method, args.metric)
 
 
 def replay(paths, out: Path, partial: bool = False, method=METHODS[0], metric=None):
-    """Feed recorded runs to the monitor, seed by seed.
+    """Replay recorded runs through the monitor, seed by seed.
 
     Args:
-      paths: run directories or folders of them.
+      paths: run directories, or folders that contain them.
       out: folder for monitor.json, monitor.csv and, in RUN/seed_N, monitor_state.json and
         monitor_visualization.png.
-      partial: read unfinished runs too.
-      method: of forecasting.
-      metric: dimensionality; each run's own by default.
+      partial: whether to read unfinished runs, too.
+      method: forecasting method of the monitor, one of `METHODS`.
+      metric: name of a recorded dimensionality metric; None uses the metric of each run.
 
     Returns:
-      (JSON result, table to print: by horizon, skill over persistence, share of curves on which
-      forecasts beat it, and coverage of the 90 % interval).
+      (JSON result, table to print). The table has one row per horizon: number of curves, median
+      errors, median skill over persistence, share of curves on which the forecasts beat
+      persistence, and coverage of the 90 % interval.
+
+    Raises:
+      RunError: no curve is long enough for a forecast.
     """
     rows, warned = [], []
     for path in tqdm(find_runs(paths), desc="replaying", unit="run", disable=None):
@@ -78,12 +82,12 @@ def replay(paths, out: Path, partial: bool = False, method=METHODS[0], metric=No
 
 
 def save_monitor(monitor: Monitor, model: dict, seed: int, out: Path) -> None:
-    """Write OUT/seed_N/monitor_state.json and monitor_visualization.png.
+    """Write monitor_state.json and monitor_visualization.png to the folder OUT/seed_N.
 
     Args:
-      monitor: of one seed.
+      monitor: monitor of one seed.
       model: content of the run's model.json.
-      seed: which one.
+      seed: the seed, N in the name of the folder.
       out: folder to write in.
     """
     folder = out / f"seed_{seed}"

@@ -1,4 +1,4 @@
-"""`motifs`: which movements recur while networks train, on one map, beside controls without any."""
+"""Map the movements that recur while networks train, and compare them with controls without any."""
 
 from pathlib import Path
 
@@ -30,7 +30,8 @@ from analysis.runs.seeds import interval
 from tapjax.contract.layout import write_npz
 
 RECORDED = "recorded"
-WHOLE = ("states", "hold_90", "inside", "fidelity")  # of a map; the others of each series
+# WHOLE: measures with one value per map; MEASURES: measures with one value per series.
+WHOLE = ("states", "hold_90", "inside", "fidelity")
 MEASURES = ("basins", "separation", "dwell", "transition_entropy", "occupied")
 SHOWN = (
     "states",
@@ -45,7 +46,7 @@ SHOWN += ("contiguity", "contiguity_p", "agreement", "agreement_p", "epoch_bits"
 
 
 def add_arguments(parser) -> None:
-    """The command's own flags."""
+    """Add the flags of this command to its parser."""
     parser.add_argument("--out", type=Path, default=Path("out/motifs"), help="for the results")
     parser.add_argument("--channels", help=CHANNELS)
     parser.add_argument(
@@ -73,7 +74,7 @@ def add_arguments(parser) -> None:
 
 
 def run(args):
-    """Carry out the parsed command."""
+    """Run the command with its parsed flags."""
     runs = [open_run(path, args.partial) for path in find_runs(args.runs)]
     kind = args.channels or default_kind(runs[0])
     columns = [between(recorded(r, kind), args.start, args.stop) for r in runs]
@@ -115,7 +116,7 @@ def run(args):
 
 
 def _maps(series, settings, without_states) -> dict:
-    """The map, and one of each control."""
+    """Compute the map of the recorded series and one map of each control."""
     rng = np.random.default_rng(settings.seed)
     made = {RECORDED: series}
     made |= {name: [control(x, rng) for x in series] for name, control in without_states.items()}
@@ -124,7 +125,7 @@ def _maps(series, settings, without_states) -> dict:
 
 
 def _settings(args, points) -> tuple[Settings, int]:
-    """Settings of a map, and the window."""
+    """Check the flags, and return the settings of the maps and the length of the moving window."""
     if args.modes < 1 or args.every < 1 or args.repeats < 0 or not 0 < args.sigma < 1:
         raise RunError("--modes and --every begin at 1, --repeats at 0, --sigma is from 0 to 1")
     if 0 < args.repeats < ENOUGH:
@@ -144,13 +145,13 @@ def _settings(args, points) -> tuple[Settings, int]:
 
 
 def _placed_steps(one, found):
-    """Steps of the placed points of each series."""
+    """Return for each series the steps of its points that were placed on the map."""
     steps = [c.steps for c in found for _ in c.values]
     return [step[index] for step, index in zip(steps, one.index, strict=True)]
 
 
 def _stages(one, runs, found, settings) -> dict:
-    """Evidence of stages, and of the epoch, of every run."""
+    """Measure for every run whether states come in an order, and whether the epoch makes them."""
     result, first = {}, 0
     least = -(-2 * settings.slowest // settings.every)
     for r in runs:
@@ -165,7 +166,7 @@ def _stages(one, runs, found, settings) -> dict:
 
 
 def _row(name, own, stages) -> dict:
-    """One line of the table, means over series with their intervals."""
+    """Build one row of the table: means over series with the half widths of their intervals."""
     row = {"map": name} | {key: own[key] for key in WHOLE}
     for measure in MEASURES:
         row[measure], row[f"{measure}_half"] = interval(np.array(own["series"][measure], float))
@@ -204,7 +205,7 @@ def _draw(runs, found, series, maps, described, names, settings, title, out):
 
 
 def _keep(one, found, out):
-    """Places and states of every point, for analyses of one's own."""
+    """Write the place and the state of every point to map.npz, for user-defined analyses."""
     arrays = {}
     for i, step in enumerate(_placed_steps(one, found)):
         arrays |= {

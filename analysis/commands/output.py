@@ -1,4 +1,4 @@
-"""What every command writes: JSON and CSV."""
+"""Functions that write the results of the commands as JSON and CSV files."""
 
 import math
 from pathlib import Path
@@ -8,12 +8,12 @@ import pandas as pd
 
 from tapjax.contract.layout import write_json, write_text
 
-# A spreadsheet takes a cell that begins so for a formula, and carries it out.
+# A spreadsheet executes a cell that begins with one of these characters as a formula.
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 def plain(value):
-    """A result as JSON data: NumPy scalars unwrapped, what is not finite as null."""
+    """Convert a result to JSON data: NumPy scalars to Python numbers, non-finite values to null."""
     if isinstance(value, dict):
         return {str(key): plain(v) for key, v in value.items()}
     if isinstance(value, (list, tuple)):
@@ -26,13 +26,13 @@ def plain(value):
 
 
 def write_results(out, name: str, result: dict, table) -> None:
-    """Write NAME.json and NAME.csv, unless there is no folder to write to.
+    """Write NAME.json and NAME.csv to a folder.
 
     Args:
-      out: folder or None.
-      name: of the files.
-      result: JSON data.
-      table: data frame.
+      out: folder to write in, created if it does not exist; None to write nothing.
+      name: name of both files, without extension.
+      result: JSON data for NAME.json.
+      table: data frame for NAME.csv.
     """
     if out is None:
         return
@@ -42,12 +42,12 @@ def write_results(out, name: str, result: dict, table) -> None:
 
 
 def write_csv(path: Path, table: pd.DataFrame, index: bool = True) -> None:
-    """Write a table atomically, as text that no spreadsheet takes for formulas.
+    """Write a table atomically as CSV whose text no spreadsheet executes as a formula.
 
     Args:
-      path: destination.
-      table: data frame; text that a spreadsheet would carry out gets an apostrophe in front.
-      index: write the index, too.
+      path: path of the file to write.
+      table: data frame; text that a spreadsheet would execute gets an apostrophe in front.
+      index: whether to write the index, too.
     """
     table = table.reset_index() if index else table
     table = table.rename(columns=_harmless).map(_harmless)

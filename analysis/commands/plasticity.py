@@ -1,10 +1,11 @@
-"""`plasticity`: does a network go on learning, what does it remember, do clones part?
+"""Measure whether networks keep learning, what they remember, and whether clones of units diverge.
 
-What is remembered has these columns: `average_accuracy` over all tasks at the end; `forgetting`,
-the best accuracy on a task before the last one less the final one (Chaudhry et al. 2018; negative
-where the last task helped); `backward_transfer` (BWT), the final accuracy less that at the end of
-the task's own training; `forward_transfer`, the accuracy before that training less chance
-(Lopez-Paz & Ranzato 2017).
+Four columns describe memory. `average_accuracy` is the mean over all tasks at the end of training.
+`forgetting` is the best accuracy on a task at the end of any task before the last one, minus the
+final accuracy (Chaudhry et al. 2018, https://arxiv.org/abs/1801.10112). It is negative if the last
+task helped. `backward_transfer` (BWT) is the final accuracy minus the accuracy at the end of the
+task's own training. `forward_transfer` is the accuracy right before that training, minus chance.
+Both transfers are those of Lopez-Paz & Ranzato 2017, https://arxiv.org/abs/1706.08840.
 """
 
 from pathlib import Path
@@ -24,29 +25,31 @@ SHOWN += ("cloning_loss", "loss_late", "x1_loss_late", "hard_rank_end", "x1_hard
 
 
 def add_arguments(parser) -> None:
-    """The command's own flags."""
+    """Add the flags of this command to its parser."""
     parser.description = __doc__
     parser.add_argument("--out", type=Path, default=Path("out/plasticity"), help="for the results")
 
 
 def run(args):
-    """Carry out the parsed command."""
+    """Run the command with its parsed flags."""
     return compare(args.runs, args.out, args.partial)
 
 
 def compare(paths, out: Path, partial: bool = False):
-    """Tables and figures of plasticity runs, those that learn the same put together.
+    """Write tables and figures of plasticity runs, grouped by setting.
+
+    Runs of one setting learn the same tasks. They are compared with each other.
 
     Args:
-      paths: run directories or folders of them.
+      paths: run directories, or folders that contain them.
       out: folder for plasticity.json, plasticity.csv and the figures.
-      partial: read unfinished runs too.
+      partial: whether to read unfinished runs, too.
 
     Returns:
       (JSON result, table to print).
 
     Raises:
-      RunError: not runs of the plasticity family.
+      RunError: a run is not of the plasticity family.
     """
     runs = open_family(paths, "plasticity", partial)
     rows, signs, drawn = [], {}, {}

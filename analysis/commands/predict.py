@@ -1,4 +1,4 @@
-"""`predict`: forecast D(t) of a network that was never trained."""
+"""Forecast D(t) of a network that was never trained, from its architecture and data set."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from tapjax.contract.files import RunError, read_json
 
 
 def add_arguments(parser) -> None:
-    """The command's own flags."""
+    """Add the flags of this command to its parser."""
     parser.add_argument("--arch", required=True, help="e.g. mlp:depth=6,width=96")
     parser.add_argument("--dataset", required=True, help="a data set of the calibration")
     parser.add_argument(
@@ -30,26 +30,27 @@ def add_arguments(parser) -> None:
 
 
 def run(args):
-    """Carry out the parsed command."""
+    """Run the command with its parsed flags."""
     return forecast(args.calibration, args.arch, args.dataset, args.predictor, args.d0, args.out)
 
 
 def forecast(calibration: Path, arch: str, dataset: str, predictor: str, d0, out: Path):
-    """Predict one curve.
+    """Predict D(t) of one architecture on one data set.
 
     Args:
-      calibration: predictor.json.
-      arch: name of the architecture.
+      calibration: path of predictor.json, the file that `predictor` writes.
+      arch: name of the architecture, such as `mlp:depth=6,width=96`.
       dataset: name of the data set.
-      predictor: one of `predict.PREDICTORS`.
-      d0: D at initialisation, or None.
+      predictor: kind of predictor, one of `predict.PREDICTORS`.
+      d0: D at initialisation, above 0; None if it was not measured.
       out: folder for forecast.json, forecast.csv and forecast.png.
 
     Returns:
-      (JSON result, table to print).
+      (JSON result, table to print: D and its 90 % band at some of the steps).
 
     Raises:
-      RunError: unreadable calibration, unknown architecture or data set, bad d0.
+      RunError: the calibration cannot be read, the architecture or the data set is unknown, or d0
+        is not above 0.
     """
     stored = _calibration(calibration)
     try:
@@ -94,7 +95,7 @@ def forecast(calibration: Path, arch: str, dataset: str, predictor: str, d0, out
 
 
 def _calibration(path: Path) -> dict:
-    """What `predictor` stored, its examples read."""
+    """Read the file that `predictor` wrote, and restore its examples."""
     problem = f"{path} is no calibration; make one with `predictor`"
     if not path.is_file():
         raise RunError(problem)

@@ -1,4 +1,4 @@
-"""`predictor`: how well D(t) can be predicted before training, and the table to do it with."""
+"""Measure how well D(t) can be predicted before training, and store the table to predict from."""
 
 from pathlib import Path
 
@@ -21,7 +21,7 @@ BY_FAMILY = ["predictor", "use_init", "family"]
 
 
 def add_arguments(parser) -> None:
-    """The command's own flags."""
+    """Add the flags of this command to its parser."""
     parser.add_argument("--out", type=Path, default=Path("out/predictor"), help="for the results")
     parser.add_argument("--metric", help="dimensionality; each run's own by default")
     parser.add_argument(
@@ -34,28 +34,30 @@ def add_arguments(parser) -> None:
 
 
 def run(args):
-    """Carry out the parsed command."""
+    """Run the command with its parsed flags."""
     return evaluate(args.runs, args.out, args.partial, args.metric, args.shuffles)
 
 
 def evaluate(paths, out: Path, partial: bool = False, metric: str | None = None, shuffles: int = 0):
     """Score every predictor, leaving out one architecture at a time.
 
-    With fewer than 15 architectures the calibration is written and nothing is scored; a family
-    with fewer has no scores of its own.
+    With fewer than 15 architectures the calibration is written, but nothing is scored. A family
+    with fewer than 15 architectures has no separate scores.
 
     Args:
-      paths: run directories or folders of them, all of one protocol.
+      paths: run directories, or folders that contain them; all runs must follow one protocol.
       out: folder for predictor.json (the calibration), loao.csv, loao.json and figures.
-      partial: read unfinished runs too.
-      metric: dimensionality; each run's own by default.
-      shuffles: permutations of the architectures that skill is compared with.
+      partial: whether to read unfinished runs, too.
+      metric: name of a recorded dimensionality metric; None uses the metric of each run.
+      shuffles: number of permutations of the architectures that the skill is compared with; 0 for
+        no comparison.
 
     Returns:
-      (JSON result, table to print: medians and shares a predictor).
+      (JSON result, table to print: medians and shares per predictor).
 
     Raises:
-      RunError: too few architectures, or runs that do not belong together.
+      RunError: there are too few architectures, the runs cannot be combined in one calibration, or
+        `shuffles` is negative.
     """
     runs = [open_run(path, partial) for path in find_runs(paths)]
     examples = [predict.example(run, metric) for run in runs]
@@ -71,7 +73,7 @@ def evaluate(paths, out: Path, partial: bool = False, metric: str | None = None,
             "shapes": {
                 run.model["data"]: [run.data["shape"], run.data["classes"]]
                 for run in runs
-                if "shape" in run.data  # imported runs do not say
+                if "shape" in run.data  # imported runs do not record it
             },
             "examples": predict.to_table(examples),
         },
@@ -121,7 +123,7 @@ def evaluate(paths, out: Path, partial: bool = False, metric: str | None = None,
 
 
 def _small_families(examples) -> dict[str, str]:
-    """Families with too few architectures for scores of their own, and the line that says so."""
+    """Return the families with too few architectures for separate scores, and the reasons."""
     members = {}
     for e in examples:
         members.setdefault(e.structure["family"], set()).add(e.architecture)
@@ -130,7 +132,7 @@ def _small_families(examples) -> dict[str, str]:
 
 
 def _summary(table, by):
-    """Medians and shares over examples; the ceiling is that of seeds."""
+    """Compute medians and shares over examples; `seed_r2` is the ceiling that seeds set."""
     grouped = table.groupby(by, sort=False)
     columns = {
         "n": grouped.size(),

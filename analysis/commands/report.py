@@ -1,4 +1,4 @@
-"""`report`: every analysis that suits the runs, on one self-contained page."""
+"""Run every analysis that suits the runs, and write the results to one self-contained page."""
 
 import tempfile
 from collections.abc import Callable, Sequence
@@ -33,8 +33,12 @@ MOST_PICTURES = 24
 class Section(NamedTuple):
     """One analysis on the page.
 
-    `write(paths, out, partial) -> HTML fragments` runs it and leaves its files in a folder. With a
-    `family` it stands there only if there are runs of that, and is of these.
+    Attributes:
+      title: heading of the section.
+      write: function `write(paths, out, partial)` that runs the analysis, writes its files to the
+        folder `out`, and returns HTML fragments.
+      family: family of experiments that the analysis needs. The page has the section only if there
+        are runs of this family, and it covers only them. Empty if it suits all runs.
     """
 
     title: str
@@ -43,25 +47,28 @@ class Section(NamedTuple):
 
 
 def add_arguments(parser) -> None:
-    """The command's own flags."""
+    """Add the flags of this command to its parser."""
     parser.add_argument("--out", type=Path, default=Path("out/report.html"), help="HTML file")
 
 
 def run(args):
-    """Carry out the parsed command."""
+    """Run the command with its parsed flags."""
     return make_report(args.runs, args.out, args.partial)
 
 
 def make_report(paths, out: Path, partial: bool = False):
-    """Run every analysis and write one page.
+    """Run every analysis that suits the runs, and write one page.
 
     Args:
-      paths: run directories or folders of them.
-      out: HTML file.
-      partial: read unfinished runs too.
+      paths: run directories, or folders that contain them.
+      out: path of the HTML file to write.
+      partial: whether to read unfinished runs, too.
 
     Returns:
-      (JSON result, table to print: the sections, and why one was left out).
+      (JSON result, table to print: the sections, and why a section was left out).
+
+    Raises:
+      RunError: `out` is a folder.
     """
     if out.is_dir():
         raise RunError(f"--out={out} is a folder; the page is one file, such as {out}/report.html")
@@ -78,16 +85,16 @@ def make_report(paths, out: Path, partial: bool = False):
 
 
 def write_sections(names: Sequence[str], paths, folder: Path, partial: bool = False) -> dict:
-    """Run some of the analyses and keep a fragment of the page of each.
+    """Run some of the analyses and write one fragment of the page for each.
 
     Args:
-      names: keys of `SECTIONS`.
+      names: names of the analyses, keys of `SECTIONS`.
       paths: run directories.
-      folder: for their results, one folder each.
-      partial: read unfinished runs too.
+      folder: folder for the results; each analysis gets a folder in it.
+      partial: whether to read unfinished runs, too.
 
     Returns:
-      Section -> why it was left out.
+      Dict from the name of a section that was left out to the reason.
     """
     left_out = {}
     for name in names:
@@ -104,11 +111,11 @@ def write_sections(names: Sequence[str], paths, folder: Path, partial: bool = Fa
 
 
 def join_sections(folder: Path, out: Path) -> Path:
-    """Write the page from the fragments that there are.
+    """Write the page from the fragments that exist.
 
     Args:
-      folder: from `write_sections`.
-      out: HTML file.
+      folder: folder that `write_sections` filled.
+      out: path of the HTML file to write.
 
     Returns:
       The path written.

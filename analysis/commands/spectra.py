@@ -1,4 +1,4 @@
-"""`spectra`: how fast the components of a run move, beside a random walk of the same steps."""
+"""Measure how fast components move, and compare them with a random walk with the same steps."""
 
 from pathlib import Path
 
@@ -22,11 +22,12 @@ from analysis.runs.seeds import interval
 from analysis.statistics.corrections import correct, sign_flip_p
 
 MODES = 10
-MEASURES = ("slope", "cosine", "first_3")  # held against random walks, each corrected by itself
+# Each measure is compared with random walks, and corrected for multiple tests separately.
+MEASURES = ("slope", "cosine", "first_3")
 
 
 def add_arguments(parser) -> None:
-    """The command's own flags."""
+    """Add the flags of this command to its parser."""
     parser.add_argument("--out", type=Path, default=Path("out/spectra"), help="for the results")
     parser.add_argument("--channels", help=CHANNELS)
     parser.add_argument(
@@ -42,7 +43,7 @@ def add_arguments(parser) -> None:
 
 
 def run(args):
-    """Carry out the parsed command."""
+    """Run the command with its parsed flags."""
     if args.modes < 1:
         raise RunError(f"--modes={args.modes} is less than 1")
     columns = args.channels, args.start, args.stop
@@ -52,22 +53,23 @@ def run(args):
 def compare(
     paths, out: Path, partial=False, columns=(None, 0, None), of="levels", modes=MODES, segment=None
 ):
-    """Spectra of runs beside those of random walks.
+    """Compare the spectra of runs with those of random walks.
 
     Args:
-      paths: run directories or folders of them.
+      paths: run directories, or folders that contain them.
       out: folder for spectra.json, spectra.csv and the figures.
-      partial: read unfinished runs too.
-      columns: kind of channels (None for the run's own default), first step, step after the last.
-      of: `levels` or `increments`.
-      modes: principal components.
-      segment: points of a segment; None for the default.
+      partial: whether to read unfinished runs, too.
+      columns: kind of channels (None for the default of each run), first step, and step after the
+        last one (None for the end of the run).
+      of: `levels` for the recorded values, `increments` for their changes.
+      modes: number of principal components.
+      segment: number of points in a segment of the spectrum; None for the default.
 
     Returns:
       (JSON result, table to print).
 
     Raises:
-      RunError: not recorded, constant, or too short.
+      RunError: the channels are not recorded or constant, or a run is too short.
     """
     kind, *part = columns
     rows, drawn = [], {}
@@ -87,7 +89,7 @@ def compare(
 
 
 def _one(columns: Recorded, epoch, what, of, modes, segment, folder):
-    """Rows and figures of a run."""
+    """Return the table rows and the figures of one run."""
     points = len(columns.steps)
     segment = segment or min(power_spectra.SEGMENT, points // 8)
     if not 16 <= segment <= points // 2:
@@ -111,9 +113,9 @@ def _one(columns: Recorded, epoch, what, of, modes, segment, folder):
 
 
 def _row(name, group, recorded_S, walk_S, frequency):
-    """One line of the table: means over seeds, and differences from the random walks.
+    """Build one row of the table: means over seeds, and tests against the random walks.
 
-    `peak` is the frequency of most power, of levels mostly the lowest.
+    `peak` is the frequency with the most power. For levels it is mostly the lowest frequency.
     """
     measures = {
         "slope": lambda m: power_spectra.slope(frequency, m.power_F),

@@ -1,4 +1,4 @@
-"""`summary`: table of runs."""
+"""Summarise every run in one row: status, seeds, steps, D, loss and test accuracy."""
 
 from pathlib import Path
 
@@ -7,29 +7,30 @@ import pandas as pd
 from analysis.commands.output import plain, write_results
 from analysis.runs.reader import Run, find_runs, open_run
 
-# What a printed table of runs shows of `summarise`.
+# Columns of `summarise` that the printed table shows.
 SHOWN = ("status", "seeds", "last_step", "D_first", "D_min", "D_min_step", "D_last", "loss_last")
 SHOWN += ("test_accuracy",)
 
 
 def add_arguments(parser) -> None:
-    """The command's own flags."""
+    """Add the flags of this command to its parser."""
     parser.add_argument("--out", type=Path, help="folder for summary.json and summary.csv")
 
 
 def run(args):
-    """Carry out the parsed command."""
+    """Run the command with its parsed flags."""
     return summary(args.runs, args.out, args.partial)
 
 
 def summarise(run: Run) -> dict:
-    """The facts of one run, means over its finite seeds.
+    """Summarise one run, with means over its finite seeds.
 
     Args:
-      run: an open run.
+      run: open run.
 
     Returns:
-      Name, model, data, seeds, steps, D at the first, lowest and last measurement, accuracy.
+      Name, architecture, data set, status, numbers of finite and of diverged seeds, first and last
+      step, D at the first, lowest and last measurement, final loss, and test accuracy if recorded.
     """
     d_SxT, t = run.dimension(), run.steps("probe")
     d = d_SxT.mean(0)
@@ -58,12 +59,12 @@ def summarise(run: Run) -> dict:
 
 
 def summary(paths, out: Path | None, partial: bool) -> tuple[dict, pd.DataFrame]:
-    """Table of runs.
+    """Build the table of runs.
 
     Args:
-      paths: run directories or folders of them.
-      out: folder for summary.json and summary.csv, or None.
-      partial: read unfinished runs too.
+      paths: run directories, or folders that contain them.
+      out: folder for summary.json and summary.csv; None to write no files.
+      partial: whether to read unfinished runs, too.
 
     Returns:
       (JSON result, table to print).

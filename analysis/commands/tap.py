@@ -1,4 +1,4 @@
-"""`tap`: fit the curve models to D(t) of every run."""
+"""Fit the curve models, among them the TAP equation, to D(t) of every run, and score the fits."""
 
 from pathlib import Path
 
@@ -12,27 +12,30 @@ from analysis.tap.calibration import fit_run, fit_table, model_scores
 
 
 def add_arguments(parser) -> None:
-    """The command's own flags."""
+    """Add the flags of this command to its parser."""
     parser.add_argument("--out", type=Path, default=Path("out/tap"), help="folder for the results")
     parser.add_argument("--metric", help="dimensionality to average over hidden layers")
 
 
 def run(args):
-    """Carry out the parsed command."""
+    """Run the command with its parsed flags."""
     return tap(args.runs, args.out, args.partial, args.metric)
 
 
 def tap(paths, out: Path, partial: bool, metric: str | None = None) -> tuple[dict, pd.DataFrame]:
-    """Fit the curve models to every run and draw what they say.
+    """Fit the curve models to D(t) of every run, and draw the fitted curves.
 
     Args:
-      paths: run directories or folders of them.
+      paths: run directories, or folders that contain them.
       out: folder for tap.json, tap.csv, tap_models.csv, and figures.
-      partial: read unfinished runs too.
-      metric: dimensionality; each run's own by default.
+      partial: whether to read unfinished runs, too.
+      metric: name of a recorded dimensionality metric; None uses the metric of each run.
 
     Returns:
-      (JSON result, table of model scores to print).
+      (JSON result, table to print: scores of the models).
+
+    Raises:
+      RunError: no run could be fitted.
     """
     runs = [open_run(path, partial) for path in find_runs(paths)]
     rows, refused = [], []

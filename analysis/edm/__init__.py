@@ -1,4 +1,4 @@
-"""Empirical dynamic modelling: forecasts and causes from the geometry of recorded states."""
+"""Empirical dynamic modelling: forecasts and causal tests from the geometry of recorded states."""
 
 from analysis.edm.crossmap import ccm, cross_map, cross_maps
 from analysis.edm.embedding import delays, rows

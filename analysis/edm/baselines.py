@@ -1,4 +1,4 @@
-"""What a nonlinear forecast or a causal claim has to beat: persistence, AR, ARIMA, Granger."""
+"""Baselines for nonlinear forecasts and causal claims: persistence, AR, ARIMA and Granger tests."""
 
 from typing import NamedTuple
 
@@ -7,11 +7,11 @@ import numpy as np
 from analysis.edm.embedding import delays, library_rows, one_series, targets, usable
 from analysis.edm.forecast import Forecast
 
-MOST = 20  # lags tried
+MOST = 20  # highest order tried
 
 
 class Autoregression(NamedTuple):
-    """x_t = intercept + coefficients . (x_{t-1}, x_{t-2}, ...) + residual."""
+    """Fit of x_t = intercept + coefficients . (x_{t-1}, x_{t-2}, ...) + residual."""
 
     intercept: float
     coefficients: np.ndarray  # [p], possibly empty
@@ -19,18 +19,19 @@ class Autoregression(NamedTuple):
 
 
 def autoregression(x_T, rows=None, most: int = MOST) -> Autoregression:
-    """Least squares with the order of the lowest BIC (Schwarz 1978).
+    """Fit an autoregression by least squares, with the order of the lowest BIC (Schwarz 1978).
 
     Args:
       x_T: series.
-      rows: of the values that are fitted, a set of numbers or a boolean mask; all by default.
-      most: highest order.
+      rows: rows of the values that are fitted, as a set of row numbers or a boolean mask; None
+        means all.
+      most: highest order tried.
 
     Returns:
       The fit.
 
     Raises:
-      ValueError: too few rows.
+      ValueError: there are too few rows.
     """
     states = delays(x_T, most + 1)
     x_T = one_series(x_T, len(states), "x")
@@ -50,21 +51,30 @@ def autoregression(x_T, rows=None, most: int = MOST) -> Autoregression:
 
 
 def persistence(y_T, prediction, horizon: int = 1) -> Forecast:
-    """What is now will be."""
+    """Predict that the present value stays.
+
+    Args:
+      y_T: series.
+      prediction: rows to predict from.
+      horizon: rows ahead.
+
+    Returns:
+      A forecast.
+    """
     y_T = one_series(y_T, len(y_T))
     prediction = usable(y_T[:, None], prediction, "prediction")
     return Forecast(prediction, y_T[prediction], targets(y_T, horizon)[prediction], None)
 
 
 def ar_forecast(y_T, library, prediction, horizon: int = 1, most: int = MOST) -> Forecast:
-    """An autoregression fitted to the library and run forward, with fixed parameters.
+    """Predict by an autoregression that is fitted to the library and iterated `horizon` times.
 
     Args:
       y_T: series.
-      library: rows that are fitted.
+      library: rows of the values that are fitted.
       prediction: rows to predict from.
       horizon: rows ahead.
-      most: highest order.
+      most: highest order tried.
 
     Returns:
       A forecast.
@@ -84,15 +94,17 @@ def ar_forecast(y_T, library, prediction, horizon: int = 1, most: int = MOST) ->
 def arima_forecast(
     y_T, split: int, orders=((1, 0, 1), (2, 0, 1), (1, 1, 1), (2, 1, 1))
 ) -> Forecast:
-    """One step ahead by the ARIMA of lowest AICc on the rows before a split, then held fixed.
+    """Predict one step ahead by an ARIMA model with fixed parameters.
+
+    The model is the one with the lowest AICc on the rows before a split.
 
     Args:
       y_T: series.
-      split: first row that is not fitted; it is predicted from the row before it.
-      orders: (p, d, q) to choose from.
+      split: first row that is not fitted. It is predicted from the row before it.
+      orders: orders (p, d, q) to choose from.
 
     Returns:
-      A forecast from rows split - 1, ....
+      A forecast from rows split - 1, split, ....
 
     Raises:
       ImportError: statsmodels is not installed.
@@ -107,15 +119,16 @@ def arima_forecast(
 
 
 def granger(x_T, y_T, most: int = 5) -> dict[str, float]:
-    """Does the past of x help an autoregression of y (Granger 1969)?
+    """Test whether the past of x improves an autoregression of y (Granger 1969).
 
     Args:
       x_T: supposed cause.
       y_T: supposed effect.
-      most: highest number of lags; the one of the lowest BIC of the joint regression is used.
+      most: highest number of lags tried. The number with the lowest BIC of the joint regression is
+        used.
 
     Returns:
-      `p` of the F test and `lags`.
+      `p` of the F test and `lags`, the number of lags used.
 
     Raises:
       ImportError: statsmodels is not installed.

@@ -1,4 +1,7 @@
-"""Compiles inner loops where numba is installed (extra `edm`); elsewhere NumPy does the same."""
+"""Compilation of inner loops by numba, if it is installed (extra `edm`).
+
+Without numba, NumPy code computes the same results.
+"""
 
 from importlib.util import find_spec
 
@@ -6,7 +9,10 @@ AVAILABLE = find_spec("numba") is not None
 
 
 def compiled(function):
-    """The function compiled by numba, which takes half a second to import: only when it is used."""
+    """Compile a function with numba.
+
+    numba is imported here and not at the top of the module because its import takes half a second.
+    """
     import numba
 
     return numba.njit(cache=True, error_model="numpy")(function)

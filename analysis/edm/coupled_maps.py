@@ -1,4 +1,4 @@
-"""Series whose links are known, so that a procedure can be tried before it is believed."""
+"""Simulated series whose links are known, for testing whether a procedure finds these links."""
 
 import numpy as np
 
@@ -6,17 +6,19 @@ TRANSIENT = 301
 
 
 def coupled_maps(length: int, x_by_y: float, y_by_x: float, noise: float = 0.0, seed: int = 0):
-    """Chaotic logistic maps that act on each other (Sugihara et al. 2012).
+    """Simulate two chaotic logistic maps that act on each other.
+
+    The equations are those of Sugihara et al. (2012), https://doi.org/10.1126/science.1227079.
 
     Args:
-      length: points; those at the start are left out.
-      x_by_y: how strongly y acts on x.
-      y_by_x: how strongly x acts on y.
-      noise: standard deviation of what is added at every step.
-      seed: of the noise.
+      length: number of points returned (T), after a transient of 301 points that is discarded.
+      x_by_y: strength with which y acts on x; 0 for no effect.
+      y_by_x: strength with which x acts on y; 0 for no effect.
+      noise: standard deviation of the normal noise that is added to both at every step.
+      seed: random seed of the noise.
 
     Returns:
-      [2, T], x and y.
+      Series [2, T], x and y.
     """
     rng = np.random.default_rng(seed)
     x, y, found = 0.4, 0.2, []

@@ -1,8 +1,9 @@
-"""Convergent cross mapping (Sugihara et al. 2012).
+"""Convergent cross mapping (Sugihara et al. 2012, https://doi.org/10.1126/science.1227079).
 
-If y acts on x, the states of x know y: the embedding of x estimates y, better the more of x has
-been seen. The neighbours of every state are sorted once; the nearest members of a random library
-are then the first members met in that list, and the same weights serve every variable estimated.
+If y acts on x, the states of x contain information about y. The embedding of x then estimates y,
+and the estimate becomes better the longer the observed part of x is. The neighbours of every state
+are sorted once. The nearest members of a random library are then the first members in that sorted
+list, and the same weights serve for all estimated variables.
 """
 
 from typing import NamedTuple
@@ -14,23 +15,23 @@ from analysis.edm.embedding import columns, delays, row_numbers, targets, whole
 from analysis.edm.forecast import varies
 from analysis.edm.neighbours import ordered
 
-LISTED = 512  # neighbours kept of each state; beyond that a library is searched whole
+LISTED = 512  # sorted neighbours kept per state; if they are too few, the whole library is searched
 
 
 class CrossMap(NamedTuple):
     """Skill with which the states of one variable estimate others, by size of the library."""
 
-    sizes: np.ndarray  # [L]
-    rho: np.ndarray  # [V, L, samples]
+    sizes: np.ndarray  # library sizes [L]
+    rho: np.ndarray  # correlations [V, L, samples]
 
     @property
     def mean(self) -> np.ndarray:
-        """[V, L]."""
+        """Mean correlation over the libraries of each size, [V, L]."""
         return self.rho.mean(-1)
 
 
 class Directions(NamedTuple):
-    """Both directions between x and y, named by what they are evidence for."""
+    """Cross maps in both directions between x and y, named after the link that they support."""
 
     x_drives_y: CrossMap  # the states of y estimate x
     y_drives_x: CrossMap  # the states of x estimate y
@@ -40,16 +41,28 @@ def ccm(
     x, y, *, dimension: int, tau=-1, horizon=0, theiler=0, sizes=None, samples=30, neighbours=None,
     seed=0, libraries=None, rows=None,
 ) -> Directions:  # fmt: skip
-    """Cross mapping between two variables, in both directions.
+    """Compute the cross-map skill between two variables in both directions.
 
     Args:
-      x: series [T], or several [T, V] that are embedded together; the first is estimated.
-      y: as `x`.
-      dimension, tau, horizon, theiler, sizes, samples, neighbours, seed, libraries, rows: see
-        `cross_map`.
+      x: series [T], or several series [T, V] that are embedded together. Only the first one is
+        estimated.
+      y: series like `x`.
+      dimension: number of values of each series in a state (E).
+      tau: rows between the values of a state.
+      horizon: rows from a state to the value that it estimates (Tp).
+      theiler: Theiler window in rows.
+      sizes: library sizes, see `cross_map`.
+      samples: number of random libraries of each size.
+      neighbours: number of neighbours, see `cross_map`.
+      seed: random seed of the libraries.
+      libraries: libraries to use instead of random ones, see `cross_map`.
+      rows: rows that may be in a library and are estimated, see `cross_map`.
 
     Returns:
       Skills of both directions.
+
+    Raises:
+      ValueError: see `cross_map`.
     """
     settings = {
         "dimension": dimension, "tau": tau, "horizon": horizon, "theiler": theiler,
@@ -68,30 +81,34 @@ def cross_map(
     x, y_TxV, *, dimension: int, tau=-1, horizon=0, theiler=0, sizes=None, samples=30,
     neighbours=None, seed=0, libraries=None, rows=None,
 ) -> CrossMap:  # fmt: skip
-    """How well the states of x estimate other variables, from random libraries of several sizes.
+    """Measure how well the states of x estimate other variables, by size of random libraries.
 
     Args:
-      x: series [T] to embed, or several [T, V] that are embedded together.
-      y_TxV: series to estimate; skill for y is evidence that y acts on x.
-      dimension: values of each series in a state (E).
-      tau: rows between them.
-      horizon: rows from a state to what it estimates (Tp); 0 is the present, negative the past.
-      theiler: states at most this far from the estimated one are left out of its neighbours.
-      sizes: library sizes; `library_sizes` by default, those of `libraries` if they are given.
-      samples: random libraries of each size.
-      neighbours: how many; by default (None or 0) one more than the values of a state, E + 1 for
-        one series, as in pyEDM (which takes E + 1 for several series too).
-      seed: of the libraries, an int or a SeedSequence.
-      libraries: instead of random ones, for each size positions [samples, size] among the rows
-        that have a whole state and all targets. A library is a set: a repeated row is refused,
-        since the library would be smaller than its size says.
-      rows: only these rows, numbers or a boolean mask, are library and estimated; all by default.
+      x: series [T] to embed, or several series [T, V] that are embedded together.
+      y_TxV: series to estimate. Skill for y is evidence that y acts on x.
+      dimension: number of values of each series in a state (E).
+      tau: rows between the values of a state; negative values reach into the past.
+      horizon: rows from a state to the value that it estimates (Tp). 0 is the present, negative
+        values are the past.
+      theiler: Theiler window in rows. States at most this far from the estimated one are not used
+        as its neighbours.
+      sizes: library sizes. None means those of `library_sizes`. If `libraries` is given, its sizes
+        are used instead.
+      samples: number of random libraries of each size.
+      neighbours: number of neighbours. None or 0 means one more than the number of values in a
+        state. For one series this is E + 1, as in pyEDM, which uses E + 1 for several series too.
+      seed: random seed of the libraries, an int or a SeedSequence.
+      libraries: libraries to use instead of random ones. For each size an array [samples, size] of
+        positions among the rows that have a complete state and all targets. A library is a set. A
+        repeated row is refused because the library would be smaller than its stated size.
+      rows: rows that may be in a library and are estimated, as row numbers or a boolean mask; None
+        means all.
 
     Returns:
-      Skills.
+      Skills by library size.
 
     Raises:
-      ValueError: sizes that do not fit, too few rows, or a setting out of range.
+      ValueError: library sizes do not fit, there are too few rows, or a setting is out of range.
     """
     states, theiler = delays(x, dimension, tau), whole(theiler, "theiler", 0)
     wanted = columns(y_TxV, "y")
@@ -108,7 +125,7 @@ def cross_map(
         sizes = library_sizes(len(at), count, theiler) if sizes is None else _sizes(sizes)
         _fitting(sizes, len(at), count)
         libraries = random_libraries(len(at), sizes, whole(samples, "samples", 1), seed)
-        # All samples of all rows are the same library.
+        # A library of all rows is the same in every sample, so one sample is enough.
         libraries = [m[:1] if m.shape[1] == len(at) else m for m in libraries]
     else:
         libraries = [_positions(members, len(at)) for members in libraries]
@@ -117,7 +134,8 @@ def cross_map(
     listed = ordered(states[at], at, min(len(at), LISTED), theiler)
     space = scan.Space(states[at], at, *listed, theiler)
     wanted = moved[at] - moved[at].mean(0)
-    wanted[:, ~varies(moved[at])] = 0.0  # without the rounding of the mean, which has no skill
+    # A constant minus its mean may leave rounding errors, for which a skill would be meaningless.
+    wanted[:, ~varies(moved[at])] = 0.0
     rho = [scan.skills(space, wanted, members, count) for members in libraries]
     samples = max(r.shape[1] for r in rho)
     rho = [np.broadcast_to(r, (len(r), samples)) for r in rho]
@@ -137,7 +155,7 @@ def _fitting(sizes, total, count):
 
 
 def _positions(members, total):
-    """Given libraries [samples, size] of one size, in which no row is named twice."""
+    """Check given libraries [samples, size] of one size, in which no row may occur twice."""
     members = np.atleast_2d(np.asarray(members))
     if not np.issubdtype(members.dtype, np.integer):
         raise ValueError(f"libraries are of type {members.dtype}: positions are needed")
@@ -149,16 +167,16 @@ def _positions(members, total):
 
 
 def cross_maps(x_TxV, *, dimensions, **settings) -> np.ndarray:
-    """Cross mapping among several variables, each of which estimates all.
+    """Compute the cross-map skill among several variables, each of which estimates all.
 
     Args:
       x_TxV: series.
-      dimensions: of the embedding of each [V].
+      dimensions: embedding dimension of each series [V].
       **settings: see `cross_map`.
 
     Returns:
-      [V, V, L, samples]: skill with which the states of the first estimate the second; evidence
-      that the second acts on the first.
+      Skill [V, V, L, samples] with which the states of the first variable estimate the second.
+      This is evidence that the second acts on the first.
     """
     x_TxV = columns(x_TxV)
     seeds = np.random.SeedSequence(settings.pop("seed", 0)).spawn(x_TxV.shape[1])
@@ -171,7 +189,20 @@ def cross_maps(x_TxV, *, dimensions, **settings) -> np.ndarray:
 
 
 def library_sizes(total: int, neighbours: int, theiler: int = 0, count: int = 12) -> np.ndarray:
-    """Sizes in geometric progression from the smallest that has enough neighbours to all rows."""
+    """Return library sizes in geometric progression, from the smallest possible one to all rows.
+
+    Args:
+      total: number of rows.
+      neighbours: number of neighbours that a state needs.
+      theiler: Theiler window in rows, which is allowed for in the smallest size.
+      count: number of sizes before equal ones are merged.
+
+    Returns:
+      Ascending library sizes [L].
+
+    Raises:
+      ValueError: there are too few rows for the neighbours and the Theiler window.
+    """
     least = neighbours + 1 + 2 * theiler
     if least > total:
         raise ValueError(f"{total} rows are too few for {neighbours} neighbours, theiler={theiler}")
@@ -179,7 +210,7 @@ def library_sizes(total: int, neighbours: int, theiler: int = 0, count: int = 12
 
 
 def random_libraries(total: int, sizes, samples: int, seed) -> list[np.ndarray]:
-    """Random subsets without repetition: for each size [samples, size]."""
+    """Draw random subsets of rows without repetition, an array [samples, size] per size."""
     sequence = seed if isinstance(seed, np.random.SeedSequence) else np.random.SeedSequence(seed)
     streams = sequence.spawn(len(sizes))
     return [

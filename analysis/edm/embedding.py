@@ -1,25 +1,25 @@
-"""Delay embedding, and the rows of a series that may be used.
+"""Delay embedding, and selection of the rows of a series that may be used.
 
-In all functions rows are numbers from 0 or a boolean mask. A library is a set of rows: repetitions
-count once. Rows to predict are a list: each is predicted as often as it is named.
+In all functions rows are given as row numbers from 0 or as a boolean mask. A library is a set of
+rows: repetitions count once. Rows to predict are a list: a row is predicted as often as it occurs.
 """
 
 import numpy as np
 
 
 def columns(x, name: str = "x") -> np.ndarray:
-    """Series as float64 columns.
+    """Convert series to float64 columns.
 
     Args:
-      x: [T] or [T, V]: array, list, pandas Series or DataFrame, of any real type; masked values
-        become NaN.
-      name: of the argument, for the error.
+      x: series [T] or [T, V] of any real type, as an array, list, pandas Series or DataFrame.
+        Masked values become NaN.
+      name: name of the argument, for the error.
 
     Returns:
-      [T, V].
+      Series [T, V].
 
     Raises:
-      ValueError: not numbers, or of other shape.
+      ValueError: the values are not real numbers, or the shape is another one.
     """
     x = np.ma.filled(x.astype(float), np.nan) if np.ma.isMaskedArray(x) else np.asarray(x)
     try:
@@ -32,18 +32,18 @@ def columns(x, name: str = "x") -> np.ndarray:
 
 
 def one_series(y, length: int, name: str = "y") -> np.ndarray:
-    """A single series as float64 [T], given as [T] or [T, 1].
+    """Convert a single series, given as [T] or [T, 1], to float64 [T].
 
     Args:
       y: series, see `columns`.
-      length: T.
-      name: of the argument, for the error.
+      length: required number of points (T).
+      name: name of the argument, for the error.
 
     Returns:
-      [T].
+      Series [T].
 
     Raises:
-      ValueError: several series, or of another length.
+      ValueError: there are several series, or the length is another one.
     """
     y_TxV = columns(y, name)
     if y_TxV.shape != (length, 1):
@@ -52,10 +52,18 @@ def one_series(y, length: int, name: str = "y") -> np.ndarray:
 
 
 def whole(value, name: str, least: int | None = None) -> int:
-    """An integer setting.
+    """Convert a setting to an integer.
+
+    Args:
+      value: value of the setting, an integer or a float that is a whole number.
+      name: name of the setting, for the error.
+      least: smallest allowed value; None for no limit.
+
+    Returns:
+      The value as an int.
 
     Raises:
-      ValueError: not a whole number, or below the least.
+      ValueError: the value is not a whole number, or it is below `least`.
     """
     real = isinstance(value, int | float | np.integer | np.floating)
     if not real or isinstance(value, bool) or not np.isfinite(value) or value != int(value):
@@ -66,18 +74,20 @@ def whole(value, name: str, least: int | None = None) -> int:
 
 
 def delays(x, dimension: int = 1, tau: int = -1) -> np.ndarray:
-    """The state at a row is the row and its neighbours in time (Takens 1981).
+    """Build delay vectors: the state at a row consists of values at the row and at rows near it.
+
+    The method is that of Takens (1981), https://doi.org/10.1007/BFb0091924.
 
     Args:
-      x: series [T], or several [T, V] that are embedded together.
-      dimension: values of each series in a state.
-      tau: rows between them; negative reaches into the past.
+      x: series [T], or several series [T, V] that are embedded together.
+      dimension: number of values of each series in a state.
+      tau: rows between the values of a state; negative values reach into the past.
 
     Returns:
-      States [T, V * dimension], series by series; NaN where a value lies outside the series.
+      States [T, V * dimension], ordered by series. Values outside the series are NaN.
 
     Raises:
-      ValueError: a dimension below 1, tau 0, or a series too short for one state.
+      ValueError: the dimension is below 1, tau is 0, or the series is too short for one state.
     """
     x_TxV, dimension, tau = columns(x), whole(dimension, "dimension", 1), whole(tau, "tau")
     if tau == 0:
@@ -94,19 +104,19 @@ def delays(x, dimension: int = 1, tau: int = -1) -> np.ndarray:
 
 
 def rows(segments, dimension: int = 1, tau: int = -1, horizon: int = 0) -> np.ndarray:
-    """Rows whose whole state and target lie inside one segment.
+    """Return the rows whose complete state and target lie inside one segment.
 
     Args:
-      segments: (start, stop) pairs, stop excluded.
-      dimension: of the embedding.
-      tau: of the embedding.
+      segments: (start, stop) pairs of rows; stop is excluded.
+      dimension: number of values in a state.
+      tau: rows between the values of a state.
       horizon: rows from a state to its target.
 
     Returns:
       Sorted row numbers.
 
     Raises:
-      ValueError: no row is left.
+      ValueError: there is no such row.
     """
     reach = tau * (dimension - 1)
     before, after = max(-reach, -horizon, 0), max(reach, horizon, 0)
@@ -120,14 +130,14 @@ def rows(segments, dimension: int = 1, tau: int = -1, horizon: int = 0) -> np.nd
 
 
 def targets(y, horizon: int) -> np.ndarray:
-    """Series moved so that each row holds the value some rows later; NaN outside.
+    """Shift series so that each row contains the value `horizon` rows later.
 
     Args:
-      y: [T] or [T, V].
-      horizon: rows; negative looks back.
+      y: series [T] or [T, V].
+      horizon: number of rows; negative values look back.
 
     Returns:
-      As `y`.
+      Shifted series with the shape of `y`; NaN where the value lies outside the series.
     """
     y, horizon = np.asarray(y, float), whole(horizon, "horizon")
     moved = np.full(y.shape, np.nan)
@@ -138,18 +148,18 @@ def targets(y, horizon: int) -> np.ndarray:
 
 
 def row_numbers(given, length: int, what: str) -> np.ndarray:
-    """Rows as numbers; every function that takes rows reads them here.
+    """Convert rows to row numbers; every function that takes rows reads them here.
 
     Args:
-      given: row numbers from 0, or a boolean for each row.
-      length: rows of the series.
+      given: row numbers from 0 [N], or a boolean mask with one value per row.
+      length: number of rows of the series.
       what: name of the rows, for the error.
 
     Returns:
-      Row numbers, in the order given.
+      Row numbers in the given order.
 
     Raises:
-      ValueError: neither, or rows outside the series.
+      ValueError: the rows are neither numbers nor a mask, or they lie outside the series.
     """
     given = np.asarray(given)
     if given.dtype == bool:
@@ -167,19 +177,19 @@ def row_numbers(given, length: int, what: str) -> np.ndarray:
 
 
 def usable(states_TxE, given, what: str, target_T=None) -> np.ndarray:
-    """The given rows that have a finite state, and a finite target if one is asked for.
+    """Return the given rows that have a finite state and, if targets are given, a finite target.
 
     Args:
-      states_TxE: from `delays`.
-      given: see `row_numbers`.
+      states_TxE: states from `delays`.
+      given: row numbers or a boolean mask, see `row_numbers`.
       what: name of the rows, for the error.
-      target_T: from `targets`.
+      target_T: targets from `targets`; None means that no target is needed.
 
     Returns:
-      Row numbers, in the order given.
+      Row numbers in the given order.
 
     Raises:
-      ValueError: see `row_numbers`, or none usable.
+      ValueError: see `row_numbers`, or no row is usable.
     """
     given = row_numbers(given, len(states_TxE), what)
     finite = np.isfinite(states_TxE[given]).all(1)
@@ -191,12 +201,14 @@ def usable(states_TxE, given, what: str, target_T=None) -> np.ndarray:
 
 
 def library_rows(states_TxE, given, target_T=None, what: str = "library") -> np.ndarray:
-    """Usable rows of a library, ascending. A library is a set: a row named twice counts once.
+    """Return the usable rows of a library, ascending.
+
+    A library is a set: a repeated row counts once.
 
     Args:
-      states_TxE: from `delays`.
-      given: see `row_numbers`.
-      target_T: from `targets`.
+      states_TxE: states from `delays`.
+      given: row numbers or a boolean mask, see `row_numbers`.
+      target_T: targets from `targets`; None means that no target is needed.
       what: name of the rows, for the error.
 
     Returns:

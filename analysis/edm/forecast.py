@@ -1,36 +1,37 @@
-"""What a forecast is and how good it is."""
+"""Forecasts and scores of how good they are."""
 
 from typing import NamedTuple
 
 import numpy as np
 
-FEWEST = 5  # pairs below which nothing is scored
+FEWEST = 5  # smallest number of pairs for which scores are computed
 RESAMPLES, CONFIDENCE = 200, 0.95
 
 
 class Forecast(NamedTuple):
-    """Predictions made at `rows` of what was observed `horizon` rows later."""
+    """Predictions made at `rows` of the values that were observed `horizon` rows later."""
 
-    rows: np.ndarray  # [P]
-    predicted: np.ndarray  # [P]
-    observed: np.ndarray  # [P], NaN where the series has ended
-    variance: np.ndarray  # [P]
-    coefficients: np.ndarray | None = None  # [P, 1 + E], of an S-map
+    rows: np.ndarray  # rows from which the predictions are made [P]
+    predicted: np.ndarray  # predicted values [P]
+    observed: np.ndarray  # observed values [P], NaN after the end of the series
+    variance: np.ndarray  # variance of the prediction [P]; None if the method gives none
+    coefficients: np.ndarray | None = None  # coefficients of an S-map [P, 1 + E]
 
 
 def skill(observed, predicted) -> dict[str, float]:
-    """Scores over the pairs that are finite.
+    """Compute scores over the pairs in which both values are finite.
 
     Args:
-      observed: [..., P].
-      predicted: [..., P].
+      observed: observed values [..., P].
+      predicted: predicted values [..., P].
 
     Returns:
-      `rho` (Pearson), `rmse`, `mae` (mean absolute error), `n`; NaN for fewer than 5 pairs, and
-      a NaN `rho` where either is constant.
+      `rho` (Pearson correlation), `rmse` (root mean square error), `mae` (mean absolute error) and
+      `n`, the number of pairs. The scores are NaN for fewer than 5 pairs, and `rho` is NaN if
+      either series is constant.
 
     Raises:
-      ValueError: different shapes.
+      ValueError: the shapes differ.
     """
     observed, predicted, both = _pairs(observed, predicted)
     n = int(both.sum())
@@ -47,16 +48,20 @@ def skill(observed, predicted) -> dict[str, float]:
 
 
 def interval(observed, predicted, block: int, seed: int = 0) -> tuple[float, float]:
-    """Interval of rho by a moving-block bootstrap (Kunsch 1989): neighbours in time stay together.
+    """Compute an interval of rho by a moving-block bootstrap.
+
+    The blocks keep neighbours in time together (Kunsch 1989,
+    https://doi.org/10.1214/aos/1176347265).
 
     Args:
-      observed: [P].
-      predicted: [P].
-      block: points of a block, more than the series remember themselves.
-      seed: of the resampling.
+      observed: observed values [P].
+      predicted: predicted values [P].
+      block: number of points per block, more than the decorrelation time of the series.
+      seed: random seed of the resampling.
 
     Returns:
-      Bounds of the 95 % percentile interval; NaN for fewer than four blocks, or of a constant.
+      Lower and upper bound of the 95 % percentile interval. They are NaN if there are fewer than
+      four blocks of points, or if either series is constant.
     """
     observed, predicted, both = _pairs(observed, predicted)
     pairs, n = np.stack([observed[both], predicted[both]]), int(both.sum())
@@ -73,19 +78,19 @@ def interval(observed, predicted, block: int, seed: int = 0) -> tuple[float, flo
 
 
 def varies(x) -> np.ndarray:
-    """Whether series differ from a constant by more than rounding.
+    """Decide whether series differ from a constant by more than rounding.
 
     Args:
-      x: [P] or [P, V].
+      x: series [P] or [P, V].
 
     Returns:
-      Booleans, one a series.
+      One boolean per series.
     """
     return np.ptp(x, axis=0) > 1e-12 * np.abs(x).max(0)
 
 
 def _pairs(observed, predicted):
-    """Both as floats, and which pairs are finite."""
+    """Return both arrays as floats, and a mask of the pairs in which both values are finite."""
     observed, predicted = np.asarray(observed, float), np.asarray(predicted, float)
     if observed.shape != predicted.shape:
         raise ValueError(f"observed has shape {observed.shape}, predicted {predicted.shape}")
@@ -93,7 +98,7 @@ def _pairs(observed, predicted):
 
 
 def correlation(a_P, b_P) -> float:
-    """Pearson correlation, NaN where a series is constant."""
+    """Return the Pearson correlation; NaN if either series is constant."""
     if not (varies(a_P) and varies(b_P)):
         return np.nan
     a_P, b_P = a_P - a_P.mean(), b_P - b_P.mean()

@@ -1,8 +1,9 @@
 """Inner loops of cross mapping, compiled by numba (extra `edm`); scan.py imports them when needed.
 
-Libraries are walked 64 at a time: a word for each state holds one bit per library, and one walk
-along the sorted neighbours of a state finds the nearest members of them all. Small libraries are
-swept instead: their members pass by 128 states at once.
+There are two methods. `walk` processes 64 libraries at a time: a 64-bit word per state holds one
+bit per library, and one pass along the sorted neighbours of a state finds the nearest members of
+all these libraries. `sweep` is used for small libraries: it compares each member of a library with
+128 states at once.
 """
 
 import math
@@ -12,19 +13,20 @@ from numba.cpython.unsafe.numbers import trailing_zeros
 
 from analysis.edm.compiled import compiled
 
-WORD = 64  # libraries walked at once
-LANES = 128  # states swept at once
+WORD = 64  # libraries processed together by `walk`
+LANES = 128  # states processed together by `sweep`
 LOG2_E, LN2_HIGH, LN2_LOW = 1 / math.log(2), 0.6931471803691238, 1.9082149292705877e-10
 C2, C3, C4, C5, C6, C7, C8, C9, C10, C11, C12 = (1 / math.factorial(n) for n in range(2, 13))
-MEMBER_BITS = 12  # of a member's number in a swept library
+MEMBER_BITS = 12  # number of bits for the number of a member within a library in `sweep`
 
 
 @compiled
 def exponential(x, power, scale):
-    """exp of values <= 0 in place, in loops that become vector instructions.
+    """Replace values <= 0 by their exponentials, in loops that compile to vector instructions.
 
-    2^n e^r with |r| <= ln 2 / 2 and the series of e^r: within 3e-16 of the library's, which
-    takes 2.4 times as long. `scale` is the memory of `power` seen as floats.
+    The result is 2^n e^r with |r| <= ln 2 / 2, where e^r is computed by its power series. It
+    differs by at most 3e-16 from the exponential of the standard library, which takes 2.4 times
+    as long. `scale` is the memory of `power` viewed as floats.
     """
     for i in range(len(x)):
         value = max(x[i], -708.0)
@@ -39,11 +41,11 @@ def exponential(x, power, scale):
 
 @compiled
 def add(wanted, i, index, near, whole, weight, power, scale, estimate, moments):
-    """Add the estimates of one state by all libraries to their sums."""
+    """Add the estimates of one state by all libraries to the sums of these libraries."""
     samples, count = near.shape
     for s in range(samples):
         for k in range(1, count):
-            # exp(-d / d_1) up to a factor; where d_1 is 0, only those at 0.
+            # exp(-d / d_1) up to a factor. If d_1 is 0 and d is not, the weight becomes 0.
             further = near[s, k] - near[s, 0]
             weight[s * (count - 1) + k - 1] = -further / near[s, 0] if further > 0 else 0.0
     exponential(weight, power, scale)
@@ -70,7 +72,7 @@ def add(wanted, i, index, near, whole, weight, power, scale, estimate, moments):
 
 @compiled
 def search(states, rows, theiler, i, members, index, near):
-    """The nearest admissible members of one state; False if there are too few."""
+    """Find the nearest admissible members of one library; return False if there are too few."""
     count, found = len(index), 0
     near[:] = np.inf
     for j in members:
@@ -100,7 +102,7 @@ def search(states, rows, theiler, i, members, index, near):
 
 @compiled
 def walk(states, rows, order, distance, theiler, wanted, members, count, moments):
-    """All libraries at once: one bit of a word for each."""
+    """Add the estimates by up to 64 libraries at once; each library has one bit of a word."""
     (total, listed), samples = order.shape, len(members)
     one, words, full = np.uint64(1), np.zeros(total, np.uint64), np.uint64(0)
     for s in range(samples):
@@ -134,10 +136,10 @@ def walk(states, rows, order, distance, theiler, wanted, members, count, moments
 
 @compiled
 def rank(states, rows, theiler, block, when, members, ranked, squared):
-    """The nearest members of each of `LANES` states, by distance and number in one integer.
+    """Rank the nearest members for each of `LANES` states by integers.
 
-    The last bits of a squared distance give way to the member's number, so that sorting is the
-    minimum and maximum of integers.
+    An integer holds both the squared distance and the number of a member. The number replaces the
+    last bits of the squared distance, so that sorting needs only minima and maxima of integers.
     """
     low, keys = np.int64(2**MEMBER_BITS - 1), squared.view(np.int64)
     ranked[:] = np.iinfo(np.int64).max
@@ -162,7 +164,11 @@ def rank(states, rows, theiler, block, when, members, ranked, squared):
 
 @compiled
 def settle(states, rows, theiler, i, members, ranked, index, near):
-    """Members and distances of one state's ranking; False where its last bits decide the order."""
+    """Read members and distances from the ranking of one state.
+
+    Return False if the order depends on the bits that were replaced, or if a member within the
+    Theiler window was ranked.
+    """
     low, clear = np.int64(2**MEMBER_BITS - 1), True
     for k in range(len(index)):
         clear &= ranked[k] | low != ranked[k + 1] | low
@@ -177,7 +183,7 @@ def settle(states, rows, theiler, i, members, ranked, index, near):
 
 @compiled
 def sweep(states, rows, theiler, wanted, members, count, moments):
-    """One small library after another: its members pass by many states at once."""
+    """Add the estimates by small libraries, one library at a time and `LANES` states at once."""
     samples, features = len(members), states.shape[1]
     ranked, squared = np.empty((count + 1, LANES), np.int64), np.empty(LANES)
     block, when = np.zeros((features, LANES)), np.zeros(LANES)

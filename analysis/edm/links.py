@@ -1,7 +1,9 @@
-"""Does one recorded variable act on another? Cross mapping against nulls, with the lag rule.
+"""Tests of whether one recorded variable acts on another, by cross mapping against nulls.
 
-A link is claimed if the states of the effect estimate the cause better than they estimate its
-surrogates, the more so the larger the library, and best at a lag at which the cause precedes.
+A claim of a link has three conditions. The states of the effect estimate the cause better than
+they estimate its surrogates. The skill rises more with the size of the library than it does for
+surrogates. The skill is best at a lag at which the cause does not come later than the effect. For
+training runs, the cause must also be estimated better than the causes of other seeds' runs.
 """
 
 import math
@@ -17,25 +19,30 @@ from analysis.edm.select import decorrelation, embed_dimension, smallest_good
 from analysis.statistics.corrections import q_values
 from analysis.statistics.surrogates import p_value
 
-LEAST = 2  # values of a state: one for the variable itself, one for what acts on it
-SHARES = (0.02, 0.05, 0.1, 0.2, 0.4, 0.7, 1.0)  # sizes of the library
-RATE = 0.05  # of false discoveries among the claims
-ROUNDING = 1 + 1e-9  # p = 1/120 of 6 tests passes .05
+LEAST = 2  # smallest dimension: one value for the variable itself, one for a variable acting on it
+SHARES = (0.02, 0.05, 0.1, 0.2, 0.4, 0.7, 1.0)  # sizes of the library, as shares of the rows
+RATE = 0.05  # false discovery rate among the claims
+ROUNDING = 1 + 1e-9  # tolerance with which p = 1/120 in 6 tests passes a rate of .05
 UNPROVEN = "no claim: a known link was not recovered"
 UNTESTED = "untested: too few seeds"
 CHOSEN_ON = 0.3  # share of a series, at its beginning, on which the embedding is chosen
 
 
 class Embedding(NamedTuple):
-    """How the states of a variable are made."""
+    """Settings that define the states of a variable."""
 
-    dimension: int
-    tau: int
-    theiler: int
+    dimension: int  # number of values in a state
+    tau: int  # rows between the values of a state
+    theiler: int  # Theiler window in rows
 
 
 def choose(x_T, most: int = 8, tau: int = -1) -> tuple[Embedding, np.ndarray]:
-    """The embedding of a variable, and the rows that were not used to choose it.
+    """Choose the embedding of a variable, and return the rows that were not used for the choice.
+
+    The dimension is the smallest one, from 2, whose one-step simplex skill on the first part of the
+    series is within .01 of the best. The Theiler window is the decorrelation time of the first
+    part. It is at least as long as the longest state tried and, unless that is longer, at most a
+    tenth of the first part.
 
     Args:
       x_T: series.
@@ -43,9 +50,7 @@ def choose(x_T, most: int = 8, tau: int = -1) -> tuple[Embedding, np.ndarray]:
       tau: rows between the values of a state.
 
     Returns:
-      The smallest dimension from 2 whose one-step simplex skill on the first part of the series is
-      within .01 of the best, with a Theiler window as long as the series remembers itself; the
-      later rows.
+      The embedding and the row numbers after the first part.
 
     Raises:
       ValueError: the first part is constant or too short.
@@ -64,17 +69,17 @@ def choose(x_T, most: int = 8, tau: int = -1) -> tuple[Embedding, np.ndarray]:
 
 
 class Evidence(NamedTuple):
-    """Of one variable acting on another, means over seeds."""
+    """Evidence that one variable acts on another; skills are means over seeds."""
 
-    sizes: np.ndarray  # of the library, as shares of the rows [L]
-    rho: np.ndarray  # at the best lag at which the cause does not come later [L]
-    null: np.ndarray  # of each set of surrogates, from the smallest and the largest library [N, 2]
-    other_runs: np.ndarray  # mean curve of causes taken from other seeds' runs [L]; NaN of one seed
+    sizes: np.ndarray  # sizes of the library, as shares of the rows [L]
+    rho: np.ndarray  # skill at the best lag at which the cause does not come later [L]
+    null: np.ndarray  # skill for each set of surrogates, smallest and largest library [N, 2]
+    other_runs: np.ndarray  # mean skill for causes from other seeds' runs [L]; NaN for one seed
     lags: np.ndarray  # rows from the state to the estimated cause; negative: the cause precedes
-    lag_rho: np.ndarray  # with the largest library
-    p_surrogates: float  # at least 1 / (1 + N)
-    p_runs: float  # see `permutation.exchanged_p`; 1 of one seed
-    n: int  # seeds
+    lag_rho: np.ndarray  # skill by lag with the largest library
+    p_surrogates: float  # p-value against surrogates, at least 1 / (1 + N)
+    p_runs: float  # p-value of `permutation.exchanged_p`, against other seeds' runs; 1 for one seed
+    n: int  # number of seeds
 
     @property
     def best_lag(self) -> int:
@@ -82,11 +87,11 @@ class Evidence(NamedTuple):
 
     @property
     def tendency(self) -> float:
-        """Kendall's tau of skill with the size of the library."""
+        """Kendall's tau between skill and the size of the library."""
         return float(kendalltau(self.sizes, self.rho).statistic)
 
     def p(self, runs: bool = True) -> float:
-        """Against surrogates and, for series of training runs, also against other seeds' runs."""
+        """Return the p-value against surrogates and, if `runs`, also against other seeds' runs."""
         return max(self.p_surrogates, self.p_runs) if runs else self.p_surrogates
 
 
@@ -94,27 +99,28 @@ def evidence(
     effect_SxT, cause_SxT, make_null, surrogates: int, lags=range(-5, 6), shares=SHARES,
     samples: int = 20, seed: int = 0,
 ) -> Evidence:  # fmt: skip
-    """Cross mapping from an effect to its supposed cause, to surrogates, and to other runs' causes.
+    """Measure how well an effect estimates its supposed cause, surrogates, and other runs' causes.
 
-    Surrogates are estimated where their p-value looks: from the smallest and the largest library,
-    at lags at which the cause does not come later.
+    Surrogates are estimated only where their p-value needs it: from the smallest and the largest
+    library, at lags at which the cause does not come later.
 
     Args:
-      effect_SxT: series of each seed, whose states are made.
-      cause_SxT: series which they estimate.
-      make_null: from `nulls.NULLS`.
-      surrogates: of each cause; `surrogates_for` says how many a claim needs.
-      lags: of the scan, rows.
-      shares: sizes of the library as shares of the rows, ascending; a size has at least enough
-        rows for all neighbours.
-      samples: random libraries of each size.
-      seed: of libraries and surrogates.
+      effect_SxT: series of each seed from which the states are made.
+      cause_SxT: series of each seed that the states estimate.
+      make_null: function from `nulls.NULLS` that makes surrogates.
+      surrogates: number of surrogates of each cause. `surrogates_for` returns the number that a
+        claim needs.
+      lags: lags at which the skill is measured, in rows. At least one must be 0 or negative.
+      shares: sizes of the library as shares of the rows, ascending. Each size is raised, if needed,
+        to contain enough rows for all neighbours.
+      samples: number of random libraries of each size.
+      seed: random seed of libraries and surrogates.
 
     Returns:
       Evidence.
 
     Raises:
-      ValueError: a series is constant or too short.
+      ValueError: a series is constant or too short, or the cause comes later at all lags.
     """
     cause_SxT, effect_SxT = np.asarray(cause_SxT, float), np.asarray(effect_SxT, float)
     count, rng, lags = len(cause_SxT), np.random.default_rng(seed), np.asarray(lags)
@@ -145,7 +151,7 @@ def evidence(
 
 
 def _skills(effect_T, embedding, used, wanted_VxT, lags, shares, samples, seed):
-    """Mean skills [V, lags, L] with which the states of a series estimate others."""
+    """Return the mean skills [V, lags, L] with which the states of a series estimate others."""
     moved = np.stack([targets(wanted_VxT.T, lag) for lag in lags], 2)  # [T, V, lags]
     least = embedding.dimension + 2 + 2 * embedding.theiler
     sizes = [max(int(share * len(used)), least) for share in shares]
@@ -157,29 +163,43 @@ def _skills(effect_T, embedding, used, wanted_VxT, lags, shares, samples, seed):
 
 
 def _rise(rho):
-    """From the smallest library to the largest, in Fisher's z: .1 is more at .8 than at .1."""
+    """Return the rise of skill from the smallest to the largest library in Fisher's z.
+
+    In Fisher's z, a rise by .1 counts more at a correlation of .8 than at .1.
+    """
     z = np.arctanh(np.clip(rho, -1 + 1e-12, 1 - 1e-12))
     return z[..., -1] - z[..., 0]
 
 
 def _best(skill_lagsxL):
-    """The curve at the lag of most skill; surrogates are given the same choice."""
+    """Return the curve at the lag with the largest skill; this is done for surrogates too."""
     return skill_lagsxL[np.nanargmax(skill_lagsxL[:, -1])]
 
 
 def surrogates_for(tests: int, rate: float = RATE) -> int:
-    """Surrogates with which a lone link passes the correction even if one of them reaches it."""
+    """Return the number of surrogates that allow a single link to pass the correction.
+
+    The link passes even if one of its surrogates reaches its skill.
+
+    Args:
+      tests: number of links that are tested together.
+      rate: false discovery rate.
+
+    Returns:
+      Number of surrogates.
+    """
     return math.ceil(2 * tests / rate) - 1
 
 
 def check_attainable(tests: int, surrogates: int, seeds: int | None, rate: float = RATE) -> None:
-    """Refuse tests in which no lone link could be claimed, however strong.
+    """Refuse tests in which a single link could not be claimed, however strong it is.
 
     Args:
-      tests: links that are tested together.
-      surrogates: of each cause.
-      seeds: of each run; None for series that are not held against other seeds' runs.
-      rate: of false discoveries.
+      tests: number of links that are tested together.
+      surrogates: number of surrogates of each cause.
+      seeds: number of seeds of each run; None for series that are not compared with other seeds'
+        runs.
+      rate: false discovery rate.
 
     Raises:
       ValueError: the smallest possible p, times the number of tests, is above the rate.
@@ -196,15 +216,15 @@ def check_attainable(tests: int, surrogates: int, seeds: int | None, rate: float
 
 
 def too_few_seeds(tests: int, seeds: int, rate: float = RATE) -> str | None:
-    """Say that the seeds have too few orders for any of the links to be claimed.
+    """Explain why there are too few orders of the seeds to claim any of the links.
 
     Args:
-      tests: links that are tested together.
-      seeds: of each run.
-      rate: of false discoveries.
+      tests: number of links that are tested together.
+      seeds: number of seeds of each run.
+      rate: false discovery rate.
 
     Returns:
-      The reason and what would do, None if the seeds are enough.
+      The reason and what would be sufficient; None if there are enough seeds.
     """
     if tests <= rate * count_orders(seeds) * ROUNDING:
         return None
@@ -224,24 +244,27 @@ def too_few_seeds(tests: int, seeds: int, rate: float = RATE) -> str | None:
 def verdicts(
     found: dict[tuple, Evidence], runs: bool, tests: int | None = None, rate: float = RATE
 ) -> list[dict]:
-    """One row a pair, with false discovery rates over all tests. Every claim is made here.
+    """Decide for each pair whether a link is claimed, with false discovery rates over all tests.
+
+    Every claim is made here.
 
     Args:
-      found: evidence by (cause, effect), possibly with a run before them.
-      runs: whether the series are of training runs, which share what surrogates do not have, such
-        as schedules; of these a link is claimed only beyond what exchanged seeds show.
-      tests: links tested together; those that are not in `found` count with p = 1. Only those in
-        `found` by default.
-      rate: of false discoveries that a claim may have.
+      found: evidence by (cause, effect), or by (run, cause, effect).
+      runs: whether the series come from training runs. Variables of a run share properties that
+        surrogates do not have, such as schedules. For runs, a link therefore also needs a small p
+        in the exchange of seeds.
+      tests: number of links tested together. Links that are not in `found` count with p = 1. None
+        or 0 means only those in `found`.
+      rate: largest false discovery rate of a claim.
 
     Returns:
-      Rows with `cause`, `effect`, `n` seeds, `rho` (largest library), `rise` (Fisher's z),
-      `tendency`, `p_surrogates`, `p_runs`, `q` (Benjamini and Hochberg 1995), `lag`, and the
-      `verdict`: `drives`, `synchrony or reverse` (best at a lag at which the supposed cause comes
-      later) or `no evidence`.
+      One row per pair with `cause`, `effect`, `n` seeds, `rho` (largest library), `rise` (Fisher's
+      z), `tendency`, `p_surrogates`, `p_runs`, `q` (Benjamini and Hochberg 1995), `lag`, and the
+      `verdict`: `drives`, `synchrony or reverse` (the skill is best at a lag at which the supposed
+      cause comes later) or `no evidence`.
 
     Raises:
-      ValueError: no lone link could be claimed, see `check_attainable`.
+      ValueError: no single link could be claimed, see `check_attainable`.
     """
     tests = tests or len(found)
     for e in found.values():
@@ -256,7 +279,14 @@ def verdicts(
 
 
 def untested(found: dict[tuple, Evidence]) -> list[dict]:
-    """Rows like those of `verdicts` for links of too few seeds: without p against runs and q."""
+    """Return rows like those of `verdicts` for links with too few seeds, without `p_runs` and `q`.
+
+    Args:
+      found: evidence by (cause, effect).
+
+    Returns:
+      One row per pair, in which `p_runs` and `q` are NaN.
+    """
     return [
         _row(cause, effect, e, math.nan, UNTESTED) | {"p_runs": math.nan}
         for (cause, effect), e in found.items()
@@ -272,17 +302,18 @@ def _row(cause, effect, e, q, verdict):
 
 
 def planted(effect_SxT, cause_SxT, strength: float) -> np.ndarray:
-    """The effect with the cause's previous value added, in standard deviations.
+    """Plant a link of known strength: add the previous value of the cause to the effect.
 
-    What a link of known strength would look like: how often it is found is the power.
+    The share of planted links that are found is the power of the test.
 
     Args:
-      effect_SxT: series.
-      cause_SxT: series.
-      strength: standard deviations of the effect for one of the cause.
+      effect_SxT: series to which the cause is added.
+      cause_SxT: series of the cause.
+      strength: standard deviations of the effect that are added per standard deviation of the
+        cause.
 
     Returns:
-      [S, T].
+      Effect with the planted link [S, T].
     """
     before = np.roll(np.asarray(cause_SxT, float), 1, axis=1)
     before[:, 0] = before[:, 1]

@@ -1,4 +1,7 @@
-"""Multiview embedding (Ye and Sugihara 2016): the mean of the best of many small views."""
+"""Multiview embedding: the mean forecast of the best of many low-dimensional embeddings (views).
+
+The method is that of Ye and Sugihara (2016), https://doi.org/10.1126/science.aag0863.
+"""
 
 from itertools import combinations
 from typing import NamedTuple
@@ -11,11 +14,11 @@ from analysis.edm.simplex_projection import simplex
 
 
 class Views(NamedTuple):
-    """A forecast and what it is the mean of."""
+    """A mean forecast and the views that it averages."""
 
     forecast: Forecast
-    columns: list  # of each view: ((variable, lag), ...), best first
-    rho: np.ndarray  # by which they were ranked
+    columns: list  # coordinates of each view, ((variable, lag), ...), best view first
+    rho: np.ndarray  # correlations by which the views were ranked, best first
 
 
 def multiview(
@@ -25,21 +28,26 @@ def multiview(
     """Predict by the mean of the simplex projections of the best views.
 
     Args:
-      x_TxV: series.
+      x_TxV: series to embed.
       y: series [T] to predict.
-      library, prediction: see `simplex`.
-      dimension: lags of each series to choose from, 0 to dimension - 1.
-      size: coordinates of a view; as many as there are series by default.
-      views: how many of the best; the root of their number by default (rounded down).
-      ranked_on: rows whose skill ranks the views; the library by default, with which a Theiler
-        window is needed, or neighbours in time flatter every view.
-      tau, horizon, theiler: see `simplex`.
+      library: rows whose state and target may be used, see `simplex`.
+      prediction: rows to predict from.
+      dimension: number of lags of each series to choose from, 0 to dimension - 1.
+      size: number of coordinates of a view. None or 0 means the number of series.
+      views: number of best views to average. None or 0 means the square root of the number of all
+        views, rounded down.
+      ranked_on: rows on which the skill that ranks the views is computed. None means the library.
+        A Theiler window is needed then, because neighbours in time would make every view look
+        better than it is.
+      tau: rows between two lags of a series.
+      horizon: rows from a state to its target (Tp).
+      theiler: Theiler window in rows.
 
     Returns:
-      The mean forecast and its views.
+      The mean forecast and its views. The variance of the forecast is that between the views.
 
     Raises:
-      ValueError: more coordinates than there are.
+      ValueError: a view has more coordinates than there are in total.
     """
     x_TxV = np.asarray(x_TxV, float)
     names = [(v, lag) for v in range(x_TxV.shape[1]) for lag in range(dimension)]

@@ -1,7 +1,7 @@
-"""Nearest neighbours: Euclidean, without the recent past, with one order for ties.
+"""Nearest neighbours by Euclidean distance, with a Theiler window and a fixed order of ties.
 
-Equal distances, which rounded series such as an accuracy are full of, are ordered by the time
-between the two points and then by row, so that a result does not depend on how a tree was built.
+Equal distances are frequent in rounded series such as an accuracy. They are ordered by the time
+between the two points and then by row. A result therefore does not depend on how a tree was built.
 """
 
 import functools
@@ -11,23 +11,25 @@ from scipy.spatial import cKDTree
 
 from analysis.edm.compiled import AVAILABLE, compiled
 
-BLOCK = 2**17  # distances held at once: they stay in the cache
-SAMPLE = 8  # one of so many points finds how far the near ones reach
+BLOCK = 2**17  # distances held at once; this many fit into the processor's cache
+SAMPLE = 8  # one point in 8 is sampled to estimate the distance of the farthest neighbour
 
 
 def squared_distances(a_NxE, b_ExM, out=None, spare=None) -> np.ndarray:
-    """All squared distances, summed over differences.
+    """Return the squared distances of all pairs, computed from coordinate differences.
 
-    |a|^2 + |b|^2 - 2ab would be faster; its cancellation reorders near neighbours.
+    The formula |a|^2 + |b|^2 - 2ab would be faster, but its cancellation errors change the order
+    of near neighbours.
 
     Args:
       a_NxE: states.
-      b_ExM: states, transposed: contiguous coordinates are added faster.
-      out: array [N, M] for the result.
-      spare: array [N, M] that is overwritten; with `out` nothing is allocated.
+      b_ExM: states, transposed, because contiguous coordinates are added faster.
+      out: array [N, M] for the result; None allocates one.
+      spare: array [N, M] for intermediate results, which is overwritten; None allocates one. If
+        `out` is given too, no memory is allocated.
 
     Returns:
-      [N, M].
+      Squared distances [N, M].
     """
     shape = len(a_NxE), b_ExM.shape[1]
     out = np.empty(shape) if out is None else out
@@ -59,7 +61,14 @@ def _differences():
 
 
 def without_window(squared_MxN, rows_N, query_rows_M, theiler: int) -> None:
-    """Make the points within a Theiler window infinitely far, in place; `rows_N` ascend."""
+    """Set the distances of points within a Theiler window to infinity, in place.
+
+    Args:
+      squared_MxN: squared distances of M queries from N points.
+      rows_N: rows of the points, ascending.
+      query_rows_M: rows of the queries.
+      theiler: Theiler window in rows.
+    """
     first = np.searchsorted(rows_N, query_rows_M - theiler)
     last = np.searchsorted(rows_N, query_rows_M + theiler, side="right")
     for i in np.flatnonzero(first < last):
@@ -67,22 +76,23 @@ def without_window(squared_MxN, rows_N, query_rows_M, theiler: int) -> None:
 
 
 def nearest(points_NxE, point_rows, queries_MxE, query_rows, count: int, theiler: int = 0):
-    """The nearest admissible points of every query.
+    """Find the nearest admissible points of every query.
 
     Args:
-      points_NxE: states to search.
-      point_rows: their rows [N].
-      queries_MxE: states to search for.
-      query_rows: their rows [M].
-      count: how many.
-      theiler: points at most this many rows away are not admissible; with 0, a point itself
-        (Theiler 1986).
+      points_NxE: states to search among.
+      point_rows: rows of these states [N].
+      queries_MxE: states whose neighbours are searched.
+      query_rows: rows of the queries [M].
+      count: number of neighbours per query.
+      theiler: Theiler window in rows. Points at most this many rows away from the query are not
+        admissible; with 0, only the query itself is excluded (Theiler 1986,
+        https://doi.org/10.1103/PhysRevA.34.2427).
 
     Returns:
-      Positions among the points [M, count] and distances [M, count], nearest first; distances
+      Positions among the points [M, count] and distances [M, count], nearest first. Distances
       are infinite where too few points are admissible.
     """
-    asked = min(count + 2 * theiler + 2, len(points_NxE))  # one more shows ties at the border
+    asked = min(count + 2 * theiler + 2, len(points_NxE))  # one extra point shows ties at the end
     _, found = cKDTree(points_NxE).query(queries_MxE, np.arange(1, asked + 1))
     apart = np.abs(point_rows[found] - query_rows[:, None])
     squared = ((points_NxE[found] - queries_MxE[:, None]) ** 2).sum(-1)
@@ -91,7 +101,8 @@ def nearest(points_NxE, point_rows, queries_MxE, query_rows, count: int, theiler
     order = np.lexsort((point_rows[found], apart, squared), axis=-1)[:, :count]
     index, squared = np.take_along_axis(found, order, 1), np.take_along_axis(squared, order, 1)
     if asked < len(points_NxE):
-        # The tree sums in another order: distances within rounding of the border count as ties.
+        # The tree sums the coordinates in another order. Distances that differ from the farthest
+        # one only by rounding therefore count as ties.
         (tied,) = np.nonzero(squared[:, -1] >= farthest * (1 - 1e-12))
         step = max(BLOCK // len(points_NxE), 1)
         for start in range(0, len(tied), step):
@@ -107,7 +118,7 @@ def nearest(points_NxE, point_rows, queries_MxE, query_rows, count: int, theiler
 
 
 def _search(points_NxE, point_rows, queries_MxE, query_rows, count, theiler):
-    """Like `nearest`, by looking at every point."""
+    """Find the same neighbours as `nearest` by an exhaustive search."""
     apart = np.abs(point_rows[None] - query_rows[:, None])
     squared = ((queries_MxE[:, None] - points_NxE[None]) ** 2).sum(-1)
     squared[apart <= theiler] = np.inf
@@ -120,23 +131,24 @@ def _search(points_NxE, point_rows, queries_MxE, query_rows, count, theiler):
 
 
 def ordered(states_MxE, rows_M, count: int, theiler: int = 0):
-    """The nearest admissible states of every state among themselves, sorted.
+    """Find, for every state, its nearest admissible neighbours among the other states, sorted.
 
     Args:
       states_MxE: states.
-      rows_M: their rows, ascending.
-      count: neighbours of each.
-      theiler: see `nearest`.
+      rows_M: rows of the states, ascending.
+      count: number of neighbours per state.
+      theiler: Theiler window in rows, see `nearest`.
 
     Returns:
-      Positions int32 [M, count] and distances [M, count], infinite where not admissible.
+      Positions int32 [M, count] and distances [M, count]. Distances are infinite where a state is
+      not admissible.
     """
     total = len(states_MxE)
     index = np.empty((total, count), np.int32)
     distance = np.empty((total, count))
     step = min(max(BLOCK // total, 1), total)
     buffers, transposed = np.empty((2, step, total)), np.ascontiguousarray(states_MxE.T)
-    # At random: at regular intervals it would follow a period of the series.
+    # The sample is random because regular intervals could coincide with a period of the series.
     sample = np.random.default_rng(0).choice(total, total // SAMPLE, replace=False)
     for start in range(0, total, step):
         part = slice(start, min(start + step, total))
@@ -150,9 +162,10 @@ def ordered(states_MxE, rows_M, count: int, theiler: int = 0):
 
 
 def _first(squared_M, rows_M, row, count, sample):
-    """Positions of the smallest, sorted."""
+    """Return the positions of the `count` smallest squared distances, sorted."""
     total = len(squared_M)
-    # A limit that some more lie below, from a sample; sorting those is cheaper than a partition.
+    # The sample gives a limit below which slightly more than `count` distances lie. Sorting only
+    # these is cheaper than a partition of all.
     rank = int(1.2 * count * len(sample) / total) + 8
     if rank < len(sample):
         near = np.flatnonzero(squared_M <= np.partition(squared_M[sample], rank)[rank])

@@ -1,8 +1,9 @@
-"""Series that resemble a variable but cannot act on anything.
+"""Surrogates: series that resemble a variable but cannot act on anything.
 
-Every function makes `count` surrogates [count, T] of a series; `NULLS` names them. Which null is
-fair depends on the series: shuffling destroys autocorrelation, of which two independent series can
-look coupled; for training curves the variable of another seed's run is the best one.
+Every function makes `count` surrogates [count, T] of a series. `NULLS` maps names to functions.
+Which null is fair depends on the series. Shuffling destroys autocorrelation, because of which two
+independent series can look coupled. For training curves, the best null is the same variable from
+another seed's run.
 """
 
 import numpy as np
@@ -11,19 +12,36 @@ from analysis.edm.baselines import autoregression
 from analysis.edm.select import decorrelation
 from analysis.statistics.surrogates import circular_shifts, iaaft
 
-BURN_IN = 500
+BURN_IN = 500  # simulated points before a surrogate, which are discarded
 
 
 def shuffled(x_T, count: int, rng: np.random.Generator) -> np.ndarray:
-    """The values in random order."""
+    """Put the values of a series in random order.
+
+    Args:
+      x_T: series.
+      count: number of surrogates.
+      rng: random generator.
+
+    Returns:
+      Surrogates [count, T].
+    """
     return rng.permuted(np.tile(np.asarray(x_T, float), (count, 1)), axis=1)
 
 
 def phase_randomised(x_T, count: int, rng: np.random.Generator) -> np.ndarray:
-    """The periodogram with random phases, mean and spread (Ebisuzaki 1997).
+    """Randomise the phases of a series; keep its periodogram, mean and spread (Ebisuzaki 1997).
 
-    Of an even number of points the Nyquist frequency has no phase: it is drawn as
+    If T is even, the Nyquist frequency has no phase. Its coefficient is then drawn as
     sqrt(2) cos(theta) times its amplitude.
+
+    Args:
+      x_T: series.
+      count: number of surrogates.
+      rng: random generator.
+
+    Returns:
+      Surrogates [count, T].
     """
     x_T = np.asarray(x_T, float)
     amplitude = np.abs(np.fft.rfft(x_T - x_T.mean()))
@@ -38,7 +56,18 @@ def phase_randomised(x_T, count: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def shifted(x_T, count: int, rng: np.random.Generator) -> np.ndarray:
-    """The series moved along itself, past its decorrelation: everything stays but the time."""
+    """Shift a series circularly by more than its decorrelation time.
+
+    Everything is kept except the times of events.
+
+    Args:
+      x_T: series.
+      count: number of surrogates.
+      rng: random generator.
+
+    Returns:
+      Surrogates [count, T].
+    """
     x_T = np.asarray(x_T, float)
     least = max(min(decorrelation(x_T), len(x_T) // 4), 1)
     shifts = circular_shifts(len(x_T), least, count, rng)
@@ -46,7 +75,16 @@ def shifted(x_T, count: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def autoregressive(x_T, count: int, rng: np.random.Generator) -> np.ndarray:
-    """Simulations of the autoregression that fits best, driven by its own residuals."""
+    """Simulate the autoregression that fits best, with noise drawn from its own residuals.
+
+    Args:
+      x_T: series.
+      count: number of surrogates.
+      rng: random generator.
+
+    Returns:
+      Surrogates [count, T].
+    """
     x_T = np.asarray(x_T, float)
     fit = autoregression(x_T, most=min(20, len(x_T) // 10))
     order = len(fit.coefficients)
@@ -59,7 +97,17 @@ def autoregressive(x_T, count: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def seasonal(x_T, count: int, rng: np.random.Generator, period: int) -> np.ndarray:
-    """The mean cycle of a period, such as an epoch, and the rest in random order."""
+    """Keep the mean cycle of a period, such as an epoch, and shuffle the deviations from it.
+
+    Args:
+      x_T: series.
+      count: number of surrogates.
+      rng: random generator.
+      period: length of the cycle in points.
+
+    Returns:
+      Surrogates [count, T].
+    """
     x_T = np.asarray(x_T, float)
     phase = np.arange(len(x_T)) % period
     cycle = np.bincount(phase, x_T) / np.bincount(phase)

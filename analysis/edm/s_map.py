@@ -1,8 +1,10 @@
-"""S-map: a linear map at every state, fitted to a library by distance (Sugihara 1994).
+"""S-map: a linear map at every state, fitted to a library with weights that fall with distance.
 
-The normal equations of all predicted rows are one matrix product of weights and products of
-coordinates. Where they are ill-conditioned, or the columns of the library linearly dependent, the
-rows are solved one by one by `numpy.linalg.lstsq`: of all solutions the one of least norm.
+The method is that of Sugihara (1994), https://doi.org/10.1098/rsta.1994.0106. The normal equations
+of all predicted rows are computed by one matrix product of the weights and the products of
+coordinates. If the equations of a row are ill-conditioned, or the columns of the library are
+linearly dependent, the row is solved separately by `numpy.linalg.lstsq`, which returns the
+solution of least norm.
 """
 
 from typing import NamedTuple
@@ -13,11 +15,11 @@ from analysis.edm.embedding import delays, library_rows, one_series, targets, us
 from analysis.edm.forecast import Forecast
 from analysis.edm.neighbours import squared_distances, without_window
 
-BLOCK = 2**16  # distances held at once: they stay in the cache
-LEAST = 1e-200  # rate that weighs all alike
-CONDITION = 1e6  # of the scaled normal equations; their error is this times 1e-16
-DEPENDENT = 1e-7  # ratio of singular values of a library whose columns count as dependent
-CANCELLED = 1e-6  # share of a moment that may be left after it is moved to the predicted state
+BLOCK = 2**16  # distances held at once; this many fit into the processor's cache
+LEAST = 1e-200  # smallest decay rate of the weights; it gives all finite distances equal weight
+CONDITION = 1e6  # largest condition number of the scaled normal equations; error: this times 1e-16
+DEPENDENT = 1e-7  # ratio of singular values below which the columns count as linearly dependent
+CANCELLED = 1e-6  # a moment of which a smaller share remains after the shift to a query is rounding
 
 
 def smap(
@@ -27,26 +29,34 @@ def smap(
     """Predict by a linear map fitted to the library with weights exp(-theta d / mean d).
 
     Args:
-      x: series [T] to embed, or several [T, V]; with dimension 1, V columns are the state itself.
+      x: series [T] to embed, or several series [T, V]. With dimension 1, the V columns are the
+        state itself.
       y: series [T] to predict.
-      library: rows whose state and target may be used: numbers or a boolean mask; a set, in which
-        a row named twice counts once. Rows without a finite state and target are left out.
-      prediction: rows to predict from; a row in the library is not used for itself.
-      dimension: values of each series in a state (E).
-      theta: 0 weighs all rows equally, which is an autoregression.
-      tau: rows between the values of a state.
+      library: rows whose state and target may be used, as row numbers or a boolean mask. The
+        library is a set: a repeated row counts once. Rows without a finite state and target are
+        left out.
+      prediction: rows to predict from. A row that is also in the library is not used for its own
+        prediction.
+      dimension: number of values of each series in a state (E).
+      theta: nonlinearity, at least 0. With 0 all rows have equal weight, and the map is an
+        autoregression.
+      tau: rows between the values of a state; negative values reach into the past.
       horizon: rows from a state to its target (Tp).
-      theiler: library rows at most this far from a predicted row are left out.
-      neighbours: how many of the library rows, nearest first and ties as in `neighbours.nearest`;
-        all by default (None or 0). pyEDM leaves out the farthest: `len(library) - 1`.
+      theiler: Theiler window in rows. Library rows at most this far from a predicted row are left
+        out.
+      neighbours: number of library rows used, nearest first, with ties ordered as in
+        `neighbours.nearest`. None or 0 means all. pyEDM leaves out the farthest row, which is
+        `len(library) - 1`.
 
     Returns:
-      A forecast with `coefficients` [P, 1 + E]: intercept and derivatives of the target by the
-      values of a state. Where columns are constant or linearly dependent they are those of least
-      norm, as `numpy.linalg.lstsq` gives for the rows (1, state) times their weights.
+      A forecast with `coefficients` [P, 1 + E]: the intercept and the derivatives of the target
+      with respect to the values of a state. Where columns are constant or linearly dependent, the
+      coefficients are those of least norm, as `numpy.linalg.lstsq` returns for the rows (1, state)
+      times their weights.
 
     Raises:
-      ValueError: rows outside the series, too few of them, or a setting out of range.
+      ValueError: rows lie outside the series, there are too few of them, or a setting is out of
+        range.
     """
     return smaps(
         x, y, library, prediction, dimension=dimension, thetas=[theta], tau=tau, horizon=horizon,
@@ -58,7 +68,26 @@ def smaps(
     x, y, library, prediction, *, dimension: int, thetas, tau=-1, horizon=1, theiler=0,
     neighbours=None,
 ) -> list[Forecast]:  # fmt: skip
-    """Like `smap` for several thetas, whose distances are computed once."""
+    """Predict like `smap` for several values of theta, and compute the distances only once.
+
+    Args:
+      x: series to embed, see `smap`.
+      y: series [T] to predict.
+      library: rows whose state and target may be used, see `smap`.
+      prediction: rows to predict from.
+      dimension: number of values of each series in a state (E).
+      thetas: values of theta, finite and at least 0.
+      tau: rows between the values of a state.
+      horizon: rows from a state to its target (Tp).
+      theiler: Theiler window in rows.
+      neighbours: number of library rows used; None or 0 means all.
+
+    Returns:
+      One forecast per theta, see `smap`.
+
+    Raises:
+      ValueError: see `smap`.
+    """
     states, theiler = delays(x, dimension, tau), whole(theiler, "theiler", 0)
     target = targets(one_series(y, len(states)), horizon)
     library = library_rows(states, library, target)
@@ -79,7 +108,7 @@ def smaps(
         distance, spare = buffers[:, : len(part)]
         _distances(space, states[part], part, distance, spare)
         for i, theta in enumerate(thetas):
-            # Rows of the regression are multiplied by the weight: its square weighs the moments.
+            # The weight multiplies the rows of the regression, so its square weighs the moments.
             weight = local_weights(distance, 2 * theta, spare)
             moments[i, start : start + step] = weight @ space.products
     return [
@@ -89,21 +118,22 @@ def smaps(
 
 
 def local_weights(distance_PxN, theta: float, out=None) -> np.ndarray:
-    """exp(-theta d / mean d), with the mean over the admissible (finite) distances of a row.
+    """Return the weights exp(-theta d / mean d), with the mean over the finite distances of a row.
 
     Args:
-      distance_PxN: distances.
-      theta: 0 weighs all admissible ones equally.
-      out: array for the result.
+      distance_PxN: distances of N library rows from P states, infinite where not admissible.
+      theta: nonlinearity; with 0 all admissible rows have equal weight.
+      out: array [P, N] for the result; None allocates one.
 
     Returns:
-      [P, N].
+      Weights [P, N], 0 where the distance is infinite.
     """
     total, counts = distance_PxN.sum(1), distance_PxN.shape[1]
     if not np.isfinite(total).all():
         admissible = np.isfinite(distance_PxN)
         total, counts = distance_PxN.sum(1, where=admissible), admissible.sum(1)
-    # Where all neighbours lie on the point they weigh the same; above 0, so infinity weighs 0.
+    # If all distances are 0, all weights are equal. The rate stays above 0 so that an infinite
+    # distance has weight 0.
     rate = np.divide(theta * counts, total, out=np.zeros_like(total), where=total > 0)
     rate = np.maximum(rate, LEAST)
     weight = np.multiply(-rate[:, None], distance_PxN, out=out)
@@ -111,23 +141,24 @@ def local_weights(distance_PxN, theta: float, out=None) -> np.ndarray:
 
 
 class _Library(NamedTuple):
-    rows: np.ndarray  # [N], ascending
+    rows: np.ndarray  # row numbers [N], ascending
     known: np.ndarray  # states [N, E]
-    transposed: np.ndarray  # [E, N]
+    transposed: np.ndarray  # states [E, N]
     wanted: np.ndarray  # targets [N]
-    centre: np.ndarray  # [E]
+    centre: np.ndarray  # mean state [E]
     basis: np.ndarray  # [E, E], whitens the states
-    independent: bool  # whether its columns are
+    independent: bool  # whether the columns of the states are linearly independent
     products: np.ndarray  # [N, M], products of 1, whitened coordinates and target
-    theiler: int
-    neighbours: int
+    theiler: int  # Theiler window in rows
+    neighbours: int  # number of library rows used per prediction
 
 
 def _prepare(states_TxE, target_T, rows, theiler, neighbours):
     known, wanted = states_TxE[rows], target_T[rows]
     centre = known.mean(0)
     _, spread, axes = np.linalg.svd(known - centre, full_matrices=False)
-    # Judged with the column of ones, whose unit is not that of the states.
+    # The offset is included because a column whose spread is tiny relative to its mean is nearly
+    # a multiple of the column of ones.
     largest = max(spread[0], np.abs(centre).max() * np.sqrt(len(known)))
     independent = bool(spread[-1] > DEPENDENT * largest)
     basis = np.zeros_like(axes)
@@ -143,7 +174,7 @@ def _prepare(states_TxE, target_T, rows, theiler, neighbours):
 
 
 def _distances(library, states_PxE, rows_P, out=None, spare=None):
-    """Distances of states from the library [P, N], infinite where not admissible."""
+    """Return the distances of states from the library [P, N], infinite where not admissible."""
     distance = squared_distances(states_PxE, library.transposed, out, spare)
     np.sqrt(distance, out=distance)
     without_window(distance, library.rows, rows_P, library.theiler)
@@ -153,7 +184,7 @@ def _distances(library, states_PxE, rows_P, out=None, spare=None):
 
 
 def _keep_nearest(distance_PxN, library, rows_P):
-    """Make all but the nearest infinitely far, in place; ties as in `neighbours.nearest`."""
+    """Set all but the nearest distances to infinity, in place; ties as in `neighbours.nearest`."""
     count = library.neighbours
     if count == len(library.rows) - 1:
         border = distance_PxN.max(1)
@@ -182,16 +213,16 @@ def _forecast(library, states_TxE, target_T, prediction, theta, moments_PxM):
 
 
 def _solve(moments_PxM, queries_PxE, library):
-    """Predictions [P], coefficients [P, 1 + E], and whether they can be relied on."""
+    """Return predictions [P], coefficients [P, 1 + E], and whether each row is reliable [P]."""
     terms = queries_PxE.shape[1] + 1
     upper = np.triu_indices(terms)
     normal = np.empty((len(moments_PxM), terms, terms))
     normal[:, upper[0], upper[1]] = moments_PxM[:, : len(upper[0])]
     normal[:, upper[1], upper[0]] = moments_PxM[:, : len(upper[0])]
-    # About the predicted state, so that the intercept is the prediction.
+    # The origin is moved to the query state, so that the intercept is the prediction.
     shift = np.tile(np.eye(terms), (len(moments_PxM), 1, 1))
     shift[:, 1:, 0] = -(queries_PxE - library.centre) @ library.basis
-    # What is left of a column about a state with which it agrees is rounding.
+    # If a column has nearly the query's value everywhere, the rest after the shift is rounding.
     moved = shift[:, :, 0] ** 2 * normal[:, :1, 0] + np.einsum("pii->pi", normal)
     normal = shift @ normal @ shift.transpose(0, 2, 1)
     kept = np.einsum("pii->pi", normal) > CANCELLED * moved
@@ -210,10 +241,10 @@ def _solve(moments_PxM, queries_PxE, library):
 
 
 def _least_squares(weight_N, known_NxE, wanted_N):
-    """The solution of least norm; NaN where nothing has a weight.
+    """Return the solution of least norm; NaN if all weights are 0.
 
-    Which combinations of columns vanish is read from the rows without their weights, which span
-    the same space: under weights of many magnitudes rounding would pass for a direction.
+    The rank is determined from the rows without their weights, which span the same space. With
+    weights of very different magnitudes, rounding errors would be mistaken for a direction.
     """
     used = weight_N > 0
     if not used.any():

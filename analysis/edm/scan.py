@@ -1,7 +1,7 @@
-"""The inner loop of cross mapping: neighbours within random libraries, weights, skills.
+"""Inner loop of cross mapping: neighbours within random libraries, weights and skills.
 
-Where numba is installed the compiled loops of kernels.py do it; elsewhere NumPy, one library after
-another.
+If numba is installed, the compiled loops of kernels.py are used. Otherwise NumPy processes one
+library at a time.
 """
 
 from typing import NamedTuple
@@ -12,30 +12,30 @@ from analysis.edm.compiled import AVAILABLE
 from analysis.edm.neighbours import nearest
 from analysis.edm.simplex_projection import weights
 
-WALKED = 0.6  # share of the list that may be walked before a library is swept instead
+WALKED = 0.6  # expected share of the sorted list above which `sweep` is used instead of `walk`
 
 
 class Space(NamedTuple):
-    """States and their neighbours among themselves."""
+    """States and the sorted neighbours of each state among the other states."""
 
     states: np.ndarray  # [M, E]
-    rows: np.ndarray  # [M]
-    order: np.ndarray  # int32 [M, K], nearest first
-    distance: np.ndarray  # [M, K], infinite where not admissible
-    theiler: int
+    rows: np.ndarray  # row numbers of the states [M]
+    order: np.ndarray  # positions of the neighbours, int32 [M, K], nearest first
+    distance: np.ndarray  # distances of the neighbours [M, K], infinite where not admissible
+    theiler: int  # Theiler window in rows
 
 
 def skills(space: Space, wanted_MxV, members_SxL, count: int) -> np.ndarray:
-    """Correlation between variables and their estimates from each library.
+    """Compute the correlation between variables and their estimates from each library.
 
     Args:
-      space: states and neighbours.
-      wanted_MxV: variables at each state, about their means.
-      members_SxL: states of each library.
-      count: neighbours.
+      space: states and their neighbours.
+      wanted_MxV: values of the variables at each state, minus their means.
+      members_SxL: positions of the L states of each of S libraries.
+      count: number of neighbours.
 
     Returns:
-      [V, S]; NaN where a variable or an estimate is constant.
+      Correlations [V, S]; NaN where a variable or an estimate is constant.
     """
     sums = compiled_sums if AVAILABLE else array_sums
     moments = sums(space, wanted_MxV, members_SxL, count)
@@ -48,12 +48,12 @@ def skills(space: Space, wanted_MxV, members_SxL, count: int) -> np.ndarray:
 
 
 def array_sums(space, wanted_MxV, members_SxL, count):
-    """Sums over the estimated states, [S, 6, V]: n, p, y, p^2, y^2, p y (p estimates y)."""
+    """Compute sums over the estimated states, [S, 6, V]: n, p, y, p^2, y^2, p y (p estimates y)."""
     return np.stack([_sums(*_estimate(space, wanted_MxV, m, count)) for m in members_SxL])
 
 
 def _estimate(space, wanted_MxV, members_L, count):
-    """Estimates and truth of the states that have enough neighbours."""
+    """Return the estimates and the true values of the states that have enough neighbours."""
     member = np.zeros(len(space.states), bool)
     member[members_L] = True
     met = member[space.order] & np.isfinite(space.distance)
@@ -84,7 +84,7 @@ def _sums(estimate_MxV, true_MxV):
 
 
 def compiled_sums(space, wanted_MxV, members_SxL, count):
-    """Like `array_sums`."""
+    """Compute the same sums as `array_sums` with compiled loops."""
     from analysis.edm.kernels import MEMBER_BITS, WORD, sweep, walk
 
     samples, size = members_SxL.shape

@@ -1,6 +1,6 @@
-"""Choosing the dimension, the delay and the nonlinearity of an embedding.
+"""Choice of the dimension, the horizon and the nonlinearity of a forecast.
 
-Choose on one segment, test on another: a choice made on what is then predicted flatters itself.
+Choose on one segment and test on another. If both are the same, the measured skill is too high.
 """
 
 import numpy as np
@@ -10,18 +10,22 @@ from analysis.edm.s_map import smaps
 from analysis.edm.simplex_projection import simplex
 
 THETAS = (0, 0.01, 0.1, 0.3, 0.5, 0.75, 1, 1.5, 2, 3, 4, 5, 6, 7, 8, 9)
-TOLERANCE = 0.01  # skill given away for a smaller dimension
+TOLERANCE = 0.01  # loss of skill that is accepted for a smaller dimension
 
 
 def embed_dimension(x, y, library, prediction, dimensions=range(1, 11), **settings) -> np.ndarray:
-    """Skill of simplex projection by dimension.
+    """Compute the skill of simplex projection for several dimensions.
 
     Args:
-      x, y, library, prediction, settings: see `simplex`.
-      dimensions: those to try.
+      x: series to embed, see `simplex`.
+      y: series [T] to predict.
+      library: rows whose state and target may be used.
+      prediction: rows to predict from.
+      dimensions: dimensions to try.
+      **settings: see `simplex`.
 
     Returns:
-      rho, one a dimension.
+      One rho per dimension.
     """
     return np.array(
         [_rho(simplex(x, y, library, prediction, dimension=d, **settings)) for d in dimensions]
@@ -29,15 +33,19 @@ def embed_dimension(x, y, library, prediction, dimensions=range(1, 11), **settin
 
 
 def predict_interval(x, y, library, prediction, horizons=range(1, 11), **settings) -> np.ndarray:
-    """Skill of simplex projection by horizon.
+    """Compute the skill of simplex projection for several horizons.
 
     Args:
-      x, y, library, prediction, settings: see `simplex`; library rows whose target lies outside
-        the library's own segments are the caller's to leave out.
-      horizons: those to try.
+      x: series to embed, see `simplex`.
+      y: series [T] to predict.
+      library: rows whose state and target may be used. The caller must leave out rows whose target
+        lies outside the segments of the library.
+      prediction: rows to predict from.
+      horizons: horizons to try, in rows.
+      **settings: see `simplex`.
 
     Returns:
-      rho, one a horizon.
+      One rho per horizon.
     """
     return np.array(
         [_rho(simplex(x, y, library, prediction, horizon=h, **settings)) for h in horizons]
@@ -45,14 +53,20 @@ def predict_interval(x, y, library, prediction, horizons=range(1, 11), **setting
 
 
 def predict_nonlinear(x, y, library, prediction, thetas=THETAS, **settings) -> np.ndarray:
-    """Skill of an S-map by theta; what it gains over theta 0 is nonlinearity.
+    """Compute the skill of an S-map for several values of theta.
+
+    A gain over theta 0 is evidence of nonlinearity.
 
     Args:
-      x, y, library, prediction, settings: see `smap`.
-      thetas: those to try.
+      x: series to embed, see `smap`.
+      y: series [T] to predict.
+      library: rows whose state and target may be used.
+      prediction: rows to predict from.
+      thetas: values of theta to try.
+      **settings: see `smap`.
 
     Returns:
-      rho, one a theta.
+      One rho per theta.
     """
     return np.array([_rho(f) for f in smaps(x, y, library, prediction, thetas=thetas, **settings)])
 
@@ -62,12 +76,12 @@ def _rho(forecast):
 
 
 def smallest_good(values, rho, tolerance: float = TOLERANCE):
-    """The first of several values whose skill comes near the best.
+    """Return the first of several values whose skill is close to the best.
 
     Args:
-      values: in order of preference.
-      rho: skill of each.
-      tolerance: that may be missing from the best.
+      values: values in order of preference.
+      rho: skill of each value.
+      tolerance: largest accepted difference from the best skill.
 
     Returns:
       One of `values`.
@@ -82,7 +96,7 @@ def smallest_good(values, rho, tolerance: float = TOLERANCE):
 
 
 def autocorrelation(x_T, longest: int) -> np.ndarray:
-    """Correlation of a series with itself, [longest + 1] from lag 0; NaN if it is constant."""
+    """Return the autocorrelation of a series from lag 0 to `longest`; NaN if it is constant."""
     x_T = np.asarray(x_T, float) - np.mean(x_T)
     padded = np.fft.rfft(x_T, 2 * len(x_T))
     covariance = np.fft.irfft(np.abs(padded) ** 2)[: longest + 1]
@@ -91,6 +105,9 @@ def autocorrelation(x_T, longest: int) -> np.ndarray:
 
 
 def decorrelation(x_T) -> int:
-    """First lag at which the autocorrelation falls below 1/e; the length if it never does."""
+    """Return the first lag at which the autocorrelation falls below 1/e.
+
+    If it never does, return the length of the series.
+    """
     below = autocorrelation(x_T, len(x_T) - 1) < 1 / np.e
     return int(below.argmax()) if below.any() else len(x_T)

@@ -1,4 +1,7 @@
-"""Simplex projection (Sugihara and May 1990)."""
+"""Simplex projection: forecasts by the nearest neighbours in state space.
+
+The method is that of Sugihara and May (1990), https://doi.org/10.1038/344734a0.
+"""
 
 import numpy as np
 
@@ -10,26 +13,31 @@ from analysis.edm.neighbours import nearest
 def simplex(
     x, y, library, prediction, *, dimension: int, tau=-1, horizon=1, theiler=0, neighbours=None
 ) -> Forecast:
-    """Predict by the weighted mean of what followed the nearest states of a library.
+    """Predict by the weighted mean of the values that followed the nearest states of a library.
 
     Args:
-      x: series [T] to embed, or several [T, V]; with dimension 1, V columns are the state itself.
+      x: series [T] to embed, or several series [T, V]. With dimension 1, the V columns are the
+        state itself.
       y: series [T] to predict.
-      library: rows whose state and target may be used: numbers or a boolean mask; a set, in which
-        a row named twice counts once. Rows without a finite state and target are left out.
-      prediction: rows to predict from; a row in the library is never its own neighbour.
-      dimension: values of each series in a state (E).
-      tau: rows between them.
+      library: rows whose state and target may be used, as row numbers or a boolean mask. The
+        library is a set: a repeated row counts once. Rows without a finite state and target are
+        left out.
+      prediction: rows to predict from. A row that is also in the library is never its own
+        neighbour.
+      dimension: number of values of each series in a state (E).
+      tau: rows between the values of a state; negative values reach into the past.
       horizon: rows from a state to its target (Tp).
-      theiler: library rows at most this far from a predicted row are left out.
-      neighbours: how many; by default (None or 0) one more than the values of a state, E + 1 for
-        one series, as in pyEDM.
+      theiler: Theiler window in rows. Library rows at most this far from a predicted row are left
+        out.
+      neighbours: number of neighbours. None or 0 means one more than the number of values in a
+        state, which is E + 1 for one series, as in pyEDM.
 
     Returns:
-      A forecast; NaN where fewer than `neighbours` library rows are admissible.
+      A forecast. It is NaN where fewer than `neighbours` library rows are admissible.
 
     Raises:
-      ValueError: rows outside the series, too few of them, or a setting out of range.
+      ValueError: rows lie outside the series, there are too few of them, or a setting is out of
+        range.
     """
     states = delays(x, dimension, tau)
     target, theiler = targets(one_series(y, len(states)), horizon), whole(theiler, "theiler", 0)
@@ -46,13 +54,16 @@ def simplex(
 
 
 def weights(distance_PxK) -> np.ndarray:
-    """exp(-d / d_1), with d_1 the distance of the nearest; where that is 0, only those at 0.
+    """Return the weights exp(-d / d_1), where d_1 is the distance of the nearest neighbour.
+
+    Where d_1 is 0, neighbours at distance 0 have weight 1 and all others have weight 0.
 
     Args:
-      distance_PxK: sorted distances; infinite ones make the whole row NaN.
+      distance_PxK: distances of K neighbours, sorted. An infinite distance makes the whole row of
+        weights NaN.
 
     Returns:
-      [P, K].
+      Weights [P, K].
     """
     first = distance_PxK[:, :1]
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -62,7 +73,7 @@ def weights(distance_PxK) -> np.ndarray:
 
 
 def weighted(value_PxK, weight_PxK):
-    """Weighted mean and variance, each [P]."""
+    """Return the weighted mean and the weighted variance of each row, each [P]."""
     total = weight_PxK.sum(1)
     mean = (weight_PxK * value_PxK).sum(1) / total
     return mean, (weight_PxK * (value_PxK - mean[:, None]) ** 2).sum(1) / total

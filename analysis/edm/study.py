@@ -1,4 +1,4 @@
-"""Links between the variables of a run, the power to see them, and forecasts."""
+"""Links between the variables of a run, the power to detect such links, and forecasts."""
 
 import numpy as np
 
@@ -12,18 +12,18 @@ from analysis.edm.s_map import smaps
 from analysis.edm.select import THETAS
 from analysis.edm.simplex_projection import simplex
 
-STRENGTHS = (0.5, 1.0, 2.0)  # of planted links, in standard deviations
-HORIZONS = (1, 2, 5, 10)
-KNOWN, KNOWN_NOISE = 0.1, 0.003  # how strongly the first of two maps acts on the second; its noise
+STRENGTHS = (0.5, 1.0, 2.0)  # strengths of planted links, in standard deviations
+HORIZONS = (1, 2, 5, 10)  # points ahead
+KNOWN, KNOWN_NOISE = 0.1, 0.003  # strength with which map x acts on map y, and their noise
 
 
 def study(series: dict[str, np.ndarray], null: str = "phases", **settings) -> dict:
-    """Evidence for every ordered pair of variables.
+    """Compute the evidence for every ordered pair of variables.
 
     Args:
-      series: prepared, by name, each [S, T] with finite values.
-      null: name of a null.
-      settings: see `evidence`.
+      series: prepared series by name, each [S, T] with finite values.
+      null: name of a null in `nulls.NULLS`, which makes the surrogates.
+      **settings: see `evidence`.
 
     Returns:
       Evidence by (cause, effect).
@@ -37,19 +37,22 @@ def study(series: dict[str, np.ndarray], null: str = "phases", **settings) -> di
 
 
 def known(points: int, seeds: int, tests: int, null: str = "phases", **settings) -> dict:
-    """Is a known link claimed, with as many points and seeds, settings and tests?
+    """Test whether a known link of simulated maps is claimed with the same amount of data.
+
+    The numbers of points, seeds and tests and all settings are those of the runs to be judged.
 
     Args:
-      points: of each series.
-      seeds: of the runs that are to be judged.
-      tests: links that are tested together; of them only the known link is one.
-      null: name of a null.
-      settings: see `evidence`.
+      points: number of points of each series.
+      seeds: number of seeds of the runs that are to be judged.
+      tests: number of links that are tested together. The known link is one of them, and no other
+        link exists.
+      null: name of a null in `nulls.NULLS`.
+      **settings: see `evidence`.
 
     Returns:
-      `p_true`, `q_true` and `verdict_true` of the link that there is, `p_false`, `q_false` and
-      `verdict_false` of the reverse one, `recovered`: whether the first is claimed and the second
-      is not.
+      `p_true`, `q_true` and `verdict_true` of the existing link; `p_false`, `q_false` and
+      `verdict_false` of the reverse link; and `recovered`, which is true if the existing link is
+      claimed and the reverse link is not.
 
     Raises:
       ValueError: see `links.check_attainable`.
@@ -69,20 +72,22 @@ def known(points: int, seeds: int, tests: int, null: str = "phases", **settings)
 
 
 def power(series: dict[str, np.ndarray], tests: int, null: str = "phases", seed=0, **settings):
-    """The weakest planted link that would be claimed, for every ordered pair.
+    """Find, for every ordered pair of variables, the weakest planted link that would be claimed.
 
-    The effect is a surrogate of the variable, which nothing acts on, with the cause added. The
-    verdict is that of `verdicts`, as if the planted link were the only one among all tests.
+    The effect is a phase-randomised surrogate of the variable, on which nothing acts, plus the
+    cause. The verdict is that of `verdicts`, as if the planted link were the only link among all
+    tests.
 
     Args:
-      series: see `study`.
-      tests: links that are tested together.
-      null: name of a null.
-      seed: of the surrogates.
-      settings: see `evidence`.
+      series: prepared series by name, see `study`.
+      tests: number of links that are tested together.
+      null: name of a null in `nulls.NULLS`.
+      seed: random seed of the surrogates.
+      **settings: see `evidence`.
 
     Returns:
-      Strength by (cause, effect), in standard deviations; None if not even the strongest is found.
+      Strength by (cause, effect), in standard deviations; None if not even the strongest planted
+      link is claimed.
 
     Raises:
       ValueError: see `links.check_attainable`.
@@ -103,7 +108,7 @@ def power(series: dict[str, np.ndarray], tests: int, null: str = "phases", seed=
 
 
 def _claimed(effect_SxT, cause_SxT, strength, tests, null, seed, settings):
-    """Whether a planted link is claimed."""
+    """Decide whether a planted link is claimed."""
     effect_SxT = planted(effect_SxT, cause_SxT, strength)
     e = evidence(effect_SxT, cause_SxT, NULLS[null], seed=seed, **settings)
     (row,) = verdicts({("cause", "effect"): e}, runs=True, tests=tests)
@@ -111,17 +116,20 @@ def _claimed(effect_SxT, cause_SxT, strength, tests, null, seed, settings):
 
 
 def forecasts(series: dict[str, np.ndarray], horizons=HORIZONS) -> list[dict]:
-    """How far each variable can be forecast from itself, on the later half of what is left.
+    """Score how well each variable can be forecast from its own past.
+
+    The first part of a series is used only to choose the embedding and theta. The models are
+    fitted on the first half of the rest and scored on the second half.
 
     Args:
-      series: see `study`.
-      horizons: points ahead.
+      series: prepared series by name, see `study`.
+      horizons: numbers of points ahead.
 
     Returns:
-      Rows with `variable`, `model`, `horizon`, `dimension` of each seed's states, `rho`, its
-      interval `rho_low` to `rho_high` (a seed's, by block bootstrap), `rmse`, `mae` and
-      `relative_rmse` (to persistence), means over seeds of `n` points each. Embedding and theta are
-      chosen on the part that nothing else uses.
+      Rows with `variable`, `model`, `horizon`; `dimension`, a list with the dimension of each
+      seed's states; and means over seeds of the scores, each over `n` points: `rho`, the bounds
+      `rho_low` and `rho_high` of its interval (per seed, by block bootstrap), `rmse`, `mae` and
+      `relative_rmse` (relative to persistence).
     """
     table = []
     for name, values in series.items():
@@ -135,7 +143,7 @@ def forecasts(series: dict[str, np.ndarray], horizons=HORIZONS) -> list[dict]:
 
 
 def _forecasts(x_T, horizons):
-    """Scores by (model, horizon) of one series."""
+    """Return the scores of one series by (model, horizon)."""
     embedding, used = choose(x_T)
     settings = {"dimension": embedding.dimension, "tau": embedding.tau}
     start, middle, stop = 0, used[0] // 2, used[0]

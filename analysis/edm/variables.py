@@ -1,28 +1,30 @@
-"""Series of a run on one step axis, made ready for analyses that assume a stationary process."""
+"""Series of a run on one step axis, and transformations that make them more stationary."""
 
 import numpy as np
 
 from analysis.runs.reader import Run, RunError
 
 GROUPS = ("scalar", "probe", "eval")  # from the finest step axis to the coarsest
-WINDOW = 50  # points of a moving mean
+WINDOW = 50  # length of a moving mean in points
 
 
 def variables(run: Run, names) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """Recorded quantities on the coarsest step axis among them.
+    """Read recorded quantities and put them on the coarsest of their step axes.
+
+    A series on a finer axis is averaged over the steps since the previous point.
 
     Args:
       run: open run.
-      names: `D`; `D/LAYER` or `METRIC/LAYER`, of weights `METRIC/MATRIX`; or the name of a scalar
-        (of several weight matrices their mean), a measurement (of several layers their mean without
-        the head) or an evaluation, these as `eval/NAME`. A finer series is averaged over the steps
-        since the previous point.
+      names: names of quantities: `D` or `D/LAYER`; a scalar, where a quantity of weight matrices is
+        the mean over the matrices, or `METRIC/MATRIX` for one of them; a measurement, where a
+        quantity of layers is the mean over all layers but the head, or `METRIC/LAYER` for one of
+        them; or an evaluation as `eval/NAME`.
 
     Returns:
-      Steps [T] and series by name [S, T].
+      Steps [T] and series [S, T] by name.
 
     Raises:
-      RunError: not recorded.
+      RunError: a quantity was not recorded.
     """
     found = {name: _find(run, name) for name in names}
     group = max((g for g, _ in found.values()), key=GROUPS.index)
@@ -34,17 +36,21 @@ def variables(run: Run, names) -> tuple[np.ndarray, dict[str, np.ndarray]]:
 
 
 def evenly(steps, name) -> None:
-    """Refuse points that are not evenly spaced: lags and frequencies would mean nothing.
+    """Refuse points that are not evenly spaced, because lags and frequencies would be meaningless.
+
+    Args:
+      steps: step numbers of the points [T].
+      name: name of the run or series, for the error.
 
     Raises:
-      RunError: they are not.
+      RunError: the points are not evenly spaced.
     """
     if len(set(np.diff(steps))) > 1:
         raise RunError(f"{name}: its points are not evenly spaced in steps")
 
 
 def _metric_and_layer(run, name):
-    """`METRIC/LAYER` in two; either may hold slashes, and the longest recorded metric counts."""
+    """Split `METRIC/LAYER`, whose parts may contain slashes, at the end of the longest metric."""
     parts = name.split("/")
     for count in range(len(parts), 0, -1):
         metric = "/".join(parts[:count])
@@ -74,7 +80,7 @@ def _find(run, name):
 
 
 def _of_matrix(run, metric, matrix):
-    """A scalar, or that of a weight matrix, [S, T]."""
+    """Return a scalar, or the value of a weight matrix, [S, T]."""
     values, names = run.array("scalar", metric), run.model.get("weight_names", [])
     if values.ndim == 2 and not matrix:
         return values
@@ -88,7 +94,10 @@ def _of_matrix(run, metric, matrix):
 
 
 def _averaged(steps, values_SxT, at):
-    """Means over the steps between points; before the first point its own value."""
+    """Average a series over the steps since the previous point.
+
+    Where there is no step in between, as before the first point, the next value is used.
+    """
     total = np.concatenate([np.zeros((len(values_SxT), 1)), np.cumsum(values_SxT, 1)], 1)
     stop = np.searchsorted(steps, at)
     start = np.concatenate([[0], stop[:-1]])
@@ -101,14 +110,21 @@ def _averaged(steps, values_SxT, at):
 
 
 def increments(x_SxT) -> np.ndarray:
-    """Change from point to point; 0 at the first, so that the axis stays."""
+    """Return the change from point to point [S, T]; it is 0 at the first point."""
     return np.diff(x_SxT, axis=1, prepend=x_SxT[:, :1])
 
 
 def detrended(x_SxT, window: int = WINDOW) -> np.ndarray:
-    """Deviation from the mean of the points before, in their standard deviations.
+    """Return the deviation from the mean of the previous points, in their standard deviations.
 
-    Only the past is used: a centred window would let a series know its future.
+    Only the past is used, because with a centred window the values would depend on the future.
+
+    Args:
+      x_SxT: series.
+      window: number of previous points.
+
+    Returns:
+      Deviations [S, T]: NaN at the first `window` points, 0 where the previous points are constant.
     """
     x_SxT = np.asarray(x_SxT, float)
     past = np.lib.stride_tricks.sliding_window_view(x_SxT, window, axis=1)[:, :-1]

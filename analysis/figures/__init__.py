@@ -1,8 +1,8 @@
-"""Figures: one function each, which writes a PNG and returns its path."""
+"""Figures of the analyses: each function writes a PNG file and returns its path."""
 
 import os
 
-# Needs no display; and the backend of a notebook that started this process may not be installed.
+# Agg needs no display. The backend of a notebook that started this process may not be installed.
 os.environ["MPLBACKEND"] = "Agg"
 
 import matplotlib  # noqa: E402

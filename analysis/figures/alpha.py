@@ -1,4 +1,4 @@
-"""Alpha against the architecture and across data sets."""
+"""Figures of alpha against the architecture and across data sets."""
 
 from pathlib import Path
 
@@ -10,12 +10,12 @@ from analysis.figures.style import save
 
 
 def alpha_relationships(fits, table, out: Path) -> Path:
-    """Alpha against depth, width and parameters, and how well the curves are fitted.
+    """Draw alpha against depth, width and number of parameters, and the R2 of the fits.
 
     Args:
-      fits: one row a curve, with `r2`.
-      table: from `alpha.by_architecture`.
-      out: PNG to write.
+      fits: data frame with one row per curve and the column `r2`.
+      table: data frame from `alpha.by_architecture`, one row per architecture.
+      out: path of the PNG file to write.
 
     Returns:
       The path written.
@@ -46,11 +46,11 @@ def alpha_relationships(fits, table, out: Path) -> Path:
 
 
 def alpha_consistency(fits, out: Path) -> Path:
-    """Alpha of each architecture on each data set, identified curves only.
+    """Draw alpha of each architecture on each data set, for the identified curves only.
 
     Args:
-      fits: one row a curve.
-      out: PNG to write.
+      fits: data frame with one row per curve: `architecture`, `data`, `alpha` and `identified`.
+      out: path of the PNG file to write.
 
     Returns:
       The path written.

@@ -1,4 +1,4 @@
-"""Figures of credit runs: quality by layer and over training, and accuracy over training."""
+"""Figures of credit runs: quality of the credits, and accuracy over training."""
 
 from pathlib import Path
 
@@ -8,19 +8,21 @@ import numpy as np
 from analysis.credit.quality import measure, method
 from analysis.figures.style import save, synthetic
 
-MOST = 10  # methods in one picture
+MOST = 10  # maximum number of methods in one figure
 
 
 def overview(runs, setting: str, out: Path) -> Path:
-    """Gamma of each layer, Gamma over training and test accuracy over training.
+    """Draw Gamma of each layer, Gamma over training, and test accuracy over training.
+
+    Gamma is the cosine of the estimated credit with the true gradient.
 
     Args:
-      runs: of one setting, each another method.
-      setting: its name, for the title.
-      out: PNG file.
+      runs: open runs of one setting, each with another method; the first 10 are drawn.
+      setting: name of the setting, for the title.
+      out: path of the PNG file to write.
 
     Returns:
-      The file.
+      The path written.
     """
     figure, axes = plt.subplots(1, 3, figsize=(13, 4.2), layout="constrained")
     for i, run in enumerate(runs[:MOST]):

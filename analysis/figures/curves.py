@@ -1,4 +1,4 @@
-"""D(t) and the models fitted to it."""
+"""Figures of D(t) and of the models fitted to it."""
 
 from pathlib import Path
 
@@ -18,13 +18,13 @@ MODEL_COLOURS = {
 
 
 def dimension_curves(run: Run, curves: dict, out: Path, metric: str | None = None) -> Path:
-    """D(t) over layers, its mean over hidden layers with a band over seeds, and fits.
+    """Draw D(t) of each layer, and its mean over hidden layers with the range over seeds and fits.
 
     Args:
-      run: an open run.
-      curves: {(seed, model): simulated D [T]}.
-      out: PNG to write.
-      metric: dimensionality; the run's own by default.
+      run: open run.
+      curves: dict from (seed, name of the model) to the fitted curve of D [T].
+      out: path of the PNG file to write.
+      metric: name of a recorded dimensionality metric; None uses the metric of the run.
 
     Returns:
       The path written.
@@ -55,7 +55,7 @@ def dimension_curves(run: Run, curves: dict, out: Path, metric: str | None = Non
         axes.set_xlabel("training step")
         axes.set_ylabel(metric.replace("_", " "))
         axes.grid(alpha=0.25)
-        # Below the axes: inside, a legend of many layers always covers some curve.
+        # Inside the axes, a legend of many layers would always cover some curve.
         axes.legend(
             fontsize=7, frameon=False, ncols=3, loc="upper center", bbox_to_anchor=(0.5, -0.14)
         )
@@ -73,12 +73,12 @@ def _band(axes, t, d_SxT, run):
 
 
 def score_heat_map(table, value: str, out: Path) -> Path:
-    """The median score over seeds, architecture x data set, one panel a fit model.
+    """Draw the median score over seeds by architecture and data set, in one panel per curve model.
 
     Args:
-      table: from `tap.fit_table`.
-      value: column to show, e.g. `r2`.
-      out: PNG to write.
+      table: data frame from `calibration.fit_table`, one row per fit.
+      value: column to show, `r2` or `r2_log`.
+      out: path of the PNG file to write.
 
     Returns:
       The path written.

@@ -8,7 +8,7 @@ import numpy as np
 from analysis.edm.links import UNPROVEN, UNTESTED
 from analysis.figures.style import save
 
-MOST = 12  # convergence panels in one picture
+MOST = 12  # maximum number of convergence panels in one figure
 MARKS = {
     "drives": "drives",
     "synchrony or reverse": "later",
@@ -19,15 +19,15 @@ MARKS = {
 
 
 def matrix(links: list[dict], title: str, out: Path) -> Path:
-    """Cross-map skill of every ordered pair, with the claims.
+    """Draw the cross-map skill of every ordered pair of variables, with the claimed links.
 
     Args:
-      links: rows of `verdicts` of one run.
-      title: of the figure.
-      out: PNG file.
+      links: rows of one run from `links.verdicts` or `links.untested`.
+      title: title of the figure.
+      out: path of the PNG file to write.
 
     Returns:
-      The file.
+      The path written.
     """
     names = list(dict.fromkeys(row["effect"] for row in links))
     rho = np.full((len(names), len(names)), np.nan)
@@ -52,15 +52,15 @@ def matrix(links: list[dict], title: str, out: Path) -> Path:
 
 
 def convergence(found: dict, title: str, out: Path) -> Path:
-    """Skill by size of the library, beside what surrogates and other runs' causes reach.
+    """Draw the skill by library size, beside that of surrogates and of causes from other runs.
 
     Args:
-      found: evidence by (cause, effect).
-      title: of the figure.
-      out: PNG file.
+      found: dict from (cause, effect) to Evidence; the 12 pairs with the highest skill are drawn.
+      title: title of the figure.
+      out: path of the PNG file to write.
 
     Returns:
-      The file.
+      The path written.
     """
     pairs = sorted(found, key=lambda pair: -found[pair].rho[-1])[:MOST]
     columns = min(len(pairs), 4)
@@ -94,15 +94,15 @@ def convergence(found: dict, title: str, out: Path) -> Path:
 
 
 def forecast_skill(rows: list[dict], title: str, out: Path) -> Path:
-    """Error of each model relative to persistence, by horizon.
+    """Draw the error of each forecast model relative to persistence, by horizon.
 
     Args:
-      rows: from `forecasts`.
-      title: of the figure.
-      out: PNG file.
+      rows: rows from `study.forecasts`.
+      title: title of the figure.
+      out: path of the PNG file to write.
 
     Returns:
-      The file.
+      The path written.
     """
     names = list(dict.fromkeys(row["variable"] for row in rows))
     models = [m for m in dict.fromkeys(row["model"] for row in rows) if m != "persistence"]

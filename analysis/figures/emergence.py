@@ -1,4 +1,4 @@
-"""D(t) beside capabilities, and what their lag correlations say."""
+"""Figures of D(t) beside capabilities, and of their lag correlations."""
 
 from pathlib import Path
 
@@ -20,15 +20,15 @@ COLOURS = {"accuracy": "C0", "-ln loss": "C1", "confidence": "C2", "-ece": "C4"}
 
 
 def emergence(run: Run, found, rows, every: int, out: Path, metric: str | None = None) -> Path:
-    """One run: D, accuracy and confidence over steps; correlations over lags, events.
+    """Draw D and the capabilities of one run over training, their lag correlations, and events.
 
     Args:
-      run: an open run.
-      found: from `emergence.couplings`.
-      rows: from `emergence.landmarks`.
-      every: steps from one measurement to the next.
-      out: PNG to write.
-      metric: dimensionality; the run's own by default.
+      run: open run.
+      found: list of Coupling from `emergence.couplings`, one per capability.
+      rows: landmarks of each seed from `emergence.landmarks`.
+      every: number of training steps from one measurement to the next.
+      out: path of the PNG file to write.
+      metric: name of a recorded dimensionality metric; None uses the metric of the run.
 
     Returns:
       The path written.
@@ -65,7 +65,7 @@ def _courses(panels, run, rows, metric):
             label = f"{label}, median over seeds"
             panels[0].axvline(np.median(at), color=colour, ls="--", lw=1, label=label)
     for axes, label in zip(panels, ("D", "accuracy", "confidence, ECE"), strict=True):
-        if not axes.lines:  # not every run records everything
+        if not axes.lines:  # this run did not record the quantity
             axes.set_visible(False)
             continue
         axes.set_ylabel(label)
@@ -115,12 +115,14 @@ def _events(axes, coupling, every):
 
 
 def verdicts(table, powers: dict, out: Path) -> Path:
-    """All runs: lag and strength of each coupling, and how strong a lead would have been found.
+    """Draw lag and strength of the couplings of all runs, and the power to find a planted lead.
 
     Args:
-      table: one row a run and capability, with `verdict`, `best_lag_steps`, `r`, `null_95`.
-      powers: run -> {strength: share found}.
-      out: PNG to write.
+      table: data frame with one row per run and capability, and the columns `verdict`,
+        `best_lag_steps`, `r` and `null_95`.
+      powers: dict from run to a dict from the strength of a planted lead to the share of trials
+        that found it.
+      out: path of the PNG file to write.
 
     Returns:
       The path written.

@@ -1,4 +1,4 @@
-"""Attention, filters and units before, during and after a moment; entropy over training."""
+"""Figures of a network before, during and after a critical step, and of its whole training."""
 
 from pathlib import Path
 
@@ -14,12 +14,13 @@ MOST_HEADS = 8
 
 
 def attention_pattern(sides_PxHxQxQ, title: str, out: Path) -> Path:
-    """Mean attention of each head before, during and after.
+    """Draw the mean attention of each head before, during and after a critical step.
 
     Args:
-      sides_PxHxQxQ: three arrays of probabilities.
-      title: of the figure.
-      out: PNG to write.
+      sides_PxHxQxQ: three arrays of attention probabilities [P, H, Q, Q]: before, during and after.
+        The first 8 heads are drawn.
+      title: title of the figure.
+      out: path of the PNG file to write.
 
     Returns:
       The path written.
@@ -45,12 +46,15 @@ def attention_pattern(sides_PxHxQxQ, title: str, out: Path) -> Path:
 
 
 def filter_viz(before_hxwxCxD, after_hxwxCxD, title: str, out: Path) -> Path:
-    """Filters of a convolution before and after, and what changed: first input channel.
+    """Draw filters of a convolution before and after a critical step, and their change.
+
+    Only the first input channel is drawn, of the 16 filters that changed most.
 
     Args:
-      before_hxwxCxD, after_hxwxCxD: kernels.
-      title: of the figure.
-      out: PNG to write.
+      before_hxwxCxD: kernel before, [height, width, input channels, filters].
+      after_hxwxCxD: kernel after, of the same shape.
+      title: title of the figure.
+      out: path of the PNG file to write.
 
     Returns:
       The path written.
@@ -77,12 +81,15 @@ def filter_viz(before_hxwxCxD, after_hxwxCxD, title: str, out: Path) -> Path:
 
 
 def activation_heatmap(before_CxD, after_CxD, title: str, out: Path) -> Path:
-    """Mean response of units to each class before and after, and what changed.
+    """Draw the mean response of units to each class before and after, and its change.
+
+    Only the 64 units that changed most are drawn.
 
     Args:
-      before_CxD, after_CxD: class means of the same units.
-      title: of the figure.
-      out: PNG to write.
+      before_CxD: mean activation of each unit for each class before the critical step, [C, D].
+      after_CxD: mean activations of the same units after it, [C, D].
+      title: title of the figure.
+      out: path of the PNG file to write.
 
     Returns:
       The path written.
@@ -104,15 +111,15 @@ def activation_heatmap(before_CxD, after_CxD, title: str, out: Path) -> Path:
 
 
 def entropy_evolution(steps, entropy: dict, most: float, moments, title: str, out: Path) -> Path:
-    """Entropy of every head over training.
+    """Draw the attention entropy of every head over training.
 
     Args:
-      steps: of the snapshots.
-      entropy: layer -> [steps, H], nats.
-      most: entropy of uniform attention.
-      moments: steps of the critical moments.
-      title: of the figure.
-      out: PNG to write.
+      steps: training steps of the snapshots [T].
+      entropy: dict from layer to the entropy of its heads [T, H], in nats.
+      most: entropy of uniform attention, in nats.
+      moments: training steps that are critical, marked by lines.
+      title: title of the figure.
+      out: path of the PNG file to write.
 
     Returns:
       The path written.
@@ -138,15 +145,16 @@ def entropy_evolution(steps, entropy: dict, most: float, moments, title: str, ou
 
 
 def change_map(layers, results, title: str, out: Path) -> Path:
-    """The most unusual change of each layer at each moment, a star where it is beyond the null.
+    """Draw the most unusual change of each layer at each critical step.
 
-    Where a single unit is beyond the null, its number stands beside the star.
+    A star marks a change beyond the null. If a single unit is beyond the null, its number is
+    written below the star.
 
     Args:
-      layers: names from input to output.
-      results: AnalysisResults.
-      title: of the figure.
-      out: PNG to write.
+      layers: names of the layers from input to output.
+      results: AnalysisResult of each critical step.
+      title: title of the figure.
+      out: path of the PNG file to write.
 
     Returns:
       The path written.
@@ -182,14 +190,14 @@ def change_map(layers, results, title: str, out: Path) -> Path:
 
 
 def settling(steps_SxL, layers, verdict: dict, title: str, out: Path) -> Path:
-    """When each layer settled, seed by seed.
+    """Draw when each layer settled, seed by seed.
 
     Args:
-      steps_SxL: training steps.
-      layers: names from input to output.
-      verdict: from `convergence.settling_order`.
-      title: of the figure.
-      out: PNG to write.
+      steps_SxL: training step from which each layer stays near its final D [S, L].
+      layers: names of the layers from input to output.
+      verdict: result of `convergence.settling_order`.
+      title: title of the figure.
+      out: path of the PNG file to write.
 
     Returns:
       The path written.

@@ -1,4 +1,4 @@
-"""Figures of motif maps: what moves when, where it lies, and when which state is visited."""
+"""Figures of motif maps: amplitudes over time, the map itself, and the states over time."""
 
 from pathlib import Path
 
@@ -10,23 +10,23 @@ from analysis.motifs.regions import CELLS, Regions
 from analysis.motifs.stages import occupancy
 from analysis.motifs.study import Mapped
 
-MOST_DRAWN = 6000  # points of a scatter plot
-COLUMNS = 1200  # pixels of a scalogram's time axis
-LEAST_MOVE = 0.1  # share of a state's moves that is worth an arrow
-PARTS = 60  # of the time, in an ethogram
-MOST_STATES = 25  # told apart in a figure
+MOST_DRAWN = 6000  # maximum number of points in a scatter plot
+COLUMNS = 1200  # maximum number of pixels on the time axis of a scalogram
+LEAST_MOVE = 0.1  # smallest share of a state's moves that is drawn as an arrow
+PARTS = 60  # number of equal parts of the time in an ethogram
+MOST_STATES = 25  # maximum number of states that a figure distinguishes
 
 
 def learning(runs, title: str, out: Path) -> Path:
-    """Training loss (moving mean) and test accuracy of every seed.
+    """Draw the training loss, averaged over bins of steps, and the test accuracy of every seed.
 
     Args:
       runs: open runs.
-      title: of the figure.
-      out: PNG file.
+      title: title of the figure.
+      out: path of the PNG file to write.
 
     Returns:
-      The file.
+      The path written.
     """
     figure, axes = plt.subplots(1, 2, figsize=(9, 3.4), layout="constrained")
     for i, run in enumerate(runs):
@@ -54,18 +54,18 @@ def learning(runs, title: str, out: Path) -> Path:
 
 
 def scalogram(steps, amplitude_TxCxF, frequency_F, epoch, title: str, out: Path) -> Path:
-    """Amplitudes of a few channels over time and frequency.
+    """Draw the amplitudes of the first three channels over time and period.
 
     Args:
-      steps: of the points [T].
-      amplitude_TxCxF: amplitudes.
-      frequency_F: cycles a point.
-      epoch: points of an epoch, marked as a line; None for none.
-      title: of the figure.
-      out: PNG file.
+      steps: training steps of the points [T].
+      amplitude_TxCxF: wavelet amplitudes of C channels at F frequencies [T, C, F].
+      frequency_F: frequencies in cycles per point [F], ascending.
+      epoch: number of points in an epoch, marked by a line; None for no line.
+      title: title of the figure.
+      out: path of the PNG file to write.
 
     Returns:
-      The file.
+      The path written.
     """
     shown = amplitude_TxCxF[:, :3]
     width = -(-len(shown) // COLUMNS)
@@ -92,17 +92,17 @@ def scalogram(steps, amplitude_TxCxF, frequency_F, epoch, title: str, out: Path)
 
 
 def overview(found: Mapped, steps: list, names: list[str], title: str, out: Path) -> Path:
-    """The map by density with its boundaries, by step, by seed, and by how much moves.
+    """Draw the map four times: density with basins, training step, total amplitude, and series.
 
     Args:
-      found: the map.
-      steps: of the placed points of each series.
-      names: of the series.
-      title: of the figure.
-      out: PNG file.
+      found: map to draw.
+      steps: training steps of the placed points of each series.
+      names: names of the series.
+      title: title of the figure.
+      out: path of the PNG file to write.
 
     Returns:
-      The file.
+      The path written.
     """
     figure, axes = plt.subplots(2, 2, figsize=(9.5, 8.2), layout="constrained")
     _density(axes[0, 0], found.regions)
@@ -133,16 +133,18 @@ def overview(found: Mapped, steps: list, names: list[str], title: str, out: Path
 
 
 def controls(maps: dict[str, Mapped], counts: dict[str, dict], title: str, out: Path) -> Path:
-    """Densities of the map and of its controls, and their basins by how fine the density is.
+    """Draw the densities of the map and of its controls, and their numbers of basins.
+
+    The number of basins is drawn against the ratio of the map's extent to the density's sigma.
 
     Args:
-      maps: name -> map; the recorded one first.
-      counts: name -> {extent over sigma: number of basins}.
-      title: of the figure.
-      out: PNG file.
+      maps: dict from name to map; the recorded map comes first.
+      counts: dict from name to a dict from this ratio to the number of basins.
+      title: title of the figure.
+      out: path of the PNG file to write.
 
     Returns:
-      The file.
+      The path written.
     """
     figure, axes = plt.subplots(
         1, len(maps) + 1, figsize=(3 * len(maps) + 3.6, 3.4), layout="constrained"
@@ -162,17 +164,17 @@ def controls(maps: dict[str, Mapped], counts: dict[str, dict], title: str, out: 
 
 
 def ethogram(found: Mapped, steps: list, names: list[str], title: str, out: Path) -> Path:
-    """Which states every series is in over the training.
+    """Draw which states every series visits over training.
 
     Args:
-      found: the map.
-      steps: of the placed points of each series.
-      names: of the series.
-      title: of the figure.
-      out: PNG file.
+      found: map to draw.
+      steps: training steps of the placed points of each series.
+      names: names of the series.
+      title: title of the figure.
+      out: path of the PNG file to write.
 
     Returns:
-      The file.
+      The path written.
     """
     count = found.regions.count
     figure, axes = plt.subplots(
@@ -204,7 +206,7 @@ def _most_visited(share_K):
 
 
 def _by_time(share_PARTSxK):
-    """The most visited states, by the mean time of their visits."""
+    """Return the most visited states, sorted by the mean time of their visits."""
     kept = _most_visited(share_PARTSxK.sum(0))
     kept = kept[share_PARTSxK[:, kept].sum(0) > 0]
     when = np.arange(PARTS) @ share_PARTSxK[:, kept] / share_PARTSxK[:, kept].sum(0)
@@ -212,23 +214,25 @@ def _by_time(share_PARTSxK):
 
 
 def _gathered(share_PARTSxK, order):
-    """Columns of the states in an order, after one of all others if there are any."""
+    """Sort the columns of the states; a column for all other states, if any, comes first."""
     rest = 1 - share_PARTSxK[:, order].sum(1, keepdims=True)
     own = share_PARTSxK[:, order]
     return own if len(order) == share_PARTSxK.shape[1] else np.hstack([rest, own])
 
 
 def graph(found: Mapped, summary: dict, title: str, out: Path) -> Path:
-    """States where they lie on the map, as large as they are visited, and where they lead.
+    """Draw the most visited states at their places on the map, and the moves between them.
+
+    The area of a state's marker grows with the share of the time that series stay in it.
 
     Args:
-      found: the map.
-      summary: of it.
-      title: of the figure.
-      out: PNG file.
+      found: map to draw.
+      summary: summary of this map from `study.summary`.
+      title: title of the figure.
+      out: path of the PNG file to write.
 
     Returns:
-      The file.
+      The path written.
     """
     figure, axis = plt.subplots(figsize=(6.2, 5.6), layout="constrained")
     share = np.array([row["share"] for row in summary["by_state"]])
@@ -267,7 +271,7 @@ def _density(axis, regions: Regions):
 
 
 def _boundaries(axis, regions: Regions, colour):
-    """Every basin's outline; few enough to be drawn one by one."""
+    """Draw the outline of every basin, one by one because there are few."""
     grid = np.linspace(-regions.extent, regions.extent, CELLS)
     for state in range(1, regions.count + 1):
         own = (regions.label == state).T.astype(float)

@@ -1,4 +1,4 @@
-"""Figures of plasticity runs: learning over tasks, what is remembered, clones, early signs."""
+"""Figures of plasticity runs: learning over tasks, memory of tasks, clones, and early signs."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ PANELS = {
     "dimension": "D",
     "weight_norm": "weight norm",
 }
-MOST = 10  # runs in one picture
+MOST = 10  # maximum number of runs in one figure
 TEXT = {
     "score": "the score itself", "dimension": "D", "dead_fraction": "dead units",
     "dormant_fraction": "dormant units", "dup_fraction": "duplicate units",
@@ -27,16 +27,16 @@ TEXT = {
 
 
 def learning(runs, labels, title: str, out: Path) -> Path:
-    """Score and unit measures task by task.
+    """Draw the online score and the measures of units, task by task.
 
     Args:
-      runs: of one setting.
-      labels: of each.
-      title: of the figure.
-      out: PNG file.
+      runs: open runs of one setting; the first 10 are drawn.
+      labels: label of each run.
+      title: title of the figure.
+      out: path of the PNG file to write.
 
     Returns:
-      The file.
+      The path written.
     """
     figure, axes = plt.subplots(2, 3, figsize=(13, 7), layout="constrained")
     for run, label, colour in zip(runs[:MOST], labels, _colours(), strict=False):
@@ -59,15 +59,15 @@ def learning(runs, labels, title: str, out: Path) -> Path:
 
 
 def memory(run, label: str, out: Path) -> Path:
-    """Accuracy on every task after every task, as a matrix and as curves.
+    """Draw the accuracy on every task at the end of every task, as a matrix and as curves.
 
     Args:
-      run: of two or more finished tasks, with a `plasticity.task_matrix`.
-      label: for the title.
-      out: PNG file.
+      run: open run with two or more finished tasks, for which `learning.has_matrix` holds.
+      label: label of the run, for the title.
+      out: path of the PNG file to write.
 
     Returns:
-      The file.
+      The path written.
     """
     matrix_SxKxK = task_matrix(run)
     matrix_KxK, found = matrix_SxKxK.mean(0), remembered(matrix_SxKxK, 0.0)
@@ -95,16 +95,16 @@ def memory(run, label: str, out: Path) -> Path:
 
 
 def cloning(runs, labels, title: str, out: Path) -> Path:
-    """How alike clones stay, what they are worth, and how many independent units there are.
+    """Draw how similar clones stay, the training loss, and the number of independent units.
 
     Args:
-      runs: with clones.
-      labels: of each.
-      title: of the figure.
-      out: PNG file.
+      runs: open runs with clones; the first 10 are drawn.
+      labels: label of each run.
+      title: title of the figure.
+      out: path of the PNG file to write.
 
     Returns:
-      The file.
+      The path written.
     """
     figure, axes = plt.subplots(1, 3, figsize=(13, 4.4), layout="constrained")
     for run, label, colour in zip(runs[:MOST], labels, _colours(), strict=False):
@@ -130,15 +130,15 @@ def cloning(runs, labels, title: str, out: Path) -> Path:
 
 
 def early_signs(rows, title: str, out: Path) -> Path:
-    """How well each quantity's early change told the later loss of plasticity.
+    """Draw how well the early change of each quantity predicted the later loss of plasticity.
 
     Args:
-      rows: from `analysis.plasticity.learning.early_signs`.
-      title: of the figure.
-      out: PNG file.
+      rows: rows from `analysis.plasticity.learning.early_signs`, one per quantity.
+      title: title of the figure.
+      out: path of the PNG file to write.
 
     Returns:
-      The file.
+      The path written.
     """
     figure, axis = plt.subplots(figsize=(7.5, 0.42 * len(rows) + 1.8), layout="constrained")
     kinds = (("rho", "alone", "C0", -0.12), ("given_score", "given the score's own", "C1", 0.12))
@@ -172,7 +172,7 @@ def _band(axis, x, values_SxT, colour, label):
 
 
 def _binned(run, name, most=200):
-    """A scalar in at most so many bins."""
+    """Return the steps and the values of a scalar, averaged over bins of equal width."""
     step, values_SxT = run.steps("scalar"), run.array("scalar", name)
     width = max(len(step) // most, 1)
     whole = len(step) // width * width

@@ -1,4 +1,4 @@
-"""Forecasts of D(t): before training and while it goes on."""
+"""Figures of forecasts of D(t), before training and during training."""
 
 from pathlib import Path
 
@@ -10,11 +10,11 @@ from analysis.tap.predict import Z_90
 
 
 def prediction_scores(table, out: Path) -> Path:
-    """R2 of each held-out architecture by predictor, beside the ceiling that seeds set.
+    """Draw R2 of each held-out architecture by predictor, beside the ceiling that seeds set.
 
     Args:
-      table: rows of `predict.leave_one_out`.
-      out: PNG to write.
+      table: data frame of the rows from `predict.leave_one_out`.
+      out: path of the PNG file to write.
 
     Returns:
       The path written.
@@ -62,11 +62,11 @@ def prediction_scores(table, out: Path) -> Path:
 
 
 def skill_beside_shuffled(nulls: list[dict], out: Path) -> Path:
-    """Draw the skill of each predictor beside what shuffled architectures give.
+    """Draw the skill of each predictor beside its skill on shuffled architectures.
 
     Args:
-      nulls: rows of `predict.skill_of_shuffled`, each with its `predictor` and `use_init`.
-      out: PNG to write.
+      nulls: results of `predict.skill_of_shuffled`, each with its `predictor` and `use_init`.
+      out: path of the PNG file to write.
 
     Returns:
       The path written.
@@ -90,15 +90,16 @@ def skill_beside_shuffled(nulls: list[dict], out: Path) -> Path:
 
 
 def held_out_curves(examples, rows, forecasts, out: Path) -> Path:
-    """Measured and predicted D(t), each network predicted without its architecture.
+    """Draw the measured D(t) of each network beside its prediction from the other architectures.
 
     Args:
-      examples: the calibration.
-      rows, forecasts: from `predict.leave_one_out`.
-      out: PNG to write.
+      examples: examples of the calibration.
+      rows: rows from `predict.leave_one_out`.
+      forecasts: Forecast for each row, also from `predict.leave_one_out`.
+      out: path of the PNG file to write.
 
     Returns:
-      The path written. Of more than 24 networks 24 are shown.
+      The path written. If there are more than 24 networks, 24 of them are drawn.
     """
     measured = {(e.architecture, e.data): e for e in examples}
     cells = list(zip(rows, forecasts, strict=True))
@@ -140,14 +141,16 @@ def held_out_curves(examples, rows, forecasts, out: Path) -> Path:
 
 
 def forecast(table, title: str, metric: str, extrapolating: bool, out: Path) -> Path:
-    """A predicted curve with its 90 % band.
+    """Draw a predicted curve with its 90 % band.
 
     Args:
-      table: `D`, `low`, `high` by step.
-      title: of the figure.
-      metric: name of the dimensionality.
-      extrapolating: no calibrated architecture surrounds this one.
-      out: PNG to write.
+      table: data frame indexed by step, with the columns `D`, `low` and `high`; `low` and `high`
+        are not finite if the predictor gives no band.
+      title: title of the figure.
+      metric: name of the dimensionality metric.
+      extrapolating: whether the architecture is not between calibrated ones of its family in depth
+        and width.
+      out: path of the PNG file to write.
 
     Returns:
       The path written.
@@ -170,12 +173,12 @@ def forecast(table, title: str, metric: str, extrapolating: bool, out: Path) -> 
 
 
 def monitored(state: dict, title: str, out: Path) -> Path:
-    """What a monitor saw: D with jumps and warnings, loss and gradient norm.
+    """Draw what a monitor observed: D with jumps and warnings, loss, and gradient norm.
 
     Args:
-      state: from `monitor.Monitor.state`.
-      title: of the figure.
-      out: PNG to write.
+      state: result of `Monitor.state`.
+      title: title of the figure.
+      out: path of the PNG file to write.
 
     Returns:
       The path written.

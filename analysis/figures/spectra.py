@@ -1,4 +1,4 @@
-"""Figures of power spectra and components, each beside a random walk of the same steps."""
+"""Figures of power spectra and components, each beside a random walk with the same steps."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ import numpy as np
 
 from analysis.figures.style import save
 
-POINTS = 1500  # of a line
+POINTS = 1500  # a line has less than twice as many points
 WALK = "C1"
 
 
@@ -19,18 +19,18 @@ def _panels(count, width=3.6, height=3.2, rows=1):
 
 
 def power(found: dict, frequency_F, epoch, every: int, title: str, out: Path) -> Path:
-    """Power by frequency of every group, with the range over seeds.
+    """Draw the power by frequency of every group of columns, with the range over seeds.
 
     Args:
-      found: from `spectra.movements`.
-      frequency_F: cycles a point.
-      epoch: frequency of epochs, marked; None for none.
-      every: steps from point to point.
-      title: of the figure.
-      out: PNG file.
+      found: result of `power_spectra.movements`, a dict from group to movements.
+      frequency_F: frequencies in cycles per point [F].
+      epoch: frequency of epochs in cycles per point, marked by a line; None for no line.
+      every: number of training steps from one point to the next.
+      title: title of the figure.
+      out: path of the PNG file to write.
 
     Returns:
-      The file.
+      The path written.
     """
     figure, axes = _panels(len(found))
     for axis, (group, kinds) in zip(axes[0], found.items(), strict=True):
@@ -56,16 +56,18 @@ def power(found: dict, frequency_F, epoch, every: int, title: str, out: Path) ->
 
 
 def components(found: dict, steps, title: str, out: Path) -> Path:
-    """Three components of the first seed over time and as a path, recorded and as a random walk.
+    """Draw three components of the first seed over time, and two as a path.
+
+    Each is drawn for the recorded values and for their random walk.
 
     Args:
-      found: from `spectra.movements`.
-      steps: of the points.
-      title: of the figure.
-      out: PNG file.
+      found: result of `power_spectra.movements`, a dict from group to movements.
+      steps: training steps of the recorded points.
+      title: title of the figure.
+      out: path of the PNG file to write.
 
     Returns:
-      The file.
+      The path written.
     """
     figure, axes = _panels(len(found), rows=3, height=2.6)
     for column, (group, (recorded, walk)) in zip(axes.T, found.items(), strict=True):
@@ -97,15 +99,15 @@ def components(found: dict, steps, title: str, out: Path) -> Path:
 
 
 def shares(found: dict, title: str, out: Path) -> Path:
-    """Explained variance by number of components.
+    """Draw the explained variance by number of components.
 
     Args:
-      found: from `spectra.movements`.
-      title: of the figure.
-      out: PNG file.
+      found: result of `power_spectra.movements`, a dict from group to movements.
+      title: title of the figure.
+      out: path of the PNG file to write.
 
     Returns:
-      The file.
+      The path written.
     """
     figure, axes = _panels(len(found), height=2.8)
     for axis, (group, kinds) in zip(axes[0], found.items(), strict=True):

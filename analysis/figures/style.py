@@ -1,4 +1,4 @@
-"""What all figures share."""
+"""Functions that all figures share."""
 
 from functools import partial
 from pathlib import Path
@@ -12,13 +12,21 @@ DPI = 130
 
 
 def save(figure, out: Path) -> Path:
-    """Write a figure as PNG and close it."""
+    """Write a figure to a PNG file and close the figure.
+
+    Args:
+      figure: Matplotlib figure.
+      out: path of the PNG file to write.
+
+    Returns:
+      The path written.
+    """
     out.parent.mkdir(parents=True, exist_ok=True)
     try:
         replace_file(out, partial(figure.savefig, format="png", dpi=DPI))
     except ValueError:
         for text in figure.findobj(plt.Text):
-            text.set_parse_math(False)  # dollars in somebody's names are no formula
+            text.set_parse_math(False)  # dollar signs in names are not formulas
         replace_file(out, partial(figure.savefig, format="png", dpi=DPI))
     finally:
         plt.close(figure)
@@ -26,5 +34,5 @@ def save(figure, out: Path) -> Path:
 
 
 def synthetic(run: Run) -> str:
-    """What a title adds for data that are not real."""
+    """Return the mark that titles of runs on synthetic data get, empty for other runs."""
     return " (SYNTHETIC)" if run.model.get("synthetic") else ""

@@ -1,4 +1,4 @@
-"""The live monitor fed with recorded runs, and how good its forecasts were."""
+"""Evaluation of the live monitor on recorded runs."""
 
 import numpy as np
 
@@ -7,17 +7,18 @@ from tapjax.live.monitor import HORIZONS, Monitor
 
 
 def replay_seed(run: Run, index: int, method: str, metric: str | None):
-    """The monitor after one recorded seed, and how good its forecasts were.
+    """Feed one recorded seed to a live monitor and score the forecasts of the monitor.
 
     Args:
-      run: an open run.
-      index: which of its seeds.
-      method: of forecasting.
-      metric: dimensionality; the run's own by default.
+      run: open run.
+      index: index of the seed in `run.seeds`.
+      method: forecasting method, one of `monitor.METHODS`.
+      metric: name of the dimensionality metric; None uses the metric that the run names.
 
     Returns:
-      (Monitor, one row a horizon: root mean squared `error` of ln D, that of persistence,
-      `skill`, `coverage` of the interval).
+      (Monitor, rows) with one row per horizon: `error`, the root mean squared error of ln D;
+      `error_of_persistence`, that of the persistence forecast; `skill`, 1 minus the ratio of their
+      squares; and `coverage`, the share of measured values inside the forecast interval.
     """
     t, d = run.steps("probe"), run.dimension(metric)[index]
     steps = run.steps("scalar")

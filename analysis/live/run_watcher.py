@@ -1,6 +1,6 @@
-"""Watch a run directory from outside, while it is being written or afterwards.
+"""Watcher of a run directory, to use while the run is being written or afterwards.
 
-Only files are read, each record once: the training side does not know that it is watched.
+The watcher only reads files, and it reads each record once. The training process is not affected.
 """
 
 import time
@@ -15,22 +15,22 @@ from tapjax.contract.layout import record_steps
 from tapjax.live.monitor import METHODS, Monitor, Report
 
 POLL = 1.0  # seconds
-PATIENCE = 60.0  # seconds without news before saying so
+PATIENCE = 60.0  # seconds without new records before the user is told
 
 
 class Watch:
-    """One monitor a seed, fed from the records of a run directory as they appear."""
+    """One live monitor per seed, which receives the records of a run directory as they appear."""
 
     def __init__(self, path, metric: str | None = None, method: str = METHODS[0]):
         """Open a run directory.
 
         Args:
-          path: the run directory.
-          metric: dimensionality; the run's own by default.
-          method: of forecasting.
+          path: run directory.
+          metric: name of the dimensionality metric; None uses the metric that the run names.
+          method: forecasting method, one of `monitor.METHODS`.
 
         Raises:
-          RunError: not a run directory, or not such a metric.
+          RunError: the folder is not a run directory, or a file that describes the run is damaged.
         """
         self.path = Path(path)
         if not (self.path / "config.json").is_file():
@@ -44,17 +44,17 @@ class Watch:
 
     @property
     def status(self) -> str:
-        """The run's status now."""
+        """Return the current status of the run."""
         return read_json(self.path / "STATUS.json")["status"]
 
     def catch_up(self) -> list[str]:
-        """Feed what is new to the monitors.
+        """Feed the new records to the monitors.
 
         Returns:
-          Lines to print: jumps and warnings, and where the run stands.
+          Lines to print: jumps and warnings in order of steps, then the current state of the run.
 
         Raises:
-          RunError: a record is damaged or lacks the metric.
+          RunError: a record is damaged or does not contain the metric.
         """
         news, reports = [], {}
         for path in record_steps(self.path / "records").values():
@@ -84,12 +84,13 @@ class Watch:
 
 
 def follow(watch: Watch, say: Callable[[str], None], ended: Callable[[], bool]):
-    """Look again and again until there is nothing more to come.
+    """Check for new records repeatedly until the run has ended.
 
     Args:
-      watch: of the run.
-      say: takes each line to print.
-      ended: asked before each look; the one after it says so is the last.
+      watch: open Watch of the run.
+      say: function that receives each line to print.
+      ended: function that returns whether the run has ended. It is called before each check. The
+        check after it returns True is the last one.
     """
     last_news = time.monotonic()
     while True:
@@ -109,7 +110,7 @@ def follow(watch: Watch, say: Callable[[str], None], ended: Callable[[], bool]):
 
 
 def _news(seed, report):
-    """(step, line) of each jump and warning."""
+    """Return a pair (step, line) for each jump and each warning."""
     jumps = [
         (jump.step, f"jump of D at step {jump.step}, seed {seed}: {jump.size:+.2f}")
         for jump in report.jumps

@@ -1,6 +1,7 @@
-"""One map of all states: t-SNE of a training set by divergence, and the place of any other point.
+"""Map of all states: t-SNE of a training set by divergence, and placement of other points.
 
-After Berman et al. (2014). Only points of one map can be compared: several runs are put into one.
+The method is that of Berman et al. (2014), https://doi.org/10.1098/rsif.2014.0672. Only points of
+the same map can be compared, so several runs are placed on one map.
 """
 
 from typing import NamedTuple
@@ -14,44 +15,44 @@ from analysis.motifs.divergence import (
     nearest_only,
 )
 
-NEIGHBOURS = 200  # training points that place a new one
-EARLY, LATE, EXAGGERATION = 125, 875, 4  # iterations, and what the first of them exaggerate
-MOST = 5000  # training points; divergences of all pairs are held
-BATCH = 2000
-# Of the search: first damping and the one to give up at, the shortest step over the neighbours'
-# spread, most steps.
+NEIGHBOURS = 200  # number of training points that determine the place of a new point
+EARLY, LATE, EXAGGERATION = 125, 875, 4  # early and late iterations; factor of the early ones
+MOST = 5000  # maximum number of training points, because divergences of all pairs are in memory
+BATCH = 2000  # points placed at once
+# Search: initial damping, damping at which it stops, shortest step relative to the spread of the
+# neighbours, and maximum number of steps.
 DAMPING, HOPELESS, SHORT, ROUNDS = 0.01, 1e12, 1e-4, 100
 
 
 class Map(NamedTuple):
-    """Training points and where they lie."""
+    """Training points and their places on the map."""
 
     shares: np.ndarray  # [N, M]
     place: np.ndarray  # [N, 2]
 
 
 class Places(NamedTuple):
-    """Points put on a map."""
+    """Places of new points on a map."""
 
     place: np.ndarray  # [K, 2]
-    inside: np.ndarray  # whether in the convex hull of its neighbours [K]
-    cost: np.ndarray  # divergence of neighbourhoods, up to a constant of the point [K]
+    inside: np.ndarray  # whether a point is in the convex hull of its neighbours [K]
+    cost: np.ndarray  # divergence of the neighbourhoods, up to a constant per point [K]
 
 
 def fit(shares_NxM, perplexity=PERPLEXITY, seed: int = 0, iterations: int = LATE) -> Map:
-    """t-SNE of squared divergences.
+    """Compute a map by t-SNE of squared divergences.
 
     Args:
-      shares_NxM: training set, at most 5000 rows.
-      perplexity: effective neighbours.
-      seed: of the start.
-      iterations: after those that exaggerate.
+      shares_NxM: training set, at most 5000 rows of shares.
+      perplexity: effective number of neighbours.
+      seed: random seed of the initial places.
+      iterations: number of iterations after those with early exaggeration.
 
     Returns:
-      A Map.
+      The map.
 
     Raises:
-      ValueError: too many points, or too few for the perplexity.
+      ValueError: there are too many points, or too few for the perplexity.
       ImportError: openTSNE is not installed.
     """
     from openTSNE import TSNEEmbedding
@@ -70,26 +71,29 @@ def fit(shares_NxM, perplexity=PERPLEXITY, seed: int = 0, iterations: int = LATE
         start, PrecomputedAffinities(p, normalize=True), negative_gradient_method="bh",
         random_state=seed, n_jobs=1,
     )  # fmt: skip
-    # A twelfth of the points (Belkina et al. 2019); openTSNE's own choice throws few points apart.
+    # A twelfth of the number of points (Belkina et al. 2019). With openTSNE's default rate, maps of
+    # few points are scattered.
     rate = {"learning_rate": len(shares_NxM) / 12}
     embedding = embedding.optimize(EARLY, exaggeration=EXAGGERATION, momentum=0.5, **rate)
     return Map(shares_NxM, np.asarray(embedding.optimize(iterations, momentum=0.8, **rate)))
 
 
 def place(fitted: Map, shares_KxM, perplexity: float = PERPLEXITY, without=None) -> Places:
-    """Where new points belong: as near to their neighbours on the map as in divergence.
+    """Place new points so that distances on the map match the divergences from their neighbours.
 
-    Of two searches, from the neighbours' mean and from the nearest one, the one that ends lower
-    inside the neighbours' convex hull counts; if neither does, the better start.
+    There are two searches, from the mean of the neighbours and from the nearest neighbour. The
+    result is the one with the lower cost among those that end inside the convex hull of the
+    neighbours. If neither does, the result is the starting point with the lower cost.
 
     Args:
-      fitted: from `fit`.
-      shares_KxM: points.
-      perplexity: effective neighbours.
-      without: training points that a point may not use, such as itself [K, N]; none by default.
+      fitted: map from `fit`.
+      shares_KxM: shares of the new points.
+      perplexity: effective number of neighbours.
+      without: mask [K, N] of training points that a point may not use, such as itself. None means
+        that all may be used.
 
     Returns:
-      Places.
+      Places of the new points.
     """
     batches = [
         _place(
@@ -111,7 +115,6 @@ def _place(fitted, shares_KxM, perplexity, without):
     y_KxNx2 = fitted.place[near]
     mean = (p[..., None] * y_KxNx2).sum(1)
     nearest = y_KxNx2[np.arange(len(p)), p.argmax(1)]
-    # Two searches, each with its start as the last resort.
     found = [_search(p, y_KxNx2, start) for start in (mean, nearest)]
     inside = np.array([_in_hull(y_KxNx2, z) for z, _ in found])
     cost = np.array([c for _, c in found])
@@ -132,7 +135,7 @@ def _cost(p_KxN, y_KxNx2, z_Kx2):
 
 
 def _derivatives(p_KxN, y_KxNx2, z_Kx2):
-    """Gradient [K, 2] and Hessian [K, 2, 2] of the cost."""
+    """Return the gradient [K, 2] and the Hessian [K, 2, 2] of the cost."""
     apart = z_Kx2[:, None] - y_KxNx2
     w = 1 / (1 + (apart**2).sum(-1))
     q = w / w.sum(1, keepdims=True)
@@ -144,7 +147,7 @@ def _derivatives(p_KxN, y_KxNx2, z_Kx2):
 
 
 def _search(p_KxN, y_KxNx2, z_Kx2):
-    """Damped Newton steps, never longer than the neighbours are spread."""
+    """Minimise the cost by damped Newton steps that are never longer than the neighbours' spread."""
     z, cost = z_Kx2.copy(), _cost(p_KxN, y_KxNx2, z_Kx2)
     spread = np.maximum(y_KxNx2.std(1).mean(1), np.finfo(float).tiny)
     damping, active = np.full(len(z), DAMPING), np.arange(len(z))
@@ -153,7 +156,7 @@ def _search(p_KxN, y_KxNx2, z_Kx2):
             break
         p, y = p_KxN[active], y_KxNx2[active]
         slope, curve = _derivatives(p, y, z[active])
-        # Away from saddles too: along each axis of the curvature by its absolute value.
+        # Absolute values of the curvature along each axis make steps lead away from saddle points.
         value, axes = np.linalg.eigh(curve)
         size = np.abs(value) + damping[active, None] * np.abs(value).max(1, keepdims=True)
         along = np.einsum("kde,kd->ke", axes, slope)
@@ -171,7 +174,7 @@ def _search(p_KxN, y_KxNx2, z_Kx2):
 
 
 def _in_hull(y_KxNx2, z_Kx2):
-    """Whether no half plane through a point is without neighbours."""
+    """Decide whether a point is in the hull: no half plane through it is without neighbours."""
     apart = y_KxNx2 - z_Kx2[:, None]
     angle = np.sort(np.arctan2(apart[..., 1], apart[..., 0]), 1)
     gap = np.diff(angle, axis=1, append=angle[:, :1] + 2 * np.pi)

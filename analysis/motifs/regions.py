@@ -1,13 +1,13 @@
-"""States on a map: density of points, its peaks' basins, and what the visits to them are like."""
+"""States on a map: density of points, basins of its peaks, and statistics of visits to basins."""
 
 from typing import NamedTuple
 
 import numpy as np
 
-CELLS = 501
-REACH, MARGIN = 0.995, 1.1  # share of the points that the map shows, and room around them
-THRESHOLD = 1e-5  # of the highest density: beyond it the map is empty
-LEAST_STAY = 5  # samples in a row that make a stay
+CELLS = 501  # cells per side of a map
+REACH, MARGIN = 0.995, 1.1  # share of the points that the map shows, and margin factor around them
+THRESHOLD = 1e-5  # share of the highest density below which a cell counts as empty
+LEAST_STAY = 5  # smallest number of consecutive samples that make a stay
 
 
 class Regions(NamedTuple):
@@ -15,15 +15,15 @@ class Regions(NamedTuple):
 
     density: np.ndarray  # [CELLS, CELLS], first axis x
     label: np.ndarray  # int [CELLS, CELLS], 0 where empty, basins from 1
-    extent: float  # the map reaches from -extent to extent
-    sigma: float  # of the density
+    extent: float  # the map extends from -extent to extent on both axes
+    sigma: float  # width of the Gaussian that smoothes the density, in the units of the map
 
     @property
     def count(self) -> int:
         return int(self.label.max())
 
     def of(self, z_Nx2) -> np.ndarray:
-        """Basins of points; of a point on an empty cell the nearest one's."""
+        """Return the basins of points; a point on an empty cell belongs to the nearest basin."""
         from scipy.ndimage import distance_transform_edt
 
         cell = np.clip(_cell(z_Nx2, self.extent), 0, CELLS - 1)
@@ -37,21 +37,24 @@ def _cell(z_Nx2, extent):
 
 
 def extent_of(z_Nx2) -> float:
-    """Half the side of a map of points; the few that t-SNE throws far away do not set it."""
+    """Return half the side length of a map of points, without the few points far outside.
+
+    t-SNE places a few points very far away. The extent covers 99.5 % of the points.
+    """
     reach = np.quantile(np.abs(z_Nx2).max(1), REACH)
     return float(max(MARGIN * reach, np.finfo(float).tiny))
 
 
 def density(z_Nx2, sigma: float, extent: float) -> np.ndarray:
-    """Gaussian-smoothed density of points on a square.
+    """Compute the density of points on a square, smoothed by a Gaussian.
 
     Args:
       z_Nx2: points.
-      sigma: of the Gaussian, in the map's units.
-      extent: half the side of the square.
+      sigma: standard deviation of the Gaussian, in the units of the map.
+      extent: half the side length of the square.
 
     Returns:
-      [CELLS, CELLS] of sum 1.
+      Density [CELLS, CELLS] with sum 1.
     """
     from scipy.ndimage import gaussian_filter
 
@@ -64,16 +67,16 @@ def density(z_Nx2, sigma: float, extent: float) -> np.ndarray:
 
 
 def watershed(z_Nx2, sigma: float | None = None, extent: float | None = None) -> Regions:
-    """Basins of the density's peaks.
+    """Divide a map into the basins of the peaks of its density.
 
     Args:
       z_Nx2: points of the map.
-      sigma: of the density; a fortieth of the extent by default. The number of basins depends on
-        it: see `counts`.
-      extent: half the side of the map, from `extent_of` by default.
+      sigma: width of the Gaussian that smoothes the density. None means a fortieth of the extent.
+        The number of basins depends on it, see `counts`.
+      extent: half the side length of the map. None means that of `extent_of`.
 
     Returns:
-      Regions.
+      The map divided into basins.
 
     Raises:
       ImportError: scikit-image is not installed.
@@ -94,17 +97,31 @@ def watershed(z_Nx2, sigma: float | None = None, extent: float | None = None) ->
 
 
 def counts(z_Nx2, fractions=(80, 56, 40, 28, 20, 14, 10)) -> dict[int, int]:
-    """Number of basins by how fine the density is: sigma is the extent over each number."""
+    """Count the basins for several widths of the density.
+
+    Args:
+      z_Nx2: points of the map.
+      fractions: divisors of the extent; sigma is the extent divided by each of them.
+
+    Returns:
+      Number of basins by divisor.
+    """
     extent = extent_of(z_Nx2)
     return {f: watershed(z_Nx2, extent / f, extent).count for f in fractions}
 
 
 def separation(regions: Regions) -> float:
-    """How much of the map lies in hills of their own: 0 of a single hill and its shoulders.
+    """Measure how much of the density lies in separate hills.
 
-    The prominence of each basin, 1 less the highest pass out of it over its peak, times the share
-    of the points in it, summed over all but the one with the highest peak: of K islands alike
-    (K - 1) / K.
+    The prominence of a basin is 1 minus the ratio of its highest pass to its peak. The separation
+    is the sum of prominence times share of the density, over all basins except the one with the
+    highest peak.
+
+    Args:
+      regions: map divided into basins.
+
+    Returns:
+      Separation in [0, 1): (K - 1) / K for K equal islands, near 0 for one hill with shoulders.
     """
     label, smooth = regions.label, regions.density
     passes, peaks, weight = np.zeros((3, regions.count + 1))
@@ -123,7 +140,17 @@ def separation(regions: Regions) -> float:
 
 
 def stays(label_T, least: int = LEAST_STAY) -> np.ndarray:
-    """Labels where a basin is kept for some samples in a row, 0 (on the way) elsewhere."""
+    """Keep the labels of stays and set all other labels to 0.
+
+    A stay is a visit to a basin of at least `least` consecutive samples.
+
+    Args:
+      label_T: basins.
+      least: smallest number of consecutive samples of a stay.
+
+    Returns:
+      Basins of the stays [T], 0 between stays.
+    """
     label_T = np.asarray(label_T)
     start = np.flatnonzero(np.r_[True, label_T[1:] != label_T[:-1]])
     length = np.diff(np.r_[start, len(label_T)])
@@ -131,12 +158,12 @@ def stays(label_T, least: int = LEAST_STAY) -> np.ndarray:
 
 
 def stays_of(label_T, every: int) -> np.ndarray:
-    """The same of every so many samples."""
+    """Find the stays in labels of every n-th sample, with n = `every`; see `stays`."""
     return stays(label_T, -(-LEAST_STAY // every))
 
 
 def dwell_times(label_T) -> dict[int, np.ndarray]:
-    """Lengths of the visits to each state, in samples; 0 is no state."""
+    """Return the lengths of the visits to each state in samples; label 0 is no state."""
     label_T = np.asarray(label_T)
     start = np.flatnonzero(np.r_[True, label_T[1:] != label_T[:-1]])
     length = np.diff(np.r_[start, len(label_T)])
@@ -144,7 +171,10 @@ def dwell_times(label_T) -> dict[int, np.ndarray]:
 
 
 def moves(label_T, count: int) -> np.ndarray:
-    """How often each state was left for each other, [count, count]; through no state is direct."""
+    """Count the moves from each state to each other state, [count, count].
+
+    A move counts as direct if there is only time in no state (label 0) in between.
+    """
     visited = np.asarray(label_T)
     visited = visited[visited > 0]
     visited = visited[np.r_[True, visited[1:] != visited[:-1]]] if len(visited) else visited
@@ -154,6 +184,6 @@ def moves(label_T, count: int) -> np.ndarray:
 
 
 def transitions(moves_KxK) -> np.ndarray:
-    """Shares of the moves out of each state; a state that is never left has a row of zeros."""
+    """Divide the moves by their number per state; a state that is never left has a row of zeros."""
     total = moves_KxK.sum(1, keepdims=True)
     return np.divide(moves_KxK, total, out=np.zeros_like(moves_KxK), where=total > 0)

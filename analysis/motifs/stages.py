@@ -1,17 +1,31 @@
-"""Does training pass through states in an order that seeds share, and does the epoch make it?"""
+"""Tests of whether training passes through states in an order that seeds share.
+
+A further test asks whether the states only follow the place within an epoch.
+"""
 
 import numpy as np
 
 from analysis.statistics.surrogates import circular_shifts, p_value
 
-BLOCKS, FEWEST_BLOCKS = 20, 8  # of equal length, over which occupancy is compared
-PLACES = 20  # parts of an epoch
+BLOCKS, FEWEST_BLOCKS = 20, 8  # most and fewest blocks of equal length that are compared
+PLACES = 20  # number of parts of an epoch
 SHUFFLES = 999
-LEAST_SEEDS, RATE = 5, 0.05  # of a claim
+LEAST_SEEDS, RATE = 5, 0.05  # fewest seeds and largest p-value of a claim
 
 
 def occupancy(label_T, blocks: int, count: int) -> np.ndarray:
-    """Shares of the time of each block that are spent in each state, [blocks, count]."""
+    """Compute the share of the time that each block spends in each state.
+
+    Time in no state does not count. A block without any state has shares of 0.
+
+    Args:
+      label_T: states from 1, 0 for none.
+      blocks: number of blocks.
+      count: number of states.
+
+    Returns:
+      Shares [blocks, count].
+    """
     parts = np.array_split(np.asarray(label_T), blocks)
     counts = np.array([np.bincount(part, minlength=count + 1)[1:] for part in parts], float)
     total = counts.sum(1, keepdims=True)
@@ -19,8 +33,15 @@ def occupancy(label_T, blocks: int, count: int) -> np.ndarray:
 
 
 def agreement(shares_SxBxK) -> float:
-    """How alike seeds are in the same block, beyond how alike they are in any: mean overlap of the
-    occupancies of two seeds at the same time, less the mean at different times."""
+    """Measure how similar seeds are in the same block, compared with different blocks.
+
+    Args:
+      shares_SxBxK: occupancies of K states in B blocks, from `occupancy`.
+
+    Returns:
+      The mean overlap of the occupancies of two seeds in the same block, minus the mean overlap in
+      different blocks.
+    """
     seeds, blocks, _ = shares_SxBxK.shape
     overlap = np.minimum(shares_SxBxK[:, None, :, None], shares_SxBxK[None, :, None]).sum(-1)
     pairs = overlap[np.triu_indices(seeds, 1)]  # [P, B, B]
@@ -29,8 +50,15 @@ def agreement(shares_SxBxK) -> float:
 
 
 def contiguity(shares_BxK) -> float:
-    """Whether blocks are the more alike the nearer they are: less the correlation of the overlap of
-    occupancies with the distance of blocks, from the next but one on; 0 if blocks have no order."""
+    """Measure whether blocks that are closer in time have more similar occupancies.
+
+    Args:
+      shares_BxK: occupancies of K states in B blocks, from `occupancy`.
+
+    Returns:
+      Minus the correlation between the overlap of two blocks and their distance. Only blocks at
+      least two apart are compared. 0 if all overlaps are equal.
+    """
     overlap = np.minimum(shares_BxK[:, None], shares_BxK[None]).sum(-1)
     i, j = np.triu_indices(len(shares_BxK), 2)
     if not overlap[i, j].std():
@@ -39,23 +67,24 @@ def contiguity(shares_BxK) -> float:
 
 
 def evidence_of_order(label_SxT, count: int, least: int, shuffles=SHUFFLES, seed=0) -> dict:
-    """Whether states come in contiguous stretches, and at the same time in every seed.
+    """Test whether states occur in contiguous stretches, and at the same time in every seed.
 
-    Contiguity is held against blocks in random order; agreement against every seed's labels moved
-    along its own time, circularly and by at least a block, which keeps stretches and loses when
-    they happen.
+    Contiguity is compared with that of blocks in random order. Agreement is compared with that of
+    labels shifted circularly in time. Each seed has its own shift of at least one block, which
+    keeps the stretches but not the times at which they occur.
 
     Args:
       label_SxT: states from 1, 0 for none, on one step axis.
-      count: of states.
-      least: points of a block, more than a state's stay and than what a wavelet sees.
-      shuffles: of each null.
-      seed: of the shuffles.
+      count: number of states.
+      least: smallest number of points per block. It should be longer than a stay in a state and
+        longer than the reach of a wavelet.
+      shuffles: number of random repetitions for each null.
+      seed: random seed of the shuffles.
 
     Returns:
-      `contiguity`, `contiguity_p`; `agreement`, `agreement_p` (None for a single seed, all None for
-      fewer than eight blocks); `ordered`: whether both are beyond chance, None for fewer than five
-      seeds or eight blocks.
+      `seeds` and `blocks`, their numbers; `contiguity`, `contiguity_p`; `agreement`, `agreement_p`
+      (None for a single seed); and `ordered`, whether both are beyond chance (None for fewer than
+      five seeds). All but the numbers are None for fewer than eight blocks.
     """
     rng = np.random.default_rng(seed)
     label_SxT = np.asarray(label_SxT)
@@ -83,20 +112,21 @@ def evidence_of_order(label_SxT, count: int, least: int, shuffles=SHUFFLES, seed
 
 
 def epoch_information(label_SxT, step_T, period: int, shuffles=SHUFFLES, seed=0) -> dict:
-    """How much the place in an epoch tells of the state: a map may show nothing but the epoch.
+    """Measure how much information the place within an epoch gives about the state.
 
-    Held against labels moved circularly inside each epoch, each by an amount of its own.
+    If it gives much, the map may show only the epoch. The null consists of labels that are shifted
+    circularly within each epoch, by a different amount in each epoch.
 
     Args:
       label_SxT: states from 1, 0 for none.
-      step_T: their steps.
-      period: steps of an epoch.
-      shuffles: of the null.
-      seed: of the shuffles.
+      step_T: steps of the labels.
+      period: number of steps per epoch.
+      shuffles: number of random repetitions for the null.
+      seed: random seed of the shuffles.
 
     Returns:
-      `bits` of mutual information, `null_bits` (mean of the null) and `p`; all None for fewer than
-      three whole epochs.
+      `bits` of mutual information, `null_bits` (mean of the null) and `p`. All are None for fewer
+      than three complete epochs.
     """
     epoch, place = np.divmod(step_T, period)
     whole, counts = np.unique(epoch, return_counts=True)

@@ -1,4 +1,4 @@
-"""One self-contained HTML page: tables and figures inline, readable on a phone and in print."""
+"""A self-contained HTML page with inline tables and figures, readable on a phone and in print."""
 
 import base64
 import html
@@ -37,40 +37,40 @@ $body
 
 
 def paragraph(text: str) -> str:
-    """A paragraph of plain text."""
+    """Return plain text as an HTML paragraph."""
     return f"<p>{html.escape(text)}</p>"
 
 
 def heading(text: str) -> str:
-    """A section heading."""
+    """Return plain text as the heading of a section."""
     return f"<h2>{html.escape(text)}</h2>"
 
 
 def table(frame: pd.DataFrame, digits: int = 3) -> str:
-    """A data frame as an HTML table that scrolls on narrow screens."""
+    """Return a data frame as an HTML table that scrolls on narrow screens."""
     text = frame.to_html(float_format=lambda v: f"{v:.{digits}g}", border=0, na_rep="-")
     return f'<div class="wide">{text}</div>'
 
 
 def picture(path: Path, description: str) -> str:
-    """A PNG inline."""
+    """Return a PNG file as an inline HTML image."""
     data = base64.b64encode(path.read_bytes()).decode()
     return f'<img alt="{html.escape(description)}" src="data:image/png;base64,{data}">'
 
 
 def details(title: str, *parts: str) -> str:
-    """Fragments that are folded away on a screen; in print they are shown."""
+    """Return HTML fragments as a block that is folded on a screen and shown in print."""
     body = "\n".join(parts)
     return f"<details><summary>{html.escape(title)}</summary>\n{body}\n</details>"
 
 
 def write_page(out: Path, title: str, parts: list[str]) -> Path:
-    """Write the page.
+    """Write the page to a file.
 
     Args:
-      out: HTML file.
-      title: of the page.
-      parts: fragments made by the functions above.
+      out: path of the HTML file to write.
+      title: title of the page.
+      parts: HTML fragments made by the functions above.
 
     Returns:
       The path written.

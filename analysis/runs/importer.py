@@ -1,5 +1,7 @@
-"""Logs of other frameworks as run directories: one .npz with `step`, `loss`, `grad_norm` [T],
-`layer_names` [L] and any metric [T, L].
+"""Import of logs that other frameworks recorded, as run directories.
+
+The source is one .npz file with the arrays `step`, `loss` and `grad_norm` [T], `layer_names` [L]
+and any number of metrics [T, L].
 """
 
 from pathlib import Path
@@ -15,22 +17,22 @@ TEXTS = ("arch_name", "dataset_name")
 DIMENSION = "participation_ratio"
 KNOWN = (DIMENSION, "stable_rank", "nuclear_norm_ratio", "effective_rank_90")
 DERIVED_FROM = ("nuclear_norm_ratio", DIMENSION)
-LAST_STEP = 1e15  # still exact as a floating-point number
+LAST_STEP = 1e15  # a float64 still represents this integer exactly
 
 
 def import_arrays(source: Path, out: Path, head: str = "none") -> list[str]:
-    """Turn foreign arrays into a run directory that every analysis reads.
+    """Convert the arrays of another framework to a run directory that every analysis can read.
 
     Args:
-      source: .npz file in the format above, without pickles.
-      out: run directory to make.
-      head: which layer is the head and stays out of D: `last`, `none` or a layer's name.
+      source: .npz file in the format described above, without pickled objects.
+      out: run directory to create.
+      head: output layer (head), which is excluded from D: `last`, `none` or the name of a layer.
 
     Returns:
-      Remarks for the user, such as a metric that had to be recomputed.
+      Remarks for the user, for example that a metric had to be recomputed.
 
     Raises:
-      RunError: malformed arrays, or `out` exists.
+      RunError: the arrays are malformed, or `out` already holds a run.
     """
     if (out / "config.json").exists():
         raise RunError(f"{out} already holds a run")
@@ -108,7 +110,7 @@ def _check_curve(source, name, values, length):
 
 
 def _finite(values):
-    """Whether all of it is finite, as it will be stored."""
+    """Return whether all values are finite in single precision, in which they will be stored."""
     with np.errstate(over="ignore"):
         return np.isfinite(values.astype(np.float32)).all()
 
@@ -141,7 +143,7 @@ def _metrics(arrays, source, layers):
 
 
 def _unfit(values, shape):
-    """Why an array is no metric, or nothing if it is."""
+    """Return why an array cannot be used as a metric, or an empty string if it can."""
     if values.dtype.kind not in "iuf":
         return f"it holds {values.dtype}, not numbers"
     if values.shape != shape:
@@ -174,7 +176,7 @@ def _text(arrays, name, default):
 
 
 def _structure(arrays, architecture):
-    """Numbers `arch_NAME` by name, and the family: `arch_family`, or that of a known name."""
+    """Return the numbers `arch_NAME` by name, and the family if it is given or can be looked up."""
     structure = {}
     for name in arrays:
         if not name.startswith("arch_") or name in ("arch_name", "arch_family"):

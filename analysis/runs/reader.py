@@ -1,6 +1,7 @@
-"""Reading runs: `open_run(folder)` checks the records and gives their arrays as they are asked for.
+"""Reader of run directories: `open_run(folder)` checks the records and loads arrays on demand.
 
-Only NumPy and JSON are used; nothing that a run directory names is imported or unpickled.
+The reader uses only NumPy and JSON. It never imports or unpickles anything that a run directory
+names.
 """
 
 import math
@@ -14,31 +15,32 @@ import numpy as np
 from tapjax.contract.files import RunError, names_and_arrays, read_json, read_npz
 from tapjax.contract.layout import MANIFEST, SCHEMA, STEP_AXES, record_steps
 
-# What every run says of itself.
+# Fields that the files of every run must have, with their types.
 TYPES = {
     "config.json": {"seeds": list, "steps": int},
     "env.json": {"schema": int},
     "model.json": {"architecture": str, "data": str, "layer_names": list, "dimension": str},
     "STATUS.json": {"status": str, "step": int},
 }
-# What it may say besides.
+# Fields that they may have in addition.
 OPTIONAL = {
     "config.json": {"family": str, "imported": bool, "model": dict, "checkpoint": dict},
     "model.json": {"structure": dict, "weight_names": list, "unit_layers": list},
     "STATUS.json": {"diverged": dict},
 }
-FINITE = ("scalar/loss", "scalar/grad_norm")  # of every seed that has not diverged
+FINITE = ("scalar/loss", "scalar/grad_norm")  # must be finite for every seed that did not diverge
 
 
 class Run:
-    """One run directory, read-only. Seeds whose loss became non-finite are left out.
+    """A run directory, opened read-only. Seeds whose loss became non-finite are left out.
 
     Attributes:
-      path, name: the directory and its last part.
-      config, env, data, model, status: contents of its JSON files.
-      seeds: seeds that stayed finite, [S]; `diverged` maps the others to their step.
-      layer_names: names of the measured layers [L].
-      complete: whether the run is finished and all its records are there.
+      path, name: path of the directory and its last component.
+      config, env, data, model, status: contents of the JSON files of the run.
+      seeds: seeds that stayed finite, [S]. `diverged` maps each other seed to the step at which it
+        diverged.
+      layer_names: names of the measured layers, [L].
+      complete: whether the run is finished and all its records are present.
     """
 
     def __init__(self, path: Path, partial: bool):
@@ -50,8 +52,8 @@ class Run:
         every_seed = list(self.config["seeds"])
         self._kept = [i for i, seed in enumerate(every_seed) if str(seed) not in self.diverged]
         self.seeds = [every_seed[i] for i in self._kept]
-        self._held = {}  # names of the arrays in each record file
-        self._axes = {}  # (file, name of the axis) -> its steps
+        self._held = {}  # record file -> names of its arrays
+        self._axes = {}  # (record file, name of a step axis) -> steps along that axis
         self._files = self._check_files(partial)
         if not self.seeds:
             raise RunError(f"{path}: every seed diverged, nothing is left to analyse")
@@ -95,14 +97,14 @@ class Run:
         return set().union(*(self._held[path] for path in self._files))
 
     def _axis(self, path, name):
-        """A step axis of one record file, [T]."""
+        """Return a step axis of one record file, [T]."""
         if (path, name) not in self._axes:
             self._axes[path, name] = _checked(path, name, read_npz(path, name.__eq__))
         return self._axes[path, name]
 
     def _parts(self, name, backwards=False) -> Iterator[np.ndarray]:
-        """A quantity file by file, [S, T, ...] of finite seeds each."""
-        group, _, short = name.partition("/")  # the metric's own name may hold slashes
+        """Yield a quantity file by file, each part [S, T, ...] for the finite seeds."""
+        group, _, short = name.partition("/")  # the name of the metric may itself contain slashes
         if name not in self._names:
             known = sorted(
                 n.removeprefix(f"{group}/") for n in self._names if n.startswith(f"{group}/")
@@ -128,24 +130,36 @@ class Run:
             yield part
 
     def array(self, group: str, name: str) -> np.ndarray:
-        """A recorded quantity over the whole run.
+        """Load a recorded quantity over the whole run.
 
         Args:
-          group: `scalar` (each step), `probe` (each measurement) or `eval` (whole test split).
-          name: its name, e.g. `loss`.
+          group: `scalar` (one value per step), `probe` (one value per measurement on the probe
+            examples) or `eval` (one value per evaluation on the whole test split).
+          name: name of the quantity within the group, e.g. `loss`.
 
         Returns:
-          float64 array [S, T, ...], finite seeds only.
+          float64 array [S, T, ...] with the finite seeds only.
 
         Raises:
-          RunError: it was not recorded; the message lists what was.
+          RunError: the quantity was not recorded; the message lists the recorded ones.
         """
         return _joined(self.path, name, self._parts(f"{group}/{name}"), 1)
 
     def tail(self, group: str, name: str, length: int) -> np.ndarray:
-        """The last values of a recorded quantity, as `array(group, name)[:, -length:]`.
+        """Load the last values of a recorded quantity, equal to `array(group, name)[:, -length:]`.
 
-        Only the last record files are read.
+        Only the record files that contain these values are read.
+
+        Args:
+          group: group of the quantity; see `array`.
+          name: name of the quantity within the group.
+          length: number of values along the step axis; fewer are returned if fewer were recorded.
+
+        Returns:
+          float64 array [S, length, ...] with the finite seeds only.
+
+        Raises:
+          RunError: the quantity was not recorded; the message lists the recorded ones.
         """
         parts, found = [], 0
         for part in self._parts(f"{group}/{name}", backwards=True):
@@ -156,12 +170,22 @@ class Run:
 
     @property
     def extent(self) -> str:
-        """Which steps were read, of how many."""
+        """Describe which steps were read, and the planned number of steps."""
         step = self.steps("scalar")
         return f"steps {step[0]} to {step[-1]} of {self.config['steps']}"
 
     def structure(self, sizes: Sequence[str]) -> dict:
-        """What model.json says of the architecture, with its family and at least these sizes."""
+        """Return the features of the architecture that model.json describes.
+
+        Args:
+          sizes: names of features that must be present as finite numbers.
+
+        Returns:
+          Features by name, including `family`.
+
+        Raises:
+          RunError: one of `sizes` or the family is missing.
+        """
         found = self.model.get("structure", {})
         for name in sizes:
             value = found.get(name)
@@ -172,11 +196,11 @@ class Run:
         return dict(found)
 
     def has(self, group: str, name: str) -> bool:
-        """Whether a quantity was recorded."""
+        """Return whether a quantity was recorded."""
         return f"{group}/{name}" in self._names
 
     def steps(self, group: str) -> np.ndarray:
-        """The step axis of a group of arrays, [T]."""
+        """Return the training steps at which a group of arrays was recorded, [T]."""
         axis = STEP_AXES[group]
         found = [self._axis(path, axis) for path in self._files if axis in self._held[path]]
         if not found:
@@ -188,21 +212,23 @@ class Run:
 
     @property
     def hidden(self) -> list[int]:
-        """Indices of the layers that D averages over: all but the head."""
+        """Return the indices of the layers that D averages over: all layers except the head."""
         return [i for i, name in enumerate(self.layer_names) if name != self.model["head"]]
 
     def dimension(self, metric: str | None = None, gaps: bool = False) -> np.ndarray:
-        """D(t), the mean of a metric over hidden layers.
+        """Return D(t), the mean of a dimensionality metric over the hidden layers.
 
         Args:
-          metric: name of a recorded dimensionality; the run's own choice by default.
-          gaps: whether the caller can do with values that are not finite here and there.
+          metric: name of a recorded metric; None uses the metric that model.json names.
+          gaps: whether the caller accepts some values that are not finite. Each seed still needs at
+            least one finite value.
 
         Returns:
-          [S, T].
+          D at each measurement, [S, T].
 
         Raises:
-          RunError: not recorded, not a value a layer, negative or not finite.
+          RunError: the metric was not recorded, does not have one value per layer, is negative or
+            is not finite.
         """
         metric = metric or self.model["dimension"]
         parts = []
@@ -217,10 +243,10 @@ class Run:
         return d_SxT
 
     def gradient_integral(self) -> np.ndarray:
-        """The integral of |grad L| over steps, from the first measurement to each.
+        """Return the integral of the gradient norm |grad L| over steps, up to each measurement.
 
         Returns:
-          [S, T], one value a measurement.
+          One value per measurement, [S, T]. The integral starts at the first recorded step.
         """
         step, norm_SxT = self.steps("scalar"), self.array("scalar", "grad_norm")
         width = np.diff(step, append=2 * step[-1] - step[-2]) if len(step) > 1 else np.ones(1)
@@ -234,14 +260,16 @@ def open_run(path, partial: bool = False) -> Run:
     """Open a run directory for analysis.
 
     Args:
-      path: the run directory.
-      partial: also take an unfinished run, and of a damaged one what precedes the damage.
+      path: run directory.
+      partial: whether to accept an unfinished run, and the records before the damage of a damaged
+        run.
 
     Returns:
-      A Run.
+      The opened Run.
 
     Raises:
-      RunError: not a run, unfinished, or with gaps or overlaps.
+      RunError: the folder is not a run, or the run is unfinished or has gaps or overlaps in its
+        records.
     """
     path = Path(path)
     if not (path / "config.json").is_file():
@@ -252,16 +280,17 @@ def open_run(path, partial: bool = False) -> Run:
 
 
 def find_runs(paths) -> list[Path]:
-    """Run directories among the given folders and directly below them, in order.
+    """Find the run directories among the given folders and directly below them, in order.
 
     Args:
-      paths: folders.
+      paths: folders to search.
 
     Returns:
-      Run directories, each once.
+      Run directories without duplicates.
 
     Raises:
-      RunError: a folder holds none, or two runs have the same name, by which results are kept.
+      RunError: a folder contains no run, or two runs have the same name. Names must be unique
+        because results are stored by the name of the run.
     """
     found = {}
     for path in map(Path, paths):
@@ -278,16 +307,16 @@ def find_runs(paths) -> list[Path]:
 
 
 def read_manifest(path: Path) -> list:
-    """What a run says of itself: env.json, data.json, model.json, config.json, STATUS.json.
+    """Read and check env.json, data.json, model.json, config.json and STATUS.json of a run.
 
     Args:
-      path: the run directory.
+      path: run directory.
 
     Returns:
-      Their contents.
+      Contents of the five files, in this order.
 
     Raises:
-      RunError: one is missing, damaged or of another schema.
+      RunError: a file is missing or damaged, or the run has another schema.
     """
     names = (*MANIFEST, "STATUS.json")
     found = dict(zip(names, (read_json(path / n, TYPES.get(n)) for n in names), strict=True))
@@ -317,7 +346,7 @@ def read_manifest(path: Path) -> list:
 
 
 def _checked(path, name, arrays):
-    """A step axis of one record file, [T]."""
+    """Check a step axis of one record file and return it, [T]."""
     steps = arrays.get(name)
     if steps is None:
         raise RunError(f"{path} has no {name!r}")

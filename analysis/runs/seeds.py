@@ -1,4 +1,4 @@
-"""Means over seeds with their intervals, differences seed by seed, and runs put side by side."""
+"""Means over seeds with confidence intervals, and grouping of runs by their settings."""
 
 import numpy as np
 from scipy import stats
@@ -6,22 +6,22 @@ from scipy import stats
 from analysis.runs.reader import Run, RunError, find_runs, open_run
 
 CONFIDENCE = 0.95
-NAMES = ("data.name", "model.name", "tasks.kind")  # of a setting that is the only one
+NAMES = ("data.name", "model.name", "tasks.kind")  # fields that name a setting if there is only one
 
 
 def open_family(paths, family: str, partial: bool = False) -> list[Run]:
-    """Open runs that must be of one family.
+    """Open runs that must belong to one family of experiments.
 
     Args:
-      paths: run directories or folders of them.
-      family: of experiments.
-      partial: open unfinished runs too.
+      paths: run directories, or folders that contain them.
+      family: name of the family of experiments.
+      partial: whether to open unfinished runs, too.
 
     Returns:
-      The runs.
+      The opened runs.
 
     Raises:
-      RunError: a run of another family, or one that cannot be opened.
+      RunError: a run belongs to another family or cannot be opened.
     """
     runs = [open_run(path, partial) for path in find_runs(paths)]
     for run in runs:
@@ -31,13 +31,13 @@ def open_family(paths, family: str, partial: bool = False) -> list[Run]:
 
 
 def interval(values_S) -> tuple[float, float]:
-    """Mean over seeds and half the width of its t interval; not-a-number of a single seed.
+    """Compute the mean over seeds and half the width of its 95 % t interval.
 
     Args:
-      values_S: one value a seed.
+      values_S: one value per seed, [S].
 
     Returns:
-      (mean, half width).
+      (mean, half width). The half width is not-a-number for a single seed.
     """
     values_S = np.asarray(values_S, float)
     n = len(values_S)
@@ -48,7 +48,7 @@ def interval(values_S) -> tuple[float, float]:
 
 
 def field(config: dict, name: str):
-    """A field of a config by its dotted name; None where an older run had none."""
+    """Return a config field by its dotted name, or None if an older run does not have it."""
     value = config
     for part in name.split("."):
         value = value.get(part, {})
@@ -56,19 +56,21 @@ def field(config: dict, name: str):
 
 
 def differing(rows: list[dict]) -> set[str]:
-    """Names under which rows do not all have the same value."""
+    """Return the names of the columns in which not all rows have the same value."""
     return {name for name in rows[0] if len({repr(row[name]) for row in rows}) > 1}
 
 
 def settings(runs: list[Run], describe) -> list[tuple[str, list[Run]]]:
-    """Runs put together by what is trained.
+    """Group runs by their setting, that is by what is trained.
 
     Args:
       runs: open runs.
-      describe: config -> fields and their values, the same fields for all.
+      describe: function from a config to a dict of fields and values. It must return the same
+        fields for all runs.
 
     Returns:
-      (a name made of what differs between settings, its runs), in order of the first run.
+      One pair (name, runs) per setting, in the order of the first run of each. The name lists the
+      fields that differ between settings.
     """
     groups: dict[str, list[tuple[dict, Run]]] = {}
     for run in runs:

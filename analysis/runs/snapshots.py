@@ -1,4 +1,4 @@
-"""Reading snapshots: what a network held at some steps, as `launch.replay` wrote it."""
+"""Reader of snapshots: the state of a network at selected steps, as written by `launch.replay`."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -12,10 +12,10 @@ ADVICE = "python -m launch.replay --run=RUN --moments --out={out} writes it"
 
 
 class Snapshot(NamedTuple):
-    """One seed's network at one step.
+    """State of the network of one seed at one step.
 
-    `groups` maps `weights`, `activations`, `attention`, ... to arrays by name; see
-    `layout.RECORDS`. `y_P` are the classes of the probe examples.
+    `groups` maps the name of a group (`weights`, `activations`, `attention`, ...) to its arrays by
+    name; `layout.RECORDS` lists the groups. `y_P` holds the classes of the probe examples.
     """
 
     step: int
@@ -23,23 +23,23 @@ class Snapshot(NamedTuple):
     groups: dict[str, dict[str, np.ndarray]]
 
     def group(self, name: str) -> dict[str, np.ndarray]:
-        """The arrays of a group, none if it was not recorded."""
+        """Return the arrays of a group, an empty dict if the group was not recorded."""
         return self.groups.get(name, {})
 
 
 def read_snapshots(folder: Path, step: int, wanted=None) -> dict[int, Snapshot]:
-    """The networks of all seeds at a step.
+    """Read the snapshots of all seeds at one step.
 
     Args:
-      folder: of the snapshots.
-      step: training step.
-      wanted: groups to read; all by default.
+      folder: folder of the snapshots.
+      step: training step of the snapshots.
+      wanted: names of the groups to read; None reads all.
 
     Returns:
-      Seed -> Snapshot.
+      Snapshot of each seed, by seed.
 
     Raises:
-      RunError: missing or damaged.
+      RunError: the snapshot is missing or damaged.
     """
     path = folder / record_name(step)
     if not path.is_file():
@@ -72,10 +72,16 @@ def read_snapshots(folder: Path, step: int, wanted=None) -> dict[int, Snapshot]:
 
 
 def read_plan(folder: Path) -> dict:
-    """What was planned when the snapshots were taken.
+    """Read the plan by which the snapshots in a folder were taken.
+
+    Args:
+      folder: folder of the snapshots.
+
+    Returns:
+      Contents of moments.json, as made by `critical_steps.plan`.
 
     Raises:
-      RunError: there are none.
+      RunError: the folder has no moments.json.
     """
     path = folder / "moments.json"
     if not path.is_file():

@@ -1,7 +1,7 @@
-"""Tests that few seeds allow, their correction for many rows, and when there is too little data.
+"""Tests for small numbers of seeds, correction for multiple tests, and checks for too little data.
 
-The unit of replication is the seed, or the architecture: layers, jumps and measurements of one
-seed are not independent of each other.
+The unit of replication is the seed or the architecture, because layers, jumps and measurements of
+one seed are not independent of each other.
 """
 
 import math
@@ -10,22 +10,24 @@ import numpy as np
 from scipy import stats
 
 ALPHA = 0.05
-RESAMPLES = 9999  # sign patterns; all of them up to 13 seeds
-LEAST_SEEDS = 6  # of a sign-flip test: its smallest p is 2 / 2^n, .0625 with 5 seeds
-# Measured on architectures whose ln alpha is noise: the best held-out R2 of the four forms exceeds
-# .2 in 24 % of draws with 5 architectures, 8 % with 10, 4 % with 15.
-LEAST_GROUPS = 15  # of a held-out R2
-# The 95 % interval of a correlation of 0 reaches +- .58 with 12 groups, +- .88 with 5: with
-# 12 groups, a correlation of .6 can be distinguished from 0.
+RESAMPLES = 9999  # random sign patterns; up to 13 seeds all patterns are used instead
+LEAST_SEEDS = 6  # for a sign-flip test, whose smallest p is 2 / 2^n: .0625 with 5 seeds
+# Minimum number of groups for a held-out R2. In simulations with architectures whose ln alpha is
+# pure noise, the best held-out R2 of the four forms exceeds .2 in 24 % of draws with 5
+# architectures, in 8 % with 10 and in 4 % with 15.
+LEAST_GROUPS = 15
+# Minimum number of groups for a correlation. The 95 % interval of a correlation of 0 is +- .58 with
+# 12 groups and +- .88 with 5 groups. With 12 groups, a correlation of .6 can be distinguished from
+# 0.
 LEAST_CORRELATED = 12
 
 
 def too_few(n: int, least: int, what: str) -> str | None:
-    """Say that a score or a test cannot be shown.
+    """Return a remark if there are too few groups for a score or a test.
 
     Args:
-      n: groups that there are.
-      least: groups that it takes.
+      n: number of available groups.
+      least: minimum number of groups that the score or test needs.
       what: name of the groups, such as `seeds`.
 
     Returns:
@@ -35,26 +37,28 @@ def too_few(n: int, least: int, what: str) -> str | None:
 
 
 def sign_flip_p(differences_S, seed: int = 0) -> float:
-    """Two-sided p of a mean difference between pairs, one pair a seed.
+    """Compute the two-sided p-value of a mean difference between pairs, with one pair per seed.
 
-    Under the null the two members of a pair, trained from the same seed, are exchangeable. Each
-    difference is then as likely as its opposite, independently of those of other seeds, and the
-    2^n sign patterns form a group. No distribution is assumed. A t test would assume a normal one:
-    with 3 seeds it calls differences of nearly one size significant whatever they are.
-    The test is exact up to 13 seeds, and uses 9,999 random patterns beyond.
+    Under the null hypothesis, the two members of a pair are exchangeable because they are trained
+    from the same seed. Each difference is then as likely as its opposite, independently of the
+    differences of other seeds, and the 2^n sign patterns form a group. No distribution is assumed.
+    A t test would assume a normal distribution. With 3 seeds it calls differences of nearly equal
+    size significant, whatever their size. The test is exact up to 13 seeds. For more seeds it uses
+    9,999 random patterns.
 
     Args:
-      differences_S: one difference a seed.
-      seed: of the random patterns.
+      differences_S: one difference per seed, [S].
+      seed: seed of the random patterns.
 
     Returns:
-      p, 2 / 2^n to 1; not-a-number for fewer than 6 seeds, whose smallest p is above .05, and if
-      a difference is not finite, as after a divergence.
+      p-value between 2 / 2^n and 1. It is not-a-number for fewer than 6 seeds, because their
+      smallest p is above .05, and if a difference is not finite, as after a divergence.
     """
     differences_S = np.asarray(differences_S, float)
     if len(differences_S) < LEAST_SEEDS or not np.isfinite(differences_S).all():
         return math.nan
-    # In units of the largest, so that sums that are equal but for rounding are counted as equal.
+    # Scale by the largest difference and round, because sums that differ only by rounding errors
+    # must be counted as equal.
     scaled_S = np.round(differences_S / max(np.abs(differences_S).max(), 1e-300), 12)
     test = stats.permutation_test(
         (scaled_S,), np.mean, permutation_type="samples", vectorized=True,
@@ -64,13 +68,13 @@ def sign_flip_p(differences_S, seed: int = 0) -> float:
 
 
 def q_values(p_N) -> np.ndarray:
-    """False discovery rates of several tests (Benjamini and Hochberg 1995).
+    """Compute the false discovery rates of several tests (Benjamini and Hochberg 1995).
 
     Args:
-      p_N: p-values; not-a-number where nothing was tested.
+      p_N: p-values, [N]; not-a-number where nothing was tested.
 
     Returns:
-      q-values [N], corrected over the tests that were made, not-a-number elsewhere.
+      q-values [N], corrected over the tests that were made; not-a-number elsewhere.
     """
     p_N = np.asarray(p_N, float)
     q_N, tested_N = np.full(p_N.shape, np.nan), np.isfinite(p_N)
@@ -80,27 +84,29 @@ def q_values(p_N) -> np.ndarray:
 
 
 def seeds_for(rows: int) -> int:
-    """Seeds with which a single row of a table can reach q <= .05 alone.
+    """Return the number of seeds with which one significant row can reach q <= .05 on its own.
 
     Args:
-      rows: that are tested together.
+      rows: number of rows that are tested together.
 
     Returns:
-      The smallest n with rows * 2 / 2^n <= .05.
+      The smallest n for which rows * 2 / 2^n <= .05.
     """
     return math.ceil(math.log2(2 * rows / ALPHA))
 
 
 def correct(rows: list[dict], p: str, q: str) -> str | None:
-    """Replace the p column of a table by q-values, in place.
+    """Replace the p-values of a table by q-values, in place.
 
     Args:
-      rows: of the table, each with its number of seeds `n`; those without `p` are not tested.
-      p: name of the column with p-values, which is taken out.
-      q: name of the column with q-values.
+      rows: rows of the table, each with its number of seeds `n`. Rows without a column `p` are not
+        tested.
+      p: name of the column with the p-values, which is removed.
+      q: name of the column that receives the q-values.
 
     Returns:
-      What the number of seeds does not allow, None if it allows everything.
+      A remark if there are too few seeds for a test or for one row to be significant on its own;
+      None if there are enough.
     """
     compared = [row for row in rows if p in row]
     for row, value in zip(compared, q_values([row[p] for row in compared]), strict=True):

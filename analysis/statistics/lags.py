@@ -1,17 +1,19 @@
-"""Does one series move before another? Lag correlations of increments against surrogates.
+"""Lag correlations of the increments of two series, tested against surrogates.
 
-Two quantities of a training run share its trends, so their levels correlate at every lag. The
-series compared here are differences between seeds: the course that all seeds run through, each at
-its own speed, is removed (see registration.py), and so are trends and changes of variance. Of a
-single seed the series itself is compared, without its trend.
+The tests answer whether one series moves before another. Two quantities of a training run share the
+trends of the run, so their levels correlate at every lag. For this reason, differences between
+seeds are compared. The trajectory that all seeds follow, each at its own speed, is removed (see
+registration.py). Trends and changes of the variance are removed, too. A single seed has no
+differences, so the series itself is compared after its trend is removed.
 
 The null changes the sign of whole blocks of time of the first series, in all seeds (and all runs)
 at once. If the two series are independent and the first is as likely to move up as down, this
-leaves their joint distribution unchanged: sign changes are a group, and one sign for all rows keeps
-whatever rows have in common, such as the order of batches, a seed with more noise than the
-others, or a volatility that both series share. Correlations across the edges of blocks are the
-only approximation. A guard has to agree: series of the same spectrum, with the same phases in all
-rows. Lags are in measurements; positive ones mean that the first series leads.
+leaves their joint distribution unchanged. Sign changes form a group. The same sign for all rows
+keeps everything that rows have in common, such as the order of batches, a seed with more noise than
+the others, or a volatility that both series share. The only approximation is to neglect
+correlations across the edges of blocks. A second null, the guard, has to agree: surrogates with the
+same spectrum, and with the same phases in all rows. Lags are in measurements. Positive lags mean
+that the first series leads.
 """
 
 from typing import NamedTuple
@@ -23,18 +25,19 @@ from analysis.statistics.registration import without_course
 from analysis.statistics.surrogates import circular_shifts, iaaft, p_value, same_phases
 
 REACH = 20  # largest lag
-TREND = 20.0  # standard deviation of the Gaussian that takes out trend and variance
+TREND = 20.0  # standard deviation of the Gaussian by which trend and variance are estimated
 CLIP = 5.0
-LEAST_SHIFT = 20  # beyond the largest lag
+LEAST_SHIFT = 20  # smallest shift in measurements, in addition to the largest lag
 LEAST_LENGTH = 90
-SHORT_BLOCK, LONG_BLOCK, BLOCKS = 10, 20, 20  # measurements in a block; blocks if there is room
+# Shortest and longest block in measurements, and the preferred minimum number of blocks.
+SHORT_BLOCK, LONG_BLOCK, BLOCKS = 10, 20, 20
 SURROGATES = 4999
 FEW_SURROGATES, TRIALS = 199, 40
-PER_TEST = 40  # surrogates for every test that a p-value is corrected for
+PER_TEST = 40  # surrogates per test that is corrected for
 RESAMPLES = 499
 LEVEL = 0.05
-BOTH_WAYS = 0.5  # share of the stronger side's peak that the weaker one needs to count
-RESOLUTION = 5  # an interval of the best lag this close around 0 is called simultaneous
+BOTH_WAYS = 0.5  # peak of the weaker side relative to the stronger one from which it counts
+RESOLUTION = 5  # series are simultaneous if the interval of the best lag is within +- 5
 LAGS = np.arange(-REACH, REACH + 1)
 SIDES = {"any": LAGS < np.inf, "leads": LAGS > 0, "lags": LAGS < 0}
 EVENT_SIZE, EVENT_GAP, EVENT_WINDOW, LEAST_EVENTS = 3.0, 10, 10, 5
@@ -43,12 +46,13 @@ VERDICTS = ("leads", "lags", "simultaneous", "order undetermined", "no evidence"
 
 
 class LagTest(NamedTuple):
-    """How two series correlate at each lag.
+    """Correlation of two series at each lag, with its p-values.
 
-    `r_K`, the mean over rows at each of `LAGS`; for each of `SIDES` the `peak` |r| and its `p`
-    against random signs of blocks; `p_guard`, the p at any lag against series of the same
-    spectrum; `best_lag` and its 90 % interval; `null_95`, the |r| that 95 % of surrogates stay
-    below at all lags, in the null where it is largest.
+    `r_K` is the correlation at each of `LAGS`, mean over rows. `peak` is the largest |r| on each of
+    `SIDES`, and `p` is its p-value against random signs of blocks. `p_guard` is the p-value at any
+    lag against series of the same spectrum. `best_lag` is the lag of the largest |r|, and
+    `interval` its 90 % interval. `null_95` is the 95 % quantile over surrogates of the largest |r|
+    over all lags, in the null where this quantile is larger.
     """
 
     r_K: np.ndarray
@@ -61,25 +65,25 @@ class LagTest(NamedTuple):
 
 
 def increments(level_SxT, smooth: float) -> np.ndarray:
-    """Return how each seed's changes differ from those of the others.
+    """Return how the changes of each seed differ from those of the other seeds.
 
     Args:
-      level_SxT: measured levels.
-      smooth: standard deviation of a Gaussian over measurements, against measurement noise.
+      level_SxT: measured levels, [S, T].
+      smooth: standard deviation, in measurements, of a Gaussian that reduces measurement noise.
 
     Returns:
-      [S, T - 1], without the course that seeds share, without trend, with equal variance over
-      seeds and time, clipped at 5 times the local mean size; zero where a series stands still.
-      Rows are weighted residuals of the seeds and add up to zero after weighting, so they are not
-      independent of one another.
+      Increments [S, T - 1] without the trajectory that seeds share and without trend. They have
+      equal variance over seeds and time and are clipped at 5 times the local mean size. They are
+      zero where a series is constant. Rows are weighted residuals of the seeds. Their weighted sum
+      is zero, so they are not independent of one another.
 
     Raises:
-      ValueError: too few measurements, values that are not finite, a series that never changes.
+      ValueError: there are too few measurements, a value is not finite, or a series never changes.
     """
     x = gaussian_filter1d(_changes(level_SxT), smooth, axis=1)
     x = _equal_seeds(x - gaussian_filter1d(x, TREND, axis=1))
     typical = np.abs(x).mean(1, keepdims=True)
-    # The floor keeps a stretch where a series stands still from being blown up.
+    # The floor prevents a period in which a series is constant from being amplified.
     scale = np.maximum(gaussian_filter1d(np.abs(x), TREND, axis=1), 0.05 * typical)
     return np.clip(x / scale, -CLIP, CLIP)
 
@@ -101,7 +105,7 @@ def _changes(level_SxT):
 
 
 def _equal_seeds(x_SxT):
-    """Residuals from the weighted mean over seeds, in units of each seed's own noise."""
+    """Return residuals from the weighted mean over seeds, in units of the noise of each seed."""
     if len(x_SxT) == 1:
         return x_SxT / np.abs(x_SxT).mean()
     variance_S = seed_variances(x_SxT)
@@ -110,22 +114,23 @@ def _equal_seeds(x_SxT):
 
 
 def seed_variances(x_SxT) -> np.ndarray:
-    """Estimate the variance of each seed's own noise beneath a series that all seeds share.
+    """Estimate the variance of the individual noise of each seed around a series that all share.
 
-    Differences of two seeds do not hold what they share, and their variances are sums of the two
-    own ones (the N-cornered hat of Gray and Allan 1974, https://doi.org/10.1109/FREQ.1974.200027).
+    The difference of two seeds does not contain the shared series, and its variance is the sum of
+    the two individual variances (the N-cornered hat of Gray and Allan 1974,
+    https://doi.org/10.1109/FREQ.1974.200027).
 
     Args:
-      x_SxT: series of at least two seeds.
+      x_SxT: series of at least two seeds, [S, T].
 
     Returns:
-      [S], positive: at least a hundredth of the mean over seeds. Equal for two seeds, whose
-      variances cannot be distinguished.
+      Variances [S], at least a hundredth of the mean over seeds. They are equal for two seeds,
+      because the variances of two seeds cannot be separated.
     """
     seeds = len(x_SxT)
     apart = x_SxT[:, None] - x_SxT[None]
     pairs_SxS = np.square(MAD_TO_SD * np.median(np.abs(apart), 2))
-    if not (pairs_SxS[~np.eye(seeds, dtype=bool)] > 0).all():  # series that mostly stand still
+    if not (pairs_SxS[~np.eye(seeds, dtype=bool)] > 0).all():  # series that are mostly constant
         pairs_SxS = np.square(apart).mean(2)
     total = pairs_SxS.sum() / 2 / (seeds - 1)
     if seeds == 2:
@@ -134,37 +139,38 @@ def seed_variances(x_SxT) -> np.ndarray:
 
 
 def block_length(length: int) -> int:
-    """Measurements per block: 20 in long series, fewer if that leaves fewer than 20 blocks."""
+    """Return the measurements per block: 20, or down to 10 if there would be under 20 blocks."""
     return int(np.clip(length // BLOCKS, SHORT_BLOCK, LONG_BLOCK))
 
 
 def least_p(length: int, tests: int) -> float:
-    """The smallest p that a test of so many measurements can have.
+    """Return the smallest p-value that a test of a series of a given length can have.
 
     Args:
-      length: of the increments.
+      length: number of increments.
       tests: number of p-values that are corrected together.
 
     Returns:
-      A probability; the number of blocks or that of surrogates limits it.
+      A probability, limited by the number of blocks or by the number of surrogates.
     """
     patterns = 2.0 ** (length // block_length(length) - 1)
     return max(1 / patterns, 1 / (surrogates_for(tests) + 1))
 
 
 def surrogates_for(tests: int) -> int:
-    """Number of surrogates with which one effect among so many tests can pass the correction."""
+    """Return the number of surrogates with which one effect can pass the correction for tests."""
     return max(SURROGATES, PER_TEST * tests)
 
 
 def correlate(x_SxT, y_SxT) -> np.ndarray:
-    """Circular correlation of two series at every displacement j: of x(t) with y(t + j).
+    """Compute the circular correlation of x(t) with y(t + j) at every displacement j.
 
     Args:
-      x_SxT, y_SxT: series; leading axes broadcast.
+      x_SxT: first series, [..., S, T].
+      y_SxT: second series, [..., S, T]; leading axes broadcast.
 
     Returns:
-      [S, T].
+      Correlations [..., S, T], with the displacement j along the last axis.
     """
     length = x_SxT.shape[-1]
     fx, fy = (np.fft.rfft(_standard(v)) for v in (x_SxT, y_SxT))
@@ -172,15 +178,15 @@ def correlate(x_SxT, y_SxT) -> np.ndarray:
 
 
 def same_spectrum(x_SxT, rng: np.random.Generator) -> np.ndarray:
-    """Return surrogates of all rows with their spectra, for any number of tests.
+    """Make surrogates with the spectra of all rows, which can be used in any number of tests.
 
     Args:
-      x_SxT: increments.
+      x_SxT: increments, [S, T].
       rng: random generator.
 
     Returns:
-      [N, S, T]; all rows get the same random phases, which keeps what they have in common. A
-      single row also keeps its values.
+      Surrogates [N, S, T]. All rows get the same random phases, which keeps the dependence between
+      rows. Surrogates of a single row also keep its values.
     """
     if len(x_SxT) == 1:
         return iaaft(x_SxT[0], FEW_SURROGATES, rng)[:, None]
@@ -190,16 +196,17 @@ def same_spectrum(x_SxT, rng: np.random.Generator) -> np.ndarray:
 def lag_test(
     x_SxT, y_SxT, spectral_NxSxT, rng: np.random.Generator, count: int = SURROGATES
 ) -> LagTest:
-    """Test the correlation over lags, averaged over rows, against surrogates.
+    """Test the correlation at each lag, averaged over rows, against surrogates.
 
     Args:
-      x_SxT, y_SxT: from `increments`.
-      spectral_NxSxT: surrogates of x from `same_spectrum`.
+      x_SxT: increments of the first series from `increments`, [S, T].
+      y_SxT: increments of the second series from `increments`, [S, T].
+      spectral_NxSxT: surrogates of x from `same_spectrum`, [N, S, T].
       rng: random generator.
-      count: number of patterns of signs; see `surrogates_for`.
+      count: number of sign patterns; see `surrogates_for`.
 
     Returns:
-      A LagTest.
+      The LagTest.
     """
     blocks_KxB = _block_products(x_SxT, y_SxT)
     signs_NxK = (blocks_KxB @ rng.choice((-1.0, 1.0), (blocks_KxB.shape[1], count))).T
@@ -219,19 +226,19 @@ def lag_test(
 
 
 def verdict(q: float, test: LagTest, level: float = LEVEL) -> str:
-    """Say in one phrase what a test shows.
+    """Summarise the result of a test as one of `VERDICTS`.
 
     Args:
-      q: false discovery rate at which there is a correlation at any lag.
-      test: its guard has to agree.
-      level: largest q of a claim.
+      q: false discovery rate of a correlation at any lag.
+      test: result of `lag_test`. Its guard has to agree, too.
+      level: largest q at which a correlation is claimed.
 
     Returns:
-      `no evidence`: no correlation beyond what surrogates have; `simultaneous`: the 90 % interval
-      of the best lag lies within 5 measurements around 0; `leads` or `lags`: it lies on one side
-      of 0, and the other side is not correlated half as much; `order undetermined`: the series are
-      coupled, but none of the three holds. The weaker side counts against an order only if its
-      own p is at most .05, too.
+      `no evidence`: the correlation does not exceed that of surrogates. `simultaneous`: the 90 %
+      interval of the best lag contains 0 and lies within 5 measurements of it. `leads` or `lags`:
+      the interval lies on one side of 0, and the peak on the other side is less than half as high.
+      `order undetermined`: the series are coupled, but none of these three cases holds. The weaker
+      side counts against an order only if both sides have p at most .05.
     """
     if not (q <= level and test.p_guard <= LEVEL):
         return "no evidence"
@@ -248,20 +255,22 @@ def verdict(q: float, test: LagTest, level: float = LEVEL) -> str:
 
 
 def planted_power(x_SxT, y_SxT, spectral_NxSxT, rho, lag: int, rng, tests: int = 1) -> float:
-    """Return how often a planted lead is found: y(t) = rho x(t - lag) + sqrt(1 - rho^2) y'(t).
+    """Compute how often a planted lead is found: y(t) = rho x(t - lag) + sqrt(1 - rho^2) y'(t).
 
-    y' is the run's own second series, moved so far in time that nothing links it to the first.
+    y' is the second series of the run, shifted in time far enough to be unrelated to the first.
 
     Args:
-      x_SxT, y_SxT, spectral_NxSxT: see `lag_test`.
-      rho: strength; 0 gives the rate of false leads.
-      lag: of the plant.
+      x_SxT: increments of the first series, [S, T]; see `lag_test`.
+      y_SxT: increments of the second series, [S, T].
+      spectral_NxSxT: surrogates of x, [N, S, T].
+      rho: strength of the planted lead, 0 to 1; 0 gives the rate of false leads.
+      lag: lag of the planted lead in measurements.
       rng: random generator.
-      tests: p-values that are corrected together.
+      tests: number of p-values that are corrected together.
 
     Returns:
-      Share of 40 trials in which the verdict is `leads`, if this were the only effect among so
-      many tests: its p has to reach the level divided by their number.
+      Share of 40 trials in which the verdict is `leads`. The planted lead is taken to be the only
+      effect among `tests` tests, so its p has to reach the level divided by their number.
     """
     x, found = _standard(x_SxT), 0
     count = FEW_SURROGATES if tests == 1 else PER_TEST * tests
@@ -275,7 +284,14 @@ def planted_power(x_SxT, y_SxT, spectral_NxSxT, rho, lag: int, rng, tests: int =
 
 
 def events(x_SxT) -> list[np.ndarray]:
-    """Indices of unusually large changes of each series, at least 10 measurements apart."""
+    """Return the indices of unusually large changes of each series, 10 or more measurements apart.
+
+    Args:
+      x_SxT: increments, [S, T].
+
+    Returns:
+      One integer array per series.
+    """
     found = []
     for x in x_SxT:
         limit = EVENT_SIZE * MAD_TO_SD * np.median(np.abs(x - np.median(x)))
@@ -289,16 +305,20 @@ def events(x_SxT) -> list[np.ndarray]:
 
 
 def event_average(x_SxT, y_SxT, rng: np.random.Generator) -> dict:
-    """Average y around large changes of x, each with the sign of the change.
+    """Average y around large changes of x, each multiplied by the sign of the change.
+
+    Surrogates use the same events, all shifted by the same time.
 
     Args:
-      x_SxT, y_SxT: see `lag_test`; surrogates are the same events, all moved by the same time.
+      x_SxT: increments of the first series, [S, T]; see `lag_test`.
+      y_SxT: increments of the second series, [S, T].
       rng: random generator.
 
     Returns:
-      `events`, how many; `mean` of y at each of `LAGS`; `low`, `high`, 95 % of the surrogates;
-      `change`, the mean of y over the next 10 measurements minus that over the last 10, and `p`
-      of its size. All None with fewer than 5 events.
+      `events`, the number of events; `mean`, the mean of y at each of `LAGS`; `low` and `high`, the
+      interval that contains 95 % of the surrogates; `change`, the mean of y over the 10
+      measurements after an event minus that over the 10 before it; and `p`, the p-value of the size
+      of `change`. All except `events` are None with fewer than 5 events.
     """
     at = events(x_SxT)
     count = sum(map(len, at))
@@ -339,8 +359,8 @@ def _standard(v):
 
 
 def _at_lags(whole_xSxT):
-    """Mean over rows of circular correlations at `LAGS`, [..., K]."""
-    return whole_xSxT[..., LAGS].mean(-2)  # negative lags count from the end
+    """Return circular correlations at `LAGS`, averaged over rows, [..., K]."""
+    return whole_xSxT[..., LAGS].mean(-2)  # negative lags index from the end of the axis
 
 
 def _peaks(r_xK):
@@ -348,7 +368,7 @@ def _peaks(r_xK):
 
 
 def _block_products(x_SxT, y_SxT):
-    """[K, B] what each block of time adds to the mean correlation at each lag."""
+    """Return the contribution of each block of time to the correlation at each lag, [K, B]."""
     x, y = _standard(x_SxT), _standard(y_SxT)
     length = x.shape[1]
     block = block_length(length)
@@ -358,7 +378,7 @@ def _block_products(x_SxT, y_SxT):
 
 
 def _best_lag_interval(blocks_KxB, rng):
-    """Where the largest |r| lies in 90 % of resamples of blocks of time."""
+    """Return the 90 % interval of the lag of the largest |r| over resamples of blocks of time."""
     count = blocks_KxB.shape[1]
     drawn = rng.multinomial(count, np.full(count, 1 / count), RESAMPLES)
     best = LAGS[np.abs(blocks_KxB @ drawn.T).argmax(0)]

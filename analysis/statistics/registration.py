@@ -1,45 +1,48 @@
-"""Registration of the courses that seeds run through at different speeds.
+"""Registration of seeds that follow the same trajectory at different speeds.
 
-Seeds of one run follow the same course, each at its own speed. The difference between two seeds at
-one step is then mostly the difference in progress, and it moves every measured quantity at once.
-Registration fits each seed as a scaled and warped copy of a common course (amplitude and phase
-variation, Ramsay and Silverman, Functional Data Analysis, 2005, chapter 7) and keeps what is left
-over.
+The seeds of one run follow the same trajectory, each at its own speed. The difference between two
+seeds at one step is then mostly a difference in progress, and it affects every measured quantity at
+the same time. Registration fits each seed as a scaled and warped copy of a common trajectory
+(amplitude and phase variation, Ramsay and Silverman, Functional Data Analysis, 2005, chapter 7) and
+keeps the residuals. In the code, the common trajectory is called the course.
 """
 
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
 from scipy.signal import savgol_filter
 
-KNOTS = 4  # of the logarithm of the warp, over ln t
-COURSE_WINDOW, COURSE_ORDER = 9, 3  # measurements and degree of the local polynomials of the course
-# Standard deviation of the Gaussian over the increments that are fitted, in measurements, one per
-# iteration. A search that begins with coarse features finds courses that lie far apart.
+KNOTS = 4  # knots of the logarithm of the warp, over ln t
+COURSE_WINDOW, COURSE_ORDER = 9, 3  # window (measurements) and degree of the smoothing polynomials
+# Standard deviation, in measurements, of the Gaussian that smooths the increments before they are
+# fitted, one value per iteration. A search that starts with coarse features can align trajectories
+# that are far apart.
 FINE = (1.0,) * 8
 COARSE_TO_FINE = (40.0, 40.0, 20.0, 20.0, 10.0, 10.0, 5.0, 2.0, *FINE[:4])
-# How much better, in mean squared sizes of the noise summed over time, the second search has to fit
-# a seed than the first; less is what it finds in series that only wander.
+# Minimum improvement of the second search over the first: squared residuals in units of the noise,
+# summed over time, mean over seeds. Smaller improvements also occur in series that only wander.
 CLEARLY = 30.0
-SCALE_SMOOTH = 20.0  # the same for the size of the noise
-EARLY = 50  # the warp's knots are even in ln(1 + EARLY t / T)
-LARGEST_MOVE, LARGEST_WARP = 0.3, 1.5  # of a coefficient, per iteration and in all
-USUAL_WARP = 0.5  # standard deviation that a coefficient of the warp has beforehand
+SCALE_SMOOTH = 20.0  # standard deviation of the Gaussian that smooths the size of the noise
+EARLY = 50  # the knots of the warp are evenly spaced in ln(1 + EARLY t / T)
+LARGEST_MOVE, LARGEST_WARP = 0.3, 1.5  # limits of a coefficient, per iteration and in total
+USUAL_WARP = 0.5  # prior standard deviation of a coefficient of the warp
 
 
 def without_course(level_SxT) -> np.ndarray:
-    """Return what remains of each seed after the course that all seeds share, at any speed.
+    """Remove the trajectory that all seeds share, even if they follow it at different speeds.
 
-    The model of seed s is `a_s + b_s f(t exp(w_s(t)))` with one course f for all seeds and a
-    piecewise linear w_s of `KNOTS` coefficients. Its increments are fitted to those of the seed
-    (in levels, a series that wanders would pass for one that is warped) by Gauss-Newton steps that
-    alternate with estimates of f from the aligned seeds. What errors of the parameters
-    leave is projected out at the end. A seed loses 1 + 2 `KNOTS` degrees of freedom.
+    The model of seed s is `a_s + b_s f(t exp(w_s(t)))`, with one trajectory f for all seeds and a
+    piecewise linear function w_s with `KNOTS` coefficients. The increments of the model are fitted
+    to the increments of the seed. Levels are not fitted because a series that wanders could then be
+    mistaken for one that is warped. Gauss-Newton steps alternate with estimates of f from the
+    aligned seeds. Finally, the directions in which errors of the parameters would appear are
+    projected out of the residuals. Each seed loses 1 + 2 `KNOTS` degrees of freedom.
 
     Args:
-      level_SxT: one quantity of S seeds at T even times, finite.
+      level_SxT: one quantity of S seeds at T evenly spaced times, [S, T], finite.
 
     Returns:
-      Residuals of mean zero, [S, T]. A single seed has no course to share and loses its mean alone.
+      Residuals with mean zero, [S, T]. A single seed shares no trajectory, so only its mean is
+      removed.
     """
     z_SxT = np.asarray(level_SxT, float)
     seeds, length = z_SxT.shape
@@ -51,14 +54,17 @@ def without_course(level_SxT) -> np.ndarray:
 
 
 def _size(left_SxT, z_SxT):
-    """Squares of the residuals' increments in units of the noise, summed over time, per seed."""
+    """Compute the squared increments of residuals in units of the noise: sum over time per seed."""
     weighted = _increments(left_SxT.T, FINE[-1]).T / _noise_size(z_SxT, FINE[-1])
     return np.square(weighted).sum() / len(z_SxT)
 
 
 def _search(z_SxT, search):
-    """Fit with one iteration for each smoothing: residuals [S, T], where on the course each seed
-    is [S, T], the course [T]."""
+    """Fit the model with one iteration for each smoothing.
+
+    Returns the residuals [S, T], the position of each seed on the trajectory [S, T], and the
+    trajectory [T].
+    """
     seeds, length = z_SxT.shape
     t = np.arange(length, dtype=float)
     hats_TxJ = _hats(length)
@@ -82,7 +88,7 @@ def _search(z_SxT, search):
 
 
 def _refined(left_SxT, at_SxT, f_T):
-    """Residuals without what errors of the scale and, to second order, of the warp leave there."""
+    """Project errors of the scale and, to second order, of the warp out of the residuals."""
     t = np.arange(len(f_T), dtype=float)
     hats_TxJ, weight_SxT = _hats(len(t)), 1 / _noise_size(left_SxT, FINE[-1])
     slope_T = np.gradient(f_T)
@@ -101,7 +107,7 @@ def _refined(left_SxT, at_SxT, f_T):
 
 
 def _hats(length):
-    """Piecewise linear basis functions [T, J] over ln t that add up to one."""
+    """Return piecewise linear basis functions [T, J] over ln t that sum to one at each time."""
     u = np.log1p(EARLY * np.arange(length) / length)
     knots = np.linspace(0, 1, KNOTS)
     return np.maximum(0, 1 - np.abs(u[:, None] / u[-1] - knots) * (KNOTS - 1))
@@ -112,7 +118,7 @@ def _increments(x_T, smooth):
 
 
 def _noise_size(z_SxT, smooth):
-    """Mean size of the increments around each time, without single large ones, [S, T - 1]."""
+    """Return the local mean size of the increments [S, T - 1], with large ones limited."""
     size = np.abs(_increments(z_SxT.T, smooth).T)
     usual = np.minimum(size, 5 * np.median(size, 1, keepdims=True))
     typical = gaussian_filter1d(usual, SCALE_SMOOTH, axis=1)
@@ -125,11 +131,12 @@ def _warped(t, hats_TxJ, warp_SxJ):
 
 
 def _course(t, at_SxT, z_SxT, scale_S):
-    """Mean of the aligned seeds, over those that have reached each point of the course."""
+    """Average the aligned seeds, at each point over the seeds that have reached it."""
     increasing = at_SxT + 1e-9 * t
     scaled_SxT = z_SxT / scale_S[:, None]
     aligned = np.stack([np.interp(t, a, z) for a, z in zip(increasing, scaled_SxT, strict=True)])
-    # Seeds may lie at different heights: average changes, which do not jump where one seed ends.
+    # Average changes instead of levels. Seeds may lie at different levels, so a mean of levels
+    # would jump at the points where a seed ends.
     reached = (t <= at_SxT[:, -1:])[:, 1:]
     changes = np.diff(aligned) * reached
     f_T = np.concatenate([[0.0], np.cumsum(changes.sum(0) / np.maximum(reached.sum(0), 1))])
@@ -137,10 +144,10 @@ def _course(t, at_SxT, z_SxT, scale_S):
 
 
 def _fit(columns, target, weight_T, smooth):
-    """Weighted least squares of increments; all columns but the first have a prior around 0."""
+    """Fit increments by weighted least squares; all columns except the first have a prior at 0."""
     rows = _increments(columns, smooth) * weight_T[:, None]
     wanted = _increments(target, smooth) * weight_T
     prior = np.diag([1e-6, *[1 / USUAL_WARP] * KNOTS])
     stacked = np.concatenate([rows, prior])
-    known = np.concatenate([wanted, [1e-6, *[0.0] * KNOTS]])  # scale 1 where there is no course
+    known = np.concatenate([wanted, [1e-6, *[0.0] * KNOTS]])  # scale 1 if the trajectory is flat
     return np.linalg.lstsq(stacked, known, rcond=None)[0]

@@ -1,7 +1,8 @@
-"""Surrogate series: what a statistic looks like when nothing is going on.
+"""Surrogate series, from which the distribution of a statistic under the null is estimated.
 
-A circular shift keeps everything of a series but when it happens. An IAAFT surrogate keeps its
-values and its spectrum but no other order (Schreiber and Schmitz 1996).
+A circular shift keeps every property of a series except its position in time. An IAAFT surrogate
+keeps the values and the power spectrum of a series and randomises the rest (Schreiber and
+Schmitz 1996).
 """
 
 import numpy as np
@@ -10,19 +11,19 @@ ITERATIONS = 50
 
 
 def circular_shifts(length: int, least: int, shape, rng: np.random.Generator) -> np.ndarray:
-    """Random shifts of a circular series that move it by at least some points either way.
+    """Draw random circular shifts that move a series by a minimum distance in either direction.
 
     Args:
-      length: points of the series.
-      least: smallest shift.
-      shape: of the result.
+      length: number of points of the series.
+      least: smallest shift in points.
+      shape: shape of the result.
       rng: random generator.
 
     Returns:
-      Integers.
+      Integers of the given shape, from `least` to `length - least`.
 
     Raises:
-      ValueError: the series is too short to be shifted so far.
+      ValueError: the series is too short for the smallest shift.
     """
     if length < 2 * least + 1:
         raise ValueError(f"{length} points cannot be shifted by at least {least} either way")
@@ -30,15 +31,15 @@ def circular_shifts(length: int, least: int, shape, rng: np.random.Generator) ->
 
 
 def iaaft(x_T, count: int, rng: np.random.Generator) -> np.ndarray:
-    """Surrogates with the values of a series and, nearly, its power spectrum.
+    """Make surrogates with exactly the values and approximately the power spectrum of a series.
 
     Args:
-      x_T: the series.
-      count: how many to make.
+      x_T: original series, [T].
+      count: number of surrogates.
       rng: random generator.
 
     Returns:
-      [count, T].
+      Surrogates, [count, T].
     """
     x_T = np.asarray(x_T, float)
     ordered, amplitude = np.sort(x_T), np.abs(np.fft.rfft(x_T))
@@ -56,28 +57,36 @@ def iaaft(x_T, count: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def same_phases(x_SxT, group_S, count: int, rng: np.random.Generator) -> np.ndarray:
-    """Surrogates with the spectrum of each row, and the dependence between rows of a group.
+    """Make surrogates that keep the spectrum of each row and the dependence within groups of rows.
 
     All rows of a group get the same random phases (Prichard and Theiler 1994).
 
     Args:
-      x_SxT: series.
-      group_S: group of each row, 0, 1, ...
-      count: how many to make.
+      x_SxT: original series, [S, T].
+      group_S: group of each row, [S]; integers 0, 1, ...
+      count: number of surrogates.
       rng: random generator.
 
     Returns:
-      [count, S, T].
+      Surrogates, [count, S, T].
     """
     x_SxT, group_S = np.asarray(x_SxT, float), np.asarray(group_S)
     spectrum = np.fft.rfft(x_SxT)
     phase = rng.uniform(0, 2 * np.pi, (count, group_S.max() + 1, spectrum.shape[1]))
-    phase[..., 0] = 0.0  # the mean stays
+    phase[..., 0] = 0.0  # keeps the mean
     return np.fft.irfft(spectrum * np.exp(1j * phase)[:, group_S], x_SxT.shape[1])
 
 
 def p_value(statistic: float, null) -> float:
-    """Share of surrogates that reach a statistic, counting the series itself among them."""
+    """Compute the share of surrogates that reach a statistic, with the series itself among them.
+
+    Args:
+      statistic: statistic of the series itself.
+      null: statistic of each surrogate, [N].
+
+    Returns:
+      p-value between 1 / (1 + N) and 1.
+    """
     null = np.asarray(null)
-    # A surrogate that is the series itself may differ from it in the last bits.
+    # A surrogate that equals the series may differ from it by rounding errors.
     return float((1 + np.sum(null >= statistic * (1 - 1e-9))) / (1 + len(null)))

@@ -1,8 +1,9 @@
-"""Is alpha, the rate of the TAP equation, a function of the architecture?
+"""Dependence of alpha, the rate of the TAP equation, on the architecture.
 
-Four regressions on structural features, each scored on architectures it has not seen, beside the
-in-sample score that says nothing; and a decomposition of the variance of ln alpha into what
-belongs to the architecture, to the data set and to the seed.
+The module contains four regressions of alpha on structural features. Each is scored on
+architectures that were left out of its fit. The in-sample score is reported, too, but it is no
+evidence. The module also decomposes the variance of ln alpha into shares of the architecture, of
+the data set and of the seed.
 """
 
 from collections.abc import Callable
@@ -17,7 +18,11 @@ SIZES = ("depth", "width", "connectivity")
 
 
 class Form(NamedTuple):
-    """A form of alpha = f(architecture): scaling of the sizes, whether of ln alpha, by family."""
+    """Form of the regression alpha = f(architecture).
+
+    `scale` transforms the sizes, `logarithm` says whether ln alpha is the target instead of alpha,
+    and `by_family` says whether each family has its own intercept.
+    """
 
     scale: Callable
     logarithm: bool
@@ -33,14 +38,14 @@ FORMS = {
 
 
 def by_architecture(fits: pd.DataFrame) -> pd.DataFrame:
-    """Alpha of each architecture: the geometric mean over its identified curves.
+    """Compute alpha of each architecture as the geometric mean over its identified curves.
 
     Args:
-      fits: one row a run and seed, with `architecture`, `family`, the structural features,
-        `alpha` and `identified`.
+      fits: table with one row per run and seed, with the columns `architecture`, `family`, the
+        structural features, `alpha` and `identified`.
 
     Returns:
-      One row an architecture with at least one identified curve.
+      Table with one row per architecture that has at least one identified curve.
     """
     kept = fits[fits["identified"] & (fits["alpha"] > 0)]
     kept = kept.assign(ln_alpha=np.log(kept["alpha"]))
@@ -54,14 +59,15 @@ def by_architecture(fits: pd.DataFrame) -> pd.DataFrame:
 
 
 def regress(table: pd.DataFrame) -> list[dict]:
-    """Every form of alpha = f(architecture), in sample and leaving out one architecture at a time.
+    """Fit every form of alpha = f(architecture), in sample and with one architecture left out.
 
     Args:
-      table: from `by_architecture`.
+      table: table from `by_architecture`.
 
     Returns:
-      One row a form: n, R2 of ln alpha in sample and held out (`r2_loao`), and coefficients.
-      The linear forms are fitted to alpha itself, so even in sample theirs may be negative.
+      One row per form: number of architectures `n`, R2 of ln alpha in sample (`r2_in_sample`) and
+      on left-out architectures (`r2_loao`), and `coefficients`. The linear forms are fitted to
+      alpha itself, so their R2 of ln alpha may be negative even in sample.
     """
     observed = table["ln_alpha"].to_numpy()
     everything = np.arange(len(table))
@@ -95,27 +101,29 @@ def _inputs(form, table):
 
 
 def _fit(form, x, ln_alpha, train):
-    """Least-squares coefficients from the rows `train`, and ln alpha predicted for every row."""
+    """Fit least-squares coefficients on the rows `train` and predict ln alpha for every row."""
     target = ln_alpha if form.logarithm else np.exp(ln_alpha)
     coefficients = np.linalg.lstsq(x[train], target[train], rcond=None)[0]
     made = x @ coefficients
-    # Where a linear form predicts a negative rate: half the least that it has seen.
+    # A linear form can predict a negative rate. Predictions are limited to at least half the
+    # smallest alpha in the training rows.
     least = np.exp(ln_alpha[train]).min() / 2
     return coefficients, made if form.logarithm else np.log(np.maximum(made, least))
 
 
 def variance_shares(fits: pd.DataFrame) -> dict[str, float] | None:
-    """Nested shares of the variance of ln alpha over identified curves.
+    """Decompose the variance of ln alpha over identified curves into nested shares.
 
-    Not corrected for the number of seeds: with few of them part of their share counts as the
-    architecture's.
+    The shares are not corrected for the number of seeds. With few seeds, a part of the variance
+    between seeds is counted as variance between architectures.
 
     Args:
-      fits: as for `by_architecture`.
+      fits: table as for `by_architecture`.
 
     Returns:
-      Shares that sum to 1: `architecture`, `data` within an architecture, `seed` within both;
-      None where no architecture has two data sets or seeds to tell them apart.
+      Shares that sum to 1: `architecture`; `data`, between data sets within an architecture; and
+      `seed`, between seeds within an architecture and data set. None if no architecture has two
+      identified curves, because the shares cannot then be separated.
     """
     kept = fits[fits["identified"] & (fits["alpha"] > 0)]
     if kept["architecture"].is_unique:

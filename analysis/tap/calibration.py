@@ -1,4 +1,4 @@
-"""TAP calibration: fit every curve model to every D(t) and score it as a forecast would be."""
+"""TAP calibration: fits of every curve model to every D(t), with scores of fit and of forecast."""
 
 from collections.abc import Sequence
 
@@ -22,15 +22,17 @@ def fit_run(
     """Fit curve models to D(t) of each seed.
 
     Args:
-      run: an open run.
-      metric: dimensionality to average over hidden layers; the run's own by default.
-      models: keys of `fits.MODELS`.
+      run: open run.
+      metric: dimensionality metric to average over hidden layers; None uses the metric that the run
+        names.
+      models: names of the models, keys of `curve_models.MODELS`.
 
     Returns:
-      (one row a seed and model, {(seed, model): fitted curve [T]}).
+      (rows, curves): one row per seed and model, and a dict from (seed, model) to the fitted curve
+      [T].
 
     Raises:
-      RunError: too few measurements, or D is constant.
+      RunError: there are fewer than 20 measurements, or D is constant, zero or not finite.
     """
     t, d_SxT, g_SxT = run.steps("probe"), run.dimension(metric), run.gradient_integral()
     if len(t) < 20:
@@ -89,25 +91,25 @@ def _parameters(model, fit: Fit, determined: Errors) -> dict:
     result = {}
     for i, (name, positive) in enumerate(zip(model.names, model.positive, strict=True)):
         bounds = np.array([fit.theta[i], determined.low[i], determined.high[i]])
-        with np.errstate(over="ignore"):  # an open end is infinite
+        with np.errstate(over="ignore"):  # an open end of an interval is infinite
             value, low, high = np.exp(bounds) if positive else bounds
         result[name] = {"value": value, "low": low, "high": high}
     return result
 
 
 def forecast_tail(name: str, axis: Axis, d: np.ndarray) -> np.ndarray:
-    """The curve that a model, fitted on the first 40 % of the steps, draws over all of them.
+    """Simulate D over all steps with a model that is fitted to the first 40 % of the steps.
 
-    The future gradient norm is unknown to a forecast: it is held at the mean of the last tenth
-    of what was seen.
+    A forecast does not know the future gradient norm. It is set to the mean over the last tenth of
+    the measurements in the fitted part.
 
     Args:
-      name: a key of `MODELS`.
-      axis: where D was measured.
-      d: measured D [T].
+      name: name of the model, a key of `MODELS`.
+      axis: steps and gradient integral at which D was measured.
+      d: measured D, [T].
 
     Returns:
-      Simulated D [T].
+      Simulated D, [T].
     """
     start = tail_start(axis.t)
     seen = Axis(axis.t[:start], axis.g[:start], axis.t[start - 1])
@@ -121,20 +123,21 @@ def forecast_tail(name: str, axis: Axis, d: np.ndarray) -> np.ndarray:
 
 
 def tail_start(t: np.ndarray) -> int:
-    """Index of the first measurement of the held-out tail."""
+    """Return the index of the first measurement of the held-out tail."""
     return int(np.searchsorted(t, TAIL_START * t[-1]))
 
 
 def tail_baselines(t: np.ndarray, d: np.ndarray) -> dict[str, np.ndarray]:
-    """Two forecasts of the tail that need no model.
+    """Compute two baseline forecasts of the held-out tail that need no model.
 
     Args:
-      t: steps [T] from 0.
-      d: measured D [T].
+      t: steps since the first measurement, [T].
+      d: measured D, [T].
 
     Returns:
-      `persistence`, the mean of the last 10 seen points; `damped_trend`, from there along half
-      the slope in ln t of the last 80 seen points. Each [T].
+      Two arrays [T]: `persistence`, the mean of the last 10 points before the tail; and
+      `damped_trend`, which starts at this mean and follows half the slope in ln t of the last 80
+      points before the tail (only those in the second half of that part).
     """
     start = tail_start(t)
     level = d[:start][-PERSISTENCE_POINTS:].mean()
@@ -145,21 +148,21 @@ def tail_baselines(t: np.ndarray, d: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def on_log_grid(t, *series):
-    """Series interpolated on points that are evenly spaced in ln t.
+    """Interpolate series on a grid that is evenly spaced in ln t.
 
     Args:
-      t: steps [T] from 0.
+      t: steps since the first measurement, [T].
       *series: arrays [T].
 
     Returns:
-      The first point and 45 log-spaced ones of each series.
+      Each series at step 0 and at 45 logarithmically spaced steps.
     """
     grid = np.concatenate([[0.0], np.geomspace(t[1], t[-1], LOG_POINTS - 1)])
     return tuple(np.interp(grid, t, values) for values in series)
 
 
 def r2(measured: np.ndarray, simulated: np.ndarray) -> float:
-    """One minus the squared error relative to the measured series' own mean."""
+    """Compute R2: 1 minus the squared error divided by that of the mean of the measured series."""
     return float(
         1 - np.square(measured - simulated).sum() / np.square(measured - measured.mean()).sum()
     )
@@ -170,13 +173,13 @@ def _rms(x):
 
 
 def fit_table(rows: list[dict]) -> pd.DataFrame:
-    """Rows as a table, parameters in columns `NAME`, `NAME_low`, `NAME_high`.
+    """Convert rows to a table, with the parameters in columns `NAME`, `NAME_low`, `NAME_high`.
 
     Args:
-      rows: from `fit_run`.
+      rows: rows from `fit_run`.
 
     Returns:
-      One line a run, seed and model.
+      Table with one line per run, seed and model.
     """
     flat = []
     for row in rows:
@@ -189,14 +192,15 @@ def fit_table(rows: list[dict]) -> pd.DataFrame:
 
 
 def model_scores(table: pd.DataFrame) -> pd.DataFrame:
-    """How each model does over all runs and seeds.
+    """Summarise the scores of each model over all runs and seeds.
 
     Args:
-      table: from `fit_table`.
+      table: table from `fit_table`.
 
     Returns:
-      Per model: n, median R2 on both grids, share above .8, median tail error, share of curves
-      on which its forecast beats persistence and the damped trend, share identified.
+      Table with one line per model: number of curves n, median R2 on both grids, share of curves
+      with R2 above .8, median tail error, shares of curves on which the forecast of the model beats
+      persistence and the damped trend, and share of identified fits.
     """
     groups = table.groupby("model", sort=False)
     return pd.DataFrame(

@@ -1,8 +1,8 @@
-"""Curve models of D(t) and their fit by trajectory.
+"""Curve models of D(t), and their fit to whole trajectories.
 
 A fit minimises the squared distance between a whole simulated curve and the measured one, from
-many starts at once. Regressing increments instead would fit measurement noise. Every parameter
-is estimated as a logarithm where it must be positive.
+many starting points at once. A regression of increments would fit measurement noise instead.
+Parameters that must be positive are estimated as logarithms.
 """
 
 from collections.abc import Callable
@@ -15,9 +15,10 @@ REFIT_ITERATIONS, REFIT_GAIN = 25, 1e-5
 
 
 class Axis(NamedTuple):
-    """Where a curve is evaluated: steps since the first measurement and the integral of |grad L|.
+    """Points at which a curve is evaluated.
 
-    Both are [T] and start at 0. `span` is the number of steps that a fit is allowed to see.
+    `t` holds the steps since the first measurement and `g` the integral of |grad L|. Both are [T]
+    and start at 0. `span` is the number of steps in the part of the run that is fitted.
     """
 
     t: np.ndarray
@@ -26,11 +27,12 @@ class Axis(NamedTuple):
 
 
 class CurveModel(NamedTuple):
-    """A family of curves.
+    """Family of curves with P parameters.
 
-    `log_curve(theta [..., P], axis) -> ln D [..., T]`; `starts(axis, d [T]) -> theta [N, P]`;
-    `names` are the parameters' names, `positive` says which are held as logarithms;
-    `key` are the ones that have to be determined for the fit to count as identified.
+    `names` holds the names of the parameters, and `positive` says which of them are stored as
+    logarithms. `log_curve(theta [..., P], axis)` returns ln D [..., T]. `starts(axis, d [T])`
+    returns N starting points theta [N, P]. `key` holds the names of the parameters that the data
+    must determine for the fit to count as identified.
     """
 
     names: tuple[str, ...]
@@ -41,7 +43,7 @@ class CurveModel(NamedTuple):
 
 
 class Fit(NamedTuple):
-    """A fitted curve: parameters [P] in the model's internal form and the simulated D [T]."""
+    """Fitted curve: parameters [P] in the internal form of the model, and simulated D [T]."""
 
     theta: np.ndarray
     curve: np.ndarray
@@ -51,22 +53,37 @@ class Fit(NamedTuple):
 
 
 def tap_curve(theta, axis):
-    """TAP, D' = alpha |grad L| D (1 - D / D_max), in closed form.
+    """Compute the closed form of TAP, D' = alpha |grad L| D (1 - D / D_max).
 
-    The difference equation D(t+1) = D(t) + alpha |grad L| D (1 - D / D_max) is the unit-step Euler
-    scheme of this equation; they differ by the order of alpha |grad L| per step.
+    The difference equation D(t+1) = D(t) + alpha |grad L| D (1 - D / D_max) is the Euler scheme of
+    this equation with a step of 1. The two differ by the order of alpha |grad L| per step.
+
+    Args:
+      theta: ln D0, ln alpha and ln D_max, [..., 3].
+      axis: points at which the curve is evaluated.
+
+    Returns:
+      ln D, [..., T].
     """
     log_d0, log_alpha, log_max = (theta[..., i, None] for i in range(3))
-    # ln D = ln D_max - ln(1 + (D_max / D0 - 1) e^(-alpha g)), kept exact near D0 = D_max.
+    # ln D = ln D_max - ln(1 + (D_max / D0 - 1) e^(-alpha g)), in a form that is exact near
+    # D0 = D_max.
     decay = np.exp(-np.exp(log_alpha) * axis.g)
     return log_max - np.log(decay * np.exp(log_max - log_d0) + (1 - decay))
 
 
 def tap_compression_curve(theta, axis):
-    """TAP with transient compression, D' = D (alpha |grad L| (1 - D / D_max) - beta e^(-t / tau)).
+    """Compute TAP with compression, D' = D (alpha |grad L| (1 - D / D_max) - beta e^(-t / tau)).
 
-    A Bernoulli equation: 1/D solves a linear one, whose integral is taken over each interval by
-    the trapezoid rule in logarithms.
+    This is a Bernoulli equation: 1/D is the solution of a linear equation. Its integral over each
+    interval is computed by the trapezoid rule in logarithms.
+
+    Args:
+      theta: ln D0, ln alpha, ln D_max, ln beta and ln tau, [..., 5].
+      axis: points at which the curve is evaluated.
+
+    Returns:
+      ln D, [..., T].
     """
     log_d0, log_alpha, log_max, log_beta, log_tau = (theta[..., i, None] for i in range(5))
     tau = np.exp(log_tau)
@@ -80,7 +97,15 @@ def tap_compression_curve(theta, axis):
 
 
 def two_phase_curve(theta, axis):
-    """Two exponentials in ln D: l_end + (l_0 - l_end - c) e^(-t / tau1) + c e^(-t / tau2)."""
+    """Compute ln D as two exponentials: l_end + (l_0 - l_end - c) e^(-t / tau1) + c e^(-t / tau2).
+
+    Args:
+      theta: l_0, l_end, c, ln tau1 and ln tau2, [..., 5].
+      axis: points at which the curve is evaluated.
+
+    Returns:
+      ln D, [..., T].
+    """
     start, end, slow, log_tau1, log_tau2 = (theta[..., i, None] for i in range(5))
     fast_part = np.exp(-axis.t * np.exp(-log_tau1))
     slow_part = np.exp(-axis.t * np.exp(-log_tau2))
@@ -88,7 +113,17 @@ def two_phase_curve(theta, axis):
 
 
 def two_phase_saturating_curve(theta, axis):
-    """Fast collapse and power-law recovery: l_0 - A (1 - e^(-t/tau1)) + B (1 - (1 + t/tau2)^-q)."""
+    """Compute ln D as a fast collapse followed by a power-law recovery.
+
+    The formula is ln D = l_0 - A (1 - e^(-t / tau1)) + B (1 - (1 + t / tau2)^-q).
+
+    Args:
+      theta: l_0, A, B, ln tau1, ln tau2 and ln q, [..., 6].
+      axis: points at which the curve is evaluated.
+
+    Returns:
+      ln D, [..., T].
+    """
     start, fall, rise, log_tau1, log_tau2, log_q = (theta[..., i, None] for i in range(6))
     collapse = -np.expm1(-axis.t * np.exp(-log_tau1))
     recovery = -np.expm1(-np.exp(log_q) * np.log1p(axis.t * np.exp(-log_tau2)))
@@ -96,10 +131,18 @@ def two_phase_saturating_curve(theta, axis):
 
 
 def logistic_curve(theta, axis):
-    """The earlier system's logistic in time, D_max / (1 + e^(-a (u - u0))) with u = t / span.
+    """Compute the logistic function of time that an earlier version of the system used.
 
-    Its bounds (D_max in [1, 2] times the largest D, a in [.1, 50], u0 in [0, 1]) are built in:
-    theta holds the logits of the positions between them and ln max D.
+    The formula is D_max / (1 + e^(-a (u - u0))) with u = t / span. The bounds of the parameters
+    are built in: D_max is 1 to 2 times the largest D, a is .1 to 50, and u0 is 0 to 1.
+
+    Args:
+      theta: logits of the positions of D_max, a and u0 between their bounds, and the logarithm of
+        the largest D, [..., 4].
+      axis: points at which the curve is evaluated.
+
+    Returns:
+      ln D, [..., T].
     """
     top, rate, middle, log_peak = (theta[..., i, None] for i in range(4))
     u = axis.t / axis.span
@@ -127,14 +170,14 @@ def _tap_compression_starts(axis, d):
     depth = np.log(max(d[0] / d.min(), 1.05))
     grid = _grid([np.log(d[0])], rates, np.log(d.max()) + np.array([0.0, 0.7]), [0.0], np.log(taus))
     grid[:, 3] = np.log(depth) - grid[:, 4]
-    # Plain TAP is the same curve with hardly any compression: start from there, too.
+    # Plain TAP is the limit of no compression, so its starts with faint compression are added.
     plain = _tap_starts(axis, d)
     faint = np.tile([np.log(0.01 / taus[1]), np.log(taus[1])], (len(plain), 1))
     return np.concatenate([grid, np.concatenate([plain, faint], -1)])
 
 
 def _linear_starts(axis, d, columns, grid):
-    """For nonlinear parameters on a grid, the linear ones that fit ln D best."""
+    """Combine nonlinear parameters on a grid with the linear parameters that fit ln D best."""
     rows = []
     for shape in grid:
         design = columns(shape)
@@ -165,7 +208,7 @@ def _saturating_starts(axis, d):
 
 
 def _logistic_starts(axis, d):
-    # The earlier system's one start: D_max = 1.2 max D, a = 5, u0 = .5.
+    # The earlier system used this single start: D_max = 1.2 max D, a = 5, u0 = .5.
     return np.array([[np.log(0.2 / 0.8), np.log(4.9 / 45), 0.0, np.log(d.max())]])
 
 
@@ -202,28 +245,29 @@ MODELS = {
         ("logit_rate", "logit_u0"),
     ),
 }
-FIXED = {"logistic": ("ln_peak",)}  # parameters that are given, not fitted
+FIXED = {"logistic": ("ln_peak",)}  # parameters that keep their start value and are not fitted
 
 
 # --- The fit ---
 
 
 def fit_curve(model: CurveModel, axis: Axis, d: np.ndarray, fixed=()) -> Fit:
-    """Fit a curve by least squares over whole trajectories, from every start of the model at once.
+    """Fit a curve by least squares over the whole trajectory, from all starts of the model at once.
 
-    The method is Levenberg-Marquardt with numerical derivatives, batched over starts. Squares are
-    of D, not of ln D: on 100 draws of each of seven kinds of noise, sandwich intervals from D and
-    from ln D covered alike (tap .95 to 1 and .90 to 1; tau1 of two_phase .87 to .95 and .86 to
-    .97), and errors from ln D were larger unless the noise was proportional to D.
+    The method is Levenberg-Marquardt with numerical derivatives, batched over starts. The squared
+    errors are those of D, not of ln D. This choice was tested on 100 draws of each of seven kinds
+    of noise. Sandwich intervals from D and from ln D had similar coverage (tap .95 to 1 and .90 to
+    1; tau1 of two_phase .87 to .95 and .86 to .97). Errors from ln D were larger unless the noise
+    was proportional to D.
 
     Args:
-      model: the family of curves.
-      axis: where D was measured.
-      d: measured D [T], positive.
-      fixed: names of parameters kept at their start.
+      model: family of curves.
+      axis: steps and gradient integral at which D was measured.
+      d: measured D, [T], positive.
+      fixed: names of the parameters that keep their start value.
 
     Returns:
-      The best Fit; see `fit_errors.fit_errors` for how well it is determined.
+      The best Fit. `fit_errors.fit_errors` computes how well the data determine it.
     """
     free = np.array([name not in fixed for name in model.names])
     theta = model.starts(axis, d)
@@ -236,12 +280,14 @@ def fit_curve(model: CurveModel, axis: Axis, d: np.ndarray, fixed=()) -> Fit:
 
 
 def refit(model: CurveModel, axis: Axis, d: np.ndarray, theta: np.ndarray, free: np.ndarray):
-    """Fit again from given parameters, some of which are held.
+    """Fit again from given parameters, some of which are held constant.
 
     Args:
-      model, axis, d: see `fit_curve`.
-      theta: parameters to start from [N, P].
-      free: which of them may move, [N, P] of booleans.
+      model: family of curves.
+      axis: steps and gradient integral at which D was measured.
+      d: measured D, [T], positive.
+      theta: N sets of parameters to start from, [N, P].
+      free: booleans that say which parameters may change, [N, P].
 
     Returns:
       (theta [N, P], sums of squared errors [N]).
@@ -250,13 +296,23 @@ def refit(model: CurveModel, axis: Axis, d: np.ndarray, theta: np.ndarray, free:
 
 
 def derivatives(model: CurveModel, axis: Axis, theta: np.ndarray, free: np.ndarray):
-    """Derivatives [P', T] of D by the free parameters, and D [T], of one set of parameters [P]."""
+    """Compute D and its derivatives with respect to the free parameters.
+
+    Args:
+      model: family of curves.
+      axis: points at which the curve is evaluated.
+      theta: one set of parameters, [P].
+      free: booleans that say which P' of the P parameters are free, [P].
+
+    Returns:
+      (derivatives [P', T], D [T]).
+    """
     jacobian, curve = _jacobian(model, axis, theta[None], free)
     return jacobian[0], curve[0]
 
 
 def _levenberg_marquardt(model, axis, d, theta, free, iterations, least_gain=1e-7):
-    """Minimise from every start. `free` is [P], or [N, P] where starts hold different ones."""
+    """Minimise from every start; `free` is [P], or [N, P] if it differs between starts."""
     theta, held = theta.copy(), None
     if free.ndim == 2:
         held, free = ~free, free.any(0)
@@ -292,7 +348,7 @@ def _cost(curve, d):
 
 
 def _jacobian(model, axis, theta, free, held=None):
-    """Derivatives [N, P', T] and curves [N, T] of D, by one-sided differences; 0 where held."""
+    """Compute derivatives [N, P', T] of D by one-sided differences (0 if held), and D [N, T]."""
     step = 1e-6
     shifts = np.concatenate([np.zeros((1, len(free))), step * np.eye(len(free))[free]])
     logs = model.log_curve(theta[:, None] + shifts, axis)

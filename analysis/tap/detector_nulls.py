@@ -1,4 +1,4 @@
-"""Series without a jump: what a detector must leave alone."""
+"""Synthetic series without a jump, in which a detector must not find one."""
 
 import numpy as np
 
@@ -6,20 +6,20 @@ LENGTH = 400
 
 
 def nulls(seed: int) -> dict[str, np.ndarray]:
-    """The series of one seed; noise has a standard deviation of 1 unless the name says otherwise.
+    """Make the series of one seed; noise has a standard deviation of 1 unless its name differs.
 
     Args:
-      seed: of noise, places, directions and phases.
+      seed: seed of the noise, places, directions and phases.
 
     Returns:
-      Name -> series [LENGTH].
+      Series [LENGTH] by name.
     """
     rng = np.random.default_rng([seed, 1])
     return _changing_noise(rng) | _memory(rng) | _heavy_tails(rng) | _smooth(rng) | _counts(rng)
 
 
 def autoregressive(noise, *phi):
-    """Series [T] driven by noise [T], with coefficients at lags 1, 2, ..."""
+    """Make an autoregressive series [T] from noise [T] and coefficients at lags 1, 2, ..."""
     series = np.zeros(len(noise))
     for i in range(len(noise)):
         past = series[max(i - len(phi), 0) : i][::-1]
@@ -28,13 +28,16 @@ def autoregressive(noise, *phi):
 
 
 def recovery(t, fall, rise, log_noise):
-    """D as it often goes: a collapse with one time constant, a recovery with another."""
+    """Make a typical D(t): a collapse with one time constant and a recovery with another."""
     log_d = np.log(10) - 0.9 * (1 - np.exp(-t / fall)) + 0.6 * (1 - np.exp(-t / rise))
     return np.exp(log_d + log_noise)
 
 
 def garch(shocks, alpha, beta):
-    """GARCH(1,1) noise [T] of variance 1 (Bollerslev 1986, doi:10.1016/0304-4076(86)90063-1)."""
+    """Make GARCH(1,1) noise [T] of variance 1 from shocks [T] (Bollerslev 1986).
+
+    See https://doi.org/10.1016/0304-4076(86)90063-1.
+    """
     variance, series = 1.0, np.zeros(len(shocks))
     for i, shock in enumerate(shocks):
         series[i] = np.sqrt(variance) * shock

@@ -1,4 +1,4 @@
-"""How well a jump detector works: planted jumps it has to find, nulls it has to leave alone."""
+"""Validation of a jump detector on series with planted jumps and on nulls without jumps."""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
@@ -7,12 +7,12 @@ import numpy as np
 
 from analysis.tap.detector_nulls import LENGTH, autoregressive, nulls, recovery
 
-TOGETHER = 10  # batteries that a detector sees at once
-TOLERANCE = 5  # measurements between a planted jump and a found one
+TOGETHER = 10  # batteries that are passed to the detector in one call
+TOLERANCE = 5  # largest distance in measurements between a planted jump and a matching detection
 
 
 class Fixture(NamedTuple):
-    """A synthetic series [T] and the indices at which it jumps; none for a null."""
+    """Synthetic series [T] and the indices at which it jumps; a null has no jumps."""
 
     name: str
     series: np.ndarray
@@ -20,21 +20,22 @@ class Fixture(NamedTuple):
 
 
 def fixtures(seed: int) -> list[Fixture]:
-    """The battery for one seed.
+    """Make the battery of test series for one seed.
 
     Args:
-      seed: of noise, places and directions.
+      seed: seed of the noise, places and directions.
 
     Returns:
-      Planted steps of 3 to 33 noise standard deviations, three in a row, one during a recovery,
-      a drop that heals, steps between constant levels; and nulls, among them the real shape of
-      D(t), collapse and recovery, and those of nulls.py.
+      Series with planted jumps: steps of 3 to 33 noise standard deviations, three steps in one
+      series, a step during a recovery, a drop that recovers, and steps between constant levels.
+      Then nulls: the typical shape of D(t), which is a collapse and a recovery, several kinds of
+      noise, and the series of detector_nulls.py.
     """
     rng = np.random.default_rng(seed)
     noise, t = rng.standard_normal(LENGTH), np.arange(LENGTH)
     place, sign = int(rng.integers(LENGTH // 4, 3 * LENGTH // 4)), rng.choice([-1, 1])
     step = sign * (t >= place)
-    drop = -0.1 * (t >= place) * np.exp(-(t - place).clip(0) / 50)  # healed in time
+    drop = -0.1 * (t >= place) * np.exp(-(t - place).clip(0) / 50)  # decays after the drop
     long_noise, long_t = rng.standard_normal(600), np.arange(600)
     levels = np.array([10, 16, 13, 22])[np.digitize(long_t, (150, 350, 450))]
     wandering = {phi: autoregressive(noise, phi) for phi in (0.5, 0.9)}
@@ -58,7 +59,7 @@ def fixtures(seed: int) -> list[Fixture]:
         "collapse, recovery, AR(1)": recovery(t, 5, 60, 0.005 * wandering[0.9]),
         "heavy-tailed noise": rng.standard_t(3, LENGTH),
         "shrinking noise": noise * np.exp(-t / 150) + 5 * np.exp(-t / 50),
-        # What counts something, as effective_rank_90 does, moves in whole units.
+        # Metrics that are counts, such as effective_rank_90, change in whole units.
         "rounded noise": np.round(0.3 * noise),
         "rounded walk": np.round(0.1 * np.cumsum(noise)),
         "rounded decay": np.round(20 * np.exp(-t / 80) + 0.2 * noise),
@@ -68,7 +69,7 @@ def fixtures(seed: int) -> list[Fixture]:
 
 
 def _constant_levels(seed):
-    """Steps between levels that are held exactly, or up to the rounding of a float."""
+    """Make steps between levels that are constant exactly or up to very small noise."""
     rng = np.random.default_rng([seed, 2])
     noise, t = rng.standard_normal(LENGTH), np.arange(LENGTH)
     place = int(rng.integers(LENGTH // 4, 3 * LENGTH // 4))
@@ -85,15 +86,15 @@ def _constant_levels(seed):
 
 
 def attempts(find_each: Callable, seeds: Sequence[int]) -> Iterator[tuple[Fixture, list, int]]:
-    """What a detector finds in the batteries of some seeds.
+    """Run a detector on the batteries of several seeds.
 
     Args:
-      find_each: series [N, T] -> N lists of indices.
-      seeds: of the batteries.
+      find_each: detector, a function from series [N, T] to N lists of indices.
+      seeds: seeds of the batteries.
 
     Yields:
-      A fixture, the indices found in it, and how many of its jumps they match: at most one
-      detection a jump, within 5 measurements.
+      A fixture, the indices that the detector found in it, and the number of jumps that they match.
+      A detection matches at most one jump, within 5 measurements.
     """
     for start in range(0, len(seeds), TOGETHER):
         battery = [f for seed in seeds[start : start + TOGETHER] for f in fixtures(seed)]
@@ -105,16 +106,17 @@ def attempts(find_each: Callable, seeds: Sequence[int]) -> Iterator[tuple[Fixtur
 
 
 def validate(find_each: Callable, seeds: int, first_seed: int = 0) -> list[dict]:
-    """Recall and false positives of a detector over the battery.
+    """Measure recall and false positives of a detector over the battery.
 
     Args:
-      find_each: series [N, T] -> N lists of indices.
-      seeds: how many batteries.
-      first_seed: of the first.
+      find_each: detector, a function from series [N, T] to N lists of indices.
+      seeds: number of batteries, one per seed.
+      first_seed: seed of the first battery.
 
     Returns:
-      One row a fixture: `recall` (None for a null), the share of planted jumps with a detection
-      within 5 measurements, each detection matching one jump; `false_per_1000` measurements.
+      One row per fixture: `recall`, the share of planted jumps with a detection within 5
+      measurements, where each detection matches at most one jump (None for a null); and
+      `false_per_1000`, the number of other detections per 1000 measurements.
     """
     counts = {fixture.name: np.zeros(4, int) for fixture in fixtures(first_seed)}
     for fixture, found, hits in attempts(find_each, range(first_seed, first_seed + seeds)):
@@ -136,7 +138,7 @@ def validate(find_each: Callable, seeds: int, first_seed: int = 0) -> list[dict]
 
 
 def _matches(found, jumps):
-    """Greedy one-to-one matching, nearest pairs first."""
+    """Match detections to jumps one to one, nearest pairs first, and count the matches."""
     pairs = sorted((abs(f - j), i, k) for i, f in enumerate(found) for k, j in enumerate(jumps))
     used_found, used_jumps = set(), set()
     for distance, i, k in pairs:

@@ -1,8 +1,9 @@
-"""Does dimensionality move before a capability does? What is measured of one run.
+"""Measurements of one run that show whether dimensionality moves before a capability does.
 
-Two time scales are looked at. Fast: lag correlations of increments (see lags.py). Slow: the order
-of landmarks over seeds, for a capability that emerges once and late, such as test accuracy long
-after the training set is known by heart.
+The module looks at two time scales. On the fast one, it tests lag correlations of increments (see
+lags.py). On the slow one, it compares the order of landmarks over seeds. The slow scale is meant
+for a capability that emerges once and late, such as test accuracy that rises long after the
+training set is memorised.
 """
 
 from collections.abc import Sequence
@@ -16,18 +17,22 @@ from analysis.runs.reader import Run, RunError
 from analysis.statistics import lags
 
 SMOOTH_D, SMOOTH_CAPABILITY = 1.0, 2.0
-STRENGTHS = (0.0, 0.05, 0.1, 0.2, 0.3)  # of planted leads; 0 gives the false positive rate
+STRENGTHS = (0.0, 0.05, 0.1, 0.2, 0.3)  # strengths of planted leads; 0: false positive rate
 PLANTED_STEPS, LEAST_PLANTED = 20, 4
 BATCHES = 50  # training steps over which batch accuracy is averaged
-LEAST_GAIN = 0.1  # of accuracy; with less, nothing was learned and there is no landmark
-LATE = 2.0  # a capability emerges late if it takes so many times as long as fitting the data
-EDGE = 0.02  # share of a run at its ends in which an extreme is no landmark
+LEAST_GAIN = 0.1  # minimum rise of accuracy; a smaller one counts as no learning, no landmark
+LATE = 2.0  # a capability emerges late if it takes at least this many times as long as fitting
+EDGE = 0.02  # share of a run at its end in which an extremum is not a landmark
 LANDMARKS = ("D_trough_step", "D_peak_step")
 WEAKEST = 3
 
 
 class Coupling(NamedTuple):
-    """What the increments of D and of one capability have to do with one another."""
+    """Relation between the increments of D and those of one capability.
+
+    `test` is the test of their lag correlations, and `events` the average of the capability around
+    large changes of D.
+    """
 
     capability: str
     test: lags.LagTest
@@ -35,14 +40,16 @@ class Coupling(NamedTuple):
 
 
 def capabilities(run: Run) -> dict[str, np.ndarray]:
-    """What a run can do, measured whenever D is; larger is better, except for confidence.
+    """Return the capabilities of a run at the steps at which D was measured.
+
+    Larger values are better, except for confidence.
 
     Args:
-      run: an open run.
+      run: open run.
 
     Returns:
-      Name -> [S, T]: `accuracy`, `-ln loss`, `confidence` and `-ece`, as far as recorded. Without
-      a loss on the probe it is that of training batches.
+      Arrays [S, T] by name: `accuracy`, `-ln loss`, `confidence` and `-ece`, as far as they were
+      recorded. The loss of training batches is used if no loss on the probe examples was recorded.
     """
     found = {}
     if run.has("probe", "accuracy"):
@@ -62,9 +69,10 @@ def _loss(run):
 
 
 class Changes(NamedTuple):
-    """Increments of ln D and of each capability, [S, T] each, every so many steps.
+    """Increments of ln D and of each capability, [S, T] each.
 
-    `dropped` says which capabilities never change.
+    `every` is the number of training steps between measurements. `dropped` lists messages about the
+    capabilities that could not be used, for example because they never change.
     """
 
     d_SxT: np.ndarray
@@ -74,17 +82,18 @@ class Changes(NamedTuple):
 
 
 def changes(run: Run, metric: str | None = None) -> Changes:
-    """What is compared of a run.
+    """Compute the increments of D and of the capabilities of a run.
 
     Args:
-      run: an open run.
-      metric: dimensionality; the run's own by default.
+      run: open run.
+      metric: name of the dimensionality metric; None uses the metric that the run names.
 
     Returns:
-      Changes, of capabilities that change at all.
+      Changes with the capabilities that do change.
 
     Raises:
-      RunError: too few measurements, or nothing changes.
+      RunError: there are too few measurements, they are not evenly spaced, D is not positive and
+        finite, or D or all capabilities never change.
     """
     gaps = np.diff(run.steps("probe"))
     if np.ptp(gaps) > 0:
@@ -111,13 +120,14 @@ def changes(run: Run, metric: str | None = None) -> Changes:
 
 
 def pool(parts: Sequence[Changes]) -> Changes:
-    """Put runs of one cadence and length together, so that a weak effect that they share shows.
+    """Pool runs, so that a weak effect that they share can be detected.
 
     Args:
-      parts: of each run.
+      parts: changes of each run. All runs need the same number of measurements, the same number of
+        steps apart.
 
     Returns:
-      Changes with the rows of all.
+      Changes with the rows of all runs and the capabilities that all runs have.
     """
     shared = set.intersection(*(set(part.capabilities) for part in parts))
     names = [name for name in parts[0].capabilities if name in shared]
@@ -133,17 +143,18 @@ def pool(parts: Sequence[Changes]) -> Changes:
 def couplings(
     of: Changes, rng: np.random.Generator, tests: int
 ) -> tuple[list[Coupling], dict[float, float]]:
-    """Test D against every capability, and how strong a lead would have been found.
+    """Test D against every capability, and measure the power of the test.
 
     Args:
-      of: from `changes` or `pool`.
+      of: increments from `changes` or `pool`.
       rng: random generator.
-      tests: p-values of this and all other runs that are corrected together.
+      tests: number of p-values that are corrected together, over this and all other runs.
 
     Returns:
-      (one Coupling a capability; strength of a planted lead, of `planted_lag` measurements in
-      the first capability -> share of trials in which it is called so, after the correction for
-      all tests; at strength 0 the rate of false leads).
+      (couplings, power): one Coupling per capability, and a dict from the strength of a lead to the
+      share of trials in which it is found after the correction for all tests. The lead is planted
+      in the first capability at a lag of `planted_lag` measurements. At strength 0 the share is the
+      rate of false leads.
 
     Raises:
       RunError: no correlation, however strong, could pass the correction.
@@ -171,21 +182,26 @@ def couplings(
 
 
 def planted_lag(every: int) -> int:
-    """Measurements nearest to 20 steps, but so many that they are told from simultaneous."""
+    """Return the lag of a planted lead in measurements: about 20 steps, at least 4 measurements.
+
+    The minimum is there to distinguish the lead from simultaneous changes.
+    """
     return max(round(PLANTED_STEPS / every), LEAST_PLANTED)
 
 
 def landmarks(run: Run, metric: str | None = None) -> list[dict]:
-    """When each seed knew its training set, when it became able, and when D turned.
+    """Find when each seed fitted its training set, when its capability emerged, and when D turned.
 
     Args:
-      run: an open run with training accuracy and probe accuracy.
-      metric: dimensionality; the run's own by default.
+      run: open run with training accuracy and probe accuracy.
+      metric: name of the dimensionality metric; None uses the metric that the run names.
 
     Returns:
-      One row a seed: `fit_step` and `capability_step`, halfway from the first to the best
-      accuracy on training batches and on the probe, None where it hardly rises; `D_trough_step`,
-      its minimum, and `D_peak_step`, its later maximum, None at the run's ends.
+      One row per seed; no rows if one of the accuracies was not recorded. `fit_step` and
+      `capability_step` are the steps at which the accuracy on training batches and on the probe
+      examples is halfway from its first to its best value, None if it hardly rises.
+      `D_trough_step` is the step of the minimum of D and `D_peak_step` that of the later maximum,
+      None if it lies at an end of the run.
     """
     if not (run.has("probe", "accuracy") and run.has("scalar", "accuracy")):
         return []
@@ -222,17 +238,21 @@ def _inside(t, index):
 
 
 def order(rows: list[dict]) -> dict | None:
-    """What the landmarks of all seeds say together.
+    """Summarise the order of the landmarks over all seeds.
 
     Args:
-      rows: from `landmarks`.
+      rows: rows from `landmarks`.
 
     Returns:
-      `late`: whether the capability took at least twice as long as fitting the data, and the
-      medians; for each landmark of D seen in at least half of the seeds: `lead`, the median number
-      of steps by which it precedes the capability (negative: follows), `low` and `high` over
-      seeds, `precedes` of `seeds`, and `rho` with `p`: whether seeds that turn sooner become able
-      sooner (Spearman, p by permutation; from 5 seeds on). None where no seed becomes able.
+      `fit_step` and `capability_step`, the medians over seeds, and `late`, whether the capability
+      took at least twice as long as fitting the data. A dict for each landmark of D that exists in
+      at least half of the seeds: `lead`, the median number of steps by which the landmark precedes
+      the capability (negative if it follows); `low` and `high`, the range of the lead over seeds;
+      `precedes`, the number of seeds with a positive lead; `seeds`, the number of seeds with the
+      landmark; and `rho` with `p`, the Spearman correlation of the two steps over seeds and its
+      permutation p-value (None below 5 seeds). A positive `rho` means that the capability emerges
+      earlier in seeds in which D turns earlier. The result is None if the capability emerges in no
+      seed.
     """
     rows = [row for row in rows if None not in (row["fit_step"], row["capability_step"])]
     if not rows:
@@ -272,13 +292,15 @@ def _rank_correlation(a, b):
 
 
 def class_table(run: Run) -> list[dict]:
-    """Accuracy of each class at the end, and when it passed half of it, means over seeds.
+    """Compute the final accuracy of each class and the step at which half of it was reached.
 
     Args:
-      run: an open run.
+      run: open run.
 
     Returns:
-      One row a class with probe examples, weakest first; empty if it was not recorded.
+      One row per class that has probe examples, in order of increasing accuracy: `class`,
+      `accuracy` and `half_step`, means over seeds. The list is empty if class accuracy was not
+      recorded.
     """
     if not run.has("probe", "class_accuracy"):
         return []
@@ -290,6 +312,6 @@ def class_table(run: Run) -> list[dict]:
             continue
         smooth = gaussian_filter1d(a_SxT, SMOOTH_CAPABILITY, axis=1)
         half = [int(t[np.argmax(row >= row[-1] / 2)]) for row in smooth if row[-1] > 0]
-        mean = float(np.mean(half)) if half else None  # None: never right
+        mean = float(np.mean(half)) if half else None  # None: final accuracy is 0 in all seeds
         rows.append({"class": c, "accuracy": float(a_SxT[:, -1].mean()), "half_step": mean})
     return sorted(rows, key=lambda row: row["accuracy"])

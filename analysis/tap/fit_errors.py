@@ -1,10 +1,11 @@
-"""Errors of a fitted curve: noise of the residuals, profile intervals, lack of fit.
+"""Errors of a fitted curve: noise of the residuals, profile intervals and a test of lack of fit.
 
-The curve is fitted by least squares in D, which needs no model of the noise. The errors do: real
-D(t) has noise that depends on D and on time and is correlated from one measurement to the next.
-Its standard deviation is fitted as exp(linear function of ln D, t and ln t), and the standardised
-residuals as an AR(1) process whose coefficient is corrected for what the fit has taken out. From
-this follow the sandwich covariance, the threshold of the profile intervals and the test of fit.
+The curve is fitted by least squares in D, which needs no model of the noise. The errors need one,
+because the noise of a real D(t) depends on D and on time and is correlated between successive
+measurements. The standard deviation of the noise is fitted as exp(linear function of ln D, t and ln
+t). The standardised residuals are fitted as an AR(1) process. Its coefficient is corrected for the
+part of the noise that the fit has removed. The sandwich covariance, the threshold of the profile
+intervals and the test of fit are derived from this model.
 """
 
 from typing import NamedTuple
@@ -18,39 +19,41 @@ from analysis.tap.curve_models import Axis, CurveModel, Fit, derivatives, fit_cu
 from analysis.tap.saturation import EVIDENCE, saturation_evidence
 
 COVERAGE = 0.95
-# A key parameter counts as determined when the profile passes the threshold of this level. It is
-# stricter than that of the intervals: under a simpler true model the second component can lie
-# anywhere, and the largest of several chance improvements passes a 95 % threshold too often.
+# A key parameter counts as determined if its profile exceeds the threshold of this level. The level
+# is stricter than that of the intervals. If the true model is simpler, the second component can lie
+# anywhere, and the largest of several chance improvements exceeds a 95 % threshold too often.
 DETERMINED = 0.999
 REACH = np.log(10.0)  # both ends have to lie within a factor of 10 of the estimate
-FARTHEST = np.log(1e3)  # ends farther away are reported as open
-FIRST, GROWTH = 0.5, 1.4  # largest first offset of a profile, and ratio of successive ones
-STARTS = 3  # from which a profile is refitted before it counts as closed
-SMOOTH_TERMS = 12  # cosines of the smoother that looks for structure in the residuals
+FARTHEST = np.log(1e3)  # ends that are farther away are reported as open
+FIRST, GROWTH = 0.5, 1.4  # largest first offset of a profile, and ratio of successive offsets
+STARTS = 3  # number of starts from which a profile is refitted before it counts as closed
+SMOOTH_TERMS = 12  # number of cosines of the smoother that finds structure in the residuals
 MISFIT_P = 0.01
 # Structure below this share of the variance of D does not count as misfit. With thousands of
 # measurements every curve model differs significantly from the data.
 MISFIT_SHARE = 0.01
-# Residuals at least this large and correlated cannot be distinguished from structure.
+# Residuals above this share of the variance of D and above this correlation cannot be distinguished
+# from structure.
 AMBIGUOUS_SHARE, AMBIGUOUS_CORRELATION = 0.1, 0.5
 DRIFT_P, DRIFT = 0.01, np.log(1.05)  # a change by less than 5 % does not count as drift
-ROUNDING = 1e-6  # of the mean of D: the resolution of records in single precision
+ROUNDING = 1e-6  # resolution of records in single precision, relative to the mean of D
 CORRELATIONS = np.concatenate([np.linspace(-0.4, 0.9, 14), [0.93, 0.95, 0.97, 0.98, 0.99]])
 
 
 class Noise(NamedTuple):
-    """Noise of a series: standard deviation [T] and correlation of neighbours, 0 to .99."""
+    """Noise of a series: standard deviation [T], and correlation of successive values, 0 to .99."""
 
     scale: np.ndarray
     correlation: float
 
 
 class Errors(NamedTuple):
-    """How well a curve is determined.
+    """Errors of a fitted curve, and whether the data identify its parameters.
 
-    `low` and `high` [P] are 95 % limits in the model's internal form, infinite where open;
-    `misfit` is the share of the variance of D that is structure left in the residuals, and
-    `misfit_p` its p-value; `unidentified` lists why the fit is not identified, empty if it is.
+    `low` and `high` [P] are the 95 % limits of the parameters in the internal form of the model.
+    They are infinite if the interval is open. `misfit` is the share of the variance of D that is
+    left as structure in the residuals, and `misfit_p` is its p-value. `unidentified` lists the
+    reasons why the fit is not identified. It is empty if the fit is identified.
     """
 
     low: np.ndarray
@@ -61,28 +64,29 @@ class Errors(NamedTuple):
 
 
 def fit_errors(model: CurveModel, axis: Axis, d: np.ndarray, fit: Fit, fixed=()) -> Errors:
-    """Measure how well data determine a fitted curve.
+    """Measure how well the data determine a fitted curve.
 
-    Intervals of the key parameters follow the profile of the squared error: the parameter is held
-    at a value, the others are refitted, and the interval ends where the squared error has risen by
-    the squared t quantile times the ratio of the sandwich variance to the nominal one (Pace,
-    Salvan and Sartori 2011, https://www.jstor.org/stable/24310528). Intervals of the others are
-    estimate +- t standard errors. Degrees of freedom are those of the effective sample size.
+    Intervals of the key parameters are derived from the profile of the squared error. The parameter
+    is held at a value and the others are refitted. The interval ends where the squared error has
+    risen by the squared t quantile times the ratio of the sandwich variance to the nominal one
+    (Pace, Salvan and Sartori 2011, https://www.jstor.org/stable/24310528). Intervals of the other
+    parameters are estimate +- t standard errors. The degrees of freedom are those of the effective
+    sample size.
 
-    A fit is identified if its residuals hold no structure and are not both large and correlated,
-    the profile of every key parameter closes on both sides, at the level DETERMINED and within a
-    factor of 10, a fit to the first half of the run does not contradict it, and, of a model with a
-    saturation level, growth without a bound fits clearly worse.
+    A fit is identified if all of these conditions hold. Its residuals contain no structure and are
+    not both large and correlated. The profile of every key parameter closes on both sides, at the
+    level DETERMINED and within a factor of 10. A fit to the first half of the run does not
+    contradict it. If the model has a saturation level, growth without bound fits clearly worse.
 
     Args:
-      model: the family of curves.
-      axis: where D was measured.
-      d: measured D [T].
-      fit: from `fits.fit_curve` with the same arguments.
-      fixed: names of parameters that were not fitted.
+      model: family of curves.
+      axis: steps and gradient integral at which D was measured.
+      d: measured D, [T].
+      fit: result of `curve_models.fit_curve` with the same arguments.
+      fixed: names of the parameters that were not fitted.
 
     Returns:
-      Errors. Coverage of the intervals in docs/results/validity/fits.csv.
+      The Errors. The measured coverage of the intervals is in docs/results/validity/fits.csv.
     """
     free = np.array([name not in fixed for name in model.names])
     with np.errstate(all="ignore"):
@@ -121,17 +125,22 @@ def fit_errors(model: CurveModel, axis: Axis, d: np.ndarray, fit: Fit, fixed=())
 
 
 def drifting(model: CurveModel, axis: Axis, d: np.ndarray, fit: Fit, fixed=()) -> list[str]:
-    """Find key parameters that differ between a fit to the first half and one to the whole.
+    """Find key parameters that differ between a fit to the first half and a fit to the whole run.
 
-    A curve that never saturates, such as ln t, is often fitted well by one that does; its level
-    then grows with the length of the run. A parameter that the first half leaves undetermined
-    does not count.
+    A curve that never saturates, such as ln t, is often fitted well by a curve that does. The
+    fitted level then grows with the length of the run. A parameter that the first half does not
+    determine does not count, because its error is large.
 
     Args:
-      model, axis, d, fit, fixed: see `fit_errors`.
+      model: family of curves.
+      axis: steps and gradient integral at which D was measured.
+      d: measured D, [T].
+      fit: fit to the whole run.
+      fixed: names of the parameters that were not fitted.
 
     Returns:
-      Names of parameters that differ by more than 5 % and beyond their errors.
+      Names of the key parameters that differ by more than 5 % and by more than their errors. The
+      list is empty if the first half has too few measurements for a fit.
     """
     n = len(d) // 2
     free = np.array([name not in fixed for name in model.names])
@@ -155,16 +164,17 @@ def drifting(model: CurveModel, axis: Axis, d: np.ndarray, fit: Fit, fixed=()) -
 
 
 def residual_noise(jacobian, residual, curve, t) -> Noise:
-    """Fit the noise of residuals.
+    """Fit a model of the noise to residuals.
 
     Args:
-      jacobian: derivatives [P, T] of the fitted curve, which the fit has taken out of the noise.
-      residual: measured less fitted [T].
-      curve: fitted D [T].
-      t: steps [T].
+      jacobian: derivatives of the fitted curve with respect to its parameters, [P, T]. The fit has
+        removed the noise in these directions.
+      residual: measured minus fitted D, [T].
+      curve: fitted D, [T].
+      t: steps since the first measurement, [T].
 
     Returns:
-      Noise.
+      The Noise.
     """
     basis = _orthonormal(jacobian.T)
     kept = np.maximum(1 - np.square(basis).sum(1), 0.05)
@@ -176,15 +186,16 @@ def residual_noise(jacobian, residual, curve, t) -> Noise:
 
 
 def covariance(jacobian, noise: Noise):
-    """Sandwich variances of least-squares estimates.
+    """Compute the sandwich variances of least-squares estimates.
 
     Args:
-      jacobian: derivatives [P, T] of the curve by its parameters.
-      noise: of the measurements.
+      jacobian: derivatives of the curve with respect to its parameters, [P, T].
+      noise: noise of the measurements.
 
     Returns:
-      (variances [P], variances [P] of white noise of unit variance); infinite where the data do
-      not determine a parameter.
+      (sandwich variances [P], nominal variances [P]). Nominal variances are those for white noise
+      of unit variance. If the data do not determine a parameter, its sandwich variance is infinite
+      and its nominal variance is 1.
     """
     u, s, vt = np.linalg.svd(jacobian, full_matrices=False)
     if not (np.isfinite(s).all() and s[0] > 0):
@@ -198,29 +209,30 @@ def covariance(jacobian, noise: Noise):
 
 
 def effective_size(noise: Noise) -> float:
-    """Number of independent values that determine a mean as well as the correlated ones do."""
+    """Return the number of independent values that determine a mean as well as correlated ones."""
     return len(noise.scale) * (1 - noise.correlation) / (1 + noise.correlation)
 
 
 def lack_of_fit(jacobian, residual, d, t) -> tuple[float, float]:
     """Test residuals for slow structure that the noise does not explain.
 
-    The squared projection of the residuals on slow cosines is compared with what noise gives there,
-    by a gamma distribution with the same mean and variance (Satterthwaite). The noise is estimated
-    from what is left without the cosines, so that structure does not pass for noise.
+    The squared projection of the residuals on slow cosines is compared with the distribution that
+    noise gives. This distribution is approximated by a gamma distribution with the same mean and
+    variance (Satterthwaite). The noise is estimated from the residuals without the cosines, because
+    structure would otherwise be counted as noise.
 
     Args:
-      jacobian: derivatives [P, T] of the fitted curve.
-      residual: measured less fitted [T].
-      d: measured D [T].
-      t: steps [T].
+      jacobian: derivatives of the fitted curve with respect to its parameters, [P, T].
+      residual: measured minus fitted D, [T].
+      d: measured D, [T].
+      t: steps since the first measurement, [T].
 
     Returns:
       (share of the variance of D that is structure beyond the noise, its p-value).
     """
     n = len(residual)
     terms = int(np.clip(n // 5, 3, SMOOTH_TERMS))
-    cosines = dct(np.eye(n), norm="ortho", axis=0)[:terms]  # [K, T], the mean included
+    cosines = dct(np.eye(n), norm="ortho", axis=0)[:terms]  # [K, T], including the constant
     fitted = _orthonormal(jacobian.T)
     smoother = _orthonormal(cosines.T - fitted @ (fitted.T @ cosines.T))
     both = np.concatenate([jacobian, smoother.T])
@@ -228,7 +240,7 @@ def lack_of_fit(jacobian, residual, d, t) -> tuple[float, float]:
     scaled = smoother * noise.scale[:, None]
     expected = scaled.T @ _correlate(scaled, noise.correlation)
     found, mean = np.square(smoother.T @ residual).sum(), np.trace(expected)
-    spread = np.square(expected).sum() / mean  # variance of the sum is 2 tr(E^2)
+    spread = np.square(expected).sum() / mean  # the variance of the sum is 2 tr(E^2)
     p = stats.gamma.sf(found, mean / spread / 2, scale=2 * spread)
     return float(max(found - mean, 0.0) / np.square(d - d.mean()).sum()), float(p)
 
@@ -237,15 +249,19 @@ def profiles(model, axis, d, fit, free, error, ratio, degrees):
     """Follow the profile of the squared error of every key parameter to both sides.
 
     Args:
-      model, axis, d, fit: see `fit_errors`.
-      free: which parameters are fitted, [P] of booleans.
-      error: sandwich standard errors [P].
-      ratio: sandwich variances over the nominal ones of unit noise [P].
+      model: family of curves.
+      axis: steps and gradient integral at which D was measured.
+      d: measured D, [T].
+      fit: fit of the model to `d`.
+      free: booleans that say which parameters are fitted, [P].
+      error: sandwich standard errors, [P].
+      ratio: sandwich variances divided by the nominal variances for unit noise, [P].
       degrees: degrees of freedom of the t quantiles.
 
     Returns:
-      {(name, "below" or "above"): (offset from the estimate of the end of the 95 % interval,
-      offset at the level DETERMINED)}, infinite where open.
+      Dict from (name, "below" or "above") to a pair of distances from the estimate: the distance of
+      the end of the 95 % interval, and the distance at which the profile exceeds the level
+      DETERMINED. A distance is infinite if the profile is open.
     """
     inner, outer = (stats.t.ppf((1 + level) / 2, degrees) for level in (COVERAGE, DETERMINED))
     least = np.square(d - fit.curve).sum()
@@ -262,7 +278,9 @@ def profiles(model, axis, d, fit, free, error, ratio, degrees):
         theta[active, index[active]] = (fit.theta[index] + sign * offset)[active]
         theta[active], cost = refit(model, axis, d, theta[active], moves[active])
         high = np.sqrt(np.maximum(cost - least, 0.0) / ratio[index[active]]) > outer
-        if high.any():  # a way around the ridge counts, so look from elsewhere before it closes
+        # A better fit on the other side of a ridge counts, so refit from other starts before the
+        # profile is closed.
+        if high.any():
             found = _elsewhere(model, axis, d, theta[active[high]], moves[active[high]])
             better = found[1] < cost[high]
             theta[active[high][better]] = found[0][better]
@@ -280,7 +298,7 @@ def profiles(model, axis, d, fit, free, error, ratio, degrees):
 
 
 def _elsewhere(model, axis, d, theta, moves):
-    """The best refit from the model's own starts, with what is held in each row held."""
+    """Refit each row from the starts of the model, with the same parameters held constant."""
     starts = model.starts(axis, d)
     found, costs = [], []
     for row, free in zip(theta, moves, strict=True):
@@ -297,7 +315,7 @@ def _elsewhere(model, axis, d, theta, moves):
 
 
 def _crossing(offsets, heights, level):
-    """The offset from which on the profile stays above a level; infinite if it does not."""
+    """Return the offset beyond which the profile stays above a level, or infinity if none does."""
     below = np.flatnonzero(np.asarray(heights) <= level)[-1]
     if below == len(heights) - 1:
         return np.inf
@@ -306,7 +324,7 @@ def _crossing(offsets, heights, level):
 
 
 def _orthonormal(columns):
-    """An orthonormal basis [T, K] of the columns [T, K'], without those that are dependent."""
+    """Return an orthonormal basis [T, K] of the space that the columns [T, K'] span."""
     size = np.linalg.norm(columns, axis=0)
     kept = np.isfinite(size) & (size > 1e-12 * size[np.isfinite(size)].max(initial=0.0))
     u, s, _ = np.linalg.svd(columns[:, kept] / size[kept], full_matrices=False)
@@ -314,16 +332,16 @@ def _orthonormal(columns):
 
 
 def _trends(log_curve, t):
-    """Design [T, 4] of the noise: a constant, and standardised ln D, t and ln(1 + t)."""
+    """Make the design matrix [T, 4] of the noise: 1, and standardised ln D, t and ln(1 + t / t1)."""
     columns = [log_curve, t, np.log1p(t / t[1])]
     columns = [(c - c.mean()) / max(c.std(), 1e-12) for c in columns]
     return np.stack([np.ones(len(t)), *columns], 1)
 
 
 def _scale(squares, design, penalty=1.0):
-    """Standard deviations [T] as exp(linear), by the likelihood of squares that are gamma.
+    """Fit standard deviations [T] as exp(linear), with a gamma likelihood of the squares.
 
-    The slopes are drawn to 0 by a ridge penalty worth one observation.
+    A ridge penalty with the weight of one observation shrinks the slopes towards 0.
     """
     mean = squares.mean()
     ridge = penalty * np.diag([0.0] + [1.0] * (design.shape[1] - 1))
@@ -346,11 +364,11 @@ def _correlate(x, correlation):
 
 
 def _correlation(standard, basis):
-    """The AR(1) coefficient that explains the lag-one correlation of residuals.
+    """Find the AR(1) coefficient that explains the lag-one correlation of residuals.
 
-    A fit takes the slow part out of the noise, so residuals are less correlated than the noise.
-    The expected lag-one correlation of residuals of an AR(1) process is computed for each
-    coefficient of a grid, with the fitted directions `basis` [T, K] taken out.
+    A fit removes the slow part of the noise, so residuals are less correlated than the noise. For
+    each coefficient of a grid, the expected lag-one correlation of the residuals of an AR(1)
+    process is computed, with the fitted directions `basis` [T, K] removed.
     """
     power = np.square(standard).sum()
     seen = (standard[1:] * standard[:-1]).sum() / power if power > 0 else 0.0

@@ -1,11 +1,11 @@
-"""D(t) of a network before it is trained, from networks that were.
+"""Prediction of D(t) for a network before it is trained, from networks that were trained.
 
-A curve is ln D(t) on a log-time grid, relative to ln D at initialisation where that is given: one
-forward pass, no training. Its leading principal components over the calibrated runs are regressed
-on features of the architecture; or, by the route of the TAP equation, that curve's parameters are.
-Everything, the components included, is fitted without the architecture that is predicted. A
-calibration is a table of plain numbers, saved as JSON and fitted again in under a second when it
-is used.
+A curve is ln D(t) on a log-time grid. If D at initialisation is known, the curve is relative to ln
+D at initialisation, which takes one forward pass and no training. The leading principal components
+of the curves over the calibrated runs are regressed on features of the architecture. Alternatively,
+the parameters of the TAP equation are regressed on these features. Everything, including the
+components, is fitted without the architecture that is predicted. A calibration is a table of
+numbers. It is saved as JSON and fitted again in less than a second when it is used.
 """
 
 import warnings
@@ -20,14 +20,14 @@ from analysis.statistics.corrections import LEAST_GROUPS, too_few
 from analysis.tap.calibration import r2
 from analysis.tap.curve_models import MODELS, Axis, fit_curve
 
-ARRAYS = ("step_G", "log_d_SxG", "gradient_G", "tap_P")  # of an Example
+ARRAYS = ("step_G", "log_d_SxG", "gradient_G", "tap_P")  # fields of an Example that are arrays
 GRID_POINTS = 46
 COMPONENTS = 4
-LEAST_ARCHITECTURES = 5  # of a calibration
+LEAST_ARCHITECTURES = 5  # minimum number for a calibration
 Z_90 = 1.644854
-FOLDS, SHUFFLE_SEED = 5, 0  # of the comparison with shuffled architectures
+FOLDS, SHUFFLE_SEED = 5, 0  # for the comparison with shuffled architectures
 FEATURES = ("depth", "width", "num_params", "connectivity", "min_width", "max_width")
-MEMBERS = ("gp", "ridge", "knn", "trees")  # of the ensemble
+MEMBERS = ("gp", "ridge", "knn", "trees")  # regressors that the ensemble averages
 PREDICTORS = (*MEMBERS, "ensemble", "tap")
 TAP = MODELS["tap_compression"]
 
@@ -35,9 +35,10 @@ TAP = MODELS["tap_compression"]
 class Example(NamedTuple):
     """One calibrated architecture on one data set.
 
-    `log_d_SxG` holds ln D of each seed on the log-time grid `step_G`; `gradient_G` the integral of
-    the gradient norm up to there, and `tap_P` the parameters (as logarithms) of TAP with transient
-    compression, both of the seed mean.
+    `step_G` is the log-time grid, and `log_d_SxG` holds ln D of each seed on this grid.
+    `gradient_G` is the integral of the gradient norm up to each point of the grid, mean over seeds.
+    `tap_P` holds the parameters (as logarithms) of TAP with transient compression, fitted to the
+    mean of D over seeds.
     """
 
     architecture: str
@@ -50,41 +51,45 @@ class Example(NamedTuple):
 
     @property
     def mean_G(self) -> np.ndarray:
-        """Ln D of the seed mean of D."""
+        """Return the logarithm of the mean of D over seeds, [G]."""
         return np.log(np.exp(self.log_d_SxG).mean(0))
 
 
 class Forecast(NamedTuple):
-    """A predicted curve: ln D [G] and its standard deviation [G], not-a-number without bands."""
+    """Predicted curve: ln D [G] and its standard deviation [G].
+
+    The standard deviation is not-a-number if the predictor gives no uncertainty bands.
+    """
 
     log_d_G: np.ndarray
     sd_G: np.ndarray
 
 
 def log_grid(last_step: int) -> np.ndarray:
-    """Steps 0 and up to 45 others, evenly spaced in the logarithm.
+    """Return step 0 and up to 45 further steps that are evenly spaced in ln(1 + t).
 
     Args:
-      last_step: the last one.
+      last_step: last step of the grid.
 
     Returns:
-      Increasing integers.
+      Increasing integers, [G].
     """
     return np.unique(np.round(np.geomspace(1, last_step + 1, GRID_POINTS) - 1).astype(int))
 
 
 def example(run: Run, metric: str | None = None) -> Example:
-    """What a calibration keeps of a run.
+    """Extract from a run the data that a calibration stores.
 
     Args:
-      run: an open run of an architecture with known structure.
-      metric: dimensionality; the run's own by default.
+      run: open run of an architecture whose structure is recorded.
+      metric: name of the dimensionality metric; None uses the metric that the run names.
 
     Returns:
-      An Example.
+      The Example.
 
     Raises:
-      RunError: the architecture's structure or D at step 0 is not recorded, or D is not positive.
+      RunError: the structure of the architecture or D at step 0 is not recorded, or D is not
+        positive and finite.
     """
     structure = run.structure(FEATURES)
     t, d_SxT = run.steps("probe"), run.dimension(metric)
@@ -93,7 +98,7 @@ def example(run: Run, metric: str | None = None) -> Example:
     if not (np.isfinite(d_SxT).all() and d_SxT.min() > 0):
         raise RunError(f"{run.path}: D has values that are zero or not finite")
     grid = log_grid(int(t[-1]))
-    # Between two measurements early in training D follows the logarithm of the step.
+    # Interpolate over ln(1 + t), because early in training D changes with the logarithm of the step.
     log_d_SxG = np.stack([np.interp(np.log1p(grid), np.log1p(t), np.log(d)) for d in d_SxT])
     gradient_G = np.interp(grid, t, run.gradient_integral().mean(0))
     tap_P = fit_curve(TAP, _axis(grid, gradient_G), np.exp(log_d_SxG).mean(0)).theta
@@ -106,23 +111,24 @@ def _axis(grid, gradient_G):
 
 
 def to_table(examples: Sequence[Example]) -> list[dict]:
-    """A calibration as JSON data."""
+    """Convert a calibration to JSON data."""
     return [e._asdict() | {name: getattr(e, name).tolist() for name in ARRAYS} for e in examples]
 
 
 def from_table(rows: Sequence[dict]) -> list[Example]:
-    """The calibration that `to_table` wrote."""
+    """Restore a calibration from the JSON data that `to_table` made."""
     return [Example(**row | {name: np.asarray(row[name]) for name in ARRAYS}) for row in rows]
 
 
 def check_examples(examples: Sequence[Example]) -> None:
-    """Refuse a calibration that cannot be learned from.
+    """Check that predictors can be fitted to a calibration.
 
     Args:
-      examples: of the same protocol.
+      examples: examples that were trained and measured in the same way.
 
     Raises:
-      RunError: fewer than five architectures, runs of different length, or one cell twice.
+      RunError: there are fewer than five architectures, the runs have different lengths, or a
+        combination of architecture and data set occurs twice.
     """
     few = too_few(len({e.architecture for e in examples}), LEAST_ARCHITECTURES, "architectures")
     if few:
@@ -137,16 +143,17 @@ def check_examples(examples: Sequence[Example]) -> None:
 
 
 def features(structure: dict, data: str, vocabulary: dict, log_d0: float | None) -> np.ndarray:
-    """What a prediction may know: sizes, family, data set and, where given, D at initialisation.
+    """Compute the inputs of a prediction: sizes, family, data set and, if given, D at step 0.
 
     Args:
-      structure: features of the architecture.
+      structure: features of the architecture by name.
       data: name of the data set.
-      vocabulary: `families` and `datasets` of the calibration, one indicator each.
-      log_d0: ln D at initialisation, or None.
+      vocabulary: names of the `families` and `datasets` in the calibration. Each gives one
+        indicator variable.
+      log_d0: ln D at initialisation; None leaves it out.
 
     Returns:
-      Feature vector.
+      Feature vector, [F].
     """
     sizes = [np.log(structure[name]) for name in FEATURES]
     shape = np.log(structure["width"] / structure["depth"])
@@ -156,15 +163,16 @@ def features(structure: dict, data: str, vocabulary: dict, log_d0: float | None)
 
 
 def fit(examples: Sequence[Example], predictor: str, use_init: bool):
-    """Learn curves from architectures.
+    """Fit a predictor of curves from features of the architecture.
 
     Args:
-      examples: the calibration.
-      predictor: one of `PREDICTORS`.
-      use_init: D at initialisation is known; curves are predicted relative to it.
+      examples: calibration to fit.
+      predictor: name of the predictor, one of `PREDICTORS`.
+      use_init: whether D at initialisation is known, so that curves are predicted relative to it.
 
     Returns:
-      `forecast(structure, data, log_d0) -> Forecast`; log_d0 is ignored without `use_init`.
+      Function `forecast(structure, data, log_d0)` that returns a Forecast. It ignores `log_d0`
+      without `use_init`.
     """
     vocabulary = {
         "families": sorted({e.structure["family"] for e in examples}),
@@ -188,7 +196,7 @@ def fit(examples: Sequence[Example], predictor: str, use_init: bool):
 
 
 def _component_route(examples, predictor, use_init, x):
-    """Principal components of the curves, relative to D at initialisation where that is known."""
+    """Predict principal components of the curves, relative to D at initialisation if known."""
     y = np.stack([e.mean_G - use_init * e.mean_G[0] for e in examples])
     mean_G = y.mean(0)
     _, _, basis = np.linalg.svd(y - mean_G, full_matrices=False)
@@ -201,7 +209,7 @@ def _component_route(examples, predictor, use_init, x):
     def predict(at, structure, data, log_d0):
         predicted = [model(at) for model in models]
         curve_G = mean_G + np.mean([score for score, _ in predicted], 0) @ basis
-        # Of the predictors only the Gaussian process, first in the ensemble, has a deviation.
+        # Only the Gaussian process, the first member of the ensemble, gives a standard deviation.
         variance = np.square(predicted[0][1]) @ np.square(basis) + np.square(left_over_G)
         return Forecast(curve_G + (log_d0 if use_init else 0.0), np.sqrt(variance))
 
@@ -209,9 +217,10 @@ def _component_route(examples, predictor, use_init, x):
 
 
 def _tap_route(examples, _, use_init, x):
-    """Parameters of TAP with transient compression, and the gradient that networks alike had."""
+    """Predict the TAP parameters; take the gradient norm from similar calibrated networks."""
     low, high = np.quantile([e.tap_P for e in examples], (0.05, 0.95), axis=0)
-    theta = np.stack([np.clip(e.tap_P, low, high) for e in examples])  # some are not identified
+    # Some parameters are not identified and may take extreme values.
+    theta = np.stack([np.clip(e.tap_P, low, high) for e in examples])
     model = _regress("gp", x, theta)
     step_G = examples[0].step_G
 
@@ -226,7 +235,7 @@ def _tap_route(examples, _, use_init, x):
 
 
 def _regress(name, x, scores):
-    """A function x -> (scores [K], their standard deviations [K])."""
+    """Fit a regression and return a function x -> (scores [K], their standard deviations [K])."""
     from sklearn.ensemble import ExtraTreesRegressor
     from sklearn.linear_model import RidgeCV
     from sklearn.neighbors import KNeighborsRegressor
@@ -256,7 +265,8 @@ def _gaussian_processes(x, scores):
     for column in scores.T:
         model = GaussianProcessRegressor(kernel, normalize_y=True, random_state=0)
         with warnings.catch_warnings():
-            # A hyperparameter at its bound is an answer: that part of the kernel is not needed.
+            # A hyperparameter at its bound is valid: it means that this part of the kernel is not
+            # needed.
             warnings.simplefilter("ignore", ConvergenceWarning)
             models.append(model.fit(x, column))
 
@@ -268,14 +278,15 @@ def _gaussian_processes(x, scores):
 
 
 def bracketed(structure: dict, others: Sequence[dict]) -> bool:
-    """Whether a calibration surrounds an architecture, or a forecast extrapolates.
+    """Decide whether a forecast for an architecture interpolates between calibrated ones.
 
     Args:
-      structure: of the architecture.
-      others: of the calibrated ones.
+      structure: features of the architecture to predict.
+      others: features of the calibrated architectures.
 
     Returns:
-      Whether the same family has both smaller and larger ones in depth and in width.
+      True if the calibration contains both smaller and larger architectures of the same family, in
+      depth and in width. False if the forecast extrapolates.
     """
     family = [o for o in others if o["family"] == structure["family"]]
     return all(
@@ -292,22 +303,23 @@ def leave_one_out(
     """Predict every architecture from the others, on all its data sets at once.
 
     Args:
-      examples: the calibration.
-      predictor: one of `PREDICTORS`.
-      use_init: see `fit`.
-      folds: leave out that many groups of architectures in turn instead of one at a time.
+      examples: calibration to cross-validate.
+      predictor: name of the predictor, one of `PREDICTORS`.
+      use_init: whether D at initialisation is known; see `fit`.
+      folds: number of groups of architectures that are left out in turn; None leaves out one
+        architecture at a time.
 
     Returns:
-      (one row an example: names, scores of `score`, whether it is `bracketed`; the Forecast of
-      each, in the order of the rows).
+      (rows, forecasts): one row per example with its names, the scores of `score` and whether it is
+      `bracketed`; and the Forecast of each, in the order of the rows.
     """
     rows, forecasts = [], []
     names = list(dict.fromkeys(e.architecture for e in examples))
     count = min(folds or len(names), len(names))
     for left_out in (names[i::count] for i in range(count)):
         others = [e for e in examples if e.architecture not in left_out]
-        # Threads of BLAS wait for each other in busy loops, which costs more than such small
-        # matrices gain: ten times the time as soon as anything else runs on the machine.
+        # BLAS threads wait for each other in busy loops. For such small matrices this costs more
+        # than it gains: ten times the time as soon as anything else runs on the machine.
         with threadpool_limits(1, user_api="blas"):
             forecast = fit(others, predictor, use_init)
         for e in (e for e in examples if e.architecture in left_out):
@@ -328,18 +340,19 @@ def leave_one_out(
 
 
 def shuffled(examples: Sequence[Example], rng: np.random.Generator) -> list[Example]:
-    """Exchange the structures of architectures of the same family at random.
+    """Permute the structures at random among the architectures of the same family.
 
-    If the structure says nothing about the curve beyond the family, every assignment of structures
-    to architectures of a family is equally likely. The permutations form a group. The curves of an
-    architecture on several data sets stay together, and each keeps its D at initialisation.
+    If the structure has no information about the curve beyond the family, every assignment of
+    structures to architectures of a family is equally likely. The permutations form a group. The
+    curves of an architecture on several data sets stay together, and each keeps its D at
+    initialisation.
 
     Args:
-      examples: the calibration.
+      examples: calibration to shuffle.
       rng: NumPy generator.
 
     Returns:
-      Examples with the same curves, in the same order.
+      Examples with the same curves in the same order, and with permuted structures.
     """
     of = {e.architecture: e.structure for e in examples}
     given = {}
@@ -354,20 +367,21 @@ def skill_of_shuffled(
 ) -> dict[str, float]:
     """Compare the skill of a predictor with that of the same predictor on shuffled structures.
 
-    The skill over "D at initialisation x mean relative curve" is not 0 without knowledge of the
-    architecture: any regression that learns the mean curve and its relation to D at
-    initialisation can beat that baseline. Both skills are measured in FOLDS groups, which costs a
-    fraction of leaving out one architecture at a time.
+    The skill over the baseline "D at initialisation x mean relative curve" can differ from 0 even
+    without knowledge of the architecture, because any regression that learns the mean curve and its
+    relation to D at initialisation can beat that baseline. Both skills are measured with FOLDS
+    groups, which costs a fraction of leaving out one architecture at a time.
 
     Args:
-      examples: the calibration.
-      predictor: one of `PREDICTORS`.
-      use_init: see `fit`.
-      shuffles: number of permutations; 19 are the least that can reach p = .05.
+      examples: calibration to cross-validate.
+      predictor: name of the predictor, one of `PREDICTORS`.
+      use_init: whether D at initialisation is known; see `fit`.
+      shuffles: number of permutations; at least 19 are needed to reach p = .05.
 
     Returns:
-      `skill_folds`, the median skill over examples; of the shuffled ones the median
-      `skill_shuffled` and the 95 % quantile `skill_shuffled_95`; `skill_p`, the permutation p.
+      `skill_folds`, the median skill over examples; `skill_shuffled` and `skill_shuffled_95`, the
+      median and the 95 % quantile of this skill over shuffled calibrations; and `skill_p`, the
+      p-value of the permutation test.
     """
 
     def skill(examples):
@@ -386,39 +400,42 @@ def skill_of_shuffled(
 
 
 def relative_mean(e: Example, others: Sequence[Example]) -> np.ndarray:
-    """The baseline: D at initialisation times the mean relative curve of the same family.
+    """Compute the baseline: D at initialisation times the mean relative curve of the same family.
 
     Args:
-      e: the example to predict; only its first point is used.
-      others: the calibration; all of it where the family or data set is missing in it.
+      e: example to predict; only the first point of its curve is used.
+      others: calibration. The mean is over examples of the same family and data set; a restriction
+        that leaves no example is dropped.
 
     Returns:
-      ln D [G].
+      ln D of the baseline, [G].
     """
     alike = _alike(e.structure, e.data, others)
     return e.mean_G[0] + np.mean([o.mean_G - o.mean_G[0] for o in alike], 0)
 
 
 def _alike(structure, data, examples):
-    """Examples of the same family and data set, as far as there are any."""
+    """Return the examples of the same family and data set, as far as there are any."""
     alike = [e for e in examples if e.structure["family"] == structure["family"]] or list(examples)
     return [e for e in alike if e.data == data] or alike
 
 
 def score(e: Example, made: Forecast, baseline_G: np.ndarray) -> dict:
-    """How good a forecast is, and how good one could be.
+    """Compute how good a forecast is, and how good a forecast could be.
 
     Args:
-      e: the measured curves.
-      made: the forecast.
-      baseline_G: ln D of the baseline.
+      e: example with the measured curves.
+      made: forecast to score.
+      baseline_G: ln D of the baseline, [G].
 
     Returns:
-      `r2` on a uniform grid of steps, `r2_log` on the log-time grid (both of D, against the
-      run's own mean), `mape`, `shape`, the correlation of the ln D curves, `skill` over the
-      baseline (1 - ratio of squared errors of ln D), `coverage` of the 90 % band (absent
-      without bands); and, against single seeds, `r2_one_seed`, the median R2 of the forecast,
-      beside its ceiling `seed_r2`, that of the mean of the other seeds.
+      Scores against the mean over seeds: `r2` on a uniform grid of steps and `r2_log` on the
+      log-time grid, both of D and relative to the mean of the run; `mape`, the mean absolute
+      relative error of D; `shape`, the correlation of the ln D curves; `skill` over the baseline, 1
+      minus the ratio of squared errors of ln D; and `coverage`, the share of points within the 90 %
+      band (None without bands). Scores against single seeds: `r2_one_seed`, the median R2 of the
+      forecast; and its ceiling `seed_r2`, the median R2 of the mean of the other seeds (None for a
+      single seed).
     """
     uniform = np.linspace(0, e.step_G[-1], 400)
 

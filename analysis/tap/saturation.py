@@ -1,34 +1,36 @@
-"""Does D(t) level off, or would a curve that grows without bound fit as well?"""
+"""Test of whether D(t) saturates, or whether a curve that grows without bound fits as well."""
 
 import numpy as np
 
 from analysis.tap.curve_models import Axis, CurveModel, Fit, fit_curve
 
-# Least evidence for saturation, in units of twice the log likelihood ratio: a ratio of 20.
+# Minimum evidence for saturation, as twice the log likelihood ratio: a likelihood ratio of 20.
 EVIDENCE = 2 * np.log(20.0)
-SCALES, POWERS = (0.003, 0.03, 0.3), (0.05, 0.5, 1.0)  # starts: tau as a share of the axis, and q
+# Start values of the rival: tau as a share of the length of the axis, and the power q.
+SCALES, POWERS = (0.003, 0.03, 0.3), (0.05, 0.5, 1.0)
 
 
 def saturation_evidence(
     model: CurveModel, axis: Axis, d: np.ndarray, fit: Fit, size: float
 ) -> float:
-    """Compare a saturating fit with growth that never ends.
+    """Compare a saturating fit with a rival curve that grows without bound.
 
-    The rival is `a + b ((1 + x / tau)^q - 1) / q` with positive parameters, which holds linear,
-    square-root and logarithmic growth; x is the step or the integral of the gradient norm,
-    whichever fits better. For a model with compression, the rival has one with free parameters,
-    too.
+    The rival is `a + b ((1 + x / tau)^q - 1) / q` with positive parameters. It includes linear,
+    square-root and logarithmic growth. x is the step or the integral of the gradient norm,
+    whichever fits better. If the model has a compression term, the rival also has one, with free
+    parameters.
 
     Args:
-      model: a family with a parameter `D_max`.
-      axis: where D was measured.
-      d: measured D [T].
-      fit: of the model.
+      model: family of curves with a parameter `D_max`.
+      axis: steps and gradient integral at which D was measured.
+      d: measured D, [T].
+      fit: fit of the model to `d`.
       size: number of independent measurements, from `fit_errors.effective_size`.
 
     Returns:
-      size * ln(squared error of the rival / that of the fit). Negative where the rival fits
-      better; infinite where the fitted D does not grow, since nothing can then pass for growth.
+      size * ln(squared error of the rival / squared error of the fit). It is negative if the rival
+      fits better. It is infinite if the fitted D does not grow, because there is then no growth
+      that could be unbounded.
     """
     grown = fit.curve[-1] - fit.curve.min()
     if not grown > 0.01 * fit.curve[-1]:
@@ -39,11 +41,12 @@ def saturation_evidence(
         if not x[-1] > 0:
             continue
         along = Axis(axis.t, x, axis.span)
-        # Also without compression: from a fitted one the search may not find the way back to none.
+        # Also fit the rival without compression, because a search that starts from fitted
+        # compression may not reach zero compression.
         for curve in [_rival(None)] if bend is None else [_rival(bend), _rival(None)]:
             errors.append(np.square(fit_curve(curve, along, d).curve - d).sum())
     least = np.square(fit.curve - d).sum()
-    floor = len(d) * np.square(1e-6 * np.abs(d).mean())  # rounding of records
+    floor = len(d) * np.square(1e-6 * np.abs(d).mean())  # rounding errors of the records
     return float(size * np.log((min(errors) + floor) / (least + floor)))
 
 

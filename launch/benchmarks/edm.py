@@ -1,11 +1,18 @@
-"""Empirical dynamic modelling: ours against pyEDM, on coupled logistic maps."""
+"""Empirical dynamic modelling by our package and by pyEDM, on coupled logistic maps."""
 
 DIMENSION, SAMPLES, SIZES = 3, 100, 20
-WARM = 400  # points on which everything compiles first
+WARM = 400  # points of a first call, in which everything compiles
 
 
 def coupled_maps(length: int):
-    """Two logistic maps that act on each other."""
+    """Simulate two logistic maps that act on each other.
+
+    Args:
+      length: number of points T.
+
+    Returns:
+      Series of both maps, [2, T].
+    """
     import numpy as np
 
     x, y, found = 0.4, 0.2, []
@@ -16,14 +23,32 @@ def coupled_maps(length: int):
 
 
 def library_sizes(length: int) -> list[int]:
-    """Twenty in geometric progression, from 20 to almost all points."""
+    """Return 20 library sizes in geometric progression.
+
+    Args:
+      length: number of points.
+
+    Returns:
+      Sizes from 20 to 95 % of the points.
+    """
     import numpy as np
 
     return np.unique(np.geomspace(20, 0.95 * length, SIZES).astype(int)).tolist()
 
 
 def ours(task: str, length: int, steps: int = 1, theta: float = 3.0, variables: int = 30):
-    """`ccm`, `smap`, `simplex` or `matrix` (all pairs of many variables)."""
+    """Make a function that carries out a task with our package.
+
+    Args:
+      task: `ccm`, `smap`, `simplex` or `matrix` (cross maps of all pairs of many variables).
+      length: number of points of each series.
+      steps: repetitions per call of the function.
+      theta: localisation of the S-map.
+      variables: number of variables of `matrix`.
+
+    Returns:
+      A function without arguments.
+    """
     import numpy as np
 
     from analysis import edm
@@ -38,7 +63,7 @@ def ours(task: str, length: int, steps: int = 1, theta: float = 3.0, variables: 
         del every["dimension"]
         return {
             "ccm": lambda: edm.ccm(x, y, **settings),
-            # As many library rows as pyEDM uses, which leaves out the farthest.
+            # The same number of library rows as in pyEDM, which leaves out the farthest rows.
             "smap": lambda: edm.smap(
                 x, x, **rows, dimension=DIMENSION, theta=theta, neighbours=half - 4
             ),
@@ -51,7 +76,10 @@ def ours(task: str, length: int, steps: int = 1, theta: float = 3.0, variables: 
 
 
 def pyedm(task: str, length: int, steps: int = 1, theta: float = 3.0, variables: int = 30):
-    """The same by pyEDM; of `matrix` a single pair, in one process."""
+    """Make a function that carries out the same task with pyEDM, in one process.
+
+    The arguments are those of `ours`. The task `matrix` maps a single pair instead of all pairs.
+    """
     import numpy as np
     import pandas as pd
     import pyEDM

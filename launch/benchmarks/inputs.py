@@ -1,11 +1,18 @@
-"""What benchmarks run on: made-up images, and a compiled chunk that is called again and again."""
+"""Inputs of benchmarks: synthetic images, and a compiled chunk that is called repeatedly."""
 
-PROBE, TRAIN = 320, 10_000  # examples
+PROBE, TRAIN = 320, 10_000  # number of examples
 SHAPES = {"cnn": (32, 32, 3), "resnet": (32, 32, 3)}
 
 
 def synthetic(arch: str):
-    """Random images and labels: a step's cost does not depend on what they show."""
+    """Draw random images and labels, because the cost of a step does not depend on their content.
+
+    Args:
+      arch: architecture, which determines the shape of the images.
+
+    Returns:
+      (images [N, height, width, channels], labels [N]) of N = `TRAIN` + `PROBE` examples.
+    """
     import numpy as np
 
     from tapjax.contract.architectures import parse_architecture
@@ -17,7 +24,17 @@ def synthetic(arch: str):
 
 
 def repeated(made, chunk, seeds, data):
-    """A function that runs a chunk, on from where the last call ended."""
+    """Make a function that runs a chunk from the state in which its last call ended.
+
+    Args:
+      made: recipe that initialises the states.
+      chunk: compiled chunk of training steps.
+      seeds: number of seeds.
+      data: data on the device.
+
+    Returns:
+      A function without arguments.
+    """
     import jax
     import numpy as np
 

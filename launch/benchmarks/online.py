@@ -1,13 +1,22 @@
-"""Online learning, an example at a time: our compiled scan over seeds, a plain PyTorch loop."""
+"""Online learning, one example at a time, by our compiled scan and by a plain PyTorch loop."""
 
-TASKS = {  # config, its arguments, sizes of the PyTorch network, learning rate
+TASKS = {  # task -> config, its arguments, sizes of the PyTorch network, learning rate
     "bits": ("bits", "lr=0.01", (21, 5, 1), 0.01),
     "permuted MNIST": ("continual", "online", (784, 100, 100, 100, 10), 0.003),
 }
 
 
 def online(task, steps, seeds=1):
-    """Steps of the plasticity family at batch 1, without measurements."""
+    """Make a function that runs steps of the plasticity family at batch size 1, unmeasured.
+
+    Args:
+      task: key of `TASKS`.
+      steps: training steps per call.
+      seeds: number of seeds.
+
+    Returns:
+      A function without arguments.
+    """
     import importlib
 
     import numpy as np
@@ -33,7 +42,17 @@ def online(task, steps, seeds=1):
 
 
 def torch_online(task, steps):
-    """The plain loop: forward, backward and SGD for each example, inputs prepared beforehand."""
+    """Make a plain PyTorch loop: forward pass, backward pass and SGD for each example.
+
+    The inputs are prepared beforehand.
+
+    Args:
+      task: key of `TASKS`.
+      steps: training steps per call.
+
+    Returns:
+      A function without arguments.
+    """
     import torch
     from torch import nn
 

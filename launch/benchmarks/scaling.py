@@ -1,4 +1,4 @@
-"""What a sweep costs besides training: workers, devices, files, messages."""
+"""Costs of a sweep besides training: workers, devices, files and messages."""
 
 import json
 import os
@@ -15,19 +15,22 @@ from tapjax.sweep import engines
 from tapjax.sweep.jobs import finished, make_job
 
 RUNS, MANY = 8, 1000
-ONE_THREAD = "--xla_cpu_multi_thread_eigen=false"  # as many cores as workers, no more
-STEPS = 4000  # of a run of the sweep: some ten seconds
+ONE_THREAD = "--xla_cpu_multi_thread_eigen=false"  # each worker computes on one core
+STEPS = 4000  # of each run of the sweep, about ten seconds
 
 
 def scaling(turns: int) -> list[dict]:
-    """A sweep by one process and by one and two Dask workers; seeds over one and two devices; what
-    1,000 runs ask of the scheduler and of the file system.
+    """Measure what a sweep costs besides training.
+
+    Measured are a sweep by one process and by one and two Dask workers, the seeds of a run over one
+    and two devices, and the load of 1,000 runs on the file system and the scheduler.
 
     Args:
       turns: not used.
 
     Returns:
-      One row a measurement: what, seconds, and what it is a number of.
+      One row per measurement: `what` was measured, `seconds` (None for sizes) and `of`, the size or
+      the amount of work.
     """
     del turns
     os.environ["XLA_FLAGS"] = ONE_THREAD  # before JAX starts, here and in the workers
@@ -48,7 +51,7 @@ def _config(seed_block):
 
 
 def _sweeps(scratch):
-    """The same runs by different engines, after one that fills the compilation cache."""
+    """Time the same runs by different engines, after a run that fills the compilation cache."""
     from distributed import LocalCluster
 
     def timed(what, folder, engine, runs=RUNS):
@@ -73,7 +76,7 @@ def _sweeps(scratch):
 
 
 def _devices(path, devices):
-    """Four seeds of a run over virtual devices of the processor."""
+    """Time four seeds of a run over virtual devices of the processor."""
     flags = f"{ONE_THREAD} --xla_force_host_platform_device_count={devices}"
     command = [sys.executable, "-m", "launch.run", "--config=configs/tap/calibration.py:seeds=4"]
     command += [
@@ -97,7 +100,7 @@ def _seconds(line):
 
 
 def _bookkeeping(scratch):
-    """What it takes to know how 1,000 runs stand, and what one leaves on disk."""
+    """Time how long it takes to read the states of 1,000 runs; measure the files of one run."""
     folder = scratch / "many"
     jobs = [make_job(f"run_{i}", _config(i), folder) for i in range(MANY)]
     for job in jobs:
@@ -127,7 +130,7 @@ def _bookkeeping(scratch):
 
 
 def _messages():
-    """Empty tasks through a scheduler and one worker."""
+    """Time empty tasks that pass through a scheduler and one worker."""
     from distributed import Client, LocalCluster
 
     with (

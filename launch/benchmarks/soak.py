@@ -1,4 +1,4 @@
-"""Runs killed at random moments, over and over: what they end with equals what nobody touched."""
+"""Comparison of runs that are killed repeatedly at random times with undisturbed runs."""
 
 import json
 import os
@@ -14,10 +14,10 @@ import numpy as np
 
 from tapjax.contract.layout import record_steps
 
-KILLS = 15  # a config
+KILLS = 15  # per config
 TAP, CREDIT = "configs/tap/calibration.py:quick,seeds=2,", "configs/credit/online.py:quick,seeds=2,"
 PLASTIC = "configs/plasticity/continual.py:quick,seeds=2,"
-# Name -> config and overrides: short chunks, so that there is much to interrupt.
+# Name -> config and overrides. Chunks are short so that a run has many points to interrupt.
 RUNS = {
     "mlp": (TAP + "arch=mlp_medium_5", "chunk_steps=20", "checkpoint.every=40", "steps=1000"),
     "cnn": (TAP + "arch=cnn:channels=4-8", "chunk_steps=20", "checkpoint.every=20"),
@@ -42,16 +42,17 @@ RUNS = {
 
 
 def soak(turns: int, names=tuple(RUNS), kills: int = KILLS) -> list[dict]:
-    """Kill runs of every family at random moments and compare their ends.
+    """Kill runs of every family at random times and compare their results with undisturbed runs.
 
     Args:
-      turns: not used: one kill more is one turn more.
+      turns: not used, because `kills` determines the number of repetitions.
       names: keys of `RUNS`.
-      kills: of each.
+      kills: number of kills per config.
 
     Returns:
-      One row a config: kills by signal, at which steps, how many runs it took and whether
-      all ended with the bits of the undisturbed one.
+      One row per config: the number of kills by each signal, the steps at which they happened, the
+      number of runs that were needed, the differences from the undisturbed run (an empty list if
+      all runs ended with the same bits), and seconds.
     """
     del turns
     with tempfile.TemporaryDirectory() as scratch:
@@ -60,7 +61,7 @@ def soak(turns: int, names=tuple(RUNS), kills: int = KILLS) -> list[dict]:
 
 def _soak_one(name, folder, kills):
     began = time.monotonic()
-    _start(name, folder / "warm").wait()  # compiles
+    _start(name, folder / "warm").wait()  # fills the compilation cache
     undisturbed, start = folder / "undisturbed", time.monotonic()
     if _start(name, undisturbed).wait() != 0:
         raise OSError(f"soak: the undisturbed run of {name!r} failed")
@@ -98,7 +99,7 @@ def _start(name, path):
 
 
 def _kill(process, how, seconds):
-    """Send a signal after a while; whether the process was still there, and ended by it."""
+    """Send a signal after some seconds; return whether it ended a process that still ran."""
     try:
         process.wait(timeout=seconds)
         return False
@@ -113,14 +114,14 @@ def _status(path):
 
 
 def differences(expected: Path, actual: Path) -> list[str]:
-    """Where two runs differ in any bit of their records and final states.
+    """List where two runs differ in any bit of their records and final states.
 
     Args:
-      expected: a run directory.
-      actual: another.
+      expected: run directory of the undisturbed run.
+      actual: run directory that is compared with it.
 
     Returns:
-      One line a difference.
+      One line per difference.
     """
     found = []
     theirs, ours = (record_steps(path / "records") for path in (expected, actual))
@@ -142,6 +143,13 @@ def _same(a, b):
 
 
 def final_digests(path: Path) -> dict[str, str]:
-    """The sha256 of every leaf of a run's last checkpoint."""
+    """Read the sha256 of every leaf of a run's last checkpoint.
+
+    Args:
+      path: run directory.
+
+    Returns:
+      Leaf -> sha256.
+    """
     last = max(int(p.name) for p in (path / "ckpt").iterdir() if p.name.isdigit())
     return json.loads((path / "ckpt" / str(last) / "digests" / "metadata").read_text())

@@ -1,4 +1,4 @@
-"""A million steps of two hundred layers: how much memory it takes to record and to read them."""
+"""Memory that it takes to record and to read a million steps of a network of 200 layers."""
 
 import json
 import os
@@ -8,20 +8,20 @@ import tempfile
 import time
 from pathlib import Path
 
-PARTS = 10  # of the run, at each of which its memory is noted
+PARTS = 10  # parts of the run; its memory is noted at the end of each
 LAYERS = 200
 
 
 def stream(turns: int, steps: int = 1_000_000) -> list[dict]:
-    """Resident memory of a long run as it goes on, and of reading it afterwards.
+    """Measure the resident memory of a long run during training, and of reading it afterwards.
 
     Args:
       turns: not used.
-      steps: of the run.
+      steps: training steps of the run.
 
     Returns:
-      One row a tenth of the run: step, resident MB, MB of records so far, seconds; and one for
-      each way to read them.
+      One row per tenth of the run: step, resident MB, MB of records so far and seconds. Then one
+      row for each way to read the records.
     """
     del turns
     with tempfile.TemporaryDirectory() as scratch:
@@ -89,7 +89,7 @@ def _step(run):
 
 
 def _resident(pid):
-    """Resident megabytes of a process, 0 if it is gone."""
+    """Return the resident megabytes of a process, 0 if it no longer exists."""
     try:
         pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
     except (OSError, IndexError):

@@ -1,8 +1,15 @@
-"""Results of benchmarks as Markdown."""
+"""Results of benchmarks as Markdown tables."""
 
 
 def markdown(result: dict) -> str:
-    """The result as tables."""
+    """Format the results of a benchmark.
+
+    Args:
+      result: content of bench.json: `command`, `machine`, `peaks` and the rows of each of `suites`.
+
+    Returns:
+      Text in Markdown, one table per suite.
+    """
     facts = ", ".join(f"{name} {value}" for name, value in result["machine"].items())
     lines = ["# Benchmarks", "", f"`{result['command']}`", "", facts, ""]
     for row in result["peaks"]:
@@ -29,7 +36,14 @@ def markdown(result: dict) -> str:
 
 
 def plain_table(rows: list[dict]) -> list[str]:
-    """Rows of whatever they hold, in Markdown."""
+    """Format rows with arbitrary columns as a Markdown table.
+
+    Args:
+      rows: rows; the keys of the first are the columns.
+
+    Returns:
+      Lines of the table.
+    """
 
     def show(value):
         if isinstance(value, list):

@@ -1,9 +1,9 @@
-"""The two sides of `launch.bench`, each a process that waits for a line and runs once.
+"""Sides of the comparisons of `launch.bench`, each in a process that runs once per input line.
 
     python -m launch.benchmarks.workers '{"side": "ours", "arch": "mlp_medium_5", ...}'
 
-A worker prints a JSON line when it is ready; then, for every line on stdin, it runs its steps
-and prints the CPU and wall seconds they took. One thread, pinned to one core.
+A worker prints a JSON line when it is ready. Then, for every line on stdin, it runs its steps and
+prints the CPU and wall seconds that they took. It has one thread and is pinned to one core.
 """
 
 import json
@@ -19,7 +19,7 @@ BATCH = 64
 
 
 def one_thread() -> None:
-    """Pin this process to one core before any library starts its threads."""
+    """Restrict this process to one core and one thread, before any library starts its threads."""
     os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ[name] = "1"
@@ -27,7 +27,17 @@ def one_thread() -> None:
 
 
 def build(arch, steps, size=PROBE, **probe):
-    """The recipe and data of a benchmark run, as `loop.run` would build them."""
+    """Build the recipe and the data of a benchmark run, as `loop.run` would build them.
+
+    Args:
+      arch: architecture.
+      steps: training steps.
+      size: number of probe examples.
+      **probe: fields of the config's `probe` that are changed.
+
+    Returns:
+      (recipe, data on the device).
+    """
     import numpy as np
 
     from tapjax.config import schema
@@ -45,7 +55,19 @@ def build(arch, steps, size=PROBE, **probe):
 
 
 def ours(arch, steps, every=5, seeds=1, over_seeds="auto", **probe):
-    """Our compiled chunk, measuring every so many steps; never with every=0."""
+    """Make a function that runs our compiled chunk of training steps.
+
+    Args:
+      arch: architecture.
+      steps: training steps per call.
+      every: steps between measurements; 0 for no measurements.
+      seeds: number of seeds.
+      over_seeds: how the seeds run, see the field `over_seeds` of a config.
+      **probe: fields of the config's `probe` that are changed.
+
+    Returns:
+      A function without arguments.
+    """
     from tapjax.step import blocks
 
     made, data = build(arch, steps, **probe)
@@ -57,7 +79,19 @@ def ours(arch, steps, every=5, seeds=1, over_seeds="auto", **probe):
 
 
 def credit(method, steps, seeds=1, over_seeds="vmap", experiment="online", **sizes):
-    """Steps of the credit family without measurements, as one of its experiments takes them."""
+    """Make a function that runs steps of a credit experiment without measurements.
+
+    Args:
+      method: key of `configs.credit.methods.METHODS`, or `forward_gradient`.
+      steps: training steps per call.
+      seeds: number of seeds.
+      over_seeds: how the seeds run: `vmap`, `map`, `loop` or `shard`.
+      experiment: module of `configs.credit` that makes the config.
+      **sizes: arguments of that config, such as `depth` and `width`.
+
+    Returns:
+      A function without arguments.
+    """
     import importlib
 
     import numpy as np
@@ -85,7 +119,17 @@ def credit(method, steps, seeds=1, over_seeds="vmap", experiment="online", **siz
 
 
 def forward_gradient(made, cfg):
-    """A step by the derivative along one random direction in weight space (Baydin et al. 2022)."""
+    """Make a step from the derivative along one random direction in weight space.
+
+    The method is that of Baydin et al. 2022, https://arxiv.org/abs/2202.08587.
+
+    Args:
+      made: recipe of the credit family.
+      cfg: its config.
+
+    Returns:
+      A function (state, data) -> (next state, scalars).
+    """
     import jax
     import jax.numpy as jnp
 
@@ -116,7 +160,7 @@ def forward_gradient(made, cfg):
     inner = make_step(propose, optimizer)
 
     def step(state, data):
-        fresh = state._replace(opt=optimizer.init(state.params))  # its moments do not matter here
+        fresh = state._replace(opt=optimizer.init(state.params))  # the speed does not depend on its values
         after, scalars = inner(fresh, data)
         return after._replace(opt=state.opt), scalars
 
@@ -124,7 +168,17 @@ def forward_gradient(made, cfg):
 
 
 def unrolled(arch, steps):
-    """Five steps without a scan around them, called from Python: what XLA handles best."""
+    """Make a function that calls five compiled steps at a time from Python, without a scan.
+
+    XLA handles steps in this form best.
+
+    Args:
+      arch: architecture.
+      steps: training steps per call, a multiple of five.
+
+    Returns:
+      A function without arguments.
+    """
     import jax
 
     made, data = build(arch, steps)
@@ -147,7 +201,7 @@ def unrolled(arch, steps):
 
 
 def peak_xla(steps, m, k, n):
-    """100 matrix products a step by XLA."""
+    """Make a function that computes 100 products [m, k] x [k, n] per step by XLA."""
     import jax
     import jax.numpy as jnp
 
@@ -164,7 +218,7 @@ def peak_xla(steps, m, k, n):
 
 
 def peak_torch(steps, m, k, n):
-    """100 matrix products a step by PyTorch."""
+    """Make a function that computes 100 products [m, k] x [k, n] per step by PyTorch."""
     import torch
 
     torch.set_num_threads(1)
@@ -178,7 +232,7 @@ def peak_torch(steps, m, k, n):
 
 
 def probe_matrices():
-    """Real activations, before and after training, and matrices that are hard to measure."""
+    """Yield activations before and after training, and matrices that are hard to measure."""
     import jax
     import numpy as np
 
@@ -204,7 +258,7 @@ def probe_matrices():
 
 
 def torch_network(arch_name):
-    """The architecture in PyTorch, written as the earlier system's users would."""
+    """Build the architecture in PyTorch, as users of the earlier system would write it."""
     import torch
     from torch import nn
 
@@ -244,7 +298,16 @@ def torch_network(arch_name):
 
 
 def torch_metrics(a, fast):
-    """The four metrics; plainly with three full decompositions, or with one, values only."""
+    """Compute the four dimensionalities of a matrix of activations.
+
+    Args:
+      a: activations, [N, D].
+      fast: True for one decomposition that yields singular values only; False for three full
+        decompositions.
+
+    Returns:
+      (stable rank, participation ratio, effective rank at 90 % of the energy, nuclear norm ratio).
+    """
     import torch
 
     if fast:
@@ -264,7 +327,17 @@ def torch_metrics(a, fast):
 
 
 def torch_loop(arch, steps, every=5, fast=False):
-    """A plain PyTorch loop with hooks on every Linear and Conv2d, as the earlier system has it."""
+    """Make a plain PyTorch loop with hooks on every Linear and Conv2d, as in the earlier system.
+
+    Args:
+      arch: architecture.
+      steps: training steps per call.
+      every: steps between measurements; 0 for no measurements.
+      fast: whether to measure the probe in one batch and with one decomposition per matrix.
+
+    Returns:
+      A function without arguments.
+    """
     import torch
     from torch import nn
 
@@ -334,7 +407,7 @@ def main() -> None:
     one_thread()
     task = json.loads(sys.argv[1])
     run = SIDES[task.pop("side")](**task)
-    run()  # compiles, and warms every cache
+    run()  # compiles, and fills every cache
     print(json.dumps({"ready": True}), flush=True)
     for _ in sys.stdin:
         wall, cpu = time.perf_counter(), time.process_time()

@@ -1,4 +1,4 @@
-"""The fields of a config as text and as a page, made from the tables that also validate them."""
+"""Documentation of the fields of a config, made from the tables that also validate them."""
 
 import textwrap
 
@@ -16,16 +16,16 @@ HEAD = ["| field | default | allowed | meaning |", "|---|---|---|---|"]
 
 
 def text(family: str = "") -> str:
-    """Describe fields for a terminal.
+    """Describe the fields as text for a terminal.
 
     Args:
-      family: whose own fields follow the common ones; all families by default.
+      family: family whose fields follow the common ones; empty for all families.
 
     Returns:
-      Lines of text of at most 98 characters, where words allow.
+      Text with lines of at most 98 characters. A line with a longer word is longer.
 
     Raises:
-      ConfigError: unknown family.
+      ConfigError: if the family is unknown.
     """
     if family and family not in FAMILIES:
         raise ConfigError(f"family={family!r} {common.RUN['family'].check.fault(family)}")
@@ -41,7 +41,7 @@ def text(family: str = "") -> str:
 
 
 def markdown() -> str:
-    """Describe all fields as the page docs/fields.md."""
+    """Return the content of the page docs/fields.md, which describes all fields."""
     lines = [
         "# Fields of a config",
         "",

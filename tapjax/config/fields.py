@@ -1,4 +1,4 @@
-"""A field of a config: its default, what it may hold, and what it means. Imports no JAX."""
+"""Types for the fields of a config: default, allowed values and meaning. Imports no JAX."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -8,10 +8,11 @@ from tapjax.contract.text import did_you_mean
 
 
 class Check(NamedTuple):
-    """What a field may hold.
+    """Check of the values that a field may have.
 
-    `allowed` describes it in words for the documentation; `fault(value)` completes the sentence
-    "FIELD=VALUE ..." for a value that is not allowed, and is empty for one that is.
+    `allowed` describes these values in words for the documentation. For a value that is not
+    allowed, `fault(value)` returns the end of the sentence "FIELD=VALUE ..."; for an allowed value
+    it returns an empty string. `choices` holds the allowed names if there is a list of them.
     """
 
     allowed: str
@@ -20,7 +21,7 @@ class Check(NamedTuple):
 
 
 class Field(NamedTuple):
-    """One field: its `default`, whose type is the field's type, its `check` and its `help`."""
+    """Default, check and help text of one field; the type of the default is the field's type."""
 
     default: Any
     check: Check
@@ -28,7 +29,7 @@ class Field(NamedTuple):
 
 
 def is_import_path(name: str) -> bool:
-    """Whether a name has the form `package.module:function`."""
+    """Decide whether a name has the form `package.module:function`."""
     module, colon, function = name.partition(":")
     parts = [*module.split("."), function]
     return bool(colon) and all(part.isidentifier() for part in parts)
@@ -39,11 +40,11 @@ SWITCH = Check("True or False", lambda value: "")
 
 
 def at_least(least: int, allowed: str = "") -> Check:
-    """Numbers that are not below a bound.
+    """Return a check that a number is not below a bound.
 
     Args:
-      least: 0 or 1.
-      allowed: description; by default `LEAST or more`.
+      least: the bound, 0 or 1.
+      allowed: description of the allowed values; empty for `LEAST or more`.
 
     Returns:
       A Check.
@@ -61,10 +62,10 @@ BELOW_ONE = Check("[0, 1)", _share)
 
 
 def own_or_share(owner: str) -> Check:
-    """Shares in [0, 1), or -1 for the value that somebody else has.
+    """Return a check for shares in [0, 1) that also allows -1, which selects another value.
 
     Args:
-      owner: whose value -1 selects, as in `the optimizer's own`.
+      owner: description of the value that -1 selects, such as `the optimizer's own`.
 
     Returns:
       A Check.
@@ -74,11 +75,11 @@ def own_or_share(owner: str) -> Check:
 
 
 def one_of(*choices: str, or_import_path: bool = False) -> Check:
-    """Names from a list.
+    """Return a check for names from a list.
 
     Args:
-      *choices: the names.
-      or_import_path: also allow `package.module:function`, a function of the user's own.
+      *choices: allowed names.
+      or_import_path: whether to also allow `package.module:function`, a user-defined function.
 
     Returns:
       A Check.

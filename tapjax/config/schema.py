@@ -1,4 +1,4 @@
-"""Configs: defaults, validation with suggestions, JSON and hash. Imports no JAX."""
+"""Functions for configs: defaults, validation with suggestions, JSON and hash. Imports no JAX."""
 
 import hashlib
 import importlib
@@ -14,32 +14,33 @@ from tapjax.config.validate import relations, schedules_of_steps
 from tapjax.contract.architectures import parse_architecture
 from tapjax.contract.text import did_you_mean
 
-# Fields of each family besides the common ones.
+# Fields of each family, without the common ones.
 FAMILIES = {
     "tap": {},
     "credit": credit.FIELDS,
     "plasticity": plasticity.FIELDS,
     "motifs": motifs.FIELDS,
 }
-# Measurements from a jump to what counts as before and after it.
+# Number of measurements from a jump to the states that count as before and after it.
 PIN_MEASUREMENTS = 5
-# Steps per chunk that keep the host's share of the time small and the wait for a signal short.
+# Steps per chunk by family of architectures. The values keep the host's share of the time small and
+# the delay after a signal short.
 CHUNK_STEPS = {"mlp": 500, "cnn": 100, "transformer": 100, "vit": 100, "resnet": 10}
 CHUNK_STEPS |= {"residual": 100, "residual_conv": 100, "dynamics": 500}
 
 
 class ConfigError(Exception):
-    """A config that cannot run; the message names each field and what to do."""
+    """Error for a config that cannot run; the message names each field and says what to do."""
 
 
 def fields(family: str) -> dict[str, Field]:
-    """The fields of a family: the common ones and its own.
+    """Return the fields of a family, including the common ones.
 
     Args:
       family: key of `FAMILIES`.
 
     Returns:
-      Dotted name -> Field, group by group.
+      Dotted name -> Field, sorted by group.
     """
     table = common.FIELDS | FAMILIES[family]
     groups = list(dict.fromkeys(name.rpartition(".")[0] for name in table))
@@ -47,14 +48,21 @@ def fields(family: str) -> dict[str, Field]:
 
 
 def family_of(name: str) -> str:
-    """The family that a field belongs to: empty for common fields, None for unknown ones."""
+    """Return the family that a field belongs to.
+
+    Args:
+      name: dotted name of the field.
+
+    Returns:
+      Key of `FAMILIES`; an empty string for a common field, None for an unknown field.
+    """
     if name in common.FIELDS:
         return ""
     return next((family for family, table in FAMILIES.items() if name in table), None)
 
 
 def defaults(family: str = "tap") -> ConfigDict:
-    """Every field of a family with its default.
+    """Return a config that holds the default of every field of a family.
 
     Args:
       family: key of `FAMILIES`.
@@ -63,7 +71,7 @@ def defaults(family: str = "tap") -> ConfigDict:
       A new ConfigDict.
 
     Raises:
-      ConfigError: unknown family.
+      ConfigError: if the family is unknown.
 
     Example:
       >>> defaults("motifs").record.sketch
@@ -79,11 +87,11 @@ def defaults(family: str = "tap") -> ConfigDict:
 
 
 def flatten(cfg: Mapping, prefix: str = "") -> dict:
-    """A nested config as dotted names.
+    """Flatten a nested config.
 
     Args:
-      cfg: mapping of mappings.
-      prefix: put before every name.
+      cfg: nested mapping.
+      prefix: text put before every name.
 
     Returns:
       Dotted name -> value.
@@ -98,13 +106,13 @@ def flatten(cfg: Mapping, prefix: str = "") -> dict:
 
 
 def problems(cfg: ConfigDict) -> list[str]:
-    """Everything that is wrong with a config.
+    """Find all problems of a config.
 
     Args:
-      cfg: a config.
+      cfg: any config.
 
     Returns:
-      One line a problem; empty if it can run.
+      One line per problem; empty if the config can run.
     """
     flat = flatten(cfg)
     if not isinstance(flat.get("family"), str) or flat["family"] not in FAMILIES:
@@ -154,13 +162,13 @@ def _type_name(default):
 
 
 def check(cfg: ConfigDict) -> None:
-    """Refuse a config that cannot run.
+    """Raise an error if a config cannot run.
 
     Args:
-      cfg: a config.
+      cfg: any config.
 
     Raises:
-      ConfigError: with every problem.
+      ConfigError: if the config has problems; the message lists all of them.
     """
     if not isinstance(cfg, ConfigDict):
         raise ConfigError(f"get_config returned {type(cfg).__name__}, not a config")
@@ -170,14 +178,14 @@ def check(cfg: ConfigDict) -> None:
 
 
 def check_data(cfg: ConfigDict, arrays) -> None:
-    """Refuse a config that does not fit its data.
+    """Raise an error if a config does not fit its data.
 
     Args:
       cfg: a valid config.
-      arrays: the data set, with `x [N, H, W, C]`.
+      arrays: data set with training inputs `x` of shape [N, height, width, channels].
 
     Raises:
-      ConfigError: naming the field.
+      ConfigError: if the batch size or the augmentation does not fit; the message names the field.
     """
     n, (height, width, _) = len(arrays.x), arrays.x.shape[1:]
     if cfg.data.batch_size > n:
@@ -189,13 +197,16 @@ def check_data(cfg: ConfigDict, arrays) -> None:
 
 
 def chunk_steps(cfg: ConfigDict) -> int:
-    """Steps a compiled call: the config's own, or equal parts that suit the model's family.
+    """Return the number of steps per compiled call.
+
+    It is `chunk_steps` of the config. If this is 0, a length that suits the model's family is
+    chosen such that the calls are about equally long.
 
     Args:
       cfg: a valid config.
 
     Returns:
-      A multiple of `probe.every`.
+      Number of steps, a multiple of `probe.every`.
     """
     whole = task_steps(cfg)
     if cfg.chunk_steps:
@@ -203,35 +214,42 @@ def chunk_steps(cfg: ConfigDict) -> int:
     name = cfg.model.name
     family = "cnn" if is_import_path(name) else parse_architecture(name).family
     every, target = cfg.probe.every, max(CHUNK_STEPS[family], cfg.probe.every)
-    if "tasks" in cfg and cfg.tasks.steps:  # equal parts, so that every task ends with a chunk
+    if "tasks" in cfg and cfg.tasks.steps:  # equal chunks, so that every task ends with a chunk
         return max(n for n in range(every, min(target, whole) + 1, every) if whole % n == 0)
     chunks = -(-whole // target)
     return -(-whole // (every * chunks)) * every
 
 
 def task_steps(cfg: ConfigDict) -> int:
-    """Steps per task; those of the whole run if it has a single task."""
+    """Return the number of steps per task, which is `steps` for a run with a single task."""
     return ("tasks" in cfg and cfg.tasks.steps) or cfg.steps
 
 
 def pin_window(cfg: ConfigDict) -> int:
-    """Steps from a jump to the states before and after it: what the config says, or its default."""
+    """Return the number of steps from a jump to the kept states before and after it.
+
+    Args:
+      cfg: a valid config.
+
+    Returns:
+      `checkpoint.pin_window`, or the length of five measurements if that is 0.
+    """
     return cfg.checkpoint.pin_window or PIN_MEASUREMENTS * cfg.probe.every
 
 
 def lookup(name: str, table: Mapping, field: str):
-    """The object that a config names: an entry of a table, or the user's own function.
+    """Return the object that a config names: an entry of a table or a user-defined function.
 
     Args:
-      name: key of the table or `package.module:function`.
+      name: key of the table, or `package.module:function`.
       table: name -> object.
-      field: where the name stands, for the error message.
+      field: name of the field that holds the name, for the error message.
 
     Returns:
       The object.
 
     Raises:
-      ConfigError: unknown name, module or function.
+      ConfigError: if the name, module or function is unknown.
     """
     if name in table:
         return table[name]
@@ -243,18 +261,24 @@ def lookup(name: str, table: Mapping, field: str):
 
 
 def to_json(cfg: ConfigDict) -> dict:
-    """A config as plain JSON data."""
+    """Convert a config to plain JSON data."""
     return json.loads(json.dumps(cfg.to_dict()))
 
 
 def from_json(data: Mapping) -> ConfigDict:
-    """The config that `to_json` wrote, lists turned back into tuples.
+    """Restore a config from the JSON data that `to_json` returned.
 
-    Fields that came into being after it was written get their defaults; fields of other families,
-    which older configs have, are left out.
+    Lists become tuples again. Fields that did not exist when the config was written get their
+    defaults. Fields of other families, which older configs contain, are left out.
+
+    Args:
+      data: JSON data of a config.
+
+    Returns:
+      A new ConfigDict.
 
     Raises:
-      ConfigError: it is something else.
+      ConfigError: if the data is not a config.
     """
 
     def restore(value):
@@ -284,15 +308,17 @@ def _without_other_families(data, family, prefix=""):
 
 
 def with_former_steps(cfg: ConfigDict, old: Mapping, extend: bool) -> ConfigDict:
-    """A config with what a run directory remembers of extensions.
+    """Set the `former_steps` of a config to the lengths from which the run was extended.
 
     Args:
-      cfg: of the run as it is asked for.
+      cfg: config of the requested run.
       old: content of the run directory's config.json.
-      extend: whether schedules may go on beyond the number of steps that they were made for.
+      extend: whether schedules may continue beyond the number of steps that they were made for.
 
     Returns:
-      A new config: its `former_steps` are those of the run and, for an extension, its length.
+      A new config. Its `former_steps` are those of the old config that are below `cfg.steps`. If
+      this is an extension and the old config has a schedule that ends with the run, the old number
+      of steps is added.
     """
     before = from_json(old)
     former = tuple(length for length in before.former_steps if length < cfg.steps)
@@ -302,16 +328,25 @@ def with_former_steps(cfg: ConfigDict, old: Mapping, extend: bool) -> ConfigDict
 
 
 def config_hash(cfg: ConfigDict) -> str:
-    """The first 16 hexadecimal digits of the sha256 of the canonical JSON."""
+    """Return the first 16 hexadecimal digits of the sha256 of a config's canonical JSON."""
     fields = to_json(cfg)
-    if not fields["former_steps"]:  # a field that came later than the first runs
+    # The first runs had no such field. Leaving it out where it is empty keeps their hashes valid.
+    if not fields["former_steps"]:
         del fields["former_steps"]
     text = json.dumps(fields, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def diff(old: Mapping, new: Mapping) -> list[str]:
-    """Fields in which two configs differ, one `name: old -> new` each."""
+    """List the fields in which two configs differ.
+
+    Args:
+      old: nested mapping of one config.
+      new: nested mapping of the other config.
+
+    Returns:
+      `name: old -> new` for each field that differs, sorted by name.
+    """
     a, b = flatten(old), flatten(new)
     return [
         f"{name}: {a.get(name)!r} -> {b.get(name)!r}"

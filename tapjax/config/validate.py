@@ -1,22 +1,23 @@
-"""What fields of a config must satisfy together. Imports no JAX."""
+"""Checks of the relations between the fields of a config. Imports no JAX."""
 
 import itertools
 
 from tapjax.config.fields import is_import_path
 from tapjax.contract.architectures import parse_architecture
 
-SINGLE_GROUPS = 32  # layers of at most this many units are normalised in groups of one
+SINGLE_GROUPS = 32  # in layers of at most this number of units, each group consists of one unit
 # Families of architectures whose activation, normalisation and dropout can be chosen.
 STYLED = ("mlp", "cnn", "resnet", "resnet18", "vit")
-# Families of architectures that are networks in blocks, each with its own credit.
+# Families of architectures that consist of blocks, where each block has its own credit.
 LAYERED = ("residual", "residual_conv", "dynamics")
 
 
 def relations(flat: dict) -> list[str]:
-    """Find what does not fit together.
+    """Find combinations of fields that are not allowed.
 
     Args:
-      flat: dotted name -> value, every field of the config's family, each allowed by itself.
+      flat: dotted name -> value of every field of the config's family. Each value must be allowed
+        when considered alone.
 
     Returns:
       One line per problem.
@@ -108,6 +109,10 @@ def _credit_relations(flat):
         found.append(
             "rule.alternate needs optimizer.schedule='constant': each part counts its own steps"
         )
+    if flat["credit.targets"] == "response" and flat["credit.field"] != "chain":
+        found.append(
+            "credit.targets='response' needs credit.field='chain', which models responses of blocks"
+        )
     if name.startswith("dynamics") and flat["checkpoint.pin_jumps"]:
         found.append(
             "checkpoint.pin_jumps must be 0: linear dynamics have no dimensionality to watch"
@@ -116,10 +121,10 @@ def _credit_relations(flat):
 
 
 def schedules_of_steps(flat: dict) -> list[str]:
-    """The fields of a config whose meaning depends on the number of steps.
+    """Return the schedules of a config that depend on the number of steps.
 
     Args:
-      flat: a valid config's fields by their dotted names.
+      flat: dotted name -> value of every field of a valid config.
 
     Returns:
       `name=value` of each schedule that ends with the run.

@@ -1,9 +1,9 @@
-"""The architectures by name: sizes and structural features, shared with the training side.
+"""Architectures by name: their sizes and structural features, shared with the training code.
 
-A name is a key of `ZOO` or a family with sizes of your own:
+A name is a key of `ZOO`, or a family with user-defined sizes:
 `mlp:depth=6,width=96`, `mlp:widths=128-64-32`, `cnn:channels=16-32`, `cnn:channels=64-128,fc=512`,
-`resnet:channels=64-128-256-512`, `transformer:depth=3,width=96,heads=4`,
-`vit:depth=6,width=384,heads=6,patch=8`; and of the credit family `residual:depth=4,width=256`,
+`resnet:channels=64-128-256-512`, `transformer:depth=3,width=96,heads=4` or
+`vit:depth=6,width=384,heads=6,patch=8`. The credit family uses `residual:depth=4,width=256`,
 `residual_conv:depth=4,width=32` and `dynamics:depth=8,width=8`.
 """
 
@@ -14,10 +14,13 @@ MOST_LAYERS, MOST_UNITS = 1000, 1_000_000
 
 
 class Architecture(NamedTuple):
-    """One architecture.
+    """Name, family and sizes of one architecture.
 
-    `widths` holds hidden units a layer (mlp), channels a stage (cnn, resnet) or the model
-    dimension once a block (transformer, vit); `dense` holds a cnn's fully connected layers.
+    `widths` holds the number of hidden units per layer (mlp), the number of channels per stage
+    (cnn, resnet), or the model dimension, repeated once per block (other families). `heads` is the
+    number of attention heads (transformer, vit). `dense` holds the widths of the fully connected
+    layers of a cnn. `patch` is the side of a patch in pixels (vit). A size that the family does
+    not use is 0 or empty.
     """
 
     name: str
@@ -63,16 +66,16 @@ ZOO = _zoo()
 
 
 def parse_architecture(name: str) -> Architecture:
-    """The architecture of a name.
+    """Return the architecture that has a given name.
 
     Args:
-      name: a key of `ZOO` or `family:size=value,...`.
+      name: a key of `ZOO`, or `family:size=value,...`.
 
     Returns:
-      Its Architecture.
+      The Architecture.
 
     Raises:
-      ValueError: unknown name or size; the message names it.
+      ValueError: if the name or a size is unknown or a size is not allowed; the message names it.
     """
     if name in ZOO:
         return ZOO[name]
@@ -123,10 +126,13 @@ def parse_architecture(name: str) -> Architecture:
 
 
 def token_count(input_dim: int) -> int:
-    """Tokens that a flat input is cut into: the divisor of its length nearest 16.
+    """Compute the number of tokens that a flat input is cut into.
+
+    It is the divisor of the input's length that is nearest to 16; of two that are equally near, the
+    smaller one.
 
     Args:
-      input_dim: values in one example, e.g. 784.
+      input_dim: number of values in one example, e.g. 784.
 
     Returns:
       The number of tokens, e.g. 16.
@@ -136,14 +142,16 @@ def token_count(input_dim: int) -> int:
 
 
 def pooled_sides(side: int, stages: int) -> list[int]:
-    """Image side after each stage of 2x2 pooling; a side of 1 is left as it is.
+    """Compute the side of an image after each stage of 2x2 pooling.
+
+    A side of 1 pixel does not shrink further.
 
     Args:
-      side: pixels along one side of the input.
-      stages: pooling stages.
+      side: number of pixels along one side of the input.
+      stages: number of pooling stages.
 
     Returns:
-      One side a stage, e.g. 28 -> [14, 7, 3, 1].
+      One side per stage in pixels, e.g. 28 -> [14, 7, 3, 1].
     """
     sides = []
     for _ in range(stages):
@@ -153,15 +161,15 @@ def pooled_sides(side: int, stages: int) -> list[int]:
 
 
 def count_params(arch: Architecture, shape: tuple[int, int, int], classes: int) -> int:
-    """Trainable parameters.
+    """Count the trainable parameters of an architecture.
 
     Args:
       arch: the architecture.
-      shape: input height, width, channels.
-      classes: outputs.
+      shape: height, width and number of channels of the input.
+      classes: number of outputs C.
 
     Returns:
-      The number of trainable scalars of the architecture with its own normalisation.
+      The number of trainable scalars of the architecture with its default normalisation.
     """
     height, width, channels = shape
     input_dim = height * width * channels
@@ -206,20 +214,23 @@ def count_params(arch: Architecture, shape: tuple[int, int, int], classes: int) 
 
 
 def structure(arch: Architecture, shape: tuple[int, int, int], classes: int) -> dict:
-    """Structural features that alpha = f(architecture) is fitted on.
+    """Compute the structural features that the fit alpha = f(architecture) uses.
 
-    Depth, width and connectivity follow the conventions of each family: an mlp counts hidden
-    layers and its connectivity is parameters per unit (input, hidden and output); a cnn counts
-    its head as a layer and has parameters per channel; a transformer counts blocks and has
-    parameters per d_model and block. Connectivity is therefore comparable within a family only.
+    Depth, width and connectivity follow the conventions of each family. For an mlp, depth is the
+    number of hidden layers and connectivity is the number of parameters per unit (input, hidden
+    and output). For a cnn, depth includes the head and connectivity is the number of parameters
+    per channel. For a transformer, depth is the number of blocks and connectivity is the number of
+    parameters divided by d_model times the number of blocks. Connectivity is therefore comparable
+    only within a family.
 
     Args:
       arch: the architecture.
-      shape: input height, width, channels.
-      classes: outputs.
+      shape: height, width and number of channels of the input.
+      classes: number of outputs C.
 
     Returns:
-      family, depth, width, min_width, max_width, num_params, connectivity.
+      A dict with the keys family, depth, width (the mean width), min_width, max_width, num_params
+      and connectivity.
     """
     params = count_params(arch, shape, classes)
     widths, depth = arch.widths, len(arch.widths)
@@ -247,14 +258,18 @@ def structure(arch: Architecture, shape: tuple[int, int, int], classes: int) -> 
 
 
 def rectified_layers(family: str | None, layer_names) -> list[str]:
-    """Measured layers that a ReLU follows at once, so that a unit never above zero is dead.
+    """Return the measured layers whose output goes directly into a ReLU.
+
+    A unit of such a layer is dead if it is never above zero.
 
     Args:
-      family: of the architecture; None for a network of the user's own, of which nothing is known.
-      layer_names: measured layers, the head last.
+      family: family of the architecture; None for a user-defined network, whose activation
+        functions are unknown.
+      layer_names: names of the measured layers, the head last.
 
     Returns:
-      Names.
+      A list of layer names. It is empty for None and for families other than mlp, cnn and
+      transformer.
     """
     hidden = list(layer_names)[:-1]
     if family == "transformer":

@@ -1,26 +1,30 @@
-"""Jumps in a measured series: abrupt changes of level, told from drift, noise and wandering.
+"""Detector of jumps in a measured series: abrupt changes of level.
 
-A jump is first noticed, then confirmed.
+It distinguishes jumps from drift, noise and wandering (slow random movement, as in a random walk).
+The detector first selects candidates and then confirms them.
 
-It is noticed by a statistic judged against its own past. The statistic at a boundary is the mean
-of the next `WINDOW` measurements minus that of the last `WINDOW`. It is centred by the median, so
-that drift and slow curvature cancel, and scaled by the larger of its robust spread and what white
-noise of the size of the increments would give. How much larger the first is than the second says
-how much the series wanders (1 for white noise, about 16 for a random walk), and raises the
-thresholds. A jump stands out twice: over the window, and over `NEAR` measurements at its
-boundary, where a smooth change is small.
+The first statistic selects candidates. At a boundary between two measurements, it is the mean of
+the next `WINDOW` measurements minus the mean of the last `WINDOW` measurements. It is compared with
+its own past. The median of the past is subtracted, so that drift and slow curvature cancel. The
+result is divided by a scale: the larger of the robust spread of the past and the spread that white
+noise with increments of the same size would give. The ratio of the first spread to the second
+measures how much the series wanders: it is 1 for white noise and about 16 for a random walk. A
+higher ratio raises the thresholds. A candidate must exceed two thresholds: one over the window,
+and one over `NEAR` measurements at its boundary, where a smooth change is small.
 
-A break in a series that moves fast but smoothly would drown in that. A second statistic notices
-it: the change of the median of `NEAR` measurements, minus the mean of the same change `2 * NEAR`
-measurements before and after, which is zero for any straight or gently bent line.
+The first statistic can miss a break in a series that moves fast but smoothly, because the spread of
+the past is large there. A second statistic selects such breaks. It is the change of the median of
+`NEAR` measurements, minus the mean of the same change `2 * NEAR` measurements before and after. It
+is zero for any straight or slightly curved line.
 
-It is confirmed in a window around its boundary (steps.py): two lines with a gap fit there at
-least about as well as a connected chain of lines, and the gap stands out of the scatter that both
-sides have now, whatever the past was like. A second, closer window serves where the level moves
-on after the jump.
+A candidate is confirmed in a window around its boundary (see step_tests.py). Two lines with a gap
+must fit there at least about as well as a connected chain of lines, and the gap must be large
+compared with the present scatter on both sides, whatever the past was like. A second, shorter
+window is used for jumps after which the level continues to move.
 
-Everything looks back only, and a jump is final `DELAY` measurements after it: a run that is
-watched while it trains and the same run analysed afterwards give the same list.
+The decision about a candidate boundary uses the past and at most the next `DELAY` measurements, and
+it is final. Detection during training and a later analysis of the same run therefore give the same
+list.
 """
 
 from typing import NamedTuple
@@ -31,35 +35,35 @@ from tapjax.contract import step_tests
 
 WINDOW = 20
 NEAR = 5
-HISTORY = 100  # boundaries of the past that a score is judged against
+HISTORY = 100  # number of past boundaries that a score is compared with
 LEAST_HISTORY = 30
 THRESHOLD, NEAR_THRESHOLD = 5.2, 2.6
-WHITE = 1.7  # up to this ratio of the two scales a series counts as white noise
-WANDERING = 0.6  # power of the ratio beyond that in the thresholds
-SHARPNESS = 0.5  # share of the change that has to happen at the boundary
+WHITE = 1.7  # largest ratio of the two scales at which a series counts as white noise
+WANDERING = 0.6  # thresholds are multiplied by (ratio / WHITE) to this power above that ratio
+SHARPNESS = 0.5  # smallest share of the change that has to happen at the boundary
 BREAK = 5.5  # threshold of the second statistic, in robust standard deviations
-HALF, GAP = 25, 2.8  # half a window of confirmation; threshold of the gap in standard errors
-SHARE = 0.65  # share of the change of level that the gap has to make up there
-HALF_CLOSE, GAP_CLOSE, SHARE_CLOSE = 8, 4.0, 0.25  # in the closer window
+HALF, GAP = 25, 2.8  # half the window of confirmation; threshold of the gap in standard errors
+SHARE = 0.65  # smallest share of the change of level that the gap must have in that window
+HALF_CLOSE, GAP_CLOSE, SHARE_CLOSE = 8, 4.0, 0.25  # the same three values for the shorter window
 REFRACTORY = 2 * WINDOW
-DELAY = WINDOW + WINDOW // 2 + HALF  # the farthest boundary looked at, and its window
-LEAST_LENGTH = 3 * NEAR + WINDOW + LEAST_HISTORY + DELAY  # to judge one boundary
-MEMORY = 4 * WINDOW + HISTORY  # measurements before a boundary that have a part in its score
-PRECISION = 2e-6  # relative error of a measurement: no smaller change is one
-LARGE_COUNT = 5  # a change by one unit is not a jump in counts of at least this
+DELAY = WINDOW + WINDOW // 2 + HALF  # distance to the farthest candidate boundary, and its window
+LEAST_LENGTH = 3 * NEAR + WINDOW + LEAST_HISTORY + DELAY  # measurements needed for one boundary
+MEMORY = 4 * WINDOW + HISTORY  # number of measurements before a boundary that affect its score
+PRECISION = 2e-6  # relative error of a measurement; smaller changes are ignored
+LARGE_COUNT = 5  # in a series of counts that reaches this value, a change by 1 is not a jump
 MAD_TO_SD = 1.4826
-# False positives of the worst of the nulls (validity.py), over the seeds of
-# docs/results/tap/detector; a test holds the numbers against its table.
+# False positives per 1000 measurements on the worst of the null series (detector_validity.py),
+# over the seeds of docs/results/tap/detector. A test compares the numbers with the table there.
 FALSE_PER_1000, WORST_NULL, NULLS = 0.4, "AR(1) .9, noise x3", 83
-MEAN = "mean"  # the layer's name of D, the mean over hidden layers
+MEAN = "mean"  # layer name that represents D, the mean over the hidden layers
 
 
 class Jump(NamedTuple):
-    """One abrupt change.
+    """One abrupt change of level.
 
-    `index` of the first measurement after it and its training `step`; `size`, the gap between the
-    lines before and after it, in units of the series; `score`, how many times it exceeds its
-    threshold, at least 1.
+    `index` is the index of the first measurement after the change and `step` its training step.
+    `size` is the gap between the lines before and after the change, in the unit of the series.
+    `score` is the ratio of the test statistic to its threshold and is at least 1.
     """
 
     index: int
@@ -69,30 +73,32 @@ class Jump(NamedTuple):
 
 
 def detect(series_T, steps_T) -> list[Jump]:
-    """The jumps of one series.
+    """Find the jumps of one series.
 
     Args:
-      series_T: measurements, finite.
-      steps_T: training step of each.
+      series_T: finite measurements [T].
+      steps_T: training step of each measurement [T].
 
     Returns:
-      Jumps in order; those of a longer series start with those of its beginning.
+      The jumps in order of time. If measurements are appended to the series, the list of jumps
+      found so far stays the beginning of the new list.
 
     Raises:
-      ValueError: the series has values that are not finite, or another length than the steps.
+      ValueError: if the series has values that are not finite, or if its length differs from that
+        of the steps.
     """
     return detect_each(np.asarray(series_T)[None], steps_T)[0]
 
 
 def detect_each(series_NxT, steps_T) -> list[list[Jump]]:
-    """`detect` for many series at once.
+    """Find the jumps of each of several series.
 
     Args:
-      series_NxT: measurements, finite.
-      steps_T: training step of each.
+      series_NxT: finite measurements of N series [N, T].
+      steps_T: training step of each measurement [T].
 
     Returns:
-      One list of jumps a series.
+      One list of jumps per series.
 
     Raises:
       ValueError: see `detect`.
@@ -101,15 +107,17 @@ def detect_each(series_NxT, steps_T) -> list[list[Jump]]:
 
 
 def search(series_NxT, steps_T, from_N) -> tuple[list[list[Jump]], np.ndarray]:
-    """The jumps from given measurements on: what grows is searched once, a part at a time.
+    """Find the jumps from a given measurement on.
+
+    With this function, a growing series is searched in parts and each part only once.
 
     Args:
-      series_NxT: measurements so far, finite.
-      steps_T: training step of each.
-      from_N: where the search of each series goes on; zeros at first.
+      series_NxT: finite measurements so far of N series [N, T].
+      steps_T: training step of each measurement [T].
+      from_N: index at which the search of each series starts [N]; zeros in the first search.
 
     Returns:
-      (one list of jumps a series, where the next search has to go on).
+      (one list of jumps per series, index [N] at which the next search has to start).
 
     Raises:
       ValueError: see `detect`.
@@ -122,7 +130,7 @@ def search(series_NxT, steps_T, from_N) -> tuple[list[list[Jump]], np.ndarray]:
         raise ValueError("the series has values that are not finite")
     if not len(x_NxT) or x_NxT.shape[1] < LEAST_LENGTH:
         return [[] for _ in x_NxT], from_N
-    # What lies further back has no part in any score that is still needed.
+    # Earlier measurements do not affect any score that is still needed.
     forgotten = max(int(from_N.min()) - MEMORY, 0)
     recent_NxT, recent_steps = x_NxT[:, forgotten:], steps_T[forgotten:]
     first = from_N.min() - WINDOW - forgotten
@@ -138,12 +146,12 @@ def search(series_NxT, steps_T, from_N) -> tuple[list[list[Jump]], np.ndarray]:
 
 
 def search_finite(series_NxT, steps_T, from_N) -> tuple[list[list[Jump]], np.ndarray]:
-    """`search` of each series up to its first value that is not finite.
+    """Apply `search` to each series up to its first value that is not finite.
 
     Args:
-      series_NxT: measurements so far.
-      steps_T: training step of each.
-      from_N: where the search of each series goes on; zeros at first.
+      series_NxT: measurements so far of N series [N, T].
+      steps_T: training step of each measurement [T].
+      from_N: index at which the search of each series starts [N]; zeros in the first search.
 
     Returns:
       See `search`.
@@ -161,13 +169,13 @@ def search_finite(series_NxT, steps_T, from_N) -> tuple[list[list[Jump]], np.nda
 
 
 def by_chance(measurements: int) -> str:
-    """How many false jumps to reckon with.
+    """Describe how many false jumps are expected.
 
     Args:
-      measurements: how many were searched, over all series.
+      measurements: number of measurements searched, over all series.
 
     Returns:
-      A sentence that names the nulls on which the rate was measured.
+      A sentence with the expected number. It names the null series on which the rate was measured.
     """
     return (
         f"On the worst of {NULLS} kinds of series without a jump ({WORST_NULL}; the others are "
@@ -178,15 +186,15 @@ def by_chance(measurements: int) -> str:
 
 
 def strongest(found: list[dict], most: int, window: int) -> list[list[dict]]:
-    """Jumps of several layers and seeds put together to a few moments of training.
+    """Group the jumps of several layers and seeds into a few critical steps of training.
 
     Args:
       found: jumps, each with `step` and `score`.
-      most: at most so many moments.
-      window: jumps at most so many steps from a stronger one belong to it.
+      most: maximum number of groups.
+      window: maximum distance, in steps, between a jump and the strongest jump of its group.
 
     Returns:
-      Groups in order of strength, each led by its strongest jump.
+      The groups in order of decreasing strength. The first jump of a group is its strongest.
     """
     groups = []
     for jump in sorted(found, key=lambda jump: -jump["score"]):
@@ -199,7 +207,7 @@ def strongest(found: list[dict], most: int, window: int) -> list[list[dict]]:
 
 
 def _judge(x_NxT, width, first):
-    """Change of level over a width beyond that of the past, its robust score, and the wandering."""
+    """Return the change of level, its excess over the past, its robust score and the wandering."""
     n, t = x_NxT.shape
     total = np.concatenate([np.zeros((n, 1)), np.cumsum(x_NxT, 1)], 1)
     change = np.zeros((n, t + 1))
@@ -210,7 +218,7 @@ def _judge(x_NxT, width, first):
     beyond, score, wandering = np.zeros((n, t + 1)), np.zeros((n, t + 1)), np.ones((n, t + 1))
     increments = np.abs(np.diff(x_NxT))
     for boundary in inner[inner >= max(width + WINDOW + LEAST_HISTORY, first)]:
-        end = boundary - WINDOW  # so that a jump is not judged against itself
+        end = boundary - WINDOW  # so that a jump is not compared with itself
         start = max(end - HISTORY, 0)
         past = change[:, max(start, width) : end]
         centre = np.median(past, 1)
@@ -225,7 +233,7 @@ def _judge(x_NxT, width, first):
 
 
 def _breaks(x_NxT, first):
-    """Change of level beyond the trend around it and its robust score, from a boundary on."""
+    """Return the change of level beyond the trend around it, and its robust score."""
     n, t = x_NxT.shape
     level = np.median(np.lib.stride_tricks.sliding_window_view(x_NxT, NEAR, axis=1), 2)
     near = np.zeros((n, t + 1))
@@ -241,14 +249,14 @@ def _breaks(x_NxT, first):
         white = MAD_TO_SD * np.median(increments[:, start:end], 1) / np.sqrt(NEAR)
         least = _least(x_NxT[:, start : boundary + NEAR], white)
         scale = np.maximum.reduce([spread, white, least])
-        # A break happens from one measurement to the next.
+        # A break happens between one measurement and the next.
         abrupt = increments[:, boundary] >= SHARPNESS * np.abs(change[:, boundary])
         score[:, boundary] = abrupt * change[:, boundary] / np.where(scale > 0, scale, np.inf)
     return change, score
 
 
 def _least(x_NxT, white_N):
-    """The error of a measurement, or half a unit where a series that stands still is a count."""
+    """Return the measurement error, or half a unit for a nearly constant series of counts."""
     least_N = PRECISION * np.abs(x_NxT).max(1)
     still = np.flatnonzero(white_N <= least_N)
     if len(still):
@@ -257,11 +265,11 @@ def _least(x_NxT, white_N):
 
 
 def _unit(x_NxT, error_N):
-    """The unit of counts, 0 for other series.
+    """Return the unit of series of counts, and 0 for other series.
 
-    Whole numbers count in ones. A series whose values are all multiples of its smallest move
-    counts in those, as a mean of counts does. The move from one constant level to another is alone
-    and no evidence of a unit, unless it is a small part of a large whole number.
+    The unit of whole numbers is 1. If all values of a series are multiples of its smallest change,
+    as for a mean of counts, that change is the unit. A single change from one constant level to
+    another is not evidence of a unit, unless it is a small part of a large whole number.
     """
     moves = np.abs(np.diff(x_NxT))
     real = moves > error_N[:, None]
@@ -280,7 +288,7 @@ def _multiples(x_NxT, unit_N, error_N):
 
 
 def _scan(x_T, wide, near, breaks, steps_T, boundary):
-    """Jumps of one series from a boundary on, and where to go on."""
+    """Return the jumps of one series from a boundary on, and where the next search starts."""
     _, beyond, score, wandering = wide
     break_change, break_score = breaks
     raised = np.maximum(wandering / WHITE, 1) ** WANDERING
@@ -304,7 +312,7 @@ def _scan(x_T, wide, near, breaks, steps_T, boundary):
 
 
 def _sharpest(near, peak, change):
-    """Where around a peak most of a change happens, and how far it stands out there."""
+    """Return the place near a peak where a change is sharpest, and its score over the threshold."""
     near_change, _, near_score, _ = near
     sign = np.sign(change)
     around = slice(peak - WINDOW // 2, peak + WINDOW // 2 + 1)
@@ -314,15 +322,19 @@ def _sharpest(near, peak, change):
 
 
 def _confirm(x_T, at, change, strength, raised):
-    """The jump near a boundary if a step explains the change there; its training step is open."""
+    """Return the jump near a boundary if a step explains the change there, else None.
+
+    The training step of the jump is set to 0, and the caller replaces it.
+    """
     if strength < 1:
         return None
-    # After many a jump the level moves on, faster than before: a closer look leaves that out.
+    # After many jumps the level continues to move, faster than before. The shorter window contains
+    # less of that movement.
     for half, gap, share in ((HALF, GAP, SHARE), (HALF_CLOSE, GAP_CLOSE, SHARE_CLOSE)):
         window_T = x_T[at - half : at + half]
         step = step_tests.fit(window_T, _least(window_T[None], np.zeros(1))[0])
         stands_out = min(step.gap_score / gap, step.level_score / THRESHOLD) / raised
-        # Beside a kink or a ramp the gap is a small part of the change, or goes the other way.
+        # At a kink or a ramp, the gap is a small part of the change or has the opposite sign.
         whole = abs(change) if half == HALF else abs(step.level)
         one_way = step.gap * change > 0 and step.gap * step.level > 0
         if not step.smooth and one_way and abs(step.gap) >= share * whole and stands_out >= 1:

@@ -1,6 +1,7 @@
-"""Reading files that may be damaged, or made by somebody who means harm: JSON and .npz.
+"""Readers of JSON and .npz files that may be damaged or malicious.
 
-Nothing is unpickled, imported or extracted; what cannot be read is a RunError that names the file.
+The readers never unpickle, import or extract anything. A file that cannot be read raises a RunError
+that names the file.
 """
 
 import json
@@ -13,25 +14,26 @@ from pathlib import Path
 
 import numpy as np
 
-# What NumPy and zipfile raise for files that are not what they claim to be.
+# Exceptions that NumPy and zipfile raise for files that are damaged or of another format.
 DAMAGE = (
     OSError,
     ValueError,
     EOFError,
     TypeError,
     KeyError,
-    RuntimeError,  # encrypted, or compressed in an unknown way
-    MemoryError,  # a header that promises more than any machine holds
+    RuntimeError,  # the archive is encrypted or uses an unknown compression
+    MemoryError,  # a header declares an array that no machine can hold
     SyntaxError,
     tokenize.TokenError,
     struct.error,
     zipfile.BadZipFile,
     zlib.error,
 )
-SMALL, EXPANSION = 50_000_000, 200  # bytes that any array may take; and how many for one on disk
+# Every array may have SMALL bytes; a larger one at most EXPANSION bytes per byte on disk.
+SMALL, EXPANSION = 50_000_000, 200
 
 
-# What other files begin with, what they are, and how to make an .npz of them.
+# First bytes of files of other formats -> (name of the format, how to make an .npz file from it).
 SAVE = "save numpy arrays with numpy.savez(PATH, name=array, ...)"
 KINDS = {
     b"\x93NUMPY": ("a single .npy array", "numpy.savez(PATH, name=numpy.load('a.npy'))"),
@@ -49,11 +51,14 @@ ENCODINGS = ("utf-8-sig", "latin-1")
 
 
 class RunError(Exception):
-    """A run that cannot be used; the message names the file or field and says what to do."""
+    """Error for a run that cannot be used.
+
+    The message names the file or field and says what to do.
+    """
 
 
 class Fields(dict):
-    """An object of a JSON file; asking for a field that it lacks raises a RunError."""
+    """JSON object read from a file; reading a missing field raises a RunError."""
 
     def __init__(self, fields: dict, path: Path):
         super().__init__(fields)
@@ -64,20 +69,25 @@ class Fields(dict):
 
 
 def read_json(path: Path, types: Mapping[str, type] | None = None) -> Fields:
-    """The object in a JSON file.
+    """Read the object in a JSON file.
 
     Args:
-      path: of the file.
-      types: fields that it has to have, and of which type.
+      path: path of the file.
+      types: required fields, name -> type; None for no required fields.
+
+    Returns:
+      The object as `Fields`.
 
     Raises:
-      RunError: missing, damaged, or a field is.
+      RunError: if the file is missing or damaged, or if a required field is missing or has another
+        type.
     """
     _demand_file(path)
     try:
         text = path.read_text(encoding="utf-8")
         found = json.loads(text, object_hook=lambda fields: Fields(fields, path))
-        json.dumps(found, ensure_ascii=False).encode()  # half of a character cannot be printed
+        # This raises an error for lone surrogates (half a character), which cannot be printed.
+        json.dumps(found, ensure_ascii=False).encode()
     except (OSError, ValueError, RecursionError) as error:
         raise RunError(f"{path} cannot be read: {error}") from error
     if not isinstance(found, dict):
@@ -89,23 +99,36 @@ def read_json(path: Path, types: Mapping[str, type] | None = None) -> Fields:
 
 
 def read_npz(path: Path, wanted: Callable[[str], bool] = lambda name: True) -> dict:
-    """Arrays of an .npz file.
+    """Read arrays of an .npz file.
 
     Args:
-      path: of the file.
-      wanted: name -> whether to read it; all by default.
+      path: path of the file.
+      wanted: function that decides by the name of an array whether to read it; reads all arrays by
+        default.
 
     Returns:
-      Name -> array of numbers, truths or text.
+      Name -> array of numbers, Booleans, text or dates.
 
     Raises:
-      RunError: missing, damaged, with pickled objects, or far larger than the file.
+      RunError: if the file is missing or damaged, holds pickled objects, or holds an array that is
+        far larger than the file.
     """
     return names_and_arrays(path, wanted)[1]
 
 
 def names_and_arrays(path: Path, wanted: Callable[[str], bool]) -> tuple[set[str], dict]:
-    """The names of all arrays of an .npz file, and some of the arrays, as `read_npz` gives them."""
+    """Read the names of all arrays of an .npz file, and some of the arrays.
+
+    Args:
+      path: path of the file.
+      wanted: function that decides by the name of an array whether to read it.
+
+    Returns:
+      (names of all arrays, name -> array as in `read_npz`).
+
+    Raises:
+      RunError: see `read_npz`.
+    """
     _demand_file(path)
     try:
         with zipfile.ZipFile(path) as archive:
@@ -119,14 +142,14 @@ def names_and_arrays(path: Path, wanted: Callable[[str], bool]) -> tuple[set[str
 
 
 def _demand_file(path):
-    """Refuse what is missing; and pipes, from which one could read forever."""
+    """Refuse a path that is not a regular file, such as a pipe, which could be read forever."""
     if not path.is_file():
         what = "is no file" if path.exists() else "is missing"
         raise RunError(f"{path} {what}")
 
 
 def _not_npz(path, error):
-    """What a file is that is no zip archive, as every .npz is."""
+    """Describe a file that is not a zip archive and therefore not an .npz file."""
     with open(path, "rb") as file:
         start = file.read(4096)
     if not start:
@@ -151,12 +174,12 @@ def _not_npz(path, error):
 
 
 def _decoded(start):
-    """The first bytes of a file as text, or nothing if they are none."""
+    """Decode the first bytes of a file as text; return an empty string if they are not text."""
     if start[:2] in (b"\xff\xfe", b"\xfe\xff"):
         return start.decode("utf-16", "ignore")
     for encoding in ENCODINGS:
         try:
-            # The end of the part that was read may cut a character in two.
+            # The part that was read may end in the middle of a character.
             text = start.decode(encoding, "strict" if len(start) < 4096 else "ignore")
         except UnicodeDecodeError:
             continue

@@ -1,18 +1,19 @@
-"""The run directory's contract, shared by the side that writes it and the side that reads it.
+"""Layout of the run directory, shared by the code that writes it and the code that reads it.
 
 RUN/config.json env.json data.json model.json   written once, config.json last
-RUN/records/000000000.npz ...                    one file a chunk, named by its first step
+RUN/records/000000000.npz ...                    one file per chunk, named by its first step
 RUN/ckpt/  RUN/STATUS.json  RUN/log.txt  RUN/lock
-RUN/reserve                                      while it runs: room for STATUS.json on a full disk
-RUN/jumps.json  RUN/pinned.json  RUN/pins/       jumps found while training; why which steps stay
-RUN/snapshots/000001200.npz ...                  what the network held before a step's update
+RUN/reserve                                      during a run: room for STATUS.json on a full disk
+RUN/jumps.json                                   jumps found during training
+RUN/pinned.json  RUN/pins/                       reasons for pinned steps, and their checkpoints
+RUN/snapshots/000001200.npz ...                  contents of the network before a step's update
 
-A record file holds `step [T]` and `scalar/NAME [S, T]`; `probe_step [T']` and
-`probe/NAME [S, T', ...]`; and, where the test split was evaluated, `eval_step [E]` and
-`eval/NAME [S, E]`. Probes are taken before the step they are named by; the last file also holds
-the final state's. A snapshot file holds `step`, `seeds [S]`, `probe_y [P]`, `config` (its hash)
-and what `RECORDS` lists, each [S, ...]. Only NumPy is needed to read or write it, and nothing is
-pickled.
+A record file holds `step [T]` and `scalar/NAME [S, T]`, and `probe_step [T']` and
+`probe/NAME [S, T', ...]`. If the test split was evaluated, it also holds `eval_step [E]` and
+`eval/NAME [S, E]`. The probe with the number of a step is taken before that step. The last file
+also holds the probe of the final state. A snapshot file holds `step`, `seeds [S]`, `probe_y [P]`,
+`config` (the hash of the config) and the arrays that `RECORDS` lists, each [S, ...]. Reading and
+writing need only NumPy, and nothing is pickled.
 """
 
 import contextlib
@@ -27,10 +28,10 @@ import numpy as np
 SCHEMA = 1
 MANIFEST = ("env.json", "data.json", "model.json", "config.json")
 STATUSES = ("RUNNING", "DONE", "DIVERGED", "FAILED", "PREEMPTED")
-# Which step axis a group of arrays runs along.
+# Group of arrays -> name of the array that holds the steps of its time axis.
 STEP_AXES = {"scalar": "step", "probe": "probe_step", "eval": "eval_step"}
 
-# What every snapshot holds, and what it may hold, and under which names.
+# Arrays that every snapshot holds, and groups of arrays that it may hold, with their names.
 SNAPSHOT = ("step", "seeds", "probe_y", "config")
 RECORDS = {
     "weights": "weights/PATH and stats/PATH: every parameter, batch statistics",
@@ -45,66 +46,87 @@ RECORDS = {
 
 
 def record_name(first_step: int) -> str:
-    """File name of the chunk that starts at a step."""
+    """Return the file name of the chunk that starts at a step."""
     return f"{first_step:09d}.npz"
 
 
 def record_steps(folder: Path) -> dict[int, Path]:
-    """Record files of a run by their first step, in order; copies under other names are none."""
+    """Find the record files of a run.
+
+    Files with other names, such as copies, are ignored.
+
+    Args:
+      folder: folder of the record files.
+
+    Returns:
+      First step -> path, in the order of the steps.
+    """
     found = [path for path in folder.glob("*.npz") if re.fullmatch(r"\d{9,}", path.stem, re.ASCII)]
     return {int(path.stem): path for path in sorted(found, key=lambda path: int(path.stem))}
 
 
 def filters(weights) -> dict:
-    """The convolution kernels among the weights, by the layer's name."""
+    """Return the convolution kernels among the weights.
+
+    Args:
+      weights: path of the parameter -> array.
+
+    Returns:
+      Name of the layer -> kernel, for each array with four axes.
+    """
     return {
         path.removesuffix("/kernel"): kernel for path, kernel in weights.items() if kernel.ndim == 4
     }
 
 
 def write_json(path: Path, value) -> None:
-    """Write JSON atomically and durably.
+    """Write a JSON file atomically and durably.
 
     Args:
-      path: destination.
-      value: JSON-serialisable.
+      path: path of the file.
+      value: value that can be serialised as JSON, without NaN or infinity.
     """
     write_text(path, json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n")
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write text atomically and durably.
+    """Write a text file atomically and durably.
 
     Args:
-      path: destination.
-      text: its content.
+      path: path of the file.
+      text: content of the file.
     """
     replace_file(path, lambda file: file.write(text.encode()))
 
 
 def write_npz(path: Path, arrays: dict[str, np.ndarray]) -> None:
-    """Write an .npz atomically and durably.
+    """Write an .npz file atomically and durably.
 
     Args:
-      path: destination.
+      path: path of the file.
       arrays: name -> array, none of dtype object.
     """
     replace_file(path, lambda file: np.savez(file, allow_pickle=False, **arrays))
 
 
 def is_scratch(path: Path) -> bool:
-    """Whether a file is what a process left behind that was killed within `replace_file`."""
+    """Decide whether a file was left behind by a process that was killed in `replace_file`."""
     return re.fullmatch(r"\.[0-9a-f]{16}\.tmp", path.name) is not None
 
 
 def replace_file(path: Path, write) -> None:
-    """Write a file atomically and durably: readers see the old one or the new one.
+    """Write a file atomically and durably.
+
+    Readers see either the complete old file or the complete new file.
 
     Args:
-      path: destination.
-      write: function of an open binary file.
+      path: path of the file.
+      write: function that writes the content to an open binary file.
+
+    Raises:
+      OSError: if the file cannot be written; its file name is `path`.
     """
-    scratch = path.with_name(f".{secrets.token_hex(8)}.tmp")  # nobody else's; see `is_scratch`
+    scratch = path.with_name(f".{secrets.token_hex(8)}.tmp")  # a unique name; see `is_scratch`
     try:
         with open(scratch, "wb") as file:
             write(file)

@@ -1,11 +1,12 @@
-"""Is a change of level a step, or would a smooth curve do as well?
+"""Test of whether a change of level is a step or can be fitted as well by a smooth curve.
 
-A window around a boundary is fitted twice by least squares. The step: two straight lines that
-need not meet, with the boundary at the best of the middle places. The smooth alternative: a
-connected chain of three straight lines whose knots are at least `RAMP` of half a window apart,
-which follows kinks, ramps, sigmoids and relaxations. A step fits at least about as well as the
-chain, and its gap, the distance of the two lines at the boundary, stands out of the scatter of
-the window itself, so that noise that grows at the boundary is not taken for a change of level.
+A window around a boundary is fitted twice by least squares. The first model is a step: two straight
+lines that need not meet. Its boundary is chosen among the places in the middle of the window. The
+second model is the smooth alternative: a connected chain of three straight lines whose knots are at
+least `RAMP` of half a window apart. It can follow kinks, ramps, sigmoids and relaxations. A change
+is a step if the two lines fit at least about as well as the chain, and if the gap between the two
+lines at the boundary is large compared with the scatter in the window itself. The scatter of the
+window is used so that noise that grows at the boundary is not mistaken for a change of level.
 """
 
 from functools import cache
@@ -13,18 +14,19 @@ from typing import NamedTuple
 
 import numpy as np
 
-SHIFT = 1 / 3  # of half a window: the boundary is moved by at most so much
-RAMP = 0.4  # of half a window: shortest ramp that counts as smooth
-SLACK = 1.12  # how much larger the squared residuals of the step may be than those of the chain
+SHIFT = 1 / 3  # maximum shift of the boundary, as a share of half a window
+RAMP = 0.4  # length of the shortest ramp that counts as smooth, as a share of half a window
+SLACK = 1.12  # maximum ratio of the squared residuals of the step to those of the chain
 LARGEST_CORRELATION = 0.9
 
 
 class Step(NamedTuple):
-    """The best step in a window.
+    """Best step in a window.
 
-    `shift` of its boundary from the middle; `gap`, the distance of the lines there, and `level`,
-    the difference of the means of both sides, each also in standard errors (`gap_score`,
-    `level_score`); `smooth`, whether the chain of lines fits better.
+    `shift` is the distance of its boundary from the middle, in measurements. `gap` is the
+    distance between the two lines at the boundary. `level` is the difference between the means of
+    the two sides. `gap_score` and `level_score` are their sizes in standard errors. `smooth` is
+    True if the chain of lines fits better.
     """
 
     shift: int
@@ -36,15 +38,16 @@ class Step(NamedTuple):
 
 
 def fit(window, error: float) -> Step:
-    """Fit a step and its smooth alternative.
+    """Fit a step and its smooth alternative to a window.
 
     Args:
-      window: an even number of measurements around a boundary, at least 16.
-      error: standard deviation of one measurement that is assumed at least.
+      window: measurements around a boundary; their number is even and at least 16.
+      error: smallest standard deviation that is assumed for one measurement, in the unit of the
+        measurements.
 
     Returns:
-      The best Step. Standard errors are of each side's own scatter, raised where neighbouring
-      residuals are alike.
+      The best Step. The standard errors are computed from the scatter of each side. They are
+      increased if neighbouring residuals are positively correlated.
     """
     y = np.asarray(window, float) - np.mean(window)
     half = len(y) // 2
@@ -61,7 +64,7 @@ def fit(window, error: float) -> Step:
     repeats = (left[1:] @ left[:-1] + right[1:] @ right[:-1]) / squares if squares > 0 else 0.0
     repeats = min(max(repeats, 0.0), LARGEST_CORRELATION)
     standard_error = np.sqrt(variance * (1 + repeats) / (1 - repeats))
-    # Lines that cross between the last measurement before and the first one after have no gap.
+    # There is no gap if the lines cross between the two measurements next to the boundary.
     before, after = _gaps(lines[best], shift)
     gap = min(before, after, key=abs) if before * after > 0 else 0.0
     level = float(y[half + shift :].mean() - y[: half + shift].mean())
@@ -70,14 +73,15 @@ def fit(window, error: float) -> Step:
         shift,
         gap,
         level,
-        abs(gap) / (2 * scale),  # the end of a fitted line varies twice as much as a mean
+        # The standard error at the end of a fitted line is twice that of a mean.
+        abs(gap) / (2 * scale),
         abs(level) / scale,
         squares + least > SLACK * (chain + least),
     )
 
 
 def _gaps(lines, shift):
-    """Distance of the two lines at the last place before the boundary and the first after it."""
+    """Return the distance of the lines at the last place before and the first after a boundary."""
     left_at, left_slope, right_at, right_slope = lines
     places = (shift - 1, shift)
     return [float(right_at - left_at + (right_slope - left_slope) * place) for place in places]
@@ -85,7 +89,7 @@ def _gaps(lines, shift):
 
 @cache
 def _lines(half):
-    """Designs [shift, 2 * half, 4] of two lines that part at a boundary, and their solvers."""
+    """Return designs [shift, 2 * half, 4] of two lines with a boundary, and their solvers."""
     place, farthest = np.arange(-half, half), int(SHIFT * half)
     designs = []
     for shift in range(-farthest, farthest + 1):
@@ -96,7 +100,7 @@ def _lines(half):
 
 @cache
 def _chains(half):
-    """Orthonormal bases [knots, 4, 2 * half] of the connected chains of three lines."""
+    """Return orthonormal bases [knots, 4, 2 * half] of the connected chains of three lines."""
     place, one = np.arange(-half, half) / half, np.ones(2 * half)
     knots = range(2 - half, half - 1)
     designs = [

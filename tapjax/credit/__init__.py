@@ -1,4 +1,8 @@
-"""Credit estimators by name."""
+"""Table of the credit estimators by name, and the function that builds one from a config.
+
+The credit of a hidden state is an estimate of the gradient of each example's loss with respect to
+that state.
+"""
 
 from tapjax.config.schema import lookup
 from tapjax.credit.fixed import backprop, direct_feedback, projection, warmup
@@ -17,16 +21,16 @@ CREDITS = {
 
 
 def make_credit(network, cfg, tx, warmup_steps: int = 0):
-    """The estimator that a config names.
+    """Build the credit estimator that a config names.
 
     Args:
-      network: network.
+      network: BlockNetwork whose hidden states get credits.
       cfg: `config.credit`.
-      tx: optimizer of a learned one.
-      warmup_steps: of direct feedback before it is used.
+      tx: optimizer of the estimator; only learned estimators use it.
+      warmup_steps: number of first steps in which direct feedback gives the credits; 0 for none.
 
     Returns:
-      A Credit.
+      The Credit.
     """
     credit = lookup(cfg.name, CREDITS, "credit.name")(network, cfg, tx)
     return (

@@ -1,23 +1,27 @@
-"""Random directions, and how the loss answers to a small step along them: forward passes only."""
+"""Random directions and directional derivatives of the loss along them.
+
+All derivatives are computed with forward passes only.
+"""
 
 import jax
 import jax.numpy as jnp
 
 from tapjax.types import ForwardView
 
-CENTRAL, ONE_SIDED = 1e-2, 1e-3  # steps with the smallest error in float32
+CENTRAL, ONE_SIDED = 1e-2, 1e-3  # step sizes with the smallest error in float32
 
 
 def directions(key, shape, kind: str):
-    """Random directions v with E[v v^T] = I.
+    """Draw random directions v with E[v v^T] = I.
 
     Args:
       key: random key.
-      shape: of the result.
-      kind: `rademacher`, 32 signs from each random word, or `gaussian`.
+      shape: shape of the result.
+      kind: distribution of the entries: `rademacher` or `gaussian`. For `rademacher` each random
+        32-bit word gives 32 signs.
 
     Returns:
-      float32 array.
+      float32 array of the given shape.
     """
     if kind == "gaussian":
         return jax.random.normal(key, shape)
@@ -30,15 +34,17 @@ def directions(key, shape, kind: str):
 
 
 def tail_targets(seen: ForwardView, v_LxMxB, mode: str = "jvp"):
-    """How the loss answers to a step at each hidden layer, with all blocks above it run again.
+    """Compute the derivatives of the loss along directions at each hidden layer separately.
+
+    All blocks above the layer are run again.
 
     Args:
-      seen: after the forward pass.
-      v_LxMxB: directions [L, M, B, ...] at h_0 ... h_{L-1}.
-      mode: `jvp` (exact, forward mode), `central` or `onesided` differences.
+      seen: view of the forward pass, from `forward.observe`.
+      v_LxMxB: directions [L, M, B, ...] at h_0, ..., h_{L-1}.
+      mode: `jvp` (exact, forward mode), or `central` or `onesided` for finite differences.
 
     Returns:
-      [L, M, B], the derivative along each direction.
+      [L, M, B], the derivative of each example's loss along each direction.
     """
     if mode == "jvp":
         return _tangents(seen, v_LxMxB)
@@ -50,7 +56,7 @@ def tail_targets(seen: ForwardView, v_LxMxB, mode: str = "jvp"):
 
 
 def _tangents(seen, v_LxMxB):
-    """All layers' tangents go up together: each block is linearised once."""
+    """Propagate the tangents of all layers together, so that each block is linearised once."""
     moving = v_LxMxB[:0]
     for i, v in enumerate(v_LxMxB):
         _, along = jax.linearize(lambda h, i=i: seen.block(i, h), seen.h[i])
@@ -60,14 +66,14 @@ def _tangents(seen, v_LxMxB):
 
 
 def losses_from_each(seen: ForwardView, starts):
-    """The losses that follow from other hidden states.
+    """Compute the losses that result if a hidden state is replaced by another one.
 
     Args:
-      seen: after the forward pass.
-      starts: [L or L+1, M, B, ...], states at h_0, h_1, ...
+      seen: view of the forward pass, from `forward.observe`.
+      starts: states [L, M, B, ...] or [L+1, M, B, ...] that replace h_0, h_1, ...
 
     Returns:
-      [L or L+1, M, B].
+      [L, M, B] or [L+1, M, B], the loss of each example for each replaced state.
     """
     moving = starts[:0]
     for i in range(len(seen.h) - 1):
@@ -78,13 +84,18 @@ def losses_from_each(seen: ForwardView, starts):
 
 
 def joint_targets(seen: ForwardView, v_LxMxB):
-    """The loss's answer to steps at all hidden layers at once: one forward pass a direction.
+    """Compute the derivatives of the loss along directions at all hidden layers at once.
 
-    Its expectation over the other layers' directions is that of `tail_targets`, at one L-th of the
-    cost and with more noise.
+    This takes one forward pass per direction. The result is the sum of what `tail_targets` returns
+    for the single layers. It therefore has the same expectation over the directions of the other
+    layers, at 1/L of the cost and with more noise.
+
+    Args:
+      seen: view of the forward pass, from `forward.observe`.
+      v_LxMxB: directions [L, M, B, ...] at h_0, ..., h_{L-1}.
 
     Returns:
-      [M, B].
+      [M, B], the derivative of each example's loss along each joint direction.
     """
 
     def loss(shift_LxB):
@@ -98,28 +109,35 @@ def joint_targets(seen: ForwardView, v_LxMxB):
 
 
 def block_targets(seen: ForwardView, a_LxB, v_LxMxB):
-    """What the next layer's credit says of a step at each layer: one block forward a direction.
+    """Compute the derivatives along directions that the next layer's credit predicts.
 
-    <a_{l+1}, J_l v>, with J_l the block's Jacobian: the adjoint recursion in forward mode. Exact
-    where a_{l+1} is.
+    The prediction is <a_{l+1}, J_l v>, where J_l is the Jacobian of block l. This is the adjoint
+    recursion in forward mode. It takes one block forward per direction. It is exact if a_{l+1} is
+    exact.
 
     Args:
-      seen: after the forward pass.
+      seen: view of the forward pass, from `forward.observe`.
       a_LxB: credits [L+1, B, ...], the last one exact.
-      v_LxMxB: directions.
+      v_LxMxB: directions [L, M, B, ...] at h_0, ..., h_{L-1}.
 
     Returns:
-      [L, M, B].
+      [L, M, B], the predicted derivative along each direction.
     """
     moved = block_responses(seen, v_LxMxB)
     return (moved * a_LxB[1:, None]).reshape(*moved.shape[:3], -1).sum(-1)
 
 
 def block_responses(seen: ForwardView, v_LxMxB):
-    """How each block's output answers to a step at its input: J_l v, by forward mode.
+    """Compute J_l v, the derivative of each block's output along directions at its input.
+
+    It is computed in forward mode.
+
+    Args:
+      seen: view of the forward pass, from `forward.observe`.
+      v_LxMxB: directions [L, M, B, ...] at h_0, ..., h_{L-1}.
 
     Returns:
-      [L, M, B, ...].
+      [L, M, B, ...], the derivatives of h_1, ..., h_L.
     """
     answers = []
     for i, v in enumerate(v_LxMxB):

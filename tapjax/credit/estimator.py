@@ -1,4 +1,4 @@
-"""What learned credits share: their inputs, their state and how they learn."""
+"""Parts that all learned credit estimators share: inputs, state, initialisation and learning."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -11,11 +11,15 @@ from tapjax.models.residual import layer_norm
 from tapjax.types import ForwardView
 
 CODES = ("error", "delta", "target", "error+h", "delta+h")
-PROJECTED = 16  # dimensions of h_L in the codes that hold it
+PROJECTED = 16  # dimensions of the projected h_L in codes that include h_L
 
 
 class Estimator(NamedTuple):
-    """Parameters, a slow average of them, the optimizer's state and what never changes."""
+    """State of a learned estimator.
+
+    `params` are the parameters, `slow` is their exponential moving average, `opt` is the state of
+    the optimizer, and `fixed` is the fixed random projection from `init_fixed`.
+    """
 
     params: Any
     slow: Any
@@ -24,32 +28,45 @@ class Estimator(NamedTuple):
 
 
 class Inputs(NamedTuple):
-    """What an estimating network reads: `h [L+1, B, D]`, `time [L+1, B, 1]`, `code [L+1, B, s]`, or
-    the same at each place of an image, [L+1, B, H, W, ...]."""
+    """Inputs of an estimating network.
+
+    `h [L+1, B, D]` are the hidden states, `time [L+1, B, 1]` is the depth l / L of the layer and
+    `code [L+1, B, s]` is the example's error, gradient or target (see `inputs`). For images there
+    is one such input per position: [L+1, B, H, W, ...] with height H and width W.
+    """
 
     h: jax.Array
     time: jax.Array
     code: jax.Array
 
     def joined(self):
-        """All of it side by side."""
+        """Concatenate all inputs along the last axis."""
         return jnp.concatenate(self, -1)
 
 
 def init_fixed(key, network):
-    """The fixed projection of h_L that some codes use."""
+    """Draw the fixed random projection of h_L that some codes use.
+
+    Args:
+      key: random key.
+      network: BlockNetwork with hidden states of D features.
+
+    Returns:
+      [D, PROJECTED].
+    """
     width = network.shape[-1]
     return jax.random.normal(key, (width, PROJECTED)) * width**-0.5
 
 
 def inputs(seen: ForwardView, fixed, code: str, normalise: bool) -> Inputs:
-    """The inputs of an estimator.
+    """Compute the inputs of an estimator.
 
     Args:
-      seen: after the forward pass.
-      fixed: from `init_fixed`.
-      code: of `CODES`: the output's error, the gradient by h_L, or the target; with h_L or not.
-      normalise: LayerNorm of h.
+      seen: view of the forward pass, from `forward.observe`.
+      fixed: projection from `init_fixed`.
+      code: one of `CODES`: the error at the output (`error`), the gradient with respect to h_L
+        (`delta`) or the target (`target`). With `+h` the projection of h_L is appended.
+      normalise: whether LayerNorm is applied to h.
 
     Returns:
       Inputs.
@@ -68,31 +85,66 @@ def inputs(seen: ForwardView, fixed, code: str, normalise: bool) -> Inputs:
 
 
 def _everywhere(value, places):
-    """What is known of an example, or of each of its places, at all of them."""
+    """Broadcast values that are known per example, or per position, to all positions."""
     missing = len(places) + 1 - value.ndim
     value = value.reshape(len(value), *[1] * missing, *value.shape[1:])
     return jnp.broadcast_to(value, (*places, value.shape[-1]))
 
 
 def read(h, normalise: bool):
-    """Hidden states as an estimator reads them."""
+    """Return the hidden states as an estimator reads them.
+
+    Args:
+      h: hidden states, features on the last axis.
+      normalise: whether LayerNorm is applied.
+
+    Returns:
+      An array of the shape of `h`.
+    """
     return layer_norm(h) if normalise else h
 
 
 def code_size(network, code: str) -> int:
-    """Values in a code."""
+    """Return the number of values in a code.
+
+    Args:
+      network: BlockNetwork that the estimator belongs to.
+      code: one of `CODES`.
+
+    Returns:
+      The size s of the last axis of `Inputs.code`.
+    """
     name, _, with_h = code.partition("+")
     size = network.shape[-1] if name == "delta" else network.outputs
     return size + (PROJECTED if with_h else 0)
 
 
 def start(params, fixed, tx) -> Estimator:
-    """An estimator that has learned nothing."""
+    """Return the initial state of an estimator.
+
+    Args:
+      params: initial parameters.
+      fixed: projection from `init_fixed`.
+      tx: optimizer of the estimator.
+
+    Returns:
+      The Estimator.
+    """
     return Estimator(params, params, tx.init(params), fixed)
 
 
 def initialiser(net, network, cfg, tx):
-    """The `init` of an estimator that is one network of all inputs."""
+    """Return the `init` function of an estimator that is one network of all inputs.
+
+    Args:
+      net: Flax module of the estimator.
+      network: BlockNetwork that the estimator belongs to.
+      cfg: `config.credit`.
+      tx: optimizer of the estimator.
+
+    Returns:
+      `init(key) -> Estimator`.
+    """
 
     def init(key):
         size = network.shape[-1] + 1 + code_size(network, cfg.code)
@@ -104,17 +156,18 @@ def initialiser(net, network, cfg, tx):
 
 
 def learn(state: Estimator, objective: Callable, tx, cfg, key) -> tuple[Estimator, dict]:
-    """Some gradient steps of an estimator on its own loss.
+    """Train an estimator by a few gradient steps on its own loss.
 
     Args:
-      state: so far.
-      objective: (params, key) -> loss.
+      state: Estimator before these steps.
+      objective: function (params, key) -> loss of the estimator.
       tx: optax transformation.
-      cfg: `config.credit`: `steps`, and `ema`, the decay of the slow average.
-      key: of the directions.
+      cfg: `config.credit`: `steps` is the number of gradient steps, `ema` the decay of the slow
+        average.
+      key: random key for the directions; each gradient step folds its number in.
 
     Returns:
-      (new state, {"credit_loss"}).
+      (new Estimator, {"credit_loss": loss before the last of these steps}).
     """
     for i in range(cfg.steps):
         value, grads = jax.value_and_grad(objective)(state.params, jax.random.fold_in(key, i))

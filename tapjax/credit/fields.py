@@ -1,4 +1,9 @@
-"""Architectures of a vector credit field: from what is seen after a forward pass to credits."""
+"""Architectures of a vector credit field, which maps a view of the forward pass to credits.
+
+Each of the functions in `FIELDS` takes a BlockNetwork and `config.credit`, and returns a Field.
+Notation: a_l is the credit of the hidden state h_l, g_L the known gradient with respect to h_L,
+t_l the depth of the layer, s the code (see estimator.py) and e the error at the output.
+"""
 
 from collections.abc import Callable
 from functools import partial
@@ -13,10 +18,12 @@ from tapjax.models.residual import layer_norm, neighbours
 
 
 class Field(NamedTuple):
-    """`init(key) -> params`; `apply(params, seen, given) -> credits [L+1, B, D]`.
+    """A vector credit field as pure functions.
 
-    `respond(params, seen, given, v [L, M, B, D])` is the field's own idea of how each block answers
-    to a step v; None where it has none.
+    `init(key) -> params`; `apply(params, seen, given) -> credits [L+1, B, D]`, where `seen` is the
+    ForwardView and `given` are the Inputs.
+    `respond(params, seen, given, v [L, M, B, D]) -> [L, M, B, D]` predicts the derivative of each
+    block's output along v; it is None if the field has no model of the blocks.
     """
 
     init: Callable
@@ -25,7 +32,10 @@ class Field(NamedTuple):
 
 
 def plain(network, cfg):
-    """a_l = net(h_l, t_l, s), with `matched` in units of g_L: the whole credit from a network."""
+    """Return the field a_l = net(h_l, t_l, s), where a network gives the whole credit.
+
+    With `cfg.matched` the output of the network is in units of the RMS of g_L (see `unit`).
+    """
     net = Perceptron(cfg.width, network.shape[-1], quiet=cfg.quiet)
 
     def init(key):
@@ -39,12 +49,16 @@ def plain(network, cfg):
 
 
 def unit(cfg, seen):
-    """The size of a credit: the RMS of the known gradient of the last state, or 1."""
+    """Return the unit of a credit: the RMS of the known gradient g_L if `cfg.matched`, else 1."""
     return jnp.sqrt(jnp.square(seen.last).mean()) if cfg.matched else jnp.float32(1)
 
 
 def residual(network, cfg):
-    """a_l = g_L + net(h_l, t_l, s): starts as the projection of the output's error."""
+    """Return the field a_l = g_L + net(h_l, t_l, s).
+
+    With `cfg.quiet` the network starts with an output of zero, so that the field starts as the
+    projection of the error at the output. At h_L it always is g_L.
+    """
     init, net, _ = plain(network, cfg)
 
     def apply(params, seen, given):
@@ -54,10 +68,11 @@ def residual(network, cfg):
 
 
 def bilinear(network, cfg):
-    """a_l = g_L + U [(W e) * m(h_l, t_l)]: linear in the error, as the true credit is.
+    """Return the field a_l = g_L + U [(W e) * m(h_l, t_l)].
 
-    It starts as the projection of the output's error (U is zero) and vanishes with the error, so
-    that what it gets wrong cancels over a batch as true gradients do.
+    It is linear in the error e, as the true credit is. It starts as the projection of the error at
+    the output, because U starts at zero. It vanishes with the error. Its mistakes therefore cancel
+    over a batch as true gradients do. In place of e it reads the code that `cfg.code` names.
     """
     net, width = Perceptron(cfg.width, cfg.width), network.shape[-1]
 
@@ -79,13 +94,15 @@ def bilinear(network, cfg):
 
 
 def chain(network, cfg):
-    """a_l = c_l a_{l+1} + U_l^T [m_l(h_l) * (V_l^T a_{l+1})], from a_L = g_L down.
+    """Return the field a_l = c_l a_{l+1} + U_l^T [m_l(h_l) * (V_l^T a_{l+1})] with a_L = g_L.
 
-    The adjoint recursion through a model of each block's answer to a step v at its input,
-    c_l v + V_l [m_l(h_l) * (U_l v)]: the skip's share; and a matrix, a gate that depends on h_l and
-    another matrix, after LayerNorm's derivative where the estimator reads h normalised. The
-    matrices are 3 x 3 convolutions where those of the blocks are. Nothing of the network's weights
-    is copied. It starts with U at zero and c at the network's own skip.
+    This is the adjoint recursion, from the last layer down, through a linear model of each block.
+    The model predicts the derivative of the block's output along a direction v at its input as
+    c_l v + V_l [m_l(h_l) * (U_l v)]. The first term is the share of the skip connection. In the
+    second term v passes through a matrix, a gate that depends on h_l, and another matrix. If the
+    estimator reads h normalised, the derivative of LayerNorm is applied to v first. The matrices
+    are 3 x 3 convolutions if those of the blocks are. No weights of the network are copied. U_l
+    starts at zero and c_l at the network's own skip.
     """
     width, rank = network.shape[-1], cfg.width
     spatial = len(network.shape) > 1
@@ -107,7 +124,7 @@ def chain(network, cfg):
         return {f"block_{i}": one(k) for i, k in enumerate(keys)}
 
     def answer(own, h, given_h, v):
-        """How a block is thought to answer to v; linear in it."""
+        """Predict the derivative of a block's output along v; the prediction is linear in v."""
         along = jax.jvp(layer_norm, (h,), (v,))[1] if cfg.layer_norm else v
         bias = own["bias"].reshape(*[1] * (h.ndim - 1), rank)
         gate = jax.nn.sigmoid(gather(given_h) @ own["gate"] + bias)
@@ -117,7 +134,7 @@ def chain(network, cfg):
         credits = [seen.last]
         for i in reversed(range(network.depth)):
             own, above = params[f"block_{i}"], credits[-1]
-            if cfg.targets == "block":  # each block learns alone
+            if cfg.targets == "block":  # each block learns from its own error only
                 above = jax.lax.stop_gradient(above)
             of_v = partial(answer, own, seen.h[i], given.h[i])
             (credit,) = jax.linear_transpose(of_v, above)(above)

@@ -1,4 +1,7 @@
-"""Credits without learning: the oracle, random feedback, and the output's own gradient."""
+"""Credits without learning: backpropagation, direct feedback alignment, and a copied gradient.
+
+The module also has `warmup`, which combines two estimators.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -8,15 +11,33 @@ from tapjax.types import Credit
 
 
 def backprop(network, cfg, tx) -> Credit:
-    """The true gradient: what all others are measured against."""
+    """Return the oracle: the true gradient, which all other credits are compared with.
+
+    Args:
+      network: not used.
+      cfg: not used.
+      tx: not used.
+
+    Returns:
+      The Credit.
+    """
     del network, cfg, tx
     return Credit(lambda key: (), lambda credit, seen, key: (true_credit(seen), credit, {}))
 
 
 def direct_feedback(network, cfg, tx) -> Credit:
-    """Direct feedback alignment: the output's error through a fixed random matrix for each layer.
+    """Return direct feedback alignment: a fixed random matrix per layer maps the error to credits.
 
-    a_l = e B_l with B_l ~ N(0, 1) (Nokland 2016).
+    The credit is a_l = e B_l, where e is the error at the output and the entries of B_l are drawn
+    from N(0, 1) (Nokland 2016, https://arxiv.org/abs/1609.01596).
+
+    Args:
+      network: BlockNetwork whose hidden states get credits.
+      cfg: not used.
+      tx: not used.
+
+    Returns:
+      The Credit; its state holds the matrices [L+1, C, D].
     """
     del cfg, tx
     size = int(jnp.prod(jnp.array(network.shape)))
@@ -33,7 +54,18 @@ def direct_feedback(network, cfg, tx) -> Credit:
 
 
 def projection(network, cfg, tx) -> Credit:
-    """The control: the gradient by the last hidden state, W_out^T e, copied to every layer."""
+    """Return a control: the gradient with respect to the last hidden state, copied to every layer.
+
+    For a linear head this gradient is W_out^T e, with the error e at the output.
+
+    Args:
+      network: not used.
+      cfg: not used.
+      tx: not used.
+
+    Returns:
+      The Credit.
+    """
     del network, cfg, tx
 
     def assign(credit, seen, key):
@@ -44,15 +76,15 @@ def projection(network, cfg, tx) -> Credit:
 
 
 def warmup(first: Credit, second: Credit, steps: int) -> Credit:
-    """The credits of one estimator for some steps, while the other one already learns.
+    """Use the credits of one estimator for the first steps, while another one already learns.
 
     Args:
-      first: for the first steps.
-      second: from then on.
-      steps: how many.
+      first: estimator whose credits are used in the first steps.
+      second: estimator whose credits are used afterwards; it learns from the first step on.
+      steps: number of steps for which the first estimator is used.
 
     Returns:
-      A Credit.
+      A Credit; its scalars are those of the second estimator.
     """
 
     def init(key):

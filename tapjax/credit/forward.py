@@ -1,4 +1,4 @@
-"""What a network shows after a forward pass, and the true credits to measure estimates against."""
+"""The view of a network after a forward pass, and the true credits to compare estimates with."""
 
 import jax
 import jax.numpy as jnp
@@ -10,13 +10,13 @@ def observe(network: BlockNetwork, params, batch, key) -> ForwardView:
     """Run a network forward, block by block.
 
     Args:
-      network: network.
-      params: its parameters.
-      batch: examples.
-      key: of what is random in the blocks.
+      network: BlockNetwork to run.
+      params: parameters of the network.
+      batch: Batch of B examples.
+      key: random key for the noise in the blocks.
 
     Returns:
-      ForwardView.
+      The ForwardView.
     """
 
     def block(i, h):
@@ -32,18 +32,19 @@ def observe(network: BlockNetwork, params, batch, key) -> ForwardView:
     loss_B, pull_loss = jax.vjp(lambda out: network.loss(out, batch), output)
     (error,) = pull_loss(jnp.ones_like(loss_B))
     (last,) = pull(error)
-    # Of a quadratic cost the target is what the output should have been, of classes the class.
+    # For a quadratic cost this is the output that the example should have had. For cross-entropy
+    # it is the logits after one gradient step of size 1 towards the class.
     target = output - error
     return ForwardView(jnp.stack(hidden), error, last, loss_B, target, block, terminal)
 
 
 def true_credit(seen: ForwardView):
-    """The gradient of each example's loss by every hidden state, by one backward pass.
+    """Compute the gradient of each example's loss with respect to every hidden state.
 
-    Only for measuring, and for the oracle.
+    It takes one backward pass. Only measurements and the oracle use it.
 
     Args:
-      seen: from `observe`.
+      seen: view of the forward pass, from `observe`.
 
     Returns:
       [L+1, B, ...].

@@ -1,4 +1,4 @@
-"""The local rule: every block learns from its own credit."""
+"""The local learning rule, in which every block learns from its own credit."""
 
 import jax
 import jax.numpy as jnp
@@ -9,21 +9,22 @@ from tapjax.types import BlockNetwork, Credit, ForwardView, Proposal, Rule
 
 
 def local(network: BlockNetwork, credit: Credit, cfg) -> Rule:
-    """A rule in which no gradient passes through a hidden block.
+    """Build a rule in which no gradient passes through a hidden block.
 
-    Block l follows the gradient of <F_l(h_l), a>, with h_l and the credit a held fixed; the
-    embedding likewise; the head its own gradient at h_L.
+    Block l follows the gradient of <F_l(h_l), a>, where h_l and the credit a are held fixed. The
+    embedding follows the same kind of gradient. The head follows its own gradient at h_L.
 
     Args:
-      network: network.
-      credit: its estimator.
-      cfg: `config.rule`: `name` (`backprop` trains the network by the true gradient and only
-        watches the estimator), `shift` (1: the credit of the block's output, the right one; 0: of
-        its input), `normalise` (see `scaled`), `exact_last` (take the known gradient for a_L),
-        `clip` (of each part's gradient norm; 0: none), `gate` (see `trust`).
+      network: BlockNetwork to train.
+      credit: estimator of the credits.
+      cfg: `config.rule`. `name`: `backprop` trains the network by the true gradient and only
+        observes the estimator. `shift`: 1 for the credit of the block's output, which is the right
+        one, or 0 for that of its input. `normalise`: see `scaled`. `exact_last`: whether the known
+        gradient is used as a_L. `clip`: largest gradient norm of each part, 0 for no clipping.
+        `gate`: whether each layer's credit is weighted by `trust`.
 
     Returns:
-      A Rule; scalars are `loss` and `accuracy` of the batch and the estimator's own.
+      A Rule; its scalars are `loss` and `accuracy` of the batch and those of the estimator.
     """
 
     def init(key, params):
@@ -43,7 +44,7 @@ def local(network: BlockNetwork, credit: Credit, cfg) -> Rule:
                 used = used * trust(seen, credits, gate_key).reshape(-1, *[1] * (used.ndim - 1))
             grads = block_gradients(network, params, batch, seen, used, block_key, cfg.shift)
             grads = {name: clipped(part, cfg.clip) for name, part in grads.items()}
-        hits = (seen.target - seen.error).argmax(-1) == batch.y
+        hits = (seen.target + seen.error).argmax(-1) == batch.y  # the output itself
         scalars |= {"loss": seen.loss.mean(), "accuracy": hits.mean(dtype=jnp.float32)}
         return Proposal(grads, rule, stats, scalars)
 
@@ -51,15 +52,16 @@ def local(network: BlockNetwork, credit: Credit, cfg) -> Rule:
 
 
 def scaled(credits, how: str):
-    """Credits as an update uses them.
+    """Scale credits for the update.
 
     Args:
-      credits: [L+1, B, ...].
-      how: `raw`; `rms`, each example's divided by its root mean square (which keeps fitted
-        examples from dropping out); `batch`, one root mean square a layer.
+      credits: credits [L+1, B, ...].
+      how: `raw` leaves the credits as they are. `rms` divides each example's credit by its root
+        mean square, so that examples that are already fitted keep their weight in the update.
+        `batch` divides by one root mean square per layer.
 
     Returns:
-      Like the credits.
+      Credits of the same shape.
     """
     if how == "raw":
         return credits
@@ -70,19 +72,19 @@ def scaled(credits, how: str):
 def block_gradients(
     network: BlockNetwork, params, batch, seen: ForwardView, credits, key, shift: int = 1
 ):
-    """The gradient of each part of a network by its own credit, mean over the batch.
+    """Compute the gradient of each part of a network from its own credit, mean over the batch.
 
     Args:
-      network: network.
-      params: its parameters.
-      batch: examples.
-      seen: what `observe` gave.
-      credits: [L+1, B, ...].
-      key: the one that `observe` got.
+      network: BlockNetwork to train.
+      params: parameters of the network.
+      batch: Batch of B examples.
+      seen: view of the forward pass, from `observe`.
+      credits: credits [L+1, B, ...].
+      key: random key that was passed to `observe`.
       shift: 1 for the credit of a block's output, 0 for that of its input.
 
     Returns:
-      A tree like params.
+      A tree of the structure of `params`.
     """
 
     def pulled(name, run, cotangent):
@@ -104,7 +106,15 @@ def block_gradients(
 
 
 def clipped(tree, most: float):
-    """A part's gradient, its norm bounded; 0 for no bound."""
+    """Clip the gradient of one part of a network by its norm.
+
+    Args:
+      tree: gradient of the part.
+      most: largest L2 norm; 0 for no clipping.
+
+    Returns:
+      A tree of the same structure.
+    """
     if not most:
         return tree
     norm = jnp.sqrt(sum(jnp.vdot(leaf, leaf) for leaf in jax.tree.leaves(tree)))
@@ -112,15 +122,16 @@ def clipped(tree, most: float):
 
 
 def trust(seen: ForwardView, credits, key):
-    """How well each layer's credit predicts what a random step does to the loss.
+    """Measure how well each layer's credit predicts the effect of a random step on the loss.
 
     Args:
-      seen: what `observe` gave.
-      credits: [L+1, B, ...].
-      key: of the directions.
+      seen: view of the forward pass, from `observe`.
+      credits: credits [L+1, B, ...].
+      key: random key for the directions.
 
     Returns:
-      [L+1], the squared correlation over examples where it is positive, else 0; 1 for the last.
+      [L+1], the squared correlation over examples between the predicted and the true directional
+      derivatives. It is 0 where the correlation is negative, and 1 for the last hidden state.
     """
     v_LxB = directions(key, seen.h[:-1].shape, "rademacher")
     answers_LxB = tail_targets(seen, v_LxB[:, None])[:, 0]
@@ -130,7 +141,15 @@ def trust(seen: ForwardView, credits, key):
 
 
 def correlation(a, b):
-    """Pearson correlation of two arrays; 0 where one does not vary."""
+    """Compute the Pearson correlation of two arrays; 0 if one of them is constant.
+
+    Args:
+      a: array.
+      b: array of the same size.
+
+    Returns:
+      Scalar in [-1, 1].
+    """
     a, b = a.ravel() - a.mean(), b.ravel() - b.mean()
     norm = jnp.sqrt(jnp.vdot(a, a) * jnp.vdot(b, b))
     return jnp.where(norm > 0, jnp.vdot(a, b) / jnp.where(norm > 0, norm, 1.0), 0.0)

@@ -1,4 +1,7 @@
-"""How good a credit is, layer by layer: all from one backward pass that only measures."""
+"""Measurements of the quality of a credit, layer by layer.
+
+They all use one backward pass, which serves only to measure.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -8,29 +11,37 @@ from tapjax.credit.forward import observe, true_credit
 from tapjax.credit.local_rule import block_gradients, correlation
 from tapjax.types import BlockNetwork, Credit, DeviceData, TrainState
 
-TINY = 1e-12  # below that a product of norms gives no cosine
-FITTED = 1e-6  # norm of the true gradient of an example that has nothing left to learn
+TINY = 1e-12  # smallest denominator of a ratio or a cosine
+FITTED = 1e-6  # norm of the true gradient below which an example counts as fitted
 RHO_DIRECTIONS = 4
-NUDGE = 0.01  # root mean square of the step down a credit
+NUDGE = 0.01  # root mean square of the step against a credit
 
 
 def make_credit_probe(network: BlockNetwork, credit: Credit, cfg):
-    """A measurement of the credits on the probe examples.
+    """Build the measurement of the credits on the probe examples.
 
     Args:
-      network: network.
-      credit: its estimator.
+      network: BlockNetwork that is trained.
+      credit: estimator of the credits.
       cfg: `config.rule`: `exact_last` and `shift`.
 
     Returns:
-      `probe(state, data) -> dict` of arrays [L+1], one value a hidden state h_0 ... h_L:
-      `gamma`, the mean over examples of the cosine of credit and true gradient; `dir_gamma`, that
-      of the copied output gradient in the same network; `rho`, the correlation over examples and
-      directions of <a, v> and <g, v>; `mean_ratio`, |mean of a| over the root mean square of |a|,
-      and `true_mean_ratio`; `nudge`, the change of the loss after a step of root mean square 0.01
-      down each example's credit; `fitted`, the share of examples with a true gradient below 1e-6;
-      `hidden_rms`; `gradient_rms`; and `param_cosine`, of the gradients by credit and true
-      gradient of the embedding, block 0, ..., block L-1 (not-a-number without an embedding).
+      `probe(state, data) -> dict` of arrays [L+1]. Except for `param_cosine` they have one value
+      per hidden state h_0, ..., h_L; a is the credit and g the true gradient.
+
+      * `gamma`: mean over examples of the cosine between a and g.
+      * `dir_gamma`: the same for the gradient with respect to h_L copied to every layer, in the
+        same network.
+      * `rho`: correlation of <a, v> and <g, v> over examples and random directions v.
+      * `mean_ratio`: |mean of a| over examples, divided by the root mean square of |a|.
+      * `true_mean_ratio`: the same for g.
+      * `nudge`: mean change of the loss after a step of root mean square 0.01 against each
+        example's credit.
+      * `fitted`: share of examples whose true gradient has a norm below 1e-6.
+      * `hidden_rms`: root mean square of the hidden state.
+      * `gradient_rms`: root mean square of g.
+      * `param_cosine`: cosine between the parameter gradients computed from a and from g, for the
+        embedding, block 0, ..., block L-1. It is not-a-number for the embedding if there is none.
     """
 
     def probe(state: TrainState, data: DeviceData):
@@ -60,7 +71,15 @@ def make_credit_probe(network: BlockNetwork, credit: Credit, cfg):
 
 
 def cosines(a, b):
-    """Cosine of two credits of each layer and example, [L, B]; 0 where both are next to nothing."""
+    """Compute the cosine of two credits per layer and example.
+
+    Args:
+      a: credits [L, B, ...].
+      b: credits of the same shape.
+
+    Returns:
+      [L, B]; close to 0 where the product of the norms is below `TINY`.
+    """
     a, b = (x.reshape(*x.shape[:2], -1) for x in (a, b))
     return (a * b).sum(-1) / jnp.maximum(_norm(a) * _norm(b), TINY)
 

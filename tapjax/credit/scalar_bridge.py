@@ -1,4 +1,7 @@
-"""Scalar credit bridge: predict the loss from a hidden state, and differentiate the prediction."""
+"""The scalar credit bridge, which predicts the loss from a hidden state.
+
+The credit is the gradient of the prediction.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -9,18 +12,19 @@ from tapjax.types import Credit
 
 
 def scalar_bridge(network, cfg, tx) -> Credit:
-    """a_l = the gradient by h_l of V(h_l, t_l, s), where V is fitted to the loss.
+    """Build the credit a_l = dV(h_l, t_l, s) / dh_l, where the network V is fitted to the loss.
 
-    The loss of an example is known at every layer, its gradient at the last: V is also fitted to
-    that (terminal gradient matching, without which V may ignore h where s tells the loss).
+    The target of V at every layer is the loss of the example. The gradient of the loss is known at
+    the last layer only, and V is fitted to it there as well. Without this terminal gradient
+    matching V may ignore h if the code s already determines the loss.
 
     Args:
-      network: network.
-      cfg: `config.credit`: `value` and `terminal` weigh the two parts.
-      tx: the estimator's optimizer.
+      network: BlockNetwork whose hidden states get credits.
+      cfg: `config.credit`: `value` and `terminal` are the weights of the two parts of the fit.
+      tx: optimizer of the estimator.
 
     Returns:
-      A Credit.
+      The Credit.
     """
     net = Perceptron(cfg.width, 1)
 
@@ -28,7 +32,7 @@ def scalar_bridge(network, cfg, tx) -> Credit:
         def total(h):
             told = given._replace(h=read(h, cfg.layer_norm))
             values = net.apply({"params": params}, told.joined())[..., 0]
-            values_LxB = values.reshape(*h.shape[:2], -1).mean(-1)  # over the places of an image
+            values_LxB = values.reshape(*h.shape[:2], -1).mean(-1)  # over the positions of an image
             return values_LxB.sum(), values_LxB
 
         return jax.grad(total, has_aux=True)(seen.h)

@@ -1,5 +1,7 @@
-"""State bridge: predict the last hidden state from each earlier one, and differentiate the loss
-of the prediction."""
+"""The state bridge, which predicts the last hidden state from each earlier one.
+
+The credit is the gradient of the loss at the prediction.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -10,15 +12,15 @@ from tapjax.types import Credit
 
 
 def state_bridge(network, cfg, tx) -> Credit:
-    """a_l = the gradient by h_l of the loss of G(h_l, t_l, s), where G is fitted to h_L.
+    """Build the credit a_l = d loss(G(h_l, t_l, s)) / dh_l, where the network G is fitted to h_L.
 
     Args:
-      network: network.
-      cfg: `config.credit`; with `field=residual` G predicts what has to be added to h_l.
-      tx: the estimator's optimizer.
+      network: BlockNetwork whose hidden states get credits.
+      cfg: `config.credit`. With `field=residual` the network predicts the difference h_L - h_l.
+      tx: optimizer of the estimator.
 
     Returns:
-      A Credit.
+      The Credit.
     """
     net = Perceptron(cfg.width, network.shape[-1], quiet=cfg.field == "residual")
 

@@ -1,5 +1,7 @@
-"""Vector credit field: the credit itself as the output of a network, fitted to how the loss answers
-to random directions."""
+"""The vector credit field: a network whose output is the credit.
+
+It is fitted to directional derivatives of the loss along random directions.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -17,21 +19,23 @@ from tapjax.types import Credit
 
 
 def vector_field(network, cfg, tx) -> Credit:
-    """a_l = field(h_l, t_l, s), fitted to <a_l, v> = dL/dv for random v.
+    """Build the credit a_l = field(h_l, t_l, s), fitted to <a_l, v> = dL/dv for random v.
 
-    With E[v v^T] = I the expected loss is |a - g|^2: a regression on the true gradient of which
-    only forward passes are seen.
+    Because E[v v^T] = I, the expected loss of the fit is |a - g|^2. The fit is therefore a
+    regression on the true gradient g, although it needs forward passes only.
 
     Args:
-      network: network.
-      cfg: `config.credit`: `field` (of `fields.FIELDS`), `directions` M, `targets` (`tail`,
-        `joint` or `block`, see directions.py), `mode`, `distribution`, `shared` (one direction for
-        all layers), `terminal` (weight of the known gradient by h_L), `shuffle` (a control: the
-        targets of other examples).
-      tx: the estimator's optimizer.
+      network: BlockNetwork whose hidden states get credits.
+      cfg: `config.credit`. `field`: key of `fields.FIELDS`. `directions`: number M of directions
+        per step. `targets`: `tail`, `joint` or `block` (see directions.py), or `response` to fit
+        the field's own model of each block (`Field.respond`). `mode`: see
+        `directions.tail_targets`. `distribution`: see `directions.directions`. `shared`: whether
+        all layers get the same direction. `terminal`: weight of the known gradient with respect to
+        h_L in the fit. `shuffle`: a control that uses the targets of other examples.
+      tx: optimizer of the estimator.
 
     Returns:
-      A Credit.
+      The Credit.
     """
     field = FIELDS[cfg.field](network, cfg)
 
@@ -67,7 +71,7 @@ def _draw(cfg, seen, key):
 
 
 def _response_error(cfg, field, params, seen, given, key):
-    """How far the field's idea of the blocks is from how they answer to random directions."""
+    """Return the mean squared error of the field's predicted block responses."""
     draw_key, shuffle_key = jax.random.split(key)
     v_LxMxB = _draw(cfg, seen, draw_key)
     answers = block_responses(seen, v_LxMxB)
@@ -77,7 +81,7 @@ def _response_error(cfg, field, params, seen, given, key):
 
 
 def _misses(cfg, seen, credits, key):
-    """What is predicted of random directions less what the forward passes say."""
+    """Return the predicted minus the computed directional derivatives of the loss."""
     draw_key, shuffle_key = jax.random.split(key)
     v_LxMxB = _draw(cfg, seen, draw_key)
     batch = v_LxMxB.shape[2]

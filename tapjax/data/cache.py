@@ -1,6 +1,7 @@
-"""The user's cache folder, and the decoded data sets in it.
+"""Functions for the user's cache folder and the decoded data sets in it.
 
-A data set is written whole or not at all, and verified when read; a damaged one is made anew.
+A data set is written completely or not at all. It is verified when it is read, and a damaged one is
+decoded again.
 """
 
 import errno
@@ -18,11 +19,15 @@ import numpy as np
 
 from tapjax.contract.layout import replace_file, write_json
 
-DIGESTS = "sha256.json"  # of dtype, shape and bytes
+DIGESTS = "sha256.json"  # file with the digests of dtype, shape and bytes
 
 
 def cache_dir() -> Path | None:
-    """The user's cache folder (`TAPJAX_CACHE`); None for a user without a home."""
+    """Return the user's cache folder.
+
+    Returns:
+      `TAPJAX_CACHE` or ~/.cache/tapjax; None if the user has no home folder.
+    """
     given = os.environ.get("TAPJAX_CACHE")
     try:
         return Path(given).expanduser() if given else Path.home() / ".cache" / "tapjax"
@@ -31,16 +36,16 @@ def cache_dir() -> Path | None:
 
 
 def private_folder(folder: Path) -> Path:
-    """Make a folder that nobody but this user may change, and its parents.
+    """Make a folder that belongs to this user and that not every user may change.
 
     Args:
-      folder: to be made, if it is not there.
+      folder: path of the folder. It is made with its parents if it does not exist.
 
     Returns:
-      The folder.
+      The path.
 
     Raises:
-      OSError: it cannot be made, belongs to another user, or every user may write in it.
+      OSError: if the folder cannot be made, belongs to another user, or every user may write in it.
     """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     found = folder.stat()
@@ -52,14 +57,14 @@ def private_folder(folder: Path) -> Path:
 
 
 def decoded_once(name: str, decode: Callable[[], dict]) -> dict[str, np.ndarray]:
-    """Arrays that take long to make, from the cache if they are there and as they were written.
+    """Return arrays from the cache, or make them and store them in the cache.
 
-    A damaged cache is made anew, and one that cannot be written is done without; both are said in
-    a line on stderr.
+    A damaged cache entry is made again. If the cache cannot be written, the arrays are returned
+    without being stored. Both cases are reported in a line on stderr.
 
     Args:
-      name: of the cache's folder; says everything that the arrays depend on.
-      decode: makes them, name -> array.
+      name: name of the folder in the cache. It must identify everything that the arrays depend on.
+      decode: function that makes the arrays, name -> array.
 
     Returns:
       Name -> array.
@@ -90,7 +95,7 @@ def decoded_once(name: str, decode: Callable[[], dict]) -> dict[str, np.ndarray]
 
 
 def _read(folder):
-    """The arrays of a folder; ValueError if they are not those that were written."""
+    """Read the arrays of a folder; raise a ValueError if they differ from those written."""
     wanted = json.loads((folder / DIGESTS).read_text())
     if not wanted:
         raise ValueError(f"{DIGESTS} is empty")

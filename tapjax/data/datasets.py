@@ -1,8 +1,7 @@
-"""Data sets as NumPy arrays: embedded digits, synthetic tasks, prepared TFDS folders, or an .npz
-of your own.
+"""Data sets as NumPy arrays: embedded digits, synthetic tasks, prepared TFDS folders or .npz files.
 
-Nothing here imports JAX. Images are decoded once and kept as .npy files with a sha256 in the
-cache folder (see cache.py).
+Nothing here imports JAX. Images are decoded once. They are then kept in the cache folder as .npy
+files with a sha256 (see cache.py).
 """
 
 import contextlib
@@ -21,7 +20,7 @@ from tapjax.data.cache import decoded_once
 from tapjax.data.npz import DataError, hold_out_fifth, read_own, standardised
 from tapjax.data.synthetic import is_task, make_task
 
-# Mean and standard deviation of each channel, for values scaled to [0, 1].
+# Name -> (mean, standard deviation) of each channel, for values scaled to [0, 1].
 NORMALISATION = {
     "digits": ((0.3053,), (0.3761,)),
     "mnist": ((0.1307,), (0.3081,)),
@@ -35,8 +34,12 @@ SPLITS = ("x", "y", "x_test", "y_test")
 
 
 class Arrays(NamedTuple):
-    """One data set on the host; `mean` and `std` are per channel, in the units of `x`; `remarks`
-    say what a user should know of it."""
+    """One data set on the host.
+
+    `x` [N, height, width, channels] and `y` [N] are the training inputs and their classes.
+    `x_test` and `y_test` are the test split. `mean` and `std` have one value per channel, in the
+    unit of `x`. `remarks` tell the user about guesses and peculiarities of the data.
+    """
 
     name: str
     x: np.ndarray
@@ -50,7 +53,7 @@ class Arrays(NamedTuple):
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """Height, width and channels of one input."""
+        """Height, width and number of channels of one input."""
         return self.x.shape[1:]
 
 
@@ -66,21 +69,24 @@ def load_arrays(
 
     Args:
       name: `digits`; a synthetic task such as `modular:p=59` (see synthetic.py); the name of a
-        prepared TFDS data set; or a path ending in `.npz` with arrays `x`, `y` and optionally
-        `x_test`, `y_test` (otherwise every fifth example of each class is held out).
-      train_size: at most so many training examples, a fixed stratified subset; 0 for all.
-      test_size: likewise of the test split.
-      validation_size: so many stratified training examples, taken out of training, stand in for
-        the test split, which is not looked at; 0 for the test split itself.
-      normalised: to mean 0 and variance 1 in every channel of images, or in every column of an
-        .npz file's table [N, F] (by its training split); else images keep their [0, 1].
-      layout: where the images of an .npz file have their channels, see `npz.read_own`.
+        prepared TFDS data set; or a path ending in `.npz`. An .npz file holds arrays `x`, `y` and
+        optionally `x_test`, `y_test`; without a test split, every fifth example of each class is
+        held out.
+      train_size: maximum number of training examples, a fixed stratified subset; 0 for all.
+      test_size: maximum number of test examples, chosen in the same way; 0 for all.
+      validation_size: number of stratified training examples that are removed from training and
+        replace the test split, which is then not used at all; 0 keeps the test split.
+      normalised: whether to scale to mean 0 and variance 1 in every channel of images, or in every
+        column of an .npz file's table [N, F], as measured on its training split. Otherwise images
+        stay in [0, 1].
+      layout: position of the channels of images in an .npz file; see `npz.read_own`.
 
     Returns:
-      Arrays with x as [N, H, W, C], uint8 or float32, and y as int32. A table is [N, 1, F, 1].
+      Arrays with x as [N, height, width, channels], uint8 or float32, and y as int32. A table with
+      F columns is stored as [N, 1, F, 1].
 
     Raises:
-      DataError: missing or malformed data.
+      DataError: if the data is missing or malformed.
     """
     table, remarks = False, []
     path = Path(name).expanduser()
@@ -112,13 +118,13 @@ def load_arrays(
 
 
 def digests(arrays: Arrays) -> dict[str, str]:
-    """The sha256 of each split, over shape, dtype and bytes.
+    """Compute the sha256 of each of the four arrays of a data set.
 
     Args:
       arrays: a data set.
 
     Returns:
-      Split name -> hexadecimal digest.
+      Array name (`x`, `y`, `x_test`, `y_test`) -> hexadecimal digest of shape, dtype and bytes.
     """
     result = {}
     for split in SPLITS:
@@ -130,12 +136,12 @@ def digests(arrays: Arrays) -> dict[str, str]:
 
 
 def stratified_indices(y: np.ndarray, n: int, seed: int = 0) -> np.ndarray:
-    """A random subset in which every class keeps its share.
+    """Choose a random subset in which every class keeps its share.
 
     Args:
       y: classes [N].
-      n: examples to choose, at most N.
-      seed: of the choice.
+      n: number of examples to choose, at most N.
+      seed: seed of the random choice.
 
     Returns:
       Sorted indices [n].
@@ -180,7 +186,7 @@ def _read_digits():
         x = digits.images.astype(np.uint8)[..., None]
         return hold_out_fifth(x, digits.target.astype(np.int32))
 
-    # Importing scikit-learn takes a second, longer than everything else about a small run.
+    # Importing scikit-learn takes a second, which is longer than the rest of a small run.
     return _cached(f"digits-{metadata.version('scikit-learn')}", decode)
 
 
@@ -192,7 +198,7 @@ def _read_task(name):
 
 
 def tfds_dir() -> Path:
-    """The folder that holds prepared TFDS data sets (`TFDS_DATA_DIR`)."""
+    """Return the folder of prepared TFDS data sets: `TFDS_DATA_DIR` or ~/tensorflow_datasets."""
     home = os.environ.get("TFDS_DATA_DIR") or Path.home() / "tensorflow_datasets"
     return Path(home).expanduser()
 
@@ -255,7 +261,7 @@ def _decode(prepared, name):
 
 
 def _pixels(encoded, mode):
-    """uint8 [H, W, C] of one encoded image; a grey file of a colour data set becomes RGB."""
+    """Decode an image to uint8 [H, W, C]; a grey image of a colour data set becomes RGB."""
     from PIL import Image
 
     pixels = np.asarray(Image.open(io.BytesIO(encoded)).convert(mode))
@@ -264,7 +270,7 @@ def _pixels(encoded, mode):
 
 @contextlib.contextmanager
 def _quiet_stderr():
-    """Keep the readers' harmless C++ messages from the user; exceptions pass as always."""
+    """Hide the harmless C++ messages of the readers; exceptions are raised as usual."""
     sys.stderr.flush()
     saved = os.dup(2)
     sink = os.open(os.devnull, os.O_WRONLY)

@@ -1,7 +1,7 @@
-"""A data set of one's own: an .npz file with `x`, `y` and optionally `x_test`, `y_test`.
+"""Reader of user-defined data sets: .npz files with `x`, `y` and optionally `x_test`, `y_test`.
 
-An array whose meaning is plain is read, with a remark of one line where a guess was made; any
-other is refused with what to do.
+An array whose meaning is clear is read. If the reader had to guess, it adds a remark of one line. Any
+other array is refused with an error that says what to do.
 """
 
 from pathlib import Path
@@ -10,36 +10,36 @@ import numpy as np
 
 from tapjax.contract.files import RunError, read_npz
 
-LARGEST = 1e15  # its square is still a float32
-CHANNELS = (1, 3)  # an axis of that length is taken for one of channels
+LARGEST = 1e15  # largest absolute value of an input; its square is still finite in float32
+CHANNELS = (1, 3)  # axis lengths that are taken for a number of channels
 FIRST, LAST = "channels_first", "channels_last"
 NUMBERED = "numpy.unique(y, return_inverse=True)[1]"
-# Two splits have different ranges if in any column the test spread is FAR times as large or the
-# means are APART spreads apart; or if most columns differ by MOST_FAR or MOST_APART, which is only
-# asked of ENOUGH examples.
+# Two splits have different ranges if, in any column, the spread of the test split is more than FAR
+# times as large or the means differ by more than APART spreads. They also have different ranges if
+# most columns differ by MOST_FAR or MOST_APART; this needs at least ENOUGH test examples.
 FAR, APART = 10.0, 5.0
 MOST_FAR, MOST_APART, ENOUGH = 1.8, 0.8, 20
 
 
 class DataError(Exception):
-    """Data that is missing or unusable; the message says what to do."""
+    """Error for data that is missing or unusable; the message says what to do."""
 
 
 def read_own(path: Path, layout: str) -> tuple[tuple, bool, list[str]]:
-    """The splits of a user's file.
+    """Read the splits of a user's .npz file.
 
     Args:
-      path: .npz file.
-      layout: of images [N, a, b, c]: `channels_first`, `channels_last` or `auto`, which takes an
-        outer axis of length 1 or 3 for the channels.
+      path: path of the .npz file.
+      layout: position of the channels of images [N, a, b, c]: `channels_first`, `channels_last` or
+        `auto`. `auto` takes a or c for the channels if its length is 1 or 3.
 
     Returns:
       ((x, y, x_test, y_test), whether x is a table, remarks). Images are uint8 or float32
-      [N, H, W, C], tables uint8 or float64 [N, 1, F, 1], y is int32. Without a test split every
-      fifth example of each class is held out.
+      [N, height, width, channels], tables are uint8 or float64 [N, 1, F, 1], and y is int32 [N].
+      If the file has no test split, every fifth example of each class is held out.
 
     Raises:
-      DataError: missing or malformed arrays.
+      DataError: if arrays are missing or malformed.
     """
     if not path.is_file():
         raise DataError(f"data.name: no file {path}")
@@ -74,7 +74,15 @@ def read_own(path: Path, layout: str) -> tuple[tuple, bool, list[str]]:
 
 
 def hold_out_fifth(x, y):
-    """(x, y, x_test, y_test) with every fifth example of each class held out."""
+    """Hold out every fifth example of each class.
+
+    Args:
+      x: inputs [N, ...].
+      y: classes [N].
+
+    Returns:
+      (x, y, x_test, y_test).
+    """
     test = np.zeros(len(y), bool)
     for label in np.unique(y):
         test[np.flatnonzero(y == label)[4::5]] = True
@@ -82,19 +90,20 @@ def hold_out_fifth(x, y):
 
 
 def standardised(x, x_test):
-    """Tables with mean 0 and variance 1 in every column of the training split.
+    """Scale tables to mean 0 and variance 1 in every column of the training split.
 
-    A column that is constant there tells nothing of the classes: it becomes 0 in both splits.
+    A column that is constant in training is set to 0 in both splits, because it gives no
+    information about the classes.
 
     Args:
-      x: [N, 1, F, 1].
-      x_test: [M, 1, F, 1].
+      x: training split [N, 1, F, 1].
+      x_test: test split [M, 1, F, 1].
 
     Returns:
-      (x, x_test, remarks), float32.
+      (x, x_test, remarks) with float32 arrays.
     """
     mean, std = x.mean(0, dtype=np.float64), x.std(0, dtype=np.float64)
-    # Rounding gives a constant column a variance of its own.
+    # Rounding errors can give a constant column a small variance.
     constant = std <= len(x) * np.finfo(float).eps * np.abs(mean)
     scale = np.where(constant, np.inf, std)
     both = [((split - mean) / scale).astype(np.float32) for split in (x, x_test)]
@@ -165,7 +174,7 @@ def _check_classes(path, y, y_test):
 
 
 def _channels(path, x, layout):
-    """Which axis holds the channels of images [N, a, b, c], and what to say of it."""
+    """Return the position of the channels of images [N, a, b, c], and remarks."""
     if x.ndim != 4 or layout != "auto":
         return layout if x.ndim == 4 else LAST, []
     first, _, last = x.shape[1:]
@@ -189,7 +198,7 @@ def _arranged(x, channels):
 
 
 def _gaps(y, y_test):
-    """Remarks on classes without an example to learn from, or to test on."""
+    """Return remarks on classes without training examples or without test examples."""
     classes = int(max(y.max(), y_test.max())) + 1
     untaught = np.setdiff1d(np.arange(classes), y)
     untested = np.setdiff1d(y, y_test)
@@ -205,26 +214,30 @@ def _gaps(y, y_test):
 
 
 def _some(items, noun):
-    """The first few of some numbers, in words: `2 classes (0, 7)`."""
+    """Describe a list of numbers by its length and first items, as in `2 classes (0, 7)`."""
     few = ", ".join(map(str, items[:5])) + (", ..." if len(items) > 5 else "")
     plural = {"class": "classes"}.get(noun, f"{noun}s") if len(items) > 1 else noun
     return f"{len(items)} {plural} ({few})"
 
 
 def _ranges(x, x_test):
-    """Remarks on a test split in other units than training: by column of a table, else by all."""
+    """Return a remark if the test split seems to have another unit than the training split.
+
+    Tables are compared per column, images over all values.
+    """
     axes = (0, 1, 3) if x.shape[1] == x.shape[3] == 1 else None
     (mean, std), (mean_test, std_test) = (
         (np.atleast_1d(split.mean(axes, dtype=float)), np.atleast_1d(split.std(axes, dtype=float)))
         for split in (x, x_test)
     )
     gap, rounding = np.abs(mean_test - mean), len(x) * np.finfo(float).eps * np.abs(mean)
-    # A column that is constant in training, as rare words are, is held against its test split.
+    # A column that is constant in training, such as that of a rare word, has no spread there. The
+    # spread of the test split is used instead.
     spread = np.where(std <= rounding, std_test, std)
     apart = (std_test > FAR * spread) | (gap > APART * spread)
     apart &= gap + std_test > rounding
     shifted = gap > np.maximum(MOST_APART * spread, rounding)
-    # Of a rare value a small test split may have none.
+    # A small test split may contain no example of a rare value.
     present = (std_test > 0) | shifted
     unlike = apart | present & (FAR * std_test < std)
     if len(x_test) >= ENOUGH:

@@ -1,4 +1,4 @@
-"""From (key, step) to a batch, inside jit: the step alone determines what is drawn."""
+"""Sampling of batches inside jit; a batch depends only on the key and the step."""
 
 import math
 
@@ -14,14 +14,15 @@ FEISTEL_ROUNDS = 8
 
 
 def device_data(arrays: Arrays, probe_size: int) -> tuple[DeviceData, np.ndarray]:
-    """Put a data set on the device, with its fixed probe batch.
+    """Put a data set and its fixed probe batch on the device.
 
     Args:
       arrays: the data set on the host.
-      probe_size: at most so many examples of the test split, stratified by class.
+      probe_size: maximum number of probe examples. They are taken from the test split, stratified
+        by class.
 
     Returns:
-      (DeviceData, indices of the probe examples in the test split).
+      (DeviceData, indices [P] of the probe examples in the test split).
     """
     probe = stratified_indices(arrays.y_test, min(probe_size, len(arrays.y_test)))
     mean, std = jnp.asarray(arrays.mean), jnp.asarray(arrays.std)
@@ -32,31 +33,31 @@ def device_data(arrays: Arrays, probe_size: int) -> tuple[DeviceData, np.ndarray
 
 
 def normalise(x, mean, std):
-    """Scale raw inputs to zero mean and unit variance a channel.
+    """Scale raw inputs to zero mean and unit variance per channel.
 
     Args:
-      x: raw inputs [..., C].
-      mean: [C], in the units of x.
-      std: [C], likewise.
+      x: raw inputs, with the channels as the last axis.
+      mean: mean of each channel, in the unit of x.
+      std: standard deviation of each channel, in the unit of x.
 
     Returns:
-      float32 array like x.
+      float32 array of the shape of x.
     """
     shape = (1,) * (x.ndim - 1) + (-1,)
     return (x.astype(jnp.float32) - mean.reshape(shape)) / std.reshape(shape)
 
 
 def make_order(batch_size: int, shuffle: str):
-    """A function that says which examples make the batch of a step.
+    """Make a function that chooses the examples in the batch of a step.
 
     Args:
-      batch_size: examples a step.
-      shuffle: `epoch` goes through every example once an epoch, in a new order each time (the
-        last N mod batch_size of an epoch's order are left out); `replacement` draws
+      batch_size: number of examples per step.
+      shuffle: `epoch` visits every example once per epoch, in a new order each time; the last
+        N mod batch_size examples of that order are left out. `replacement` draws each example
         independently.
 
     Returns:
-      `order(key, step, n) -> indices [B]` below n.
+      `order(key, step, n) -> indices [B]`, each from 0 to n - 1.
     """
 
     def order(key, step, n: int):
@@ -70,15 +71,16 @@ def make_order(batch_size: int, shuffle: str):
 
 
 def make_sampler(batch_size: int, shuffle: str, augment: bool):
-    """A function that draws the batch of a step.
+    """Make a function that draws the batch of a step.
 
     Args:
-      batch_size: examples a step.
+      batch_size: number of examples per step.
       shuffle: see `make_order`.
-      augment: random crop after padding by 4 pixels, and horizontal flip.
+      augment: whether to crop images randomly after padding by 4 pixels and to flip them
+        horizontally at random.
 
     Returns:
-      `sample(key, step, data) -> Batch`, normalised.
+      `sample(key, step, data) -> Batch` with normalised inputs.
     """
     order = make_order(batch_size, shuffle)
 
@@ -93,18 +95,19 @@ def make_sampler(batch_size: int, shuffle: str, augment: bool):
 
 
 def permute(key, position, n: int):
-    """A keyed permutation of 0 ... n-1, evaluated only where it is asked for.
+    """Apply a keyed permutation of 0 ... n-1 to some positions.
 
-    A generalised Feistel network over Z_a x Z_b with a * b >= n and cycle walking (Black and
-    Rogaway 2002, method "Generalized Feistel").
+    Only the values at the given positions are computed. The permutation is a generalised Feistel
+    network over Z_a x Z_b with a * b >= n and cycle walking (Black and Rogaway 2002, method
+    "Generalized Feistel", https://eprint.iacr.org/2001/012).
 
     Args:
-      key: chooses the permutation.
+      key: random key that selects the permutation.
       position: integers in [0, n).
       n: size of the domain, below 2^31.
 
     Returns:
-      The images of the positions, int32.
+      int32 array with the values of the permutation at the positions.
     """
     a = math.isqrt(n - 1) + 1
     b = -(-n // a)
@@ -128,19 +131,26 @@ def permute(key, position, n: int):
 
 
 def mix(h):
-    """The finaliser of MurmurHash3 of uint32: every input bit reaches every output bit."""
+    """Apply the finaliser of MurmurHash3, in which every input bit affects every output bit.
+
+    Args:
+      h: uint32 array.
+
+    Returns:
+      uint32 array of the same shape.
+    """
     h = (h ^ (h >> 16)) * jnp.uint32(0x85EBCA6B)
     h = (h ^ (h >> 13)) * jnp.uint32(0xC2B2AE35)
     return h ^ (h >> 16)
 
 
 def crop_and_flip(key, x_BxHxWxC, pad: int = 4):
-    """Random crop after zero padding, and horizontal flip with probability 1/2.
+    """Crop images randomly after zero padding, and flip them horizontally with probability 1/2.
 
     Args:
       key: random key.
-      x_BxHxWxC: normalised images.
-      pad: pixels added on each side before cropping back.
+      x_BxHxWxC: normalised images [B, height, width, channels].
+      pad: number of pixels added on each side before the image is cropped to its former size.
 
     Returns:
       Images of the same shape.

@@ -1,28 +1,28 @@
-"""Synthetic tasks by name, with nothing to download: `modular:p=59,train=50` and the like."""
+"""Synthetic tasks by name, such as `modular:p=59,train=50`, which need no download."""
 
 import numpy as np
 
-MOST_NUMBERS = 10**9  # of a task made up here
-LEAST_P = 31  # below, the transformer would cut the two operands into more than two tokens
-TEST = 2048  # examples of the tasks that are drawn at random
+MOST_NUMBERS = 10**9  # maximum number of values in a task
+LEAST_P = 31  # with a smaller p, the transformer would cut the two operands into more tokens
+TEST = 2048  # number of test examples of tasks with random examples
 
 
 def is_task(name: str) -> bool:
-    """Whether a data set's name is that of a synthetic task."""
+    """Decide whether the name of a data set is that of a synthetic task."""
     return name.partition(":")[0] in TASKS
 
 
 def make_task(name: str) -> tuple[np.ndarray, ...]:
-    """A task's examples.
+    """Make the examples of a task.
 
     Args:
-      name: key of `TASKS`, with settings after a colon.
+      name: key of `TASKS`, optionally with settings after a colon.
 
     Returns:
       (x, y, x_test, y_test).
 
     Raises:
-      ValueError: unknown or impossible settings.
+      ValueError: if settings are unknown or impossible.
     """
     kind, _, text = name.partition(":")
     make, defaults = TASKS[kind]
@@ -39,21 +39,22 @@ def make_task(name: str) -> tuple[np.ndarray, ...]:
 
 
 def modular_addition(p: int, train: int) -> tuple[np.ndarray, ...]:
-    """Addition modulo a prime: all pairs (a, b) and a + b mod p (Power et al. 2022).
+    """Make the task of addition modulo a prime: all pairs (a, b) with the class a + b mod p.
 
-    The operands are two one-hot rows; a transformer reads them as two tokens, an MLP as one
-    vector. A fixed random share of all pairs trains, the rest tests: a network can fit the first
-    by heart long before it can do the second ("grokking").
+    The task is from Power et al. 2022 (https://arxiv.org/abs/2201.02177). The operands are two
+    one-hot rows. A transformer reads them as two tokens, an MLP as one vector. A fixed random share
+    of all pairs is the training split, and the rest is the test split. A network can memorise the
+    first long before it generalises to the second ("grokking").
 
     Args:
-      p: the prime.
-      train: per cent of pairs to train on.
+      p: the prime, at least 31.
+      train: percentage of pairs in the training split, from 1 to 99.
 
     Returns:
       (x, y, x_test, y_test) with x as uint8 [N, 2, p, 1].
 
     Raises:
-      ValueError: impossible settings.
+      ValueError: if the settings are impossible.
     """
     _check_size(2 * p**3)
     if p < LEAST_P or any(p % d == 0 for d in range(2, int(p**0.5) + 1)):
@@ -70,23 +71,24 @@ def modular_addition(p: int, train: int) -> tuple[np.ndarray, ...]:
 def teacher(
     alpha: float, depth: int, width: int, classes: int, train: int
 ) -> tuple[np.ndarray, ...]:
-    """Classes that a random residual network gives to normal inputs: a ladder of nonlinearity.
+    """Make a task whose classes a random residual network (the teacher) assigns to normal inputs.
 
-    h = x ~ N(0, I); h += phi(h W_l) for each layer, W_l ~ N(0, 1 / width), with
-    phi(z) = (1 - alpha) z + alpha tanh(z); the class is the largest entry of LN(h) W.
+    The teacher starts from h = x ~ N(0, I). Each layer l computes h += phi(h W_l) with
+    W_l ~ N(0, 1 / width) and phi(z) = (1 - alpha) z + alpha tanh(z). The class is the index of the
+    largest entry of LN(h) W. The values of alpha give a series of increasingly nonlinear tasks.
 
     Args:
-      alpha: 0 for a linear teacher, 1 for tanh.
-      depth: its blocks.
-      width: its width.
-      classes: how many.
-      train: training examples.
+      alpha: share of tanh, from 0 (phi is linear) to 1 (phi is tanh).
+      depth: number of blocks of the teacher.
+      width: width of the teacher and number of inputs.
+      classes: number of classes C, at least 2.
+      train: number of training examples.
 
     Returns:
       (x, y, x_test, y_test) with x as float32 [N, 1, width, 1].
 
     Raises:
-      ValueError: impossible settings.
+      ValueError: if the settings are impossible.
     """
     if not 0 <= alpha <= 1 or min(depth, width, train) < 1 or classes < 2:
         raise ValueError("alpha lies in [0, 1], sizes are at least 1, classes at least 2")
@@ -104,17 +106,18 @@ def teacher(
 
 
 def linear_quadratic(width: int, train: int) -> tuple[np.ndarray, ...]:
-    """Starts and targets of a control problem: pairs of independent normal vectors.
+    """Draw starts and targets of a control problem, which are independent normal vectors.
 
     Args:
-      width: of each.
-      train: training examples.
+      width: length of each vector.
+      train: number of training examples.
 
     Returns:
-      (x, y, x_test, y_test) with x as float32 [N, 2, width, 1], start and target; y are zeros.
+      (x, y, x_test, y_test) with x as float32 [N, 2, width, 1]. The second axis holds start and
+      target. All y are 0.
 
     Raises:
-      ValueError: impossible settings.
+      ValueError: if the settings are impossible.
     """
     if min(width, train) < 1:
         raise ValueError("sizes are at least 1")
@@ -130,16 +133,16 @@ def _check_size(numbers):
 
 
 def random_bits(inputs: int) -> tuple[np.ndarray, ...]:
-    """Bits drawn at random; the stream of tasks (`tasks.kind=bits`) says what is asked of them.
+    """Draw random bits, whose targets are set by the stream of tasks (`tasks.kind=bits`).
 
     Args:
-      inputs: bits, the last of which the stream sets to 1.
+      inputs: number of bits per example, at least 2. The stream sets the last one to 1.
 
     Returns:
-      (x, y, x_test, y_test) with x as float32 [N, 1, inputs, 1]; y are zeros.
+      (x, y, x_test, y_test) with x as float32 [N, 1, inputs, 1]. All y are 0.
 
     Raises:
-      ValueError: too few of them.
+      ValueError: if there are fewer than two bits.
     """
     if inputs < 2:
         raise ValueError("inputs are at least 2")
@@ -148,7 +151,7 @@ def random_bits(inputs: int) -> tuple[np.ndarray, ...]:
     return x[:TEST], y, x[TEST:], y
 
 
-# Name -> the function, and the settings with their defaults.
+# Name -> (function that makes the task, its settings with their defaults).
 TASKS = {
     "modular": (modular_addition, {"p": 59, "train": 50}),
     "teacher": (

@@ -1,11 +1,12 @@
-"""Watch a training run from inside anybody's loop, with NumPy alone:
+"""Monitor of a training run, for use in any training loop; needs only NumPy.
 
     monitor = Monitor()
     report = monitor.update(step, loss, grad_norm, activations)   # in the loop
     monitor.save(folder)                                          # monitor_state.json
 
-It forecasts D(t), with intervals from its own past errors and skill against persistence, and
-warns. All thresholds are relative to the run itself.
+The monitor forecasts the dimensionality D(t). The intervals of its forecasts come from its own past
+errors, and its skill is measured relative to a persistence forecast. It also finds jumps of D and
+warns of problems. All thresholds are relative to the run itself.
 """
 
 from collections.abc import Mapping
@@ -19,21 +20,24 @@ from tapjax.contract.layout import write_json
 
 HORIZONS = (50, 100, 200)  # steps
 LEVEL_POINTS, TREND_POINTS = 5, 80
-# Share of the trend in ln t that each member of the stack follows; 0 is persistence.
+# Share of the trend in ln t that each member of the stacked forecast follows; 0 is persistence.
 MEMBERS = {"persistence": 0.0, "damped_trend": 0.5, "full_trend": 1.0}
 METHODS = ("damped_trend", "stacked")
-MEMORY = 50  # past forecasts that weights, skill and intervals come from
+MEMORY = 50  # number of past forecasts from which weights, skill and intervals are computed
 LEAST_PAST = 20
-NEGLIGIBLE = 1e-3  # error of ln D
+NEGLIGIBLE = 1e-3  # errors of ln D up to this size all count the same
 INTERVAL = 0.9
 RECENT = 20
-EARLY = 100  # measurements in which D collapses and turns in healthy runs
+EARLY = 100  # number of first measurements; there D collapses and turns around in healthy runs
 
 
 class Prediction(NamedTuple):
-    """D at a later step, its 90 % interval (not-a-number at first) and the skill so far.
+    """Forecast of D at a later step.
 
-    `skill` is 1 - the ratio of squared errors to persistence's; 0 is no better.
+    `low` and `high` are the limits of the 90 % interval. `skill` is 1 minus the ratio of the
+    squared errors so far to those of the persistence forecast; 0 means that the forecast is no
+    better than persistence. The three values are NaN until 20 past forecasts have been compared
+    with measurements.
     """
 
     step: int
@@ -44,7 +48,7 @@ class Prediction(NamedTuple):
 
 
 class Warned(NamedTuple):
-    """A warning: what it is of, when, why, and what to try."""
+    """Warning with its step, its kind, the reason, and a recommendation of what to try."""
 
     step: int
     kind: str
@@ -53,7 +57,7 @@ class Warned(NamedTuple):
 
 
 class Report(NamedTuple):
-    """What an update found: D, predictions by horizon, new warnings, new jumps."""
+    """Result of one update: D, predictions by horizon, new warnings and new jumps."""
 
     step: int
     d: float
@@ -73,7 +77,17 @@ RECOMMENDATIONS = {
 
 
 def participation_ratio(a_NxD) -> float:
-    """(sum s)^2 / sum s^2 of one layer's singular values; not-a-number where one is not finite."""
+    """Compute the participation ratio (sum s)^2 / sum s^2 of one layer's singular values s.
+
+    Args:
+      a_NxD: activations [N, D] of one layer.
+
+    Returns:
+      The participation ratio. It is 0 if all activations are 0, and NaN if one is not finite.
+
+    Raises:
+      ValueError: if the activations are not a matrix.
+    """
     a_NxD = _array(a_NxD).astype(float)
     if a_NxD.ndim != 2:
         raise ValueError(
@@ -87,16 +101,16 @@ def participation_ratio(a_NxD) -> float:
 
 
 def trend_forecast(t, d, ahead, share: float) -> float:
-    """The level of the last points, moved along a share of the recent slope in ln t.
+    """Forecast D from the level of the last points and a share of the recent slope in ln t.
 
     Args:
       t: steps [T].
-      d: measurements [T].
-      ahead: steps from the last one.
-      share: 0 for persistence, 1 for the whole trend.
+      d: measurements of D [T].
+      ahead: number of steps from the last measurement to the forecast.
+      share: share of the slope; 0 for persistence, 1 for the whole trend.
 
     Returns:
-      D at t[-1] + ahead.
+      The forecast of D at step t[-1] + ahead.
     """
     level = d[-LEVEL_POINTS:].mean()
     start = max(len(t) - TREND_POINTS, len(t) // 2)
@@ -109,18 +123,18 @@ def trend_forecast(t, d, ahead, share: float) -> float:
 
 
 class Monitor:
-    """The state of one watched run; see the module's first lines."""
+    """Monitor of one run; the docstring of the module shows how to use it."""
 
     def __init__(self, horizons=HORIZONS, method: str = "damped_trend"):
-        """Start empty.
+        """Create a monitor without measurements.
 
         Args:
-          horizons: steps ahead to forecast.
-          method: `damped_trend`, or `stacked`: persistence and two trends, weighted by how well
-            each has done lately.
+          horizons: numbers of steps ahead at which D is forecast.
+          method: `damped_trend`, or `stacked` for a weighted mean of persistence and two trends.
+            The weight of each member depends on its recent errors.
 
         Raises:
-          ValueError: unknown method.
+          ValueError: if the method is unknown.
         """
         if method not in METHODS:
             raise ValueError(f"method={method!r} is not one of {', '.join(METHODS)}")
@@ -135,20 +149,21 @@ class Monitor:
         self._errors = {h: {name: [] for name in (*MEMBERS, "made")} for h in self.horizons}
 
     def update(self, step: int, loss: float, grad_norm: float, measured) -> Report:
-        """Take in one measurement.
+        """Add one measurement and report what follows from it.
 
         Args:
-          step: training step, above the last one.
-          loss: of a batch or the probe.
-          grad_norm: global gradient norm.
+          step: training step, larger than that of the last measurement.
+          loss: loss of a batch or of the probe.
+          grad_norm: global norm of the gradient.
           measured: D itself, or activations [N, D] of one layer, or a mapping or sequence of
-            them; arrays of NumPy, JAX or PyTorch.
+            activations of several layers. Arrays may be from NumPy, JAX or PyTorch.
 
         Returns:
           A Report.
 
         Raises:
-          ValueError: a step that is not above the last one, or activations that are no matrix.
+          ValueError: if the step is not larger than the last one, or if activations are not a
+            matrix.
         """
         if self.step and step <= self.step[-1]:
             raise ValueError(f"step {step} does not come after {self.step[-1]}")
@@ -194,7 +209,7 @@ class Monitor:
         return inverse / inverse.sum()
 
     def _settle(self, step, d):
-        """Compare the forecasts whose step has come with what was measured."""
+        """Compare the forecasts for steps up to this one with the measurements."""
         for horizon, waiting in self._open.items():
             while waiting and waiting[0][0] <= step:
                 target, made = waiting.pop(0)
@@ -205,7 +220,10 @@ class Monitor:
                     del errors[:-MEMORY]
 
     def _new_jumps(self):
-        """Jumps are final some time after them, so that looking now and then misses none."""
+        """Search for jumps once per `detector.WINDOW` measurements and return the new ones.
+
+        The search resumes where the last one ended, so that a search at intervals misses no jump.
+        """
         if len(self.d) % detector.WINDOW:
             return []
         (new,), self._search_from = detector.search([self.d], self.step, self._search_from)
@@ -223,7 +241,7 @@ class Monitor:
         return new
 
     def state(self) -> dict:
-        """Everything that the monitor knows, as JSON data."""
+        """Return the measurements, warnings, recommendations and jumps so far as JSON data."""
         names = ("step", "loss", "grad_norm", "d")
         history = {n: [float(v) for v in s] for n, s in zip(names, self._series(), strict=True)}
         return {
@@ -239,10 +257,10 @@ class Monitor:
         """Write FOLDER/monitor_state.json.
 
         Args:
-          folder: where to.
+          folder: folder to write in; it is created if it does not exist.
 
         Returns:
-          The path written.
+          The path of the file.
         """
         path = Path(folder) / "monitor_state.json"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -251,12 +269,12 @@ class Monitor:
 
 
 def _power(errors) -> float:
-    """Sum of squares, where errors too small to matter all count the same."""
+    """Return the sum of squared errors, with errors below `NEGLIGIBLE` raised to that value."""
     return float(np.square(np.maximum(np.abs(errors), NEGLIGIBLE)).sum())
 
 
 def _array(values) -> np.ndarray:
-    """NumPy's view of an array; PyTorch's tensors have to be cut off their graph first."""
+    """Convert an array to NumPy; a PyTorch tensor has to be detached from its graph first."""
     return np.asarray(values.detach().cpu() if hasattr(values, "detach") else values)
 
 
@@ -270,15 +288,18 @@ def _dimension(measured) -> float:
 
 
 def conditions(step, loss, grad_norm, d, found_jumps) -> dict[str, str]:
-    """What is wrong with a run at this moment.
+    """Find the problems that a run has at its last measurement.
 
     Args:
-      step, loss, grad_norm, d: the run so far, [T] each.
-      found_jumps: its jumps.
+      step: training steps of the measurements so far [T].
+      loss: losses [T].
+      grad_norm: global norms of the gradient [T].
+      d: dimensionalities D [T].
+      found_jumps: jumps found so far.
 
     Returns:
-      Kind of warning -> message; empty in the first 100 measurements, in which D collapses
-      and turns in healthy runs, too.
+      Kind of warning -> message. It is empty for runs of fewer than 120 measurements, because in
+      the first 100 of them D collapses and then turns around even in healthy runs.
     """
     if len(d) < EARLY + RECENT:
         return {}
@@ -308,6 +329,6 @@ def conditions(step, loss, grad_norm, d, found_jumps) -> dict[str, str]:
 
 
 def _per_doubling(step, series):
-    """Change of a series while the number of steps doubles, from its slope in ln t."""
+    """Return the change of a series per doubling of the steps, from its slope in ln t."""
     x = np.log1p(step) - np.log1p(step).mean()
     return float(x @ (series - series.mean()) / (x @ x) * np.log(2))

@@ -1,6 +1,7 @@
-"""Measurements of a network on a fixed probe batch: pure and jit-safe.
+"""Measurements of a network on a fixed probe batch, as pure and jit-safe functions.
 
-Every dimensionality of a layer comes from one values-only spectrum (see singular_values.py).
+All dimensionalities of a layer are computed from one spectrum of singular values, without vectors
+(see singular_values.py).
 """
 
 import jax
@@ -20,21 +21,24 @@ BINS = 10
 
 
 def spectral_metrics(s_R):
-    """Dimensionalities of one spectrum; all zero for the zero matrix.
+    """Compute the dimensionalities of one spectrum; all are zero for the zero matrix.
 
-    With singular values s: stable rank sum(s^2)/s_1^2; participation ratio
-    (sum s)^2/sum(s^2); effective rank, the fewest leading values that hold 90 % of sum(s^2);
-    nuclear norm ratio sum(s)/s_1; participation ratio of the covariance,
-    (sum s^2)^2/sum(s^4). Stable rank = nuclear norm ratio^2 / participation ratio.
+    With singular values s they are:
+    the stable rank, sum(s^2)/s_1^2;
+    the participation ratio, (sum s)^2/sum(s^2);
+    the effective rank, the smallest number of leading values that hold 90 % of sum(s^2);
+    the nuclear norm ratio, sum(s)/s_1;
+    the participation ratio of the covariance, (sum s^2)^2/sum(s^4).
+    They satisfy stable rank = nuclear norm ratio^2 / participation ratio.
 
     Args:
       s_R: singular values, largest first.
 
     Returns:
-      One scalar for each of `DIMENSIONS`.
+      Dict with one scalar for each of `DIMENSIONS`.
     """
     top = s_R[0]
-    s = s_R / jnp.where(top == 0, 1.0, top)  # so that neither squares nor sums over- or underflow
+    s = s_R / jnp.where(top == 0, 1.0, top)  # prevents overflow and underflow of squares and sums
     nuclear, energy = s.sum(), jnp.square(s).sum()
     safe_energy = jnp.where(energy == 0, 1.0, energy)
     cumulative = jnp.cumsum(jnp.square(s)) / safe_energy
@@ -51,15 +55,15 @@ def spectral_metrics(s_R):
 
 
 def pooled(h, tokens: str):
-    """Activations of each example with space, and where wanted tokens, averaged away.
+    """Average the activations of each example over space and, if requested, over tokens.
 
     Args:
       h: activations [P, D], [P, H, W, C] (averaged over space) or [P, Q, D] (tokens).
-      tokens: what becomes of tokens: `rows` keeps them, `mean` averages over them, [P, D];
-        `legacy` averages over features instead, [P, Q], as the system of the recorded runs did.
+      tokens: treatment of tokens. `rows` keeps them; `mean` averages over them, [P, D]; `legacy`
+        averages over features instead, [P, Q], as the system of the recorded runs did.
 
     Returns:
-      [P, D], or [P, Q, D] where tokens are kept.
+      Activations [P, D], [P, Q] with `legacy`, or [P, Q, D] where tokens are kept.
     """
     if h.ndim == 4:
         return h.mean((1, 2))
@@ -69,14 +73,15 @@ def pooled(h, tokens: str):
 
 
 def as_matrix(h, rows: int):
-    """The matrix of a layer whose rows are samples and whose columns are features.
+    """Return a layer's activations as a matrix with samples as rows and features as columns.
 
     Args:
-      h: from `pooled`.
-      rows: with tokens as rows, [P * Q, D], at most so many: a fixed random choice among all.
+      h: activations from `pooled`.
+      rows: maximum number of rows where tokens are kept. Their matrix is [P * Q, D] or, if that has
+        more rows, a fixed random choice of its rows.
 
     Returns:
-      A matrix.
+      Matrix [N, D].
     """
     if h.ndim == 2:
         return h
@@ -86,14 +91,15 @@ def as_matrix(h, rows: int):
 
 
 def layer_dimensions(a_NxD, centred: bool):
-    """Dimensionalities of one layer; not-a-number where its activations are not finite.
+    """Compute the dimensionalities of one layer; not-a-number if an activation is not finite.
 
     Args:
       a_NxD: activations as a matrix.
-      centred: also measure the matrix with its column means removed, under `centred_...`.
+      centred: whether to measure also the matrix without its column means; the names of these
+        measurements begin with `centred_`.
 
     Returns:
-      Metric name -> scalar.
+      Dict from metric name to scalar.
     """
     finite = jnp.all(jnp.isfinite(a_NxD))
     values = spectra(jnp.where(finite, a_NxD, 0.0), centred)
@@ -104,28 +110,29 @@ def layer_dimensions(a_NxD, centred: bool):
 
 
 def weight_names(params) -> list[str]:
-    """Names of the weight matrices and kernels, in the order of `weight_norm`.
+    """Return the names of the weight matrices and kernels, in the order of `weight_norm`.
 
     Args:
       params: parameter tree.
 
     Returns:
-      Slash-separated paths.
+      List of slash-separated paths.
     """
     leaves = jax.tree_util.tree_leaves_with_path(params)
     return [jax.tree_util.keystr(p, simple=True, separator="/") for p, w in leaves if w.ndim > 1]
 
 
 def calibration(logits_PxC, correct_P):
-    """How sure a classifier is, and how far that is from how often it is right.
+    """Compute the confidence of a classifier and its expected calibration error.
 
     Args:
-      logits_PxC: of each example and class.
+      logits_PxC: logits of each example and class.
       correct_P: 1 where the most probable class is the right one, else 0.
 
     Returns:
-      `confidence`, the mean largest probability, and `ece`, the expected calibration error over
-      ten equal bins of it, the last one closed (Guo et al. 2017, eq. 3).
+      Dict with `confidence`, the mean of the largest probability of each example, and `ece`, the
+      expected calibration error over ten bins of equal width, the last of which includes 1
+      (Guo et al. 2017, https://arxiv.org/abs/1706.04599, eq. 3).
     """
     confidence_P = jax.nn.softmax(logits_PxC).max(-1)
     bin_P = jnp.clip((confidence_P * BINS).astype(jnp.int32), 0, BINS - 1)
@@ -134,21 +141,21 @@ def calibration(logits_PxC, correct_P):
 
 
 def make_probe(model, loss, classes: int, tokens="rows", rows=2048, centred=True):
-    """The standard measurement of a training network.
+    """Make the standard measurement of a network during training.
 
     Args:
-      model: a `types.Model`.
+      model: network, a `types.Model`.
       loss: per-example loss.
       classes: number of classes C.
-      tokens: see `pooled`.
-      rows: see `as_matrix`.
-      centred: see `layer_dimensions`.
+      tokens: treatment of tokens, see `pooled`.
+      rows: maximum number of rows, see `as_matrix`.
+      centred: whether to measure centred activations too, see `layer_dimensions`.
 
     Returns:
-      `probe(state, data) -> dict`: every dimensionality `[L]` (head last), `loss`, `accuracy`,
-      `confidence` and `ece` (see `calibration`), `class_accuracy [C]` (not-a-number for a class
-      without probe examples) and `weight_norm [W]`, the Frobenius norms of the matrices that
-      `weight_names` lists.
+      `probe(state, data) -> dict` with every dimensionality `[L]` (the head is last), `loss`,
+      `accuracy`, `confidence` and `ece` (see `calibration`), `class_accuracy [C]` (not-a-number for
+      a class without probe examples) and `weight_norm`, the Frobenius norms of the matrices listed
+      by `weight_names`.
     """
 
     def probe(state: TrainState, data: DeviceData):
@@ -179,18 +186,22 @@ def make_probe(model, loss, classes: int, tokens="rows", rows=2048, centred=True
 
 
 def with_extra(probe, name: str, model, loss, classes: int):
-    """A probe that also measures what a user's own function does.
+    """Add the measurements of a user-defined function to a probe.
 
     Args:
-      probe: `(state, data) -> dict`.
-      name: `package.module:function` of `(model, loss, classes) -> probe`, or nothing.
-      model: a `types.Model`.
+      probe: function `(state, data) -> dict`.
+      name: `package.module:function` of a function `(model, loss, classes) -> probe`; the empty
+        string for no further measurements.
+      model: network, a `types.Model`.
       loss: per-example loss.
       classes: number of classes C.
 
     Returns:
-      `probe(state, data) -> dict`. While it is traced it raises a ConfigError where the function
-      fails, returns other things than named arrays, or takes a name that is recorded already.
+      `probe(state, data) -> dict`. While it is traced, it raises a ConfigError if the function
+      fails, returns anything other than named arrays, or uses a name that is already recorded.
+
+    Raises:
+      ConfigError: if the function fails or does not return a function.
     """
     if not name:
         return probe
@@ -198,7 +209,7 @@ def with_extra(probe, name: str, model, loss, classes: int):
     refused = f"probe.extra={name!r}"
     try:
         extra = make(model, loss, classes)
-    except Exception as error:  # the user's own code may raise anything
+    except Exception as error:  # user-defined code may raise any exception
         raise ConfigError(f"{refused}: {type(error).__name__}: {error}") from error
     if not callable(extra):
         raise ConfigError(f"{refused} must return a function of (state, data), not {extra!r}")
@@ -226,14 +237,14 @@ def with_extra(probe, name: str, model, loss, classes: int):
 
 
 def make_evaluation(model, loss):
-    """Loss and accuracy over a whole split, part by part.
+    """Make a function that computes loss and accuracy over a whole split, part by part.
 
     Args:
-      model: a `types.Model`.
+      model: network, a `types.Model`.
       loss: per-example loss.
 
     Returns:
-      `evaluate(state, data, x_test, y_test) -> {"loss", "accuracy"}` of raw inputs.
+      `evaluate(state, data, x_test, y_test) -> {"loss", "accuracy"}`, where x_test are raw inputs.
     """
 
     def evaluate(state: TrainState, data: DeviceData, x_test, y_test):

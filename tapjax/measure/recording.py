@@ -1,7 +1,8 @@
-"""What every step leaves behind, so that training can be analysed as a series: norms and directions
-of weights, gradients and updates, a sketch of every weight matrix, what fixed examples see.
+"""Measurements that are recorded at every step, so that training can be analysed as a time series.
 
-All of it is small; whatever else is wanted of a step is had by replaying it.
+They are norms and directions of weights, gradients and updates, a sketch of every weight matrix,
+and the response to fixed examples. All of them are small. Anything else about a step is recovered
+by replaying it.
 """
 
 from typing import NamedTuple
@@ -15,18 +16,22 @@ from tapjax.data.sampling import make_order, mix
 from tapjax.step.step import BATCH
 from tapjax.types import DeviceData, TrainState, Tree
 
-SALT = np.uint32(0x9E3779B9)  # of the sketch's signs
-NEARLY_ZERO = 0.1  # of the root mean square of a matrix
+SALT = np.uint32(0x9E3779B9)  # for the random signs of the sketch
+NEARLY_ZERO = 0.1  # relative to the root mean square of a matrix
 
 
 class LastUpdate(NamedTuple):
-    """The update made by the step before; zero at the first."""
+    """Update made by the previous step; zero at the first step."""
 
     last_update: Tree
 
 
 def remembering() -> optax.GradientTransformation:
-    """Keep each update until the next: the last link of an optimizer's chain."""
+    """Make a transformation that keeps each update until the next one.
+
+    Returns:
+      An optax transformation, which must be the last of a chain.
+    """
 
     def init(params):
         return LastUpdate(jax.tree.map(jnp.zeros_like, params))
@@ -39,79 +44,87 @@ def remembering() -> optax.GradientTransformation:
 
 
 def matrices(tree) -> list[jax.Array]:
-    """Weight matrices and kernels, in the order of `probes.weight_names`."""
+    """Return the weight matrices and kernels, in the order of `probes.weight_names`."""
     return [leaf for leaf in jax.tree.leaves(tree) if leaf.ndim > 1]
 
 
 def sketch(matrix, size: int):
-    """A linear image of a matrix that keeps distances: sums of entries with random signs.
+    """Compute a linear image of a matrix that approximately keeps distances.
 
-    A count sketch (Charikar et al. 2002) whose buckets are diagonals of the matrix in rows of
-    `size`, so that hardly a row or column falls into one: E |sketch|^2 = |matrix|^2, with a
-    relative standard deviation of at most about sqrt(2 / size) if the matrix's energy is spread.
+    Each value of the sketch is the sum of the entries in one bucket, with random signs. This is a
+    count sketch (Charikar et al. 2002). The flattened matrix is arranged in rows of `size`, and the
+    buckets are the diagonals of this arrangement. Therefore few entries of one row or column of the
+    matrix share a bucket. E |sketch|^2 = |matrix|^2. Its relative standard deviation is at most
+    about sqrt(2 / size) if the energy of the matrix is spread over many entries.
 
     Args:
-      matrix: any shape.
-      size: of the sketch.
+      matrix: array of any shape.
+      size: number of values of the sketch.
 
     Returns:
-      [size] float32.
+      Array [size], float32.
     """
     flat = matrix.reshape(-1)
     position = jnp.arange(flat.size, dtype=jnp.uint32)
     sign = jnp.where(mix(position + SALT) & 1, 1.0, -1.0)
     rows = -(-flat.size // size)
     square = jnp.pad(flat * sign, (0, rows * size - flat.size)).reshape(rows, size)
-    # One more column: cut into rows of `size` again, every row moves on by one bucket.
+    # A column of zeros is added, and the result is cut into rows of `size` again. This shifts each
+    # row by one bucket relative to the row before.
     shifted = jnp.pad(square, ((0, 0), (0, 1))).reshape(-1)
     rows_again = -(-shifted.size // size)
     return jnp.pad(shifted, (0, rows_again * size - shifted.size)).reshape(-1, size).sum(0)
 
 
 def sampled(matrix, count: int):
-    """Entries at fixed random places, with repetition if there are fewer.
+    """Return the entries of a matrix at fixed random positions.
+
+    Positions are repeated if the matrix has fewer entries.
 
     Args:
-      matrix: any shape.
-      count: how many.
+      matrix: array of any shape.
+      count: number of entries to return.
 
     Returns:
-      [count].
+      Array [count].
     """
     place = np.random.default_rng(0).permutation(matrix.size)
     return matrix.reshape(-1)[np.sort(np.resize(place, count))]
 
 
 def unit_means(hidden) -> jax.Array:
-    """The mean of every unit of all layers over examples and, of a channel, its positions.
+    """Compute the mean activation of every unit of all layers.
+
+    The mean is over examples and, for channels and tokens, also over positions.
 
     Args:
-      hidden: activations of each layer [P, ..., D].
+      hidden: list of activations of each layer [P, ..., D].
 
     Returns:
-      [U], layer after layer.
+      Array [U], layer after layer, where U is the number of units of all layers.
     """
     flat = [h.reshape(-1, h.shape[-1]) for h in hidden]
     return jnp.concatenate([jnp.full(len(h), 1 / len(h)) @ h for h in flat])
 
 
 def make_recorder(cfg, model, loss, classes: int):
-    """What a step leaves behind beside its loss.
+    """Make the function that measures a step in addition to its loss.
 
     Args:
-      cfg: a config; `record` says how much.
-      model: a `types.Model`.
+      cfg: config; `record` determines how much is recorded.
+      model: network, a `types.Model`.
       loss: per-example loss.
       classes: number of classes C.
 
     Returns:
-      `observe(state, data, grads, updates, new) -> dict` of the state before an update, the update
-      and the state after it: `weight_norm`, `weight_density`, `weight_grad_norm`, `update_norm`,
-      `update_cosine` (with the update before) and, of an optimizer that has them, `moment1_norm`
-      and `moment2_norm`, all [W] by weight matrix; `sketch` [W, size] and `weights` [W, count];
-      `batch_hash`, equal for equal sets of examples; of the first `record.examples` probe
-      examples `probe_loss`, `probe_class_loss` [C] (not-a-number for a class without any) and
-      `unit_mean` [U].
+      `observe(state, data, grads, updates, new) -> dict`. It measures the state before an update,
+      the update, and the state after it. With one value per weight matrix, [W], it has
+      `weight_norm`, `weight_density` (the share of entries whose absolute value exceeds .1 of the
+      root mean square of the matrix), `weight_grad_norm`, `update_norm`, `update_cosine` (with the
+      previous update) and, for optimizers with moments, `moment1_norm` and `moment2_norm`. It also
+      has `sketch` [W, size], `weights` [W, count] and `batch_hash`, which is equal for equal sets
+      of examples. For the first `record.examples` probe examples it has `probe_loss`,
+      `probe_class_loss` [C] (not-a-number for a class without examples) and `unit_mean` [U].
     """
     order = make_order(cfg.data.batch_size, cfg.data.shuffle)
 
@@ -133,7 +146,7 @@ def _norms(tree):
 
 
 def _movement(state, grads, updates, new):
-    """Norms of weights, gradients, updates and moments, and the turn from update to update."""
+    """Measure norms of weights, gradients, updates and moments, and the cosine of updates."""
     last = optax.tree_utils.tree_get(state.opt, "last_update")
     along = [jnp.vdot(u, v) for u, v in zip(matrices(updates), matrices(last), strict=True)]
     lengths = _norms(updates) * _norms(last)

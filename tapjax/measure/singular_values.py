@@ -1,10 +1,10 @@
 """Singular values of activation matrices, without vectors, accurate enough to be summed.
 
-A float32 Gram matrix loses up to 1e-3 of a participation ratio, and a float32 SVD up to 5e-5
-where the matrix is of low rank. On CPU a float64 Gram matrix and LAPACK's values-only symmetric
-eigensolver stay within 1e-6 everywhere and are faster; the centred matrix shares the Gram matrix.
-Accelerators, where float64 is slow or missing, take float32 SVDs. Tests hold both against a
-float64 SVD.
+A float32 Gram matrix has errors of up to 1e-3 in a participation ratio. A float32 SVD has errors of
+up to 5e-5 for matrices of low rank. On CPU, a float64 Gram matrix and LAPACK's symmetric
+eigensolver for values only stay within 1e-6 for all matrices and are faster. The centred matrix is
+computed from the same Gram matrix. Accelerators, where float64 is slow or missing, use float32
+SVDs. The tests compare both with a float64 SVD.
 """
 
 import functools
@@ -17,23 +17,25 @@ from threadpoolctl import threadpool_limits
 
 
 def one_lapack_thread():
-    """A context in which LAPACK has a single thread.
+    """Return a context manager that limits LAPACK to a single thread.
 
-    XLA's threads call LAPACK. Threads of LAPACK's own would wait for each other in busy loops:
-    ten times slower as soon as anything else runs on the machine.
+    XLA calls LAPACK from its own threads. Additional threads of LAPACK would wait for each other in
+    busy loops, which is ten times slower as soon as anything else runs on the machine.
     """
     return threadpool_limits(1, user_api="blas")
 
 
 def spectra(a_NxD, centred: bool):
-    """Singular values of a matrix and, if wanted, of it with its column means removed.
+    """Compute the singular values of a matrix and, if requested, of the centred matrix.
+
+    The centred matrix is the matrix without its column means.
 
     Args:
       a_NxD: finite real float32 matrix.
-      centred: whether to give the second spectrum too.
+      centred: whether to return the spectrum of the centred matrix too.
 
     Returns:
-      One or two float32 arrays [min(N, D)], largest first.
+      Tuple of one or two float32 arrays [min(N, D)], largest value first.
     """
     if jax.default_backend() == "cpu":
         return _by_gram(centred)(a_NxD)
@@ -41,17 +43,18 @@ def spectra(a_NxD, centred: bool):
 
 
 def by_svd(a_NxD, centred: bool):
-    """`spectra` by float32 SVDs, on any platform."""
+    """Compute `spectra` by float32 SVDs, on any platform."""
     matrices = (a_NxD, a_NxD - a_NxD.mean(0, keepdims=True))
     return tuple(jnp.linalg.svd(a, compute_uv=False) for a in matrices[: 1 + centred])
 
 
 @functools.cache
 def _by_gram(centred: bool):
-    """`spectra` by a float64 Gram matrix, batched by itself.
+    """Make a function that computes `spectra` by a float64 Gram matrix.
 
-    Float64 exists only while the function below is traced, so that nothing else is promoted.
-    An ordinary vmap would trace it anew outside that scope, and lose it.
+    The function has its own batching rule. Float64 is enabled only while the function below is
+    traced, so that nothing else is promoted to float64. An ordinary vmap would trace the function
+    again outside that scope, without float64.
     """
 
     @jax.custom_batching.custom_vmap
@@ -64,14 +67,14 @@ def _by_gram(centred: bool):
 
     @spectra_of.def_vmap
     def batched(size, is_batched, a_xNxD):
-        del size, is_batched  # its only argument
+        del size, is_batched  # the function has only one argument
         return spectra_of(a_xNxD), (True,) * (1 + centred)
 
     return spectra_of
 
 
 def _gram(a_xNxD, centred):
-    """Products of the matrix with itself on its smaller side, and of the centred one."""
+    """Compute the Gram matrices of the matrix and the centred matrix, on the smaller side."""
     n, d = a_xNxD.shape[-2:]
     mean_x1xD = a_xNxD.mean(-2, keepdims=True)
     if n >= d:
@@ -83,10 +86,11 @@ def _gram(a_xNxD, centred):
 
 
 def _eigenvalues(a_xNxN):
-    """Eigenvalues in ascending order; `jnp.linalg.eigvalsh` would compute the vectors, too.
+    """Compute eigenvalues in ascending order, without the vectors of `jnp.linalg.eigvalsh`.
 
-    One matrix a call: given several, jaxlib 0.10 to 0.11.1 hands them to XLA's threads and waits
-    for them on one of those threads, and as many such calls as threads wait forever.
+    Each call gets one matrix. If a call gets several matrices, jaxlib 0.10 to 0.11.1 distributes
+    them over XLA's threads and waits for the results on one of these threads. When there are as
+    many such calls as threads, they wait forever.
     """
     _load_lapack()
     *batch, n, _ = a_xNxN.shape
@@ -108,6 +112,8 @@ def _eigenvalues(a_xNxN):
 
 @functools.cache
 def _load_lapack():
-    """Have jaxlib look up LAPACK, which lowering one of its own calls does; the process would
-    crash without."""
+    """Make jaxlib load LAPACK, without which the process would crash.
+
+    Lowering one of jaxlib's own calls loads it.
+    """
     jax.jit(jnp.linalg.eigvalsh).lower(jax.ShapeDtypeStruct((2, 2), jnp.float32))

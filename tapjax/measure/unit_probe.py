@@ -1,4 +1,7 @@
-"""What the units of a network are still good for, measured on the probe examples."""
+"""Measurements of the units of a network on the probe examples.
+
+They also measure how many different directions the gradients of single examples have.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -13,14 +16,14 @@ SUFFIX = "_units"
 
 
 def unit_layers(model: Model, shape) -> list[str]:
-    """Names of the layers whose units are measured, in the order of the probe's arrays.
+    """Return the names of the layers whose units are measured, in the order of the probe's arrays.
 
     Args:
       model: network.
-      shape: of one input.
+      shape: shape of one input.
 
     Returns:
-      Names; none of a network that shows no activations.
+      List of names; empty for a network whose activations are not visible (no `Model.watch`).
     """
     if model.watch is None:
         return []
@@ -44,15 +47,15 @@ def _natural(name):
 
 
 def some_places(h, count: int, seed: int):
-    """Samples of a layer: the examples, or of each example a few places or tokens.
+    """Return samples of a layer: the examples, or a few positions or tokens of each example.
 
     Args:
-      h: [P, D], [P, Q, D] or [P, H, W, D].
-      count: at most so many of each example.
-      seed: of the choice, which is the same for all examples.
+      h: activations [P, D], [P, Q, D] or [P, H, W, D].
+      count: maximum number of positions or tokens per example.
+      seed: seed of the random choice, which is the same for all examples.
 
     Returns:
-      [P, q, D].
+      Array [P, q, D] with q positions per example.
     """
     flat = h.reshape(len(h), -1, h.shape[-1])
     chosen = np.random.default_rng(seed).permutation(flat.shape[1])[:count]
@@ -60,18 +63,19 @@ def some_places(h, count: int, seed: int):
 
 
 def make_unit_probe(model: Model, loss, rows: int, gradients: int):
-    """A measurement of every layer's units, and of how many directions examples pull in.
+    """Make a measurement of the units of every layer and of the gradients of single examples.
 
     Args:
-      model: network that can be watched.
+      model: network with `Model.watch`.
       loss: per-example loss.
-      rows: samples of a convolutional layer or of tokens, at most about so many.
-      gradients: examples whose gradients are compared, 0 for none.
+      rows: approximate maximum number of samples of a layer with positions or tokens.
+      gradients: number of examples whose gradients are compared; 0 for none.
 
     Returns:
-      `probe(state, data) -> dict`: each of `units.unit_metrics` [U], layers as in `unit_layers`;
-      `gradient_rank` and `ntk_rank`, effective ranks over examples of the loss's gradients by all
-      parameters and of the tangent kernel of the right class's logit (of the only output).
+      `probe(state, data) -> dict`. It has each of `units.unit_metrics` with one value per layer, in
+      the order of `unit_layers`. With `gradients` it also has two effective ranks over examples:
+      `gradient_rank` of the gradients of the loss with respect to all parameters, and `ntk_rank` of
+      the tangent kernel of the logit of the right class (of the only output in regression).
     """
 
     def probe(state: TrainState, data: DeviceData):
@@ -84,18 +88,20 @@ def make_unit_probe(model: Model, loss, rows: int, gradients: int):
 
 
 def unit_samples(model: Model, loss, params, stats, batch, rows: int):
-    """Of every watched layer the activations, and the gradients of each example's own loss by them.
+    """Compute the activations of every watched layer and the gradients with respect to them.
+
+    The gradient of each example is that of its own loss.
 
     Args:
       model: network.
       loss: per-example loss.
-      params: its parameters.
-      stats: its other variables.
-      batch: examples.
-      rows: see `make_unit_probe`.
+      params: parameters of the network.
+      stats: other variables of the network.
+      batch: examples, a Batch.
+      rows: approximate maximum number of samples per layer, see `make_unit_probe`.
 
     Returns:
-      Pairs [N, D], layers as in `unit_layers`.
+      List of pairs (activations [N, D], gradients [N, D]), in the order of `unit_layers`.
     """
     places = max(rows // len(batch.y), 1)
 

@@ -1,10 +1,12 @@
-"""What the units of a layer are still good for: dead, duplicate, saturated, and how many count.
+"""Measurements of a layer's units: dead, duplicate, dormant and saturated units, and ranks.
 
-Every measurement is of a layer's activations after its nonlinearity, A [N, D] with samples as rows
-(examples, or places and tokens of examples), and is pure and jit-safe. Names and thresholds are
-those of the loss-of-plasticity literature (Dohare et al. 2024; Sokar et al. 2023; Joudaki et al.
-2025), with what was wrong there mended: gradients are those of single examples, so that the
-batch size does not matter, and equal names mean one thing.
+Every measurement uses a layer's activations after its nonlinearity, A [N, D], whose rows are
+samples (examples, or positions and tokens of examples). All functions are pure and jit-safe.
+
+Names and thresholds are those of the loss-of-plasticity literature (Dohare et al. 2024,
+https://doi.org/10.1038/s41586-024-07711-7; Sokar et al. 2023, https://arxiv.org/abs/2302.12902;
+Joudaki et al. 2025), with two corrections. Gradients are those of single examples, so that the
+batch size does not matter. Each name denotes only one quantity.
 """
 
 import jax
@@ -12,33 +14,34 @@ import jax.numpy as jnp
 
 from tapjax.measure.singular_values import spectra
 
-SILENT = 1e-7  # an activation below that counts as none
+SILENT = 1e-7  # a smaller absolute activation counts as zero
 DEAD = 0.95  # share of samples on which a dead unit is silent
-ALIKE = 0.95  # cosine of duplicates
+ALIKE = 0.95  # duplicates have a larger cosine
 SMALL_GRADIENT, SATURATED = 1e-4, 0.99
 DORMANT = 0.025  # share of the layer's mean activation
-RANK_TOLERANCE = 1e-5  # of the largest singular value
-VARIANCE = 0.99  # what the leading values of an approximate rank hold
+RANK_TOLERANCE = 1e-5  # relative to the largest singular value
+VARIANCE = 0.99  # share held by the leading values of an approximate rank
 KURTOSIS_CAP = 10.0
 
 
 def dead_fraction(a_NxD):
-    """Share of units that are silent on more than 95 % of samples."""
+    """Return the share of units that are silent on more than 95 % of samples."""
     silent_D = (jnp.abs(a_NxD) < SILENT).mean(0, dtype=jnp.float32)
     return (silent_D > DEAD).mean(dtype=jnp.float32)
 
 
 def dup_fraction(a_NxD, absolute: bool = False):
-    """Share of units that repeat a later one: cosine above .95, without centring.
+    """Return the share of units that duplicate a later unit.
 
-    Of k equal units k - 1 count. A dead unit repeats nothing.
+    Two units are duplicates if the cosine of their activations, without centring, is above .95.
+    Among k equal units, k - 1 are counted. A unit that is always zero is never a duplicate.
 
     Args:
       a_NxD: activations.
-      absolute: a unit of opposite sign repeats, too.
+      absolute: whether units of opposite sign are duplicates, too.
 
     Returns:
-      Scalar.
+      Scalar in [0, 1].
     """
     norm_D = jnp.sqrt(jnp.square(a_NxD).sum(0))
     unit_NxD = a_NxD / jnp.where(norm_D == 0, 1.0, norm_D)[None]
@@ -49,22 +52,26 @@ def dup_fraction(a_NxD, absolute: bool = False):
 
 
 def dormant_fraction(a_NxD):
-    """Share of units whose mean |activation| is at most .025 of the layer's (Sokar et al. 2023)."""
+    """Return the share of dormant units.
+
+    The mean |activation| of a dormant unit is at most .025 of its layer's (Sokar et al. 2023).
+    """
     score_D = jnp.abs(a_NxD).mean(0)
     return (score_D <= DORMANT * score_D.mean()).mean(dtype=jnp.float32)
 
 
 def saturated_fraction(a_NxD, g_NxD):
-    """Share of units by which nearly no example's loss can be changed.
+    """Return the share of units that have almost no effect on the loss of almost every example.
 
-    On more than 99 % of samples the gradient is below 1e-4 of the unit's mean |activation|.
+    For such a unit the gradient is below 1e-4 of its mean |activation| on more than 99 % of
+    samples.
 
     Args:
       a_NxD: activations.
-      g_NxD: gradient of each sample's own loss by them.
+      g_NxD: gradient of each sample's own loss with respect to the activations.
 
     Returns:
-      Scalar.
+      Scalar in [0, 1].
     """
     scale_D = jnp.maximum(jnp.abs(a_NxD).mean(0), 1e-12)
     small_D = (jnp.abs(g_NxD) < SMALL_GRADIENT * scale_D[None]).mean(0, dtype=jnp.float32)
@@ -72,7 +79,15 @@ def saturated_fraction(a_NxD, g_NxD):
 
 
 def standardised(a_NxD):
-    """Units with mean 0 and variance 1, and which of them vary at all."""
+    """Scale units to mean 0 and variance 1.
+
+    Args:
+      a_NxD: activations.
+
+    Returns:
+      (standardised activations [N, D], boolean mask [D] of the units whose standard
+      deviation exceeds 1e-6).
+    """
     centred = a_NxD - a_NxD.mean(0, keepdims=True)
     deviation_D = jnp.sqrt(jnp.square(centred).mean(0))
     varies_D = deviation_D > 1e-6
@@ -80,11 +95,15 @@ def standardised(a_NxD):
 
 
 def non_gaussianity(a_NxD):
-    """How far each unit's distribution is from a normal one, mean over units.
+    """Measure how far the distribution of each unit is from a normal one, as the mean over units.
+
+    Args:
+      a_NxD: activations.
 
     Returns:
-      `ks`, the Kolmogorov-Smirnov distance from N(0, 1) after standardising, 1 for a constant unit;
-      `excess_kurtosis`, its absolute value, at most 10, 10 for a constant unit.
+      Dict with `ks`, the Kolmogorov-Smirnov distance from N(0, 1) after standardising (1 for a
+      constant unit), and `excess_kurtosis`, the absolute excess kurtosis, limited to 10 (10 for a
+      constant unit).
     """
     z_NxD, varies_D = standardised(a_NxD)
     n = len(z_NxD)
@@ -99,7 +118,16 @@ def non_gaussianity(a_NxD):
 
 
 def effective_rank(s_R):
-    """exp of the entropy of the singular values' shares (Roy and Vetterli 2007); 0 for zeros."""
+    """Compute the exponential of the entropy of the singular values' shares; 0 if all are 0.
+
+    The definition is that of Roy and Vetterli 2007.
+
+    Args:
+      s_R: singular values.
+
+    Returns:
+      Scalar.
+    """
     total = s_R.sum()
     p_R = s_R / jnp.where(total == 0, 1.0, total)
     entropy = -jnp.where(p_R > 0, p_R * jnp.log(jnp.where(p_R > 0, p_R, 1.0)), 0.0).sum()
@@ -107,17 +135,18 @@ def effective_rank(s_R):
 
 
 def ranks(s_R, centred_R):
-    """Ranks of a layer from its two spectra.
+    """Compute the ranks of a layer from the spectra of its activations and its centred activations.
 
     Args:
       s_R: singular values of the activations, largest first.
-      centred_R: those of the centred activations.
+      centred_R: singular values of the centred activations, largest first.
 
     Returns:
-      `eff_rank`; `stable_rank`, sum(s^2) / s_1^2; `centred_participation`, sum(s^2)^2 / sum(s^4)
-      of the centred ones (called stable rank by Joudaki et al.); `hard_rank`, values above 1e-5 of
-      the largest; `approximate_rank` and `approximate_rank_abs`, the fewest that hold 99 % of
-      sum(s^2) and of sum(s) (the latter called stable rank by Dohare et al.).
+      Dict of scalars. `eff_rank` is that of `effective_rank`. `stable_rank` is sum(s^2) / s_1^2.
+      `centred_participation` is sum(s^2)^2 / sum(s^4) of the centred activations (called stable
+      rank by Joudaki et al.). `hard_rank` is the number of values above 1e-5 of the largest.
+      `approximate_rank` and `approximate_rank_abs` are the smallest numbers of leading values that
+      hold 99 % of sum(s^2) and of sum(s) (the latter is called stable rank by Dohare et al.).
     """
     top, top_centred = s_R[0], centred_R[0]
     s = s_R / jnp.where(top == 0, 1.0, top)
@@ -141,14 +170,14 @@ def ranks(s_R, centred_R):
 
 
 def unit_metrics(a_NxD, g_NxD):
-    """All measurements of one layer.
+    """Compute all measurements of one layer.
 
     Args:
       a_NxD: activations.
-      g_NxD: gradient of each sample's own loss by them.
+      g_NxD: gradient of each sample's own loss with respect to the activations.
 
     Returns:
-      Name -> scalar; not-a-number where the activations are not finite.
+      Dict from name to scalar; not-a-number if an activation or a gradient is not finite.
     """
     finite = jnp.isfinite(a_NxD).all() & jnp.isfinite(g_NxD).all()
     a = jnp.where(finite, a_NxD, 0.0)
@@ -166,11 +195,13 @@ def unit_metrics(a_NxD, g_NxD):
 
 
 def gram_rank(rows, power: int = 1):
-    """Effective rank of vectors given in parts, one row an example in each part.
+    """Compute the effective rank of vectors that are given in parts.
+
+    Each part has one row per example.
 
     Args:
       rows: tree of arrays [N, ...].
-      power: 1 for the rank of the vectors, 2 for that of their products with each other.
+      power: 1 for the effective rank of the matrix of all vectors, 2 for that of its Gram matrix.
 
     Returns:
       Scalar, at most N.

@@ -1,1 +1,1 @@
-"""Models of the zoo; the only folder that imports flax."""
+"""Models of the zoo; no other folder imports flax."""

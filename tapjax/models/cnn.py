@@ -1,4 +1,4 @@
-"""Plain convolutional network: 3x3 convolution, activation and 2x2 max-pooling a stage."""
+"""Plain convolutional network; each stage has a 3x3 convolution, activation and 2x2 max-pooling."""
 
 import flax.linen as nn
 
@@ -7,12 +7,13 @@ from tapjax.models.style import Style, activate
 
 
 class CNN(nn.Module):
-    """Stages of convolution and pooling, fully connected layers if any, and a linear head.
+    """Stages of convolution and pooling, optional fully connected layers and a linear head.
 
-    Hidden layers are the convolutions' outputs before the activation, `conv_0 ...` [B, H, W, C],
-    those of the fully connected layers, `dense_0 ...`; then `head`. A side that pooling has brought
-    down to 1 pixel stays at 1: on 8x8 images a fourth stage convolves without pooling. The
-    convolutions are normalised but get no dropout, the fully connected layers the other way round.
+    The measured hidden layers are the outputs of the convolutions before the activation, `conv_0`
+    and so on [B, H, W, C], and those of the fully connected layers, `dense_0` and so on, followed
+    by `head`. A side that pooling has reduced to 1 pixel stays at 1. For example, on 8x8 images a
+    fourth stage has a convolution without pooling. Convolutions are normalised and have no dropout;
+    fully connected layers have dropout and are not normalised.
     """
 
     channels: tuple[int, ...]

@@ -1,9 +1,10 @@
-"""Layers that the models share: initialisers, 2-D linear, convolution, pooling, dropout.
+"""Layers that the models share: initialisers, linear map, convolution, pooling, patches, dropout.
 
-Convolution and pooling carry the one cure for XLA's CPU back end. Inside a scan it leaves a
-convolution's weight gradient in a layout that only a naive loop handles (61 times slower,
-github.com/jax-ml/jax/issues/12868), and the gradient of max-pooling by reduce_window is 16
-times slower than that of a reshape. GPU and TPU take the plain convolution.
+Convolution and pooling avoid two slow operations of XLA's CPU back end. First, inside a scan the
+back end leaves the weight gradient of a convolution in a layout that only a naive loop handles,
+which is 61 times slower (https://github.com/jax-ml/jax/issues/12868). Second, the gradient of
+max-pooling by reduce_window is 16 times slower than that of max-pooling by reshaping. GPU and TPU
+use the plain convolution.
 """
 
 from functools import partial
@@ -25,14 +26,14 @@ def _uniform_by_fan_in(fan_in: int):
 
 
 def initializers(kind: str, fan_in: int):
-    """Initialisers of a layer's kernel and bias.
+    """Return the initialisers of a layer's kernel and bias.
 
     Args:
-      kind: `lecun` (normal of variance 1/fan_in, zero bias; Flax's default), `torch` (both
-        uniform in +-1/sqrt(fan_in), what PyTorch's Linear and Conv2d do), `kaiming` (uniform of
-        variance 2/fan_in, zero bias) or `small` (normal of standard deviation .02 truncated at two
-        of them, zero bias: vision transformers).
-      fan_in: inputs of one unit.
+      kind: `lecun` (normal with variance 1/fan_in, zero bias; Flax's default), `torch` (kernel and
+        bias uniform in +-1/sqrt(fan_in), as in PyTorch's Linear and Conv2d), `kaiming` (uniform
+        with variance 2/fan_in, zero bias) or `small` (normal with standard deviation .02, truncated
+        at two standard deviations, zero bias; for vision transformers).
+      fan_in: number of inputs of one unit.
 
     Returns:
       (kernel initialiser, bias initialiser).
@@ -48,7 +49,10 @@ def initializers(kind: str, fan_in: int):
 
 
 class Linear(nn.Module):
-    """Affine map of the last axis, as one 2-D matrix product (a 3-D one is half as fast on CPU)."""
+    """Affine map of the last axis, as one 2-D matrix product.
+
+    A 3-D product is half as fast on CPU.
+    """
 
     features: int
     initializer: str = "lecun"
@@ -63,7 +67,7 @@ class Linear(nn.Module):
 
 
 class Conv(nn.Module):
-    """Square convolution with PyTorch's symmetric padding."""
+    """Convolution with a square kernel and PyTorch's symmetric padding."""
 
     features: int
     size: int = 3
@@ -83,15 +87,15 @@ class Conv(nn.Module):
 
 
 def conv2d(x_BxHxWxC, kernel_hxwxCxO, stride: int = 1):
-    """2-D convolution, padded by half the kernel on each side.
+    """Compute a 2-D convolution, padded by half the kernel size on each side.
 
     Args:
       x_BxHxWxC: images.
-      kernel_hxwxCxO: odd square kernel.
+      kernel_hxwxCxO: square kernel with an odd side length.
       stride: step of the window in pixels.
 
     Returns:
-      `[B, ceil(H / stride), ceil(W / stride), O]`. On CPU it has no forward-mode derivative.
+      Array `[B, ceil(H / stride), ceil(W / stride), O]`. On CPU it has no forward-mode derivative.
     """
     if jax.default_backend() == "cpu":
         return _cpu_conv(x_BxHxWxC, kernel_hxwxCxO, stride)
@@ -109,7 +113,7 @@ def _conv(x, kernel, stride):
 def _cpu_conv(x, kernel, stride):
     spare = -x.shape[-1] % 4
     if x.shape[-1] > 1 and spare:
-        # Three channels take twice as long as four.
+        # Three channels take twice as long as four, so the number is padded to a multiple of 4.
         x = jnp.pad(x, ((0, 0),) * 3 + ((0, spare),))
         kernel = jnp.pad(kernel, ((0, 0), (0, 0), (0, spare), (0, 0)))
     return _conv(x, kernel, stride)
@@ -120,10 +124,14 @@ def _conv_forward(x, kernel, stride):
 
 
 def _conv_backward(stride, saved, g):
-    """Input gradient as a convolution in canonical layout, kernel gradient as matrix products."""
+    """Compute the input gradient and the kernel gradient.
+
+    The input gradient is a convolution in canonical layout. The kernel gradient is a number of
+    matrix products.
+    """
     x, kernel = saved
     size, pad = kernel.shape[0], kernel.shape[0] // 2
-    # How far the strided windows stay short of the padded image's far edge.
+    # Number of pixels at the far edge of the padded image that no strided window reaches.
     short = [(n + 2 * pad - size) % stride for n in x.shape[1:3]]
     grad_x = lax.conv_general_dilated(
         g,
@@ -137,7 +145,10 @@ def _conv_backward(stride, saved, g):
 
 
 def _kernel_gradient(x, g, shape, stride):
-    """One matrix product a kernel row, over images unfolded along their width."""
+    """Compute the kernel gradient by one matrix product per kernel row.
+
+    The images are unfolded along their width.
+    """
     size, _, channels, features = shape
     pad = size // 2
     rows, columns = (stride * (n - 1) + 1 for n in g.shape[1:3])
@@ -158,13 +169,15 @@ _cpu_conv.defvjp(_conv_forward, _conv_backward)
 
 
 def max_pool(x_BxHxWxC):
-    """2x2 max-pooling with stride 2; an odd last row or column is dropped, a side of 1 is kept.
+    """Apply 2x2 max-pooling with stride 2.
+
+    An odd last row or column is dropped. A side of 1 pixel is kept.
 
     Args:
       x_BxHxWxC: images.
 
     Returns:
-      `[B, max(H // 2, 1), max(W // 2, 1), C]`.
+      Array `[B, max(H // 2, 1), max(W // 2, 1), C]`.
     """
     _, height, width, _ = x_BxHxWxC.shape
     x = x_BxHxWxC
@@ -178,14 +191,16 @@ def max_pool(x_BxHxWxC):
 
 
 def patches(x_BxHxWxC, size: int):
-    """Squares of pixels as one place each; zeros fill up the last row and column of squares.
+    """Cut images into square patches and flatten each patch.
+
+    Images are padded with zeros where the last row or column of patches is incomplete.
 
     Args:
       x_BxHxWxC: images.
-      size: pixels along a side of a square.
+      size: side length of a patch in pixels.
 
     Returns:
-      `[B, ceil(H / size), ceil(W / size), size * size * C]`.
+      Array `[B, ceil(H / size), ceil(W / size), size * size * C]`.
     """
     batch, height, width, channels = x_BxHxWxC.shape
     rows, columns = -(-height // size), -(-width // size)
@@ -197,17 +212,18 @@ def patches(x_BxHxWxC, size: int):
 
 
 def dropout(key, x, rate: float):
-    """Dropout that spends one random byte an element, four from each random word.
+    """Apply dropout that uses one random byte per element, four bytes from each random word.
 
-    The kept share is rate's complement rounded to 1/256 and the rescaling is exact for it.
+    The share of kept elements is 1 - rate rounded to a multiple of 1/256. The rescaling is exact
+    for this rounded share.
 
     Args:
       key: random key, or None in evaluation mode.
       x: activations.
-      rate: share to drop, in [0, 1).
+      rate: share of elements to drop, in [0, 1).
 
     Returns:
-      x with dropped elements zero and the others rescaled.
+      Array like x, in which dropped elements are zero and the others are rescaled.
     """
     if key is None or rate == 0.0:
         return x

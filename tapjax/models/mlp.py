@@ -7,9 +7,10 @@ from tapjax.models.style import Style, activate
 
 
 class MLP(nn.Module):
-    """Stages of a linear map, normalisation and activation, and a linear head.
+    """Stages of linear map, normalisation and activation, followed by a linear head.
 
-    Hidden layers are the pre-activations of each stage: `hidden_0 ...`, then `head`.
+    The measured hidden layers are the pre-activations of each stage, `hidden_0`, `hidden_1` and so
+    on, followed by `head`.
     """
 
     widths: tuple[int, ...]

@@ -1,4 +1,4 @@
-"""The small network that estimates credits."""
+"""Small network that estimates credits."""
 
 import flax.linen as nn
 
@@ -6,7 +6,11 @@ from tapjax.models.layers import Linear
 
 
 class Perceptron(nn.Module):
-    """Two hidden GELU layers; `quiet` starts with an output of zero."""
+    """Perceptron with two hidden GELU layers.
+
+    With `quiet`, the output layer has no bias and is initialised to zero, so that the initial
+    output is zero.
+    """
 
     width: int
     outputs: int

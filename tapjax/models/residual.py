@@ -1,5 +1,7 @@
-"""Networks in blocks: residual, of matrices or convolutions; and linear dynamics with a quadratic
-cost."""
+"""Networks in blocks: residual MLPs, residual convolutional networks and linear dynamics.
+
+The linear dynamics have a quadratic cost.
+"""
 
 from functools import partial
 
@@ -14,18 +16,26 @@ from tapjax.types import BlockNetwork, Model
 
 
 def phi(alpha: float):
-    """From the identity (alpha 0) to tanh (1): (1 - alpha) z + alpha tanh(z)."""
+    """Make an activation function between the identity and tanh.
+
+    Args:
+      alpha: share of tanh; 0 gives the identity and 1 gives tanh.
+
+    Returns:
+      The function z -> (1 - alpha) z + alpha tanh(z).
+    """
     return lambda z: (1 - alpha) * z + alpha * jnp.tanh(z)
 
 
-PATCH = 4  # pixels along a side of what a convolutional network embeds at once
+PATCH = 4  # side length in pixels of the patches that a convolutional network embeds
 
 
 class Block(nn.Module):
-    """F(h) = phi(LN(h) W_1 + b_1) W_2 + b_2 with the normalisation's own parameters left out.
+    """Residual branch F(h) = phi(LN(h) W_1 + b_1) W_2 + b_2, whose layer norm LN has no parameters.
 
-    W_1 has variance 1 / inputs, W_2 that times the square of `scale`. `spatial` makes each
-    product a 3 x 3 convolution of `h [B, H, W, C]`.
+    The entries of W_1 have variance 1 / inputs; those of W_2 have this variance times the square of
+    `scale`. With `spatial`, each product is a 3 x 3 convolution of `h [B, H, W, C]`. With
+    activation `gelu`, phi is replaced by GELU.
     """
 
     activation: str
@@ -45,8 +55,11 @@ class Block(nn.Module):
 
 
 def neighbours(h_BxHxWxC):
-    """Each place with the eight around it, [B, H, W, 9 C]: a convolution as a matrix product,
-    which has a forward-mode derivative on every platform."""
+    """Concatenate the channels of each position with those of its eight neighbours, [B, H, W, 9 C].
+
+    A convolution becomes a matrix product of the result. This product has a forward-mode derivative
+    on every platform.
+    """
     _, height, width, _ = h_BxHxWxC.shape
     padded = jnp.pad(h_BxHxWxC, ((0, 0), (1, 1), (1, 1), (0, 0)))
     shifted = [padded[:, i : i + height, j : j + width] for i in range(3) for j in range(3)]
@@ -54,7 +67,7 @@ def neighbours(h_BxHxWxC):
 
 
 def layer_norm(h):
-    """Zero mean and unit variance over the last axis."""
+    """Normalise to zero mean and unit variance over the last axis."""
     centred = h - h.mean(-1, keepdims=True)
     return centred * jax.lax.rsqrt(jnp.square(centred).mean(-1, keepdims=True) + 1e-5)
 
@@ -62,20 +75,22 @@ def layer_norm(h):
 def residual_mlp(
     cfg, depth: int, width: int, inputs: int, classes: int
 ) -> tuple[Model, BlockNetwork]:
-    """The residual MLP of the credit experiments: pre-LayerNorm blocks and a bare linear head.
+    """Make the residual MLP of the credit experiments.
+
+    It has pre-LayerNorm blocks and a linear head without normalisation.
 
     Args:
       cfg: `config.blocks`.
-      depth: blocks L.
-      width: of every hidden state.
-      inputs: values of one example; without an embedding they are h_0.
-      classes: outputs.
+      depth: number of blocks L.
+      width: width of every hidden state.
+      inputs: number of values of one example; without an embedding these values are h_0.
+      classes: number of outputs.
 
     Returns:
-      (Model, BlockNetwork); the layers measured are h_0, ..., h_L and the head.
+      (Model, BlockNetwork); the measured layers are h_0, ..., h_L and the head.
 
     Raises:
-      ConfigError: no embedding, and inputs of another width.
+      ConfigError: if there is no embedding and the number of inputs is not the width.
     """
     if not cfg.embed and inputs != width:
         raise ConfigError(
@@ -96,20 +111,22 @@ def residual_mlp(
 
 
 def residual_conv(cfg, depth: int, width: int, shape, classes: int) -> tuple[Model, BlockNetwork]:
-    """The same with convolutional blocks over patches of the image, their mean before the head.
+    """Make a residual network with convolutional blocks over patches of the image.
+
+    It is otherwise like `residual_mlp`. The head reads the mean over all patches.
 
     Args:
       cfg: `config.blocks`.
-      depth: blocks L.
-      width: channels of every hidden state.
+      depth: number of blocks L.
+      width: number of channels of every hidden state.
       shape: height, width and channels of one image.
-      classes: outputs.
+      classes: number of outputs.
 
     Returns:
       (Model, BlockNetwork).
 
     Raises:
-      ConfigError: images that do not fall into patches.
+      ConfigError: if images cannot be divided into whole patches.
     """
     height, breadth, channels = shape
     if height % PATCH or breadth % PATCH:
@@ -133,7 +150,7 @@ def residual_conv(cfg, depth: int, width: int, shape, classes: int) -> tuple[Mod
 
 
 def _residual(cfg, depth, block, hidden, inputs, classes, arrange, pool):
-    """Blocks of one kind between an embedding of arranged inputs and a head on pooled states."""
+    """Make a network of equal blocks between an embedding of the inputs and a head."""
     linear, head = Linear(hidden[-1]), Linear(classes)
 
     def init(key):
@@ -164,16 +181,17 @@ def _residual(cfg, depth, block, hidden, inputs, classes, arrange, pool):
 
 
 def linear_dynamics(cfg, depth: int, width: int) -> tuple[Model, BlockNetwork]:
-    """Control of a linear system with a quadratic cost: h_{l+1} = h_l + A_l h_l + noise.
+    """Make a linear control system with a quadratic cost: h_{l+1} = h_l + A_l h_l + noise.
 
-    Nothing is trained in it. An example is (h_0, y); the cost is |h_L - y|^2 / 2 and its gradient
-    the costate p_L = h_L - y, p_l = (I + A_l)^T p_{l+1}.
+    It has no trained parameters. An example is (h_0, y). The cost is |h_L - y|^2 / 2. Its gradient
+    with respect to h_l is the costate p_l, where p_L = h_L - y and p_l = (I + A_l)^T p_{l+1}.
 
     Args:
-      cfg: `config.blocks`: `block_scale` (of A_l, whose entries have the variance of that squared
-        over the width), `noise` (standard deviation of each step), `constant` (one A for all).
-      depth: steps L.
-      width: of the state.
+      cfg: `config.blocks` with `block_scale` (the entries of A_l have variance
+        block_scale^2 / width), `noise` (standard deviation of the noise per step) and `constant`
+        (whether all steps have the same A).
+      depth: number of steps L.
+      width: width of the state.
 
     Returns:
       (Model, BlockNetwork).
@@ -203,7 +221,15 @@ def linear_dynamics(cfg, depth: int, width: int) -> tuple[Model, BlockNetwork]:
 
 
 def as_model(network: BlockNetwork, init) -> Model:
-    """The Model that measures and evaluates a network in blocks."""
+    """Make the Model by which a network in blocks is measured and evaluated.
+
+    Args:
+      network: network in blocks.
+      init: function `key -> (params, stats)`.
+
+    Returns:
+      A Model; its layers are h_0, ..., h_L and the head.
+    """
     names = ("embed", *(f"block_{i}" for i in range(network.depth)), "head")
 
     def apply(params, stats, x, key=None):

@@ -1,4 +1,7 @@
-"""ResNet-18 for small images (He et al. 2016, with a 3x3 stem and no stem pooling)."""
+"""ResNet-18 for small images, with a 3x3 stem and without pooling in the stem.
+
+The architecture is based on He et al. 2016 (https://arxiv.org/abs/1512.03385).
+"""
 
 import flax.linen as nn
 
@@ -9,10 +12,10 @@ from tapjax.models.style import ACTIVATIONS, Style, drop, normalise, watched
 class ResNet18(nn.Module):
     """Four stages of two basic blocks, global average pooling and a linear head.
 
-    Hidden layers are the outputs of all 20 convolutions (stem, two a block, three shortcuts),
-    [B, H, W, C], before normalisation; then `head`. Strided stages halve the side down to 1 pixel,
-    so any input size works. Convolutions have a bias only where nothing is normalised; dropout
-    comes before the head.
+    The measured hidden layers are the outputs of all 20 convolutions (stem, two per block, three
+    shortcuts), [B, H, W, C], before normalisation, followed by `head`. Strided stages halve the
+    side until it is 1 pixel, so any input size works. Convolutions have a bias only in networks
+    without normalisation. Dropout is applied before the head.
     """
 
     channels: tuple[int, ...]

@@ -1,4 +1,4 @@
-"""What networks of one architecture can differ in: activation, normalisation and dropout."""
+"""Style of a network of a given architecture: activation, normalisation, dropout."""
 
 from typing import NamedTuple
 
@@ -8,8 +8,8 @@ import jax.numpy as jnp
 
 from tapjax.models.layers import dropout
 
-EPSILON = 1e-5  # PyTorch's; Flax has 1e-6
-MOMENTUM = 0.9  # what PyTorch calls 0.1
+EPSILON = 1e-5  # default of PyTorch; that of Flax is 1e-6
+MOMENTUM = 0.9  # equals a momentum of 0.1 in PyTorch's definition
 MOST_GROUPS = 32
 
 ACTIVATIONS = {
@@ -24,13 +24,19 @@ ACTIVATIONS = {
     "none": lambda z: z,
 }
 NORMS = ("none", "batch", "layer", "group", "instance")
-# Activations that let 2 x 2 max-pooling come first, at a quarter of the work.
+# Monotone activations, for which 2 x 2 max-pooling can come first. The activation is then computed
+# for a quarter of the values.
 MONOTONE = ("relu", "leaky_relu", "tanh", "sigmoid", "elu", "selu", "none")
 
 
 class Style(NamedTuple):
-    """`norm` of `NORMS` with or without parameters of its own (`affine`), before the activation or
-    after it (`norm_after`); `activation` of `ACTIVATIONS`; share of `dropout`; `initializer`."""
+    """Activation, normalisation, dropout and initialisation of a network.
+
+    `activation` is a key of `ACTIVATIONS`. `norm` is one of `NORMS`. `affine` tells whether the
+    normalisation has learned parameters, and `norm_after` whether it comes after the activation
+    instead of before it. `dropout` is the share of dropped activations. `initializer` is a kind of
+    `layers.initializers`.
+    """
 
     activation: str = "relu"
     norm: str = "none"
@@ -41,17 +47,19 @@ class Style(NamedTuple):
 
 
 def normalise(style: Style, name: str, x, train: bool):
-    """Normalise a layer's outputs; to be called inside a module's compact method.
+    """Normalise the outputs of a layer.
+
+    It must be called inside a module's compact method.
 
     Args:
-      style: which normalisation.
-      name: of its parameters.
-      x: [B, D], [B, Q, D] or [B, H, W, C]. `layer` takes all places of an image together, as
-        PyTorch networks for images do, and each token alone.
-      train: use the batch's own statistics, and update the running ones.
+      style: style that determines the normalisation.
+      name: name of the normalisation's parameters.
+      x: outputs [B, D], [B, Q, D] or [B, H, W, C]. `layer` normalises all positions of an image
+        together, as PyTorch networks for images do, and each token separately.
+      train: whether to use the batch's own statistics and update the running statistics.
 
     Returns:
-      Like x.
+      Array like x.
     """
     own = {"use_scale": style.affine, "use_bias": style.affine, "epsilon": EPSILON, "name": name}
     if style.norm == "none":
@@ -66,23 +74,33 @@ def normalise(style: Style, name: str, x, train: bool):
 
 
 def group_count(channels: int) -> int:
-    """Groups of a group normalisation: the most, up to 32, that channels fall into evenly."""
+    """Return the number of groups of a group normalisation.
+
+    It is the largest number up to 32 that divides the number of channels.
+
+    Args:
+      channels: number of channels.
+
+    Returns:
+      Number of groups, from 1 to 32.
+    """
     return max(n for n in range(1, MOST_GROUPS + 1) if channels % n == 0)
 
 
 def activate(module, style: Style, name: str, z, train: bool, pool=None):
-    """The second half of a stage: normalisation and activation, pooling, dropout.
+    """Apply the second half of a stage: normalisation and activation, pooling, dropout.
 
     Args:
-      module: the linen module whose compact method calls.
-      style: which ones, in which order.
-      name: of the layer that z comes from.
-      z: its outputs.
-      train: see `normalise`.
-      pool: of images, None for none.
+      module: linen module whose compact method calls this function.
+      style: style that determines the operations and their order.
+      name: name of the layer whose outputs are z.
+      z: outputs of this layer.
+      train: whether the network is in training mode, see `normalise`.
+      pool: pooling function for images; None for no pooling.
 
     Returns:
-      The stage's output. Before dropout it is `watched` under the layer's name.
+      The output of the stage. The value before dropout is made visible by `watched` under the
+      layer's name.
     """
     act, pool = ACTIVATIONS[style.activation], pool or (lambda z: z)
     early = style.activation in MONOTONE
@@ -96,21 +114,23 @@ def activate(module, style: Style, name: str, z, train: bool, pool=None):
 
 
 def drop(module, rate: float, h, train: bool):
-    """Dropout with the module's own stream of randomness."""
+    """Apply dropout with the module's own stream of random numbers."""
     return dropout(module.make_rng("dropout"), h, rate) if train and rate else h
 
 
 def watched(module, name: str, h):
-    """Make a layer's activations visible: they can be read (collection `activations`), and so can
-    the gradient by them (collection `perturbations`).
+    """Make the activations of a layer visible.
+
+    The activations can be read in the collection `activations`. The gradient with respect to them
+    can be computed through the collection `perturbations`.
 
     Args:
-      module: the linen module whose compact method calls.
-      name: of the layer.
-      h: its activations.
+      module: linen module whose compact method calls this function.
+      name: name of the layer.
+      h: activations of the layer.
 
     Returns:
-      h, shown as `NAME_units`.
+      The activations h, registered as `NAME_units`.
     """
     name = f"{name}_units"
     module.sow("activations", name, h)

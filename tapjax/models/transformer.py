@@ -1,4 +1,7 @@
-"""Post-norm transformer encoder (Vaswani et al. 2017) over consecutive pieces of the input."""
+"""Post-norm transformer encoder over consecutive pieces of the input.
+
+The blocks are those of Vaswani et al. 2017 (https://arxiv.org/abs/1706.03762).
+"""
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -11,7 +14,7 @@ DROPOUT = 0.1
 
 
 class Attention(nn.Module):
-    """Multi-head self-attention; the probabilities can be captured as `probabilities`."""
+    """Multi-head self-attention; its probabilities can be captured as `probabilities`."""
 
     heads: int
     initializer: str
@@ -33,7 +36,10 @@ class Attention(nn.Module):
 
 
 class Block(nn.Module):
-    """Attention and a ReLU feed-forward of four times the width, each normalised after adding."""
+    """Attention and a ReLU feed-forward part, each normalised after the residual addition.
+
+    The feed-forward part is four times as wide as the model.
+    """
 
     heads: int
     initializer: str
@@ -55,11 +61,12 @@ class Block(nn.Module):
 
 
 class Transformer(nn.Module):
-    """Encoder blocks over about 16 tokens, mean over tokens, linear head.
+    """Encoder blocks over about 16 tokens, followed by the mean over tokens and a linear head.
 
-    The flattened image is cut into equal consecutive pieces (raster rows, not patches); learned
-    N(0, 1) positions are added. Hidden layers are `embed`, and in each block the attention's
-    output projection and both feed-forward maps, [B, Q, D]; then `head`.
+    The flattened image is cut into consecutive pieces of equal length (pixels in raster order, not
+    patches). Learned positions are added, which are initialised from N(0, 1). The measured hidden
+    layers are `embed` and, for each block, the output projection of the attention and both
+    feed-forward maps, all [B, Q, D], followed by `head`.
     """
 
     depth: int

@@ -1,4 +1,7 @@
-"""Vision transformer with normalisation before each part of a block (Dosovitskiy et al. 2021)."""
+"""Vision transformer with normalisation before each part of a block.
+
+The architecture is that of Dosovitskiy et al. 2021 (https://arxiv.org/abs/2010.11929).
+"""
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -6,11 +9,11 @@ import jax.numpy as jnp
 from tapjax.models.layers import Linear, patches
 from tapjax.models.style import ACTIVATIONS, Style, drop, normalise, watched
 
-RATIO = 4  # width of a block's feed-forward part over that of the model
+RATIO = 4  # width of a block's feed-forward part relative to the width of the model
 
 
 class Attention(nn.Module):
-    """Multi-head self-attention; the probabilities can be captured as `probabilities`."""
+    """Multi-head self-attention; its probabilities can be captured as `probabilities`."""
 
     heads: int
     style: Style
@@ -32,7 +35,7 @@ class Attention(nn.Module):
 
 
 class Block(nn.Module):
-    """x + attention(norm x), then x + feed-forward(norm x)."""
+    """Transformer block: x + attention(norm x), then x + feed-forward(norm x)."""
 
     heads: int
     style: Style
@@ -53,11 +56,11 @@ class Block(nn.Module):
 
 
 class ViT(nn.Module):
-    """Square patches, a class token and learned positions, blocks, head on the class token.
+    """Vision transformer: square patches, class token, learned positions, blocks and a linear head.
 
-    An image that does not fall into whole patches is filled up with zeros. Hidden layers are
-    `embed`, and in each block the attention's output projection and both feed-forward maps,
-    [B, Q, D]; then `head`.
+    The head reads the class token. An image that cannot be divided into whole patches is padded
+    with zeros. The measured hidden layers are `embed` and, for each block, the output projection of
+    the attention and both feed-forward maps, all [B, Q, D], followed by `head`.
     """
 
     depth: int

@@ -1,4 +1,4 @@
-"""Which parameters lead into the units of a layer and which lead out of them."""
+"""Parameters that lead into the units of a layer, and parameters that lead out of them."""
 
 from typing import NamedTuple
 
@@ -7,10 +7,10 @@ from tapjax.contract.architectures import Architecture
 
 
 class Wire(NamedTuple):
-    """Parameters by path, and the axis along which they belong to units.
+    """Path of a parameter array, and the axis along which its entries belong to units.
 
-    Along the axis the units come `repeats` times, one round after another: once for each place of
-    an image that is flattened, and for each activation of a unit that has two (CReLU).
+    Along this axis the sequence of all units is repeated `repeats` times: once per position of a
+    flattened image, and once per activation of a unit that has two activations (CReLU).
     """
 
     path: tuple[str, ...]
@@ -19,9 +19,14 @@ class Wire(NamedTuple):
 
 
 class Units(NamedTuple):
-    """The units of a layer, as `Model.watch` names it: kernels that lead `into` them, their biases,
-    parameters of their `norm`, running `stats` of it, and kernels that lead `out` of them with the
-    bias behind these. A unit gives `parts` activations."""
+    """Parameters of the units of a layer.
+
+    `name` is the path of the layer's activations in the output of `Model.watch`. `into` is the
+    kernel that leads into the units and `bias` their bias. `norm` are the parameters of their
+    normalisation layer and `stats` its running statistics. `out` is the kernel that leads out of
+    the units, and `out_bias` is the path of the bias that is added after this kernel. Each unit has
+    `parts` activations.
+    """
 
     name: tuple[str, ...]
     into: Wire
@@ -34,20 +39,23 @@ class Units(NamedTuple):
 
 
 def wiring(arch: Architecture, params, stats=None, activation: str = "own") -> list[Units]:
-    """The units of an architecture that have parameters of their own on both sides.
+    """List the units of an architecture that have incoming and outgoing parameters of their own.
+
+    For a resnet these are the channels inside blocks. For transformers they are the hidden units of
+    the feed-forward parts.
 
     Args:
-      arch: architecture; of a resnet these are the channels inside of blocks, of transformers the
-        hidden units of the feed-forward parts.
-      params: its parameters, or their shapes.
-      stats: its other variables, None for none.
-      activation: of its hidden units; those of `crelu` give two activations each.
+      arch: architecture of the network.
+      params: parameters of the network, or their shapes.
+      stats: other variables of the network; None if it has none.
+      activation: activation function of the hidden units; units with `crelu` have two activations
+        each.
 
     Returns:
-      One entry a layer.
+      A list with one entry per layer.
 
     Raises:
-      ConfigError: a family of which nothing is known.
+      ConfigError: if the wiring of this family of architectures is not known.
     """
     if arch.family in ("mlp", "cnn"):
         pairs = _plain(arch)
@@ -62,7 +70,7 @@ def wiring(arch: Architecture, params, stats=None, activation: str = "own") -> l
 
 
 def _blocks(params):
-    """Names of blocks, in order."""
+    """Return the names of the blocks in order."""
     names = {name.removesuffix("_conv_0") for name in params if name.startswith("block_")}
     names = {name for name in names if "conv" not in name and "shortcut" not in name}
     return sorted(names, key=lambda name: [int(n) for n in name.split("_")[1:] if n.isdigit()])
@@ -83,7 +91,7 @@ def _units(params, stats, first, second, parts):
         return Wire(path, axis, lookup(tree, path).shape[axis] // width)
 
     def of_norm(tree, *collection):
-        # A block's own norm follows the sum at its end, not these units.
+        # The normalisation of a transformer's block does not act on these units.
         name = f"{first[-1]}_norm"
         tree_of = tree.get(collection[0], {}) if collection else tree
         if len(first) > 1 or name not in tree_of:
@@ -103,14 +111,14 @@ def _units(params, stats, first, second, parts):
 
 
 def lookup(tree, path):
-    """A part of a nested dict."""
+    """Return the part of a nested dict at a path."""
     for name in path:
         tree = tree[name]
     return tree
 
 
 def replaced(tree, path, value):
-    """A nested dict with one part replaced."""
+    """Return a copy of a nested dict in which the part at a path is replaced."""
     if not path:
         return value
     return tree | {path[0]: replaced(tree[path[0]], path[1:], value)}

@@ -1,4 +1,7 @@
-"""From an architecture to a Model: pure init and apply functions around a linen module."""
+"""Construction of a Model from an architecture or from a linen module.
+
+A Model consists of pure init and apply functions.
+"""
 
 from functools import partial
 from inspect import signature
@@ -28,21 +31,21 @@ MODULES = {
         len(arch.widths), arch.widths[0], arch.heads, arch.patch, classes, style
     ),
 }
-# Collections that show what happens inside, as opposed to what a network needs.
+# Collections that only show intermediate values, which a network does not need.
 SEEN = ("intermediates", "activations", "perturbations")
-# What an architecture has where a config does not say otherwise.
+# Default styles of families of architectures, where they differ from `Style()`.
 OWN = {"resnet": Style(norm="batch"), "vit": Style("gelu", "layer", dropout=0.1)}
 
 
 def make_model(name: str, shape: tuple[int, ...], classes: int, init="lecun", **style) -> Model:
-    """The Model of a named architecture.
+    """Make the Model of a named architecture.
 
     Args:
-      name: as `architectures.parse_architecture` reads it.
+      name: name or description that `architectures.parse_architecture` accepts.
       shape: shape of one input, (H, W, C).
-      classes: outputs.
-      init: of `layers.initializers`.
-      **style: fields of `Style` other than the architecture's own.
+      classes: number of outputs.
+      init: kind of initialisation, see `layers.initializers`.
+      **style: fields of `Style` that replace the architecture's defaults.
 
     Returns:
       A Model.
@@ -52,26 +55,26 @@ def make_model(name: str, shape: tuple[int, ...], classes: int, init="lecun", **
 
 
 def own_style(arch: Architecture, **style) -> Style:
-    """The style of an architecture where nothing else is asked for."""
+    """Return the default style of an architecture, with the given fields replaced."""
     return OWN.get(arch.family, Style())._replace(**style)
 
 
 def build(arch: Architecture, shape: tuple[int, ...], classes: int, style: Style) -> Model:
-    """The Model of an architecture in a style."""
+    """Make the Model of an architecture in a style."""
     return from_module(MODULES[arch.family](arch, classes, style), shape)
 
 
 def check_module(module, name: str, shape: tuple[int, ...], classes: int) -> None:
-    """Refuse a user's module that cannot be measured.
+    """Check that a user-defined module can be measured.
 
     Args:
-      module: what the function that the config names returned.
+      module: return value of the function that the config names.
       name: `model.name`.
       shape: shape of one input.
-      classes: outputs.
+      classes: number of outputs.
 
     Raises:
-      ConfigError: with what to return instead.
+      ConfigError: if it cannot be measured; the message describes what to return instead.
     """
     refused = f"model.name={name!r}"
     wanted = "return (logits, {'layer': activations, ..., 'head': logits})"
@@ -81,14 +84,14 @@ def check_module(module, name: str, shape: tuple[int, ...], classes: int) -> Non
             f"{type(module).__name__}"
         )
     example = jax.ShapeDtypeStruct((2, *shape), jnp.float32)
-    called = []  # kept here because eval_shape sorts the names in what it returns
+    called = []  # a list, because eval_shape sorts the names in its result
 
     def trace(key, x):
         called.append(module.init_with_output(key, x, **_mode(module, train=False)))
 
     try:
         jax.eval_shape(trace, jax.random.key(0), example)
-    except Exception as error:  # the user's own code may raise anything
+    except Exception as error:  # user-defined code may raise any exception
         said = " ".join(str(error).split())
         raise ConfigError(f"{refused}: {type(error).__name__}: {said}") from error
     found, variables = called[-1]
@@ -117,8 +120,9 @@ def from_module(module, shape: tuple[int, ...]) -> Model:
     """Wrap a linen module whose call returns (logits, dict of named hidden layers).
 
     Args:
-      module: linen module, `(x, train) -> (logits, hidden)`; the dict's last entry is the head.
-        One that takes no argument `train` is called in the same way in training and evaluation.
+      module: linen module, `(x, train) -> (logits, hidden)`; the last entry of the dict is the
+        head. A module without an argument `train` is called in the same way in training and
+        evaluation.
       shape: shape of one input.
 
     Returns:
@@ -153,7 +157,7 @@ def from_module(module, shape: tuple[int, ...]) -> Model:
         variables = {"params": params, **stats}
         _, found = module.apply(variables, x, mutable=["intermediates"], **evaluating)
         leaves = jax.tree_util.tree_leaves_with_path(found.get("intermediates", {}))
-        # A path ends with the position in the tuple of all that was sown there.
+        # The last part of a path is the position in the tuple of values sown under this name.
         name = partial(jax.tree_util.keystr, simple=True, separator="/")
         return {name(path[:-1]): leaf for path, leaf in leaves}
 
@@ -172,5 +176,5 @@ def from_module(module, shape: tuple[int, ...]) -> Model:
 
 
 def _mode(module, train: bool) -> dict:
-    """The argument `train` of a module's call, or nothing if it takes none."""
+    """Return the argument `train` for a module's call; nothing if it has no such argument."""
     return {"train": train} if "train" in signature(module.__call__).parameters else {}

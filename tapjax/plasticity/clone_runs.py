@@ -1,9 +1,11 @@
-"""Train a network and its wider clones on the same batches in one run.
+"""Training of a network and its wider clones on the same batches in one run.
 
-The widest network is the run's own. The narrower ones, called arms, are kept in the state of its
-rule: the base and, if cloning is repeated, the networks in between. Until its cloning step a wider
-network trains as a clone of the base at initialisation; at that step it becomes the clone of the
-next narrower network as trained so far.
+The widest network is the network of the run. The narrower networks are called arms in the code.
+They are stored in the state of the learning rule. They are the base network and, if cloning is
+repeated, the networks between the base and the widest.
+
+Until its cloning step, a wider network trains as a clone of the base network at initialisation. At
+that step it becomes the clone of the next narrower network in its current, trained state.
 """
 
 from typing import NamedTuple
@@ -21,11 +23,14 @@ from tapjax.step.optimizers import at_the_rate_of, with_drive_of
 from tapjax.step.step import INIT, update_key
 from tapjax.types import Model, Proposal, Rule, TrainState, Tree
 
-SAME = 1e-4  # largest difference of logits, relative to them, right after cloning
+SAME = 1e-4  # largest relative difference of logits right after cloning
 
 
 class Arm(NamedTuple):
-    """A narrower network: `name` (x1 is the base, x2 has twice its units), rule and optimizer."""
+    """A narrower network, with its rule and optimizer.
+
+    `name` is x1 for the base, x2 for a network with twice its units, and so on.
+    """
 
     name: str
     model: Model
@@ -34,7 +39,7 @@ class Arm(NamedTuple):
 
 
 class Trained(NamedTuple):
-    """What an arm has learned."""
+    """Parameters, running statistics and optimizer state of a narrower network."""
 
     params: Tree
     stats: Tree
@@ -42,21 +47,21 @@ class Trained(NamedTuple):
 
 
 def with_arms(rule: Rule, model: Model, arms: list[Arm], factor: int) -> Rule:
-    """A rule that also trains the arms.
+    """Extend a rule so that it also trains the narrower networks.
 
     Args:
-      rule: of the widest network.
-      model: that network.
-      arms: narrower ones, the base first; each is `factor` times as wide as the one before.
-      factor: clones of every unit.
+      rule: rule of the widest network.
+      model: widest network.
+      arms: narrower networks, the base first; each is `factor` times as wide as the previous one.
+      factor: number of clones per unit, from each network to the next.
 
     Returns:
-      A Rule with state (the rule's own, one Trained for each arm); scalars have `x1_loss` and so
-      on besides.
+      A Rule whose state is (state of the given rule, one Trained per narrower network). Its scalars
+      also contain those of the narrower networks, such as `x1_loss`.
     """
 
     def init(key, params):
-        # All begin as clones of one base, which is the network that the seed's key gives.
+        # All networks start as clones of one base, which is initialised by the seed's key.
         trained, (own, stats) = [], arms[0].model.init(key)
         for arm in arms:
             if trained:
@@ -83,32 +88,45 @@ def with_arms(rule: Rule, model: Model, arms: list[Arm], factor: int) -> Rule:
 
 
 def clone(model: Model, params, stats, factor: int):
-    """Parameters and running statistics of a model as the clone of a narrower one."""
+    """Return the parameters and running statistics of a model that is the clone of a narrower one.
+
+    Args:
+      model: wider network.
+      params: parameters of the narrower network.
+      stats: running statistics of the narrower network.
+      factor: number of clones per unit.
+
+    Returns:
+      (parameters, running statistics) of the wider network.
+    """
     like = jax.eval_shape(model.init, jax.random.key(0))
     return cloning.expand(params, like[0], factor), cloning.expand(stats, like[1], factor)
 
 
 def make_cloning(model: Model, tx, arms: list[Arm], factor: int, steps: list[int], shape):
-    """When and how networks become clones.
+    """Make the functions by which networks become clones, and the steps at which they do.
 
     Args:
-      model: the widest network.
-      tx: its optimizer.
-      arms: narrower ones, the base first.
-      factor: clones of every unit.
-      steps: at which the second arm, the third, ..., the widest is cloned.
-      shape: of one input.
+      model: widest network.
+      tx: optimizer of the widest network.
+      arms: narrower networks, the base first.
+      factor: number of clones per unit, from each network to the next.
+      steps: steps at which the second network, the third, ..., the widest becomes a clone.
+      shape: shape of one input.
 
     Returns:
-      (function of a seed's state before the first step, transitions).
+      (function of a seed's state before the first step, transitions). The transitions are pairs
+      (step, function of the states [S, ...]); they raise a ConfigError if cloning changes the
+      outputs of the network.
     """
 
     def cloned(state: TrainState, i: int) -> TrainState:
-        """The network after arm i becomes its clone."""
+        """Replace the network after narrower network i by the clone of network i."""
         own, trained = state.rule
         wider = [*arms[1:], Arm("", model, None, tx)][i]
         params, stats = clone(wider.model, trained[i].params, trained[i].stats, factor)
-        # Moments begin anew; the learning rate goes on, so that both learn at the same one.
+        # Moments are reinitialised. The schedule of the learning rate continues, so that both
+        # networks have the same learning rate.
         opt = at_the_rate_of(wider.tx.init(params), trained[i].opt)
         if i == len(arms) - 1:
             return state._replace(params=params, stats=stats, opt=opt)
@@ -151,19 +169,21 @@ def make_cloning(model: Model, tx, arms: list[Arm], factor: int, steps: list[int
 
 
 def make_clone_probe(model: Model, loss, arms: list[Arm], factor: int, rows: int):
-    """How much clones differ, and what the narrower networks are like.
+    """Make a measurement of the differences between clones and of the narrower networks.
 
     Args:
-      model: the widest network.
+      model: widest network.
       loss: per-example loss.
-      arms: narrower ones, the base first.
-      factor: clones of every unit, from each network to the next.
-      rows: see `make_unit_probe`.
+      arms: narrower networks, the base first.
+      factor: number of clones per unit, from each network to the next.
+      rows: approximate maximum number of samples per layer, see `make_unit_probe`.
 
     Returns:
-      `probe(state, data) -> dict`: `cloning_loss` and `cloning_loss_backward` [U] (1 - R^2 within
-      the clones of each unit of the base), `activation_similarity` and `feature_alignment` [U] with
-      the base, and `x1_NAME` [U] of each arm, NAME as in `units.unit_metrics`.
+      `probe(state, data) -> dict`. All its arrays have one value per layer with units.
+      `cloning_loss` and `cloning_loss_backward` are 1 - R^2 of activations and of gradients within
+      the clones of each unit of the base. `activation_similarity` and `feature_alignment` compare
+      the widest network with the base. `x1_NAME` and so on are the measurements of each narrower
+      network, where NAME is a name of `units.unit_metrics`.
     """
     whole = factor ** len(arms)
 
@@ -193,16 +213,17 @@ def make_clone_probe(model: Model, loss, arms: list[Arm], factor: int, rows: int
 
 
 def tracking_rates(small, wide, factor: int):
-    """By how much to scale SGD's updates so that a clone follows its base exactly (spec T6).
+    """Compute the factors of SGD's updates with which a clone follows its base exactly (spec T6).
 
     Args:
       small: shapes of the base's parameters.
-      wide: those of the clone's.
-      factor: clones of every unit, all together.
+      wide: shapes of the clone's parameters.
+      factor: total number of clones per unit of the base, f.
 
     Returns:
-      Tree of numbers: f for what leads from single units into cloned ones, 1 between cloned ones,
-      1 / f out of them; f for biases and norms of cloned units.
+      Tree of numbers. The factor is f for kernels that lead from units without clones into cloned
+      units, 1 for kernels between cloned units, and 1 / f for kernels that lead out of cloned units
+      into units without clones. It is f for biases and normalisation parameters of cloned units.
     """
 
     def one(path, a, b):

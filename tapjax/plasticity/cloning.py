@@ -1,8 +1,8 @@
-"""Wider networks that compute the same function: every unit cloned, and what becomes of the clones.
+"""Cloning of networks: wider networks that compute the same function, and comparison of the clones.
 
-The clones of unit u are the neighbours u f, ..., u f + f - 1. A kernel that leads into cloned
-units is repeated, one that leads out of them is repeated and divided by f, so that all weights
-between two units' clones are equal.
+Every unit is replaced by f clones. The clones of unit u have the indices u f, ..., u f + f - 1. A
+kernel that leads into cloned units is repeated. A kernel that leads out of cloned units is
+repeated and divided by f. All weights between the clones of two units are therefore equal.
 """
 
 import jax
@@ -12,21 +12,35 @@ from tapjax.config.schema import ConfigError
 from tapjax.contract.architectures import Architecture
 from tapjax.models.style import Style, group_count
 
-# Attention's scores are divided by the root of a head's width, and clones make heads f times wider.
+# Attention scores are divided by the square root of a head's width, and cloning makes heads f times
+# as wide. The parameters of the queries are therefore multiplied by f^(-1/2).
 ROOT = "query"
 
 
 def wider(arch: Architecture, factor: int) -> Architecture:
-    """An architecture with f times the units everywhere but in input and output."""
+    """Return an architecture with f times as many units everywhere except in input and output.
+
+    Args:
+      arch: architecture of the smaller network.
+      factor: number of clones per unit, f.
+
+    Returns:
+      The wider Architecture.
+    """
     widths, dense = (tuple(factor * n for n in sizes) for sizes in (arch.widths, arch.dense))
     return arch._replace(name=f"{arch.name} x{factor}", widths=widths, dense=dense)
 
 
 def check_groups(arch: Architecture, style: Style, factor: int) -> None:
-    """Refuse a group normalisation that would take other units together.
+    """Check that group normalisation groups the same units after cloning.
+
+    Args:
+      arch: architecture before cloning.
+      style: style of both networks.
+      factor: number of clones per unit, f.
 
     Raises:
-      ConfigError: naming the width.
+      ConfigError: if the groups differ; the message names the width.
     """
     if style.norm != "group":
         return
@@ -39,18 +53,18 @@ def check_groups(arch: Architecture, style: Style, factor: int) -> None:
 
 
 def expand(tree, like, factor: int):
-    """Parameters, or running statistics, of the cloned network.
+    """Return the parameters, or the running statistics, of the cloned network.
 
     Args:
-      tree: nested dict of the smaller network.
-      like: shapes of the wider one.
-      factor: clones of every unit, f.
+      tree: nested dict of arrays of the smaller network.
+      like: nested dict of shapes of the wider network.
+      factor: number of clones per unit, f.
 
     Returns:
-      A tree shaped as `like`.
+      A tree with the shapes of `like`.
 
     Raises:
-      ValueError: the wider network is not f times as wide.
+      ValueError: if the wider network is not f times as wide.
     """
 
     def one(path, leaf, wanted):
@@ -68,42 +82,54 @@ def expand(tree, like, factor: int):
 
 
 def clones(a_NxE, factor: int):
-    """Activations of cloned units, [N, D, f]."""
+    """Separate the clones of each unit.
+
+    Args:
+      a_NxE: activations of cloned units, [N, D f].
+      factor: number of clones per unit, f.
+
+    Returns:
+      Activations [N, D, f].
+    """
     return a_NxE.reshape(len(a_NxE), -1, factor)
 
 
 def unexplained(a_NxE, factor: int):
-    """What differs between clones: the variance within clones over the whole, 1 - R^2.
+    """Compute the difference between clones: the variance within clones over the total, 1 - R^2.
 
     Args:
-      a_NxE: activations of the cloned layer, or gradients by them.
-      factor: clones of every unit.
+      a_NxE: activations of the cloned layer, or gradients with respect to them, [N, D f].
+      factor: number of clones per unit, f.
 
     Returns:
-      0 for perfect clones; not-a-number for a layer that does not vary.
+      Scalar; 0 for perfect clones, not-a-number for a layer whose activations do not vary.
     """
     a = clones(a_NxE, factor)
-    apart = a - a[..., :1]  # exactly 0 of equal clones
+    apart = a - a[..., :1]  # exactly 0 for equal clones
     within = jnp.square(apart - apart.mean(-1, keepdims=True)).sum()
     return within / jnp.square(a - a.mean()).sum()
 
 
 def similarity(base_NxD, clone_NxE, factor: int):
-    """Cosines of a sample's activations before and after cloning.
+    """Compute the cosines between the activations of the smaller and the cloned network.
+
+    One set of clones contains one clone of every unit. The cosines are computed for each sample and
+    each of the f sets.
 
     Args:
       base_NxD: activations of the smaller network.
-      clone_NxE: those of the cloned one.
-      factor: clones of every unit.
+      clone_NxE: activations of the cloned network, [N, D f].
+      factor: number of clones per unit, f.
 
     Returns:
-      `activation_similarity`, the mean cosine of base and each set of clones; `feature_alignment`,
-      1 / (1 + variance over these sets), mean over samples.
+      Dict of two scalars: `activation_similarity`, the mean cosine between the smaller network and
+      each set of clones, and `feature_alignment`, 1 / (1 + variance of the cosine over the sets),
+      averaged over samples.
     """
     sets_fxNxD = jnp.moveaxis(clones(clone_NxE, factor), -1, 0)
     norm_fxN, norm_1xN = (jnp.linalg.norm(a, axis=-1) for a in (sets_fxNxD, base_NxD[None]))
     cosine_fxN = (sets_fxNxD * base_NxD[None]).sum(-1) / jnp.maximum(norm_fxN * norm_1xN, 1e-12)
-    silent = (norm_fxN == 0) & (norm_1xN == 0)  # in both, as where every unit is dead
+    silent = (norm_fxN == 0) & (norm_1xN == 0)  # in both networks, as for dead units
     cosine_fxN = jnp.where(silent, 1.0, cosine_fxN)
     return {
         "activation_similarity": cosine_fxN.mean(),

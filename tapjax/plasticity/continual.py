@@ -1,4 +1,4 @@
-"""Task after task: the data of the one at hand, what is renewed between two, what is remembered."""
+"""Sequences of tasks: data of the current task, evaluation of tasks, and resets between tasks."""
 
 import jax
 import jax.numpy as jnp
@@ -15,18 +15,19 @@ from tapjax.types import Batch, DeviceData, TrainState
 
 
 def task_count(cfg) -> int:
-    """Tasks of a run."""
+    """Return the number of tasks of a run."""
     return cfg.steps // cfg.tasks.steps if cfg.tasks.steps else 1
 
 
 def make_prepare(cfg, stream: Stream, members: int):
-    """The data of the task at hand, its probe examples among them.
+    """Make a function that prepares the data of the current task, including its probe examples.
 
     Args:
-      cfg: a valid config.
-      stream: of tasks.
+      cfg: valid config.
+      stream: stream of tasks.
       members: number of probe examples of every task. They are test examples, or training examples
-        where these score the task (`Stream.taught`); with `probe.one_class` all are of one class.
+        if the task is scored on these (`Stream.taught`). With `probe.one_class` all of them are of
+        one class.
 
     Returns:
       `prepare(state, data) -> data`.
@@ -55,18 +56,21 @@ def make_prepare(cfg, stream: Stream, members: int):
 
 
 def make_task_evaluation(cfg, stream: Stream, model, loss):
-    """Scores on the test split as the tasks show it, or on what they taught (`Stream.taught`).
+    """Make a function that scores a network on the tasks.
+
+    It uses the test split in the form in which the tasks show it, or the examples that the tasks
+    trained on (`Stream.taught`).
 
     Args:
-      cfg: a valid config.
-      stream: of tasks.
-      model: a `types.Model`.
+      cfg: valid config.
+      stream: stream of tasks.
+      model: network, a `types.Model`.
       loss: per-example loss.
 
     Returns:
-      `evaluate(state, data, x_test, y_test) -> dict`: `loss` and `accuracy` of the task that has
-      just been learned and, with `tasks.matrix`, `task_accuracy [tasks]`, of all of them, also of
-      those to come. Regression has losses instead (`task_loss`).
+      `evaluate(state, data, x_test, y_test) -> dict` with `loss` and `accuracy` on the last trained
+      task. With `tasks.matrix` it also has `task_loss` and `task_accuracy`, both [tasks], on all
+      tasks, including future ones. For regression there are only losses.
     """
 
     def of_task(state, data, x_test, y_test, k):
@@ -105,20 +109,22 @@ def make_task_evaluation(cfg, stream: Stream, model, loss):
 
 
 def make_renewals(cfg, model, tx):
-    """What a task begins with: a head of zeros, a new optimizer, a new network, as the config says.
+    """Make the resets at the beginning of a task.
 
-    A head of zeros keeps its moments; L2 towards the start pulls it to zero from then on.
+    Depending on the config, they set the head to zero, reinitialise the optimizer or reinitialise
+    the network. When only the head is set to zero, the optimizer keeps the head's moments. L2
+    regularisation towards the initial weights pulls the head to zero from then on.
 
     Args:
-      cfg: a valid config.
-      model: a `types.Model`.
-      tx: its optimizer.
+      cfg: valid config.
+      model: network, a `types.Model`.
+      tx: optimizer of the network.
 
     Returns:
-      (function of a seed's state before the first task, transitions before all others).
+      (function of a seed's state before the first task, transitions before all other tasks).
 
     Raises:
-      ConfigError: the network has no head of that name.
+      ConfigError: if the head is to be set to zero and the network has no parameters of its name.
     """
     tasks, head = cfg.tasks, model.layer_names[-1]
     if tasks.head == "zero" and head not in jax.eval_shape(model.init, jax.random.key(0))[0]:

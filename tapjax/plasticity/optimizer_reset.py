@@ -1,4 +1,4 @@
-"""Reset an optimizer's state for renewed units, by the meaning of each part of the state."""
+"""Reset of an optimizer's state for reset units, according to the meaning of its parts."""
 
 from typing import NamedTuple
 
@@ -12,9 +12,9 @@ from tapjax.types import Tree
 
 
 class Renewed(NamedTuple):
-    """Which elements of the parameters begin anew (`where`, bool) and all parameters after that.
+    """Mask of the reset elements of the parameters, and all parameters after the reset.
 
-    Both are trees like the parameters.
+    `where` (bool) and `params` are both trees like the parameters.
     """
 
     where: Tree
@@ -22,7 +22,7 @@ class Renewed(NamedTuple):
 
 
 def _put(tree, renewed: Renewed, value):
-    """A tree like the parameters with another value at renewed elements."""
+    """Replace the reset elements of a tree like the parameters by a value."""
     return jax.tree.map(lambda a, mask: jnp.where(mask, value, a), tree, renewed.where)
 
 
@@ -32,7 +32,10 @@ def _adam(state: CountedAdam, renewed):
 
 
 def _start(state: Start, renewed):
-    """A unit's anchor is what it begins anew with: of outgoing weights that is 0."""
+    """Set the anchor of a reset unit to its weights after the reset.
+
+    These are 0 for its outgoing weights.
+    """
     return Start(jax.tree.map(jnp.where, renewed.where, renewed.params, state.weights))
 
 
@@ -41,7 +44,7 @@ def _stay(state, renewed):
     return state
 
 
-# Type of a state -> (state, Renewed) -> state.
+# Type of a state -> function (state, Renewed) -> state.
 FORGET = {
     CountedAdam: _adam,
     optax.TraceState: lambda state, renewed: optax.TraceState(_put(state.trace, renewed, 0.0)),
@@ -49,7 +52,7 @@ FORGET = {
         _put(state.nu, renewed, 0.0)
     ),
     Start: _start,
-    # A power iteration goes on from any vector; rates and noise do not belong to units.
+    # A power iteration can continue from any vector. Rates and noise do not belong to units.
     Spectral: _stay,
     Noise: _stay,
     Rate: _stay,
@@ -59,26 +62,29 @@ FORGET = {
 
 
 def forget(state: Tree, renewed: Renewed) -> Tree:
-    """An optimizer's state without what it remembers of renewed elements.
+    """Remove what an optimizer's state remembers of reset elements.
 
-    Moments become 0 and their counts begin anew; the weights that `towards_start` pulls to become
-    those that a unit is renewed with; learning rates, noise and singular vectors stay.
+    Their moments become 0, and their counts of updates restart. The weights to which
+    `towards_start` pulls become the weights after the reset. Learning rates, noise and singular
+    vectors stay.
 
     Args:
-      state: of an optimizer from `make_optimizer`, or a chain of transformations in `FORGET`.
-      renewed: which elements, and what they are now.
+      state: state of an optimizer from `make_optimizer`, or of a chain of transformations whose
+        types of state are in `FORGET`.
+      renewed: mask of the reset elements, and parameters after the reset.
 
     Returns:
-      The state.
+      The state after the reset.
 
     Raises:
-      TypeError: a state of another type, of which it is not known what it means. So is that of
-        `optax.adam`, which has one count for all elements (see `scale_by_counted_adam`).
+      TypeError: if a part of the state has another type, whose meaning is not known. The state of
+        `optax.adam` is such a type, because it has one count for all elements (see
+        `scale_by_counted_adam`).
     """
     if type(state) in FORGET:
         return FORGET[type(state)](state, renewed)
     if type(state) is tuple:
         return tuple(forget(part, renewed) for part in state)
     raise TypeError(
-        f"{type(state).__name__}: forgetting.FORGET does not say what renewed units do to it"
+        f"{type(state).__name__}: optimizer_reset.FORGET does not say what renewed units do to it"
     )

@@ -1,7 +1,8 @@
-"""Streams of tasks: what a network is shown, task after task, by the step alone.
+"""Streams of tasks: sequences of tasks in which the step alone determines the training examples.
 
-A task is a small tree, drawn from a seed's key and the task's number. It is drawn once a block of
-steps and travels with the data, so that a stream has no state: any step of it can be had again.
+A task is a small tree of arrays. It is drawn from the key of a seed and the number of the task.
+It is drawn once per block of steps and is passed along with the data. A stream therefore has no
+state, and the examples of any step can be recomputed.
 """
 
 from collections.abc import Callable
@@ -15,17 +16,18 @@ from tapjax.config.schema import ConfigError
 from tapjax.data.sampling import make_order, make_sampler, normalise
 from tapjax.types import Batch, DeviceData
 
-TARGET_UNITS, THRESHOLD = 100, 0.7  # of the target network of `bits`
+TARGET_UNITS, THRESHOLD = 100, 0.7  # target network of `bits`
 
 
 class Stream(NamedTuple):
-    """A sequence of tasks.
+    """Functions that define a sequence of tasks.
 
-    `begin(key, k) -> task`; `sample(key, step, data) -> Batch` of the task in `data.task`;
-    `show(task, batch) -> Batch` makes examples of the whole data set into the task's: other inputs,
-    other targets, which classes are `allowed`; `belongs(task, y) -> bool [N]`: which of them the
-    task has at all. `taught(task, data) -> (x, y)` are raw training examples with the task's own
-    targets, by which it is scored; None where the test split scores it.
+    `begin(key, k) -> task` draws task k. `sample(key, step, data) -> Batch` draws a batch of the
+    task in `data.task`. `show(task, batch) -> Batch` turns examples of the whole data set into
+    examples of the task. It may change their inputs, their targets and the classes that are
+    `allowed`. `belongs(task, y) -> bool [N]` marks the examples that occur in the task.
+    `taught(task, data) -> (x, y)` returns raw training examples with the task's own targets, on
+    which the task is scored; it is None if the task is scored on the test split.
     """
 
     begin: Callable
@@ -41,14 +43,18 @@ def _all_belong(task, y):
 
 
 def single(cfg, arrays) -> Stream:
-    """The data set as it is, in every task."""
+    """Make a stream in which every task is the unchanged data set."""
     del arrays
     sample = make_sampler(cfg.data.batch_size, cfg.data.shuffle, cfg.data.augment)
     return Stream(lambda key, k: (), sample, lambda task, batch: batch, _all_belong)
 
 
 def permuted(cfg, arrays) -> Stream:
-    """Every task has the pixels of all images in an order of its own (Goodfellow et al. 2014)."""
+    """Make a stream in which every task permutes the pixels of all images.
+
+    The permutation is different for each task (Goodfellow et al. 2014,
+    https://arxiv.org/abs/1312.6211).
+    """
     plain, size = single(cfg, arrays), int(np.prod(arrays.shape))
 
     def begin(key, k):
@@ -65,9 +71,9 @@ def permuted(cfg, arrays) -> Stream:
 
 
 def labels(cfg, arrays) -> Stream:
-    """Every task gives each training example a class at random, to be learned by heart.
+    """Make a stream in which every task gives each training example a random class to memorise.
 
-    No test example has such a class: a task is scored on the training examples.
+    Test examples have no such class. A task is therefore scored on the training examples.
     """
     order, n = make_order(cfg.data.batch_size, cfg.data.shuffle), len(arrays.y)
 
@@ -84,13 +90,21 @@ def labels(cfg, arrays) -> Stream:
 
 
 def classes(cfg, arrays) -> Stream:
-    """Every task has `tasks.classes` classes that no other has, in an order drawn for each seed.
+    """Make a stream in which every task has `tasks.classes` classes that no other task has.
 
-    Each class gives as many examples as the smallest one has. With `tasks.masked` loss and decision
-    are among the task's own classes, otherwise among all.
+    The order of the classes is drawn for each seed. Each class contributes as many examples as the
+    smallest class has. With `tasks.masked`, the loss and the predictions are restricted to the
+    task's own classes; otherwise they are over all classes.
+
+    Args:
+      cfg: valid config.
+      arrays: data set.
+
+    Returns:
+      A Stream.
 
     Raises:
-      ConfigError: a class without examples, or a batch larger than a task.
+      ConfigError: if a class has no examples, or a batch is larger than a task.
     """
     count, order = cfg.tasks.classes, make_order(cfg.data.batch_size, cfg.data.shuffle)
     members = [np.flatnonzero(arrays.y == c) for c in range(arrays.classes)]
@@ -139,13 +153,24 @@ def _check_members(cfg, arrays, members):
 
 
 def bits(cfg, arrays) -> Stream:
-    """Slowly changing regression (Dohare et al. 2024): one of the slow bits flips at every task, or
-    with `tasks.flips="all"`, as in the runs behind the published figure, all are drawn anew.
+    """Make the stream of slowly changing regression tasks of Dohare et al. 2024.
 
-    Inputs are bits and a constant 1: the first `tasks.slow` of them stay for a task, the others are
-    drawn at every step. The target is a fixed random network of 100 threshold units with weights
-    and signs +-1; a unit is on above .7 times the number of inputs less its negative weights (half
-    the weight of the constant is added to these).
+    The paper is https://doi.org/10.1038/s41586-024-07711-7. Inputs are bits and a constant 1. The
+    first `tasks.slow` bits stay constant during a task; the others are drawn at every step. At
+    every new task one of the slow bits flips. With `tasks.flips="all"`, all of them are drawn
+    again, as in the runs behind the published figure.
+
+    The target is the output of a fixed random network of 100 threshold units whose weights and
+    signs are +-1. A unit is on if its weighted input exceeds .7 n - s. Here n is the number of
+    inputs, and s is the number of its negative weights (without that of the constant) plus half the
+    weight of the constant.
+
+    Args:
+      cfg: valid config.
+      arrays: data set, of which only the shape of one input is used.
+
+    Returns:
+      A Stream.
     """
     inputs, slow = int(np.prod(arrays.shape)), cfg.tasks.slow
     tasks = cfg.steps // cfg.tasks.steps
@@ -184,6 +209,7 @@ def bits(cfg, arrays) -> Stream:
     return Stream(begin, sample, show, _all_belong)
 
 
+# Name -> function of a valid config and the data set that makes a Stream.
 STREAMS = {
     "single": single,
     "permuted": permuted,

@@ -1,9 +1,10 @@
-"""Units that are of little use begin anew while a network learns.
+"""Optimizers that reset units of low utility while a network trains.
 
-Continual backprop (Dohare et al. 2024) and ReDo (Sokar et al. 2023) as wrappers of an optimizer:
-after its update the chosen units get new incoming weights and lose their outgoing ones, and what
-the optimizer remembers of them is forgotten. With nothing chosen an update stays what it was, bit
-for bit.
+Continual backprop (Dohare et al. 2024, https://doi.org/10.1038/s41586-024-07711-7) and ReDo
+(Sokar et al. 2023, https://arxiv.org/abs/2302.12902) are implemented as wrappers of an optimizer.
+After the optimizer's update, the chosen units get new incoming weights, their outgoing weights are
+set to 0, and the optimizer's state for these weights is reset. If no unit is chosen, the update is
+the same as without the wrapper, bit for bit.
 """
 
 from functools import partial
@@ -24,15 +25,20 @@ UTILITIES = (
 LEGACY = ("none", "no_correction", "same_weights")
 
 
-# Examples on which ReDo judges a unit: as many as the probe has.
+# Number of examples on which ReDo judges a unit; the default size of the probe.
 JUDGED = 512
-INNER = 2**31  # stream of random numbers of the inner optimizer; layers have 0, 1, ...
+INNER = 2**31  # random stream of the inner optimizer; layers use streams 0, 1, ...
 
 
 class Renewal(NamedTuple):
-    """The inner optimizer's state; of each layer the running `utility` and `age` of its units [D],
-    the running `mean` of its activations [parts D] (of ReDo: of their absolute values [D]), what is
-    `due` of a replacement [2], and which were `renewed` by the last update; steps done."""
+    """State of an optimizer that resets units.
+
+    `inner` is the state of the wrapped optimizer, `layers` has a dict for each layer, and `step` is
+    the number of updates made. In the dict of a layer, `utility` [D] is the running utility of its
+    units and `age` [D] the number of steps since their last reset. `mean` is the running mean of
+    their activations [parts D] (for ReDo, of their absolute values [D]). `due` [2] is the
+    accumulated fraction of a replacement. `renewed` [D] marks the units that the last update reset.
+    """
 
     inner: optax.OptState
     layers: dict
@@ -42,22 +48,23 @@ class Renewal(NamedTuple):
 def renewing(
     inner, table: list[Units], cfg, initializer: str
 ) -> optax.GradientTransformationExtraArgs:
-    """Wrap an optimizer so that it renews units.
+    """Wrap an optimizer so that it also resets units.
 
     Args:
-      inner: optimizer of which `forgetting.forget` knows the state, from
+      inner: optimizer whose state `optimizer_reset.forget` can reset, from
         `optimizers.make_optimizer(..., per_element=True)`.
-      table: units that may be renewed, from `wiring`.
-      cfg: `config.renewal`: `name` (`cbp` or `redo`); of continual backprop `rate` (share of the
-        mature units a step), `maturity` (steps), `decay` of running means and `utility`; of ReDo
-        `threshold` and `period`; `legacy`: `no_correction` does not keep the mean function, as
-        published code did not; `same_weights` leaves incoming weights as they are, sets all biases
-        of the layer to zero and renews at least one unit a step, as other published code did.
-      initializer: `config.model.init`, by which renewed units are drawn.
+      table: units that may be reset, from `wiring`.
+      cfg: `config.renewal`. `name` is `cbp` or `redo`. Continual backprop uses `rate` (share of the
+        mature units that are reset per step), `maturity` (steps), `decay` of the running means and
+        `utility`. ReDo uses `threshold` and `period` (steps). `legacy` reproduces faults of
+        published code. With `no_correction`, the mean input of the next layer is not kept.
+        `same_weights`, from other published code, keeps the incoming weights, sets all biases of
+        the layer to zero and resets at least one unit per step.
+      initializer: `config.model.init`, the initialisation from which reset units are drawn.
 
     Returns:
-      A transformation whose update also takes `seen`, the batch's activations, and `key`; these
-      and all other extra arguments are passed on to the inner optimizer.
+      A transformation whose update also takes `seen`, the batch's activations, and a random `key`.
+      It passes these and all other extra arguments on to the inner optimizer.
     """
     inner = optax.with_extra_args_support(inner)
 
@@ -114,24 +121,24 @@ def renewing(
 
 
 def _if(some, change, tree, *operands):
-    """change(tree, *operands) if there is something to do, which most steps have not."""
+    """Apply `change` to a tree if `some` is true, which is rare; else return the tree unchanged."""
     return jax.lax.cond(some, change, lambda tree, *_: tree, tree, *operands)
 
 
 def continual_backprop(cfg, layer, units: Units, weights, h, step, key):
-    """Which units of a layer are due: the least useful of those that are old enough.
+    """Choose the units of a layer to reset: those of lowest utility among the mature ones.
 
     Args:
       cfg: `config.renewal`.
-      layer: the layer's part of the state.
-      units: the layer.
+      layer: state of the layer.
+      units: wiring of the layer's units.
       weights: parameters after the update.
       h: activations on the batch [B, ..., parts D].
-      step: updates done; not used, ReDo has a period.
-      key: of the random utility.
+      step: number of updates made; only `redo` uses it.
+      key: random key for the random utility.
 
     Returns:
-      (chosen [D], running mean activation [parts D], the layer's next state).
+      (mask of the chosen units [D], running mean activation [parts D], next state of the layer).
     """
     del step
     h_NxE = h.reshape(-1, h.shape[-1])
@@ -160,17 +167,17 @@ def continual_backprop(cfg, layer, units: Units, weights, h, step, key):
 
 
 def fallen_due(due, amount):
-    """Add a fraction of a replacement and take out the whole ones.
+    """Add a fraction of a replacement and remove the whole replacements.
 
-    A float32 sum of steps of 1e-7 is off by some per cent. The sum is kept as two numbers, so that
-    its error stays below 1e-13 a step (two-sum; Knuth 1997, section 4.2.2).
+    A float32 sum of increments of 1e-7 has an error of some per cent. The sum is therefore stored
+    as two numbers, which keep its error below 1e-13 per step (two-sum; Knuth 1997, section 4.2.2).
 
     Args:
-      due: fractions left so far [2]: a number in about [0, 1), and what its rounding left out.
-      amount: replacements to add, 0 or above.
+      due: accumulated fraction [2]: a number in about [0, 1), and its rounding error.
+      amount: number of replacements to add, at least 0.
 
     Returns:
-      (whole replacements, the fractions left [2]).
+      (number of whole replacements, remaining fraction [2]).
     """
     high, low = due
     total = high + amount
@@ -200,19 +207,31 @@ def _utility(kind, units, weights, h_NxE, mean_E, key):
 
 
 def _of_units(units, size_E):
-    """What the activations of a unit have together."""
+    """Sum over the activations of each unit."""
     return size_E if units.parts == 1 else size_E.reshape(units.parts, -1).sum(0)
 
 
 def redo(cfg, layer, units: Units, weights, h, step, key):
-    """Which units of a layer are due: every so often those with little activity.
+    """Choose the units of a layer to reset: those with little activity, once per period.
 
-    A unit is judged by its mean absolute activation over the last 512 examples at least: those of
-    one step if a batch has so many, else those of as many steps as it takes. (By a single batch,
-    as published, small batches renew units that are only quiet on these few examples.) A period
-    in which fewer are seen is lengthened to its first multiple in which 512 are.
+    A unit is judged by its mean absolute activation over at least the last 512 examples. These are
+    the examples of one step if a batch is large enough, else of as many steps as necessary. (The
+    published method uses a single batch. If it is small, units are reset that are inactive only on
+    these few examples.) A period with fewer than 512 examples is lengthened to its smallest
+    multiple that has at least 512.
 
-    Args and returns as of `continual_backprop`.
+    Args:
+      cfg: `config.renewal`.
+      layer: state of the layer.
+      units: wiring of the layer's units.
+      weights: parameters after the update; not used.
+      h: activations on the batch [B, ..., parts D].
+      step: number of updates made.
+      key: random key; not used.
+
+    Returns:
+      (mask of the chosen units [D], zeros in place of a mean activation [parts D], next state of
+      the layer).
     """
     del weights, key
     window = -(-JUDGED // len(h))  # steps
@@ -226,24 +245,25 @@ def redo(cfg, layer, units: Units, weights, h, step, key):
 
 
 def renew(cfg, units: Units, initializer: str, updates, params, chosen_D, mean_E, key):
-    """Updates by which the chosen units begin anew.
+    """Change the updates so that they reset the chosen units.
 
-    Incoming weights and biases are drawn as at the beginning, the norm's scale is 1 and its shift
-    0; outgoing weights are 0. What the units gave on average goes into the bias behind them, so
-    that the mean function stays (not by ReDo, nor legacy).
+    Incoming weights and biases are drawn from their initial distribution. The scale of the
+    normalisation becomes 1 and its shift 0. Outgoing weights become 0. The mean contribution of the
+    units is added to the bias of the next layer, so that the mean input of the next layer does not
+    change. ReDo and the legacy variants leave this bias unchanged.
 
     Args:
       cfg: `config.renewal`.
-      units: the layer.
+      units: wiring of the layer's units.
       initializer: `config.model.init`.
-      updates: so far.
-      params: before the update.
-      chosen_D: units to renew.
-      mean_E: mean activations, of all `parts` of a layer's units.
-      key: of the new weights.
+      updates: updates so far.
+      params: parameters before the update.
+      chosen_D: mask of the units to reset.
+      mean_E: mean activations of the layer's units [parts D].
+      key: random key for the new weights.
 
     Returns:
-      Updates.
+      The changed updates.
     """
     same = cfg.legacy == "same_weights"
 
@@ -272,14 +292,14 @@ def renew(cfg, units: Units, initializer: str, updates, params, chosen_D, mean_E
 
 
 def _leaving(units, kernel):
-    """Weights by which a constant activation acts on the layer behind: [parts D, outputs]."""
+    """Sum outgoing weights over positions, for constant activations: [parts D, outputs]."""
     rounds = _by_unit(units.out, kernel)
     places = rounds.reshape(-1, units.parts * rounds.shape[1], *rounds.shape[2:]).sum(0)
     return places.reshape(len(places), -1, kernel.shape[-1]).sum(1)
 
 
 def _forget(table: list[Units], inner_state, params, chosen):
-    """The inner optimizer's state without what it remembers of the chosen units."""
+    """Reset what the inner optimizer's state remembers of the chosen units."""
     masks = jax.tree.map(lambda p: jnp.zeros(p.shape, bool), params)
     for units, chosen_D in zip(table, chosen, strict=True):
         wires = (units.into, *((units.bias,) if units.bias else ()), *units.norm, units.out)
@@ -290,15 +310,15 @@ def _forget(table: list[Units], inner_state, params, chosen):
 
 
 def renewed_stats(table: list[Units], stats, state: Renewal):
-    """Running statistics of a batch normalisation that begin anew with their units.
+    """Reset the running statistics of batch normalisation for reset units.
 
     Args:
-      table: from `wiring`.
-      stats: a model's other variables, after a step.
-      state: of the optimizer, after that step.
+      table: list of units from `wiring`.
+      stats: other variables of the model, after a step.
+      state: state of the optimizer after that step.
 
     Returns:
-      stats with mean 0 and variance 1 where a unit was renewed.
+      stats with mean 0 and variance 1 for the units that this step reset.
     """
     for units in table:
         renewed_D = state.layers["/".join(units.name)]["renewed"]
@@ -311,14 +331,14 @@ def renewed_stats(table: list[Units], stats, state: Renewal):
 
 
 def _spread(wire, mask_D, like):
-    """A mask of units as one of a parameter."""
+    """Expand a mask of units to a mask of a parameter array."""
     shape = [1] * like.ndim
     shape[wire.axis] = -1
     return jnp.broadcast_to(jnp.tile(mask_D, wire.repeats).reshape(shape), like.shape)
 
 
 def _by_unit(wire, kernel):
-    """A parameter with its rounds and units in front: [repeats, D, ...]."""
+    """Return a parameter array with repeats and units as the first axes: [repeats, D, ...]."""
     moved = jnp.moveaxis(kernel, wire.axis, 0)
     return moved.reshape(wire.repeats, -1, *moved.shape[1:])
 
@@ -327,5 +347,5 @@ def _mean_size(wire, weights):
     kernel = jnp.abs(_by_unit(wire, lookup(weights, wire.path)))
     repeats, width = kernel.shape[:2]
     rows = kernel.reshape(repeats, width, -1)
-    # As a product with ones: XLA's reductions on CPU are several times slower.
+    # A product with ones, because XLA's reductions on CPU are several times slower.
     return (rows @ jnp.ones(rows.shape[-1])).sum(0) / (repeats * rows.shape[-1])

@@ -1,4 +1,7 @@
-"""The families of experiments: what each one puts together for the loop."""
+"""The families of experiments.
+
+The recipe of a family puts together everything that the training loop needs for one run.
+"""
 
 from tapjax.recipes import credit, motifs, plasticity, tap
 

@@ -1,4 +1,7 @@
-"""The credit family: a network in blocks, a credit estimator, and blocks that follow it."""
+"""The credit family: networks in blocks that are trained by estimated credits.
+
+The credit of a hidden state is an estimate of the gradient of the loss with respect to it.
+"""
 
 import functools
 
@@ -24,14 +27,14 @@ from tapjax.types import Batch, BlockNetwork, Model, Recipe
 
 
 def recipe(cfg, arrays: Arrays) -> Recipe:
-    """Everything that the loop needs for one run.
+    """Put together everything that the training loop needs for one run.
 
     Args:
       cfg: a valid config.
       arrays: the data set.
 
     Returns:
-      A Recipe.
+      The Recipe.
     """
     model, network, features = _network(cfg, arrays)
     estimator = optax.adam(_schedule_of_credit(cfg))
@@ -87,7 +90,7 @@ def _schedule_of_credit(cfg):
 
 
 def _until_frozen(cfg):
-    """The schedule of the network's own rates."""
+    """Return the schedule of the network's learning rate; it is 0 from `rule.freeze_step` on."""
     if not cfg.rule.freeze_step:
         return make_schedule(cfg.optimizer, cfg.steps, cfg.former_steps)
     schedule = make_schedule(cfg.optimizer, cfg.rule.freeze_step)
@@ -95,7 +98,11 @@ def _until_frozen(cfg):
 
 
 def _optimizer(cfg, schedule, network):
-    """Blocks and embedding at their own rate, at once or in turn; the head at the config's rate."""
+    """Return the optimizer of the network.
+
+    The head learns at `optimizer.lr`. The blocks and the embedding learn at `rule.block_lr`, either
+    all at once or in turn.
+    """
     if cfg.model.name.startswith("dynamics"):
         return optax.set_to_zero()
     ratio = cfg.rule.block_lr / cfg.optimizer.lr if cfg.rule.block_lr else 1.0
@@ -108,19 +115,19 @@ def _optimizer(cfg, schedule, network):
 
 
 def _rate_of_head(opt):
-    """The learning rate `optimizer.lr`; nothing of linear dynamics is trained."""
+    """Return the learning rate of the head; 0 for linear dynamics, where nothing is trained."""
     return applied_rate(getattr(opt, "inner_states", {}).get("head", opt))
 
 
 def _in_turn(tx, turn, turns, steps):
-    """A part's optimizer that rests, its state as it is, while others have their turn."""
+    """Wrap the optimizer of a part so that it pauses, with its state kept, outside its turns."""
     if not steps:
         return tx
     return optax.conditionally_mask(tx, lambda step: step // steps % turns == turn)
 
 
 def _freezing(cfg, rule):
-    """Where the network stops to learn, the estimator starts anew."""
+    """Return the transition that reinitialises the estimator when the network is frozen."""
     if not cfg.rule.freeze_step:
         return ()
 

@@ -1,4 +1,4 @@
-"""The motifs family: the tap family's training, with every step recorded as a point of a series."""
+"""The motifs family: training as in the tap family, with measurements recorded at every step."""
 
 from tapjax.data.datasets import Arrays
 from tapjax.measure.recording import make_recorder
@@ -7,13 +7,13 @@ from tapjax.types import Recipe
 
 
 def recipe(cfg, arrays: Arrays) -> Recipe:
-    """Everything that the loop needs for one run.
+    """Put together everything that the training loop needs for one run.
 
     Args:
       cfg: a valid config.
       arrays: the data set.
 
     Returns:
-      A Recipe.
+      The Recipe.
     """
     return tap_recipe(cfg, arrays, make_recorder)

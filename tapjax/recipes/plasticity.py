@@ -1,4 +1,4 @@
-"""The plasticity family: task after task, and what becomes of the units of the network."""
+"""The plasticity family: training on a sequence of tasks, and measurements of the units."""
 
 from functools import partial
 
@@ -40,17 +40,17 @@ from tapjax.types import Recipe
 
 
 def recipe(cfg, arrays: Arrays) -> Recipe:
-    """Everything that the loop needs for one run.
+    """Put together everything that the training loop needs for one run.
 
     Args:
       cfg: a valid config.
       arrays: the data set.
 
     Returns:
-      A Recipe.
+      The Recipe.
 
     Raises:
-      ConfigError: more classes, or examples of a class, are asked for than there are.
+      ConfigError: the tasks need more classes, or more examples of a class, than the data set has.
     """
     loss = schema.lookup(cfg.loss, LOSSES, "loss")
     schedule = make_schedule(cfg.optimizer, cfg.steps, cfg.former_steps)
@@ -81,7 +81,11 @@ def recipe(cfg, arrays: Arrays) -> Recipe:
 
 
 def _networks(cfg, arrays):
-    """The network; or the base, its clone, the clone's clone and so on."""
+    """Return the networks, narrowest first, and the features of the widest one.
+
+    Without cloning this is one network. With cloning it is the base, its clone, the clone of the
+    clone, and so on.
+    """
     model, features = network(cfg.model, arrays)
     factor, models = cfg.clone.factor, [model]
     if factor == 1:
@@ -95,8 +99,12 @@ def _networks(cfg, arrays):
 
 
 def _learning(cfg, models, loss, schedule):
-    """The rule; the optimizer with what renews units, or makes clones follow, around it; and how
-    the network's running statistics are renewed with the units."""
+    """Return the rule, the optimizer and the function that resets running statistics.
+
+    With `cfg.renewal` the optimizer is wrapped so that it resets units, and the function resets the
+    running statistics of these units; otherwise the function is None. With `cfg.clone.track` the
+    updates are scaled so that clones follow their base.
+    """
     make_rule = schema.lookup(cfg.rule.name, RULES, "rule.name")
     renewal = cfg.renewal.name != "none"
     tx = make_optimizer(cfg.optimizer, schedule, per_element=renewal)
@@ -114,7 +122,7 @@ def _learning(cfg, models, loss, schedule):
 
 
 def _arms(cfg, models, loss, schedule):
-    """Narrower networks, by the same rule and optimizer without noise."""
+    """Return the narrower networks, with the same rule and the same optimizer without noise."""
     quiet = cfg.optimizer.copy_and_resolve_references()
     quiet.update(noise=0.0, perturb=0.0)
     make_rule = schema.lookup(cfg.rule.name, RULES, "rule.name")
@@ -130,7 +138,7 @@ def _arms(cfg, models, loss, schedule):
 
 
 def _members(cfg, arrays):
-    """Probe examples that a task has."""
+    """Return the number of probe examples of each task."""
     y = arrays.y_test[stratified_indices(arrays.y_test, min(cfg.probe.size, len(arrays.y_test)))]
     each = int(np.bincount(y, minlength=arrays.classes).min()) if arrays.y.ndim else 0
     if cfg.tasks.kind != "classes":

@@ -1,4 +1,4 @@
-"""The tap family: train by any rule and measure the dimensionality of every layer."""
+"""The tap family: training by any rule, with the dimensionality of every layer measured."""
 
 import inspect
 
@@ -21,15 +21,16 @@ from tapjax.types import Model, Recipe
 
 
 def recipe(cfg, arrays: Arrays, recorder=None) -> Recipe:
-    """Everything that the loop needs for one run.
+    """Put together everything that the training loop needs for one run.
 
     Args:
       cfg: a valid config.
       arrays: the data set.
-      recorder: `(cfg, model, loss, classes) -> observe`, see `step.make_step`.
+      recorder: function `(cfg, model, loss, classes) -> observe`, where `observe` is that of
+        `step.make_step`; None to record no further scalars.
 
     Returns:
-      A Recipe.
+      The Recipe.
     """
     model, features = network(cfg.model, arrays)
     loss = schema.lookup(cfg.loss, LOSSES, "loss")
@@ -54,17 +55,18 @@ def recipe(cfg, arrays: Arrays, recorder=None) -> Recipe:
 
 
 def network(cfg, arrays) -> tuple[Model, dict]:
-    """The network that a config names.
+    """Build the network that a config names.
 
     Args:
       cfg: `config.model`.
       arrays: the data set.
 
     Returns:
-      (Model, its structural features, none for a user's own).
+      (Model, its structural features). The features are empty for a user-defined network.
 
     Raises:
-      ConfigError: the user's own function returns no network that can be measured.
+      ConfigError: a user-defined function does not take `(shape, classes)`, or returns no network
+        that can be measured.
     """
     if not schema.is_import_path(cfg.name):
         arch = parse_architecture(cfg.name)
@@ -75,7 +77,7 @@ def network(cfg, arrays) -> tuple[Model, dict]:
         inspect.signature(make).bind(arrays.shape, arrays.classes)
     except TypeError as error:
         raise ConfigError(f"model.name={cfg.name!r} must take (shape, classes): {error}") from error
-    # An error inside the user's own function keeps its traceback, which they need.
+    # An error inside the user-defined function keeps its traceback, because the user needs it.
     made = make(arrays.shape, arrays.classes)
     if isinstance(made, Model):
         return made, {}
@@ -84,7 +86,15 @@ def network(cfg, arrays) -> tuple[Model, dict]:
 
 
 def style_of(cfg, arch):
-    """The style of a network: the architecture's own where the config does not say otherwise."""
+    """Return the style of a network: the default of the architecture, changed as the config says.
+
+    Args:
+      cfg: `config.model`.
+      arch: Architecture of the network.
+
+    Returns:
+      The Style.
+    """
     asked = {"affine": cfg.affine, "norm_after": cfg.norm_after, "initializer": cfg.init}
     asked |= {name: cfg[name] for name in ("activation", "norm") if cfg[name] != "own"}
     return own_style(arch, **asked, **({"dropout": cfg.dropout} if cfg.dropout >= 0 else {}))

@@ -1,4 +1,4 @@
-"""From a config to everything that can be run: data, recipe, compiled programs, description."""
+"""Preparation of a run from its config: data, recipe, programs to compile, and description."""
 
 from typing import NamedTuple
 
@@ -16,8 +16,11 @@ from tapjax.types import DeviceData, Recipe, Tree
 
 
 class Assembly(NamedTuple):
-    """A config made ready: `like` are the states' shapes, `contents` describes the run, `remarks`
-    are lines for the user."""
+    """A config together with everything that is needed to run it.
+
+    `like` has the shapes of the states, `contents` has the JSON files that describe the run (see
+    manifest.py), and `remarks` are lines of text for the user.
+    """
 
     cfg: ConfigDict
     recipe: Recipe
@@ -29,21 +32,24 @@ class Assembly(NamedTuple):
 
     @property
     def over_seeds(self) -> str:
-        """How the seed axis is run."""
+        """The way in which the seed axis is run, a key of `blocks.OVER_SEEDS`."""
         return self.contents["env.json"]["over_seeds"]
 
 
 def assemble(cfg: ConfigDict) -> Assembly:
-    """Load the data and put everything together; nothing is compiled before it is called.
+    """Load the data and put everything together that a run needs.
+
+    A program is compiled only when it is first called.
 
     Args:
       cfg: a config as `config.defaults` describes it.
 
     Returns:
-      An Assembly.
+      The Assembly.
 
     Raises:
-      ConfigError, DataError: with one line that says what to do.
+      ConfigError, DataError: the config or the data set cannot be used. The message is one line
+        that says what to do.
     """
     schema.check(cfg)
     blocks.check_devices()
@@ -58,7 +64,7 @@ def assemble(cfg: ConfigDict) -> Assembly:
     data = blocks.share(data, over_seeds, len(cfg.seeds))
     programs = make_programs(cfg, recipe, over_seeds, arrays)
     like = jax.eval_shape(programs.init)
-    if cfg.probe.extra:  # a name that collides is refused before anything is written
+    if cfg.probe.extra:  # refuses a duplicate name before anything is written
         jax.eval_shape(programs.probe, like, data)
     contents = manifest(cfg, recipe, arrays, probe_index, over_seeds, like.params)
     return Assembly(cfg, recipe, programs, data, like, contents, arrays.remarks)

@@ -1,4 +1,7 @@
-"""Compiled programs that are kept between processes. Imports no JAX until it is asked to."""
+"""The cache of compiled programs, which is kept between processes.
+
+The module imports JAX only when `keep_compiled` is called.
+"""
 
 import os
 import sys
@@ -11,10 +14,11 @@ from tapjax.run.limits import check_addresses
 def keep_compiled() -> None:
     """Keep compiled programs in the user's cache folder (or `JAX_COMPILATION_CACHE_DIR`).
 
-    JAX runs the programs in it without checks, so a folder that others may change is not used.
+    A folder that other users may change is not used, because JAX runs the programs in it without
+    checks.
 
     Raises:
-      ConfigError: JAX cannot be loaded for want of addresses.
+      ConfigError: the address space of the process is too small to load JAX.
     """
     check_addresses()
     import jax
@@ -22,7 +26,7 @@ def keep_compiled() -> None:
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
     given = os.environ.get("JAX_COMPILATION_CACHE_DIR", "")
-    if "://" in given:  # a bucket
+    if "://" in given:  # a storage bucket, which has no folder to check
         return
     folder = Path(given) if given else cache_dir() and cache_dir() / "xla"
     used = None

@@ -1,4 +1,4 @@
-"""Comparison of what a run will write with the free space, before it trains."""
+"""Check, before a run trains, that the disk has enough free space for it."""
 
 import contextlib
 import shutil
@@ -9,25 +9,27 @@ from tapjax.config.schema import ConfigError
 from tapjax.run.memory import gigabytes
 from tapjax.types import Record, tree_bytes
 
-HEADERS = 8000  # bytes of names, shapes and directories in the file of a chunk
+HEADERS = 8000  # bytes of array names, shapes and archive entries in the file of one chunk
 
 
 def check(ready, record: Record, path: Path) -> None:
-    """Refuse a run that the disk cannot hold.
+    """Refuse a run whose records and checkpoints do not fit on the disk.
 
     Args:
-      ready: an Assembly.
-      record: shapes of what one block leaves behind, over all seeds.
-      path: the run directory, which need not exist yet; what it holds already is counted.
+      ready: Assembly of the run.
+      record: shapes of the Record of one block, over all seeds.
+      path: run directory, which need not exist yet. Files that it already holds are subtracted
+        from the space that the run needs.
 
     Raises:
-      ConfigError: saying how much will be written and how much is free.
+      ConfigError: the space is too small. The message says how much will be written and how much
+        is free.
     """
     cfg, saved = ready.cfg, tree_bytes(ready.like)
     chunks = -(-cfg.steps // schema.chunk_steps(cfg))
     records = tree_bytes(record) * (cfg.steps // cfg.probe.every) + chunks * HEADERS
-    kept = cfg.checkpoint.keep + 1  # the latest is written before an older one is removed
-    if cfg.checkpoint.pin_jumps:  # up to three around each, and three to reach back to a jump
+    kept = cfg.checkpoint.keep + 1  # a new checkpoint is written before an old one is removed
+    if cfg.checkpoint.pin_jumps:  # up to 3 per jump, and 3 older ones to replay from
         kept += 3 * cfg.checkpoint.pin_jumps + 3
     if cfg.checkpoint.keep_period:
         kept += cfg.steps // cfg.checkpoint.keep_period
@@ -43,9 +45,9 @@ def check(ready, record: Record, path: Path) -> None:
 
 
 def _there(path):
-    """Bytes of the records and checkpoints that a run has already."""
+    """Return the size in bytes of the records and checkpoints that a run already has."""
     found = 0
     for file in (file for part in ("records", "ckpt", "pins") for file in (path / part).rglob("*")):
-        with contextlib.suppress(OSError):  # another process may train this run
+        with contextlib.suppress(OSError):  # another process may train this run and remove files
             found += file.stat().st_size
     return found

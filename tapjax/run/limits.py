@@ -1,4 +1,4 @@
-"""How much memory the system lets this process have. Imports no JAX."""
+"""Limits that the system sets on the memory of this process. The module does not import JAX."""
 
 import os
 import resource
@@ -6,17 +6,17 @@ from pathlib import Path
 
 from tapjax.config.schema import ConfigError
 
-LEAST = 1_700_000_000  # bytes of addresses that JAX and its libraries take before anything is done
-COMPILER = 600_000_000  # and that compiling takes besides
-GROUPS = Path("/sys/fs/cgroup")  # control groups, by which containers and batch jobs are limited
+LEAST = 1_700_000_000  # bytes of address space that JAX and its libraries need to load
+COMPILER = 600_000_000  # additional bytes of address space that compilation needs
+GROUPS = Path("/sys/fs/cgroup")  # control groups, which limit containers and batch jobs
 OWN_GROUPS = Path("/proc/self/cgroup")
 
 
 def check_addresses() -> None:
-    """Refuse to load JAX where it would be aborted for want of addresses.
+    """Refuse to load JAX if its process would be aborted because the address space is too small.
 
     Raises:
-      ConfigError: `ulimit -v` is too low for anything.
+      ConfigError: `ulimit -v` is too low to load JAX and compile a program.
     """
     limit = _address_limit()
     if limit is not None and limit < LEAST + COMPILER:
@@ -27,10 +27,13 @@ def check_addresses() -> None:
 
 
 def host_bytes() -> int | None:
-    """The memory that this process may have: of the machine, its group, and its addresses.
+    """Return the amount of memory that this process may use.
+
+    It is the smallest of the memory of the machine, the limits of the control groups and the part
+    of the address space that is left.
 
     Returns:
-      Bytes; None if nobody says.
+      Bytes; None if no limit is known.
     """
     found = []
     if "SC_PHYS_PAGES" in os.sysconf_names:
@@ -49,7 +52,7 @@ def _address_limit():
 
 
 def _group_limits():
-    """Bytes that the control groups of this process may have, of version 1 and 2."""
+    """Return the memory limits in bytes of this process's control groups, version 1 and 2."""
     found = []
     for line in OWN_GROUPS.read_text().splitlines() if OWN_GROUPS.exists() else ():
         _, controllers, place = line.split(":", 2)

@@ -1,4 +1,7 @@
-"""The jump detector while the network trains: which jumps there are, which steps to keep."""
+"""The jump detector for a network that is still training.
+
+It searches each new chunk of measurements for jumps, and chooses the steps whose states are kept.
+"""
 
 from typing import NamedTuple
 
@@ -8,10 +11,14 @@ from tapjax.contract.detector import LEAST_LENGTH, MEAN, MEMORY, search_finite, 
 
 
 class Search(NamedTuple):
-    """What the detector still needs of each series [N, T], and the jumps that it found."""
+    """State of the search: the part of each series that is still needed, and the jumps found.
+
+    `series_NxT` has one row per series, measured at the training steps `steps_T`. `from_N` is the
+    index at which the search of each series continues.
+    """
 
     names: tuple[tuple[int, str], ...]  # seed and layer of each series
-    alive_N: np.ndarray  # not so those that were not finite once
+    alive_N: np.ndarray  # False once a series had a value that is not finite
     steps_T: np.ndarray
     series_NxT: np.ndarray
     from_N: np.ndarray
@@ -19,14 +26,15 @@ class Search(NamedTuple):
 
 
 def start(seeds, layer_names) -> Search:
-    """A search that has seen nothing.
+    """Return a search without any measurements.
 
     Args:
-      seeds: the run's seeds.
-      layer_names: measured layers, the head last.
+      seeds: seeds of the run.
+      layer_names: names of the measured layers, the head last.
 
     Returns:
-      A Search over every layer and D, their mean without the head, of each seed.
+      A Search with one series per seed and layer, and one per seed for D, the mean over all layers
+      but the head.
     """
     names = tuple((seed, layer) for seed in seeds for layer in (MEAN, *layer_names))
     n = len(names)
@@ -34,7 +42,7 @@ def start(seeds, layer_names) -> Search:
 
 
 def observe(state: Search, steps_T, layers_SxTxL) -> Search:
-    """Search what a chunk measured.
+    """Search the measurements of a chunk for jumps.
 
     Args:
       state: the search so far.
@@ -42,10 +50,11 @@ def observe(state: Search, steps_T, layers_SxTxL) -> Search:
       layers_SxTxL: dimensionality of each layer, the head last.
 
     Returns:
-      A new Search, with what it found in order of the training steps.
+      A new Search; its jumps are in the order of their training steps.
     """
     layers_SxTxL = np.asarray(layers_SxTxL, float)
-    # Of a network that is nothing but its head there is no D: not-a-number, which is left out.
+    # A network that consists of its head only has no D. Its value is not-a-number, which ends the
+    # search of that series.
     d_SxT = layers_SxTxL[:, :, :-1].sum(2) / (layers_SxTxL.shape[2] - 1 or np.nan)
     each_SxTxM = np.concatenate([d_SxT[:, :, None], layers_SxTxL], 2)
     new_NxT = each_SxTxM.transpose(0, 2, 1).reshape(len(state.names), -1)
@@ -66,16 +75,17 @@ def observe(state: Search, steps_T, layers_SxTxL) -> Search:
 
 
 def pins(found: list[dict], most: int, window: int, last: int) -> dict[int, list[dict]]:
-    """The steps whose states are worth keeping: before, at and after the strongest jumps.
+    """Choose the steps whose states are kept: before, at and after the strongest jumps.
 
     Args:
-      found: jumps.
-      most: at most so many different ones.
-      window: steps before and after; jumps that are closer than that count as one.
-      last: the step that training has reached; what lies beyond it is not asked for yet.
+      found: jumps, as in `Search.found`.
+      most: maximum number of different jumps.
+      window: number of steps from a jump to the states before and after it. Jumps that are at most
+        this far from a stronger one count as the same jump.
+      last: step that training has reached. Later steps are not included yet.
 
     Returns:
-      Step -> why: one entry a jump, with its `side`.
+      Training step -> reasons, one per jump, each with its `side` (`before`, `during`, `after`).
     """
     wanted = {}
     for group in strongest(found, most, window):

@@ -1,7 +1,8 @@
-"""The one loop: restore, then chunk by chunk train, write, save and check.
+"""The training loop: restore a run, then train, record and checkpoint it chunk by chunk.
 
-The order inside a chunk is fixed: arrays first, the state last, so that a crash in between only
-repeats work, and a resumed run is bit-identical to one that was never interrupted.
+The order inside a chunk is fixed: the recorded arrays are written first, the state last. A crash in
+between therefore only repeats work, and a resumed run is bit-identical to one that was never
+interrupted.
 """
 
 import contextlib
@@ -25,7 +26,11 @@ from tapjax.store.environment import pinned_settings
 
 
 class Outcome(NamedTuple):
-    """How a run ended: DONE, DIVERGED or PREEMPTED, after how many steps and why."""
+    """Outcome of a run.
+
+    `status` is DONE, DIVERGED or PREEMPTED, `step` is the last step reached, and `reason` says why
+    the run ended; it is empty for DONE.
+    """
 
     status: str
     step: int
@@ -35,22 +40,22 @@ class Outcome(NamedTuple):
 def run(
     cfg, workdir, resume="auto", allow_numeric_drift=False, extend=False, progress=None
 ) -> Outcome:
-    """Train and measure one config for all its seeds, or go on where it was interrupted.
+    """Train and measure one config for all its seeds, or resume an interrupted run.
 
     Args:
       cfg: a config as `schema.defaults` describes it.
-      workdir: the run directory.
-      resume: `auto`, `must` or `never`.
-      allow_numeric_drift: resume where the bits may differ; see identity.py.
-      extend: go on with more steps where schedules depend on their number.
+      workdir: run directory.
+      resume: `auto`, `must` (the run has to exist) or `never` (it must not exist).
+      allow_numeric_drift: whether to resume a run if its bits may differ; see identity.py.
+      extend: whether to continue a run for more steps if its schedules depend on that number.
       progress: label of a progress bar on stderr, shown if that is a terminal; None for no bar.
 
     Returns:
-      The Outcome, which also stands in RUN/STATUS.json.
+      The Outcome, which is also stored in RUN/STATUS.json.
 
     Raises:
-      ConfigError, DataError, RunDirError, CheckpointError: each with one line that says what
-      to do. The last one leaves the status FAILED.
+      ConfigError, DataError, RunDirError, CheckpointError: the run cannot be trained. The message
+        is one line that says what to do. A CheckpointError leaves the status FAILED.
     """
     with pinned_settings():
         return _run(cfg, workdir, resume, allow_numeric_drift, extend, progress)
@@ -85,7 +90,9 @@ def _run(cfg, workdir, resume, allow_numeric_drift, extend, progress):
 
 
 def preview(cfg) -> list[str]:
-    """Describe what a run would cost. Nothing is compiled, trained or written.
+    """Describe the cost of a run.
+
+    Nothing is compiled, trained or written.
 
     Args:
       cfg: a config as `schema.defaults` describes it.
@@ -94,14 +101,15 @@ def preview(cfg) -> list[str]:
       Lines of text: remarks on the config, sizes, and memory per device.
 
     Raises:
-      ConfigError, DataError: each with one line that says what to do.
+      ConfigError, DataError: the run cannot be put together. The message is one line that says what
+        to do.
     """
     with pinned_settings():
         return _cost(*_assemble_and_size(cfg))
 
 
 def _assemble_and_size(cfg):
-    """Everything that can be run, the shapes of a block's record, and the memory needed."""
+    """Return the Assembly, the shapes of the Record of one block, and the memory needed."""
     ready = assemble(cfg)
     record = jax.eval_shape(ready.programs.chunk(1), ready.like, ready.data)[1]
     return ready, record, memory.estimate(ready, record)
@@ -115,7 +123,7 @@ def _cost(ready, record, needed):
 
 
 def _announce(run_dir, lines, progress):
-    """Say what the run will cost, before anything is compiled."""
+    """Log the cost of the run before anything is compiled; also print it if there is a label."""
     for line in lines:
         run_dir.log(line)
         if progress is not None:
@@ -124,7 +132,7 @@ def _announce(run_dir, lines, progress):
 
 @contextlib.contextmanager
 def _open_managers(cfg, run_dir):
-    """Managers of the latest checkpoints and of those that stay."""
+    """Open the managers of the latest checkpoints and of the pinned ones."""
     keep, period = cfg.checkpoint.keep, cfg.checkpoint.keep_period
     delay = pins.search_delay(cfg)
     with (
@@ -135,13 +143,14 @@ def _open_managers(cfg, run_dir):
 
 
 def _prove(run_dir, ready, managers, allow_numeric_drift):
-    """Train a chunk that was recorded once more, and compare the bits before going on."""
+    """Train a recorded chunk once more and compare the bits before training continues."""
     cfg, programs, latest = ready.cfg, ready.programs, max(managers[0].all_steps(), default=0)
     if not latest:
         return
     run_dir.check_records(latest, cfg.scalar_bin)
     drift = replay.Drift(run_dir.path / "records", cfg.scalar_bin, allow_numeric_drift)
-    # Not from a pin: checkpoints lie at ends of chunks, so this is the program of the record.
+    # Pinned states are not used. Checkpoints lie at the ends of chunks, so that the same compiled
+    # program runs here as when the record was written.
     states, start = replay.restore_at_most(replay.Timeline(ready, managers[:1]), latest - 1)
     last = replay.chunk_end(ready, start)
     states = replay.enter(ready, states, start)
@@ -165,7 +174,7 @@ def _restore_or_init(run_dir, manager, ready):
 
 
 def _reopen(run_dir, cfg, end):
-    """Drop what was measured only because a run ended at a step from which it now goes on."""
+    """Drop the measurements that were made only because the run ended at this step before."""
     first, arrays = run_dir.read_last_record()
     if arrays["probe_step"][-1] == end:
         evaluated = _passes(cfg.eval_every, first, end)
@@ -177,7 +186,7 @@ def _train(run_dir, pinned, states, first, stop, progress):
     ready, (manager, _) = pinned.timeline
     cfg, programs, data = ready.cfg, ready.programs, ready.data
     diverged = {}
-    for arrays in run_dir.read_records(*records.DIVERGENCE):  # STATUS.json may lag behind
+    for arrays in run_dir.read_records(*records.DIVERGENCE):  # STATUS.json may be older than these
         diverged = records.diverged_seeds(cfg.seeds, arrays) | diverged
     hidden = True if progress is None else None  # None: hidden unless stderr is a terminal
     bar = tqdm(total=cfg.steps, initial=first, desc=progress, unit="step", disable=hidden)
@@ -215,7 +224,7 @@ def _checkpoint_due(cfg, first, last):
 
 
 def _passes(every, first, last):
-    """Whether a multiple of a cadence lies in (first, last]."""
+    """Decide whether a multiple of `every` lies in (first, last]; never if `every` is 0."""
     return bool(every) and last // every > first // every
 
 

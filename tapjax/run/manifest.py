@@ -1,4 +1,4 @@
-"""What a run directory says of the run it holds: versions, data, model, config."""
+"""Description of a run in its run directory: config, environment, data and model."""
 
 import jax
 
@@ -13,14 +13,14 @@ from tapjax.types import Record, tree_bytes
 
 
 def manifest(cfg, recipe, arrays, probe_index, over_seeds: str, params_like) -> dict[str, dict]:
-    """The four files that describe a run.
+    """Return the contents of the four files that describe a run.
 
     Args:
-      cfg: the run's config.
-      recipe: its Recipe.
-      arrays: its data set.
-      probe_index: indices of the probe examples in the test split.
-      over_seeds: how the seed axis is run.
+      cfg: config of the run.
+      recipe: Recipe of the run.
+      arrays: data set of the run.
+      probe_index: indices [P] of the probe examples in the test split.
+      over_seeds: way in which the seed axis is run, a key of `blocks.OVER_SEEDS`.
       params_like: shapes of the parameters, with a leading seed axis.
 
     Returns:
@@ -35,17 +35,17 @@ def manifest(cfg, recipe, arrays, probe_index, over_seeds: str, params_like) -> 
 
 
 def describe(cfg, model: dict, over_seeds: str, probe_size: int, record: Record) -> str:
-    """One line on the size of a run and the expected cost of measuring it.
+    """Describe in one line the size of a run and the expected cost of its measurements.
 
     Args:
-      cfg: the run's config.
+      cfg: config of the run.
       model: contents of model.json.
-      over_seeds: how the seed axis is run.
-      probe_size: probe examples.
-      record: shapes of what one block leaves behind, over all seeds.
+      over_seeds: way in which the seed axis is run, a key of `blocks.OVER_SEEDS`.
+      probe_size: number of probe examples P.
+      record: shapes of the Record of one block, over all seeds.
 
     Returns:
-      A line of text. A training step counts as three forward passes over its batch.
+      A line of text. The estimate counts a training step as three forward passes over its batch.
     """
     examples = probe_size / cfg.probe.every
     if cfg.family == "motifs":
@@ -62,7 +62,7 @@ def describe(cfg, model: dict, over_seeds: str, probe_size: int, record: Record)
 
 
 def _how(seeds, over_seeds):
-    """How the seeds are run, and whether devices stay idle."""
+    """Describe how the seeds are run, and whether devices stay idle."""
     if over_seeds != "shard":
         return f"{seeds} seeds by {over_seeds}"
     used, all_of_them = devices_for(seeds), jax.local_device_count()

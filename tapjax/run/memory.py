@@ -1,4 +1,4 @@
-"""How much memory a run will need, told before anything is compiled."""
+"""Estimate of the memory that a run needs, made before anything is compiled."""
 
 import os
 from typing import NamedTuple
@@ -12,7 +12,7 @@ from tapjax.run.limits import host_bytes
 from tapjax.step import blocks
 from tapjax.types import Record, tree_bytes
 
-LIMIT = "TAPJAX_MEMORY_GB"  # environment variable: overrules what the device says
+LIMIT = "TAPJAX_MEMORY_GB"  # environment variable: replaces the limit of the device
 ADVICE = {
     "data": "data.train_size and data.test_size make it smaller",
     "states": "fewer seeds, a smaller model, or more devices",
@@ -22,8 +22,12 @@ ADVICE = {
 
 
 class Estimate(NamedTuple):
-    """Bytes on each device: the data set, the states of its seeds, a chunk's records, and what is
-    alive in between while a step or a measurement is computed."""
+    """Memory needed on each device, in bytes.
+
+    `data` is the data set, `states` are the states of the seeds on the device, and `records` are
+    the records of one chunk. `work` are the intermediate values that exist at the same time while
+    a step or a measurement is computed.
+    """
 
     data: int
     states: int
@@ -32,15 +36,15 @@ class Estimate(NamedTuple):
 
 
 def estimate(ready, record: Record) -> Estimate:
-    """What an assembled run needs on each device.
+    """Estimate the memory that a run needs on each device.
 
     Args:
-      ready: an Assembly.
-      record: shapes of what one block leaves behind, over all seeds.
+      ready: Assembly of the run.
+      record: shapes of the Record of one block, over all seeds.
 
     Returns:
-      An Estimate. Fusion makes the work smaller, copies of the compiler's make it larger: within a
-      factor of about two.
+      The Estimate. Its `work` is right within a factor of about two, because fusion makes it
+      smaller and copies that the compiler adds make it larger.
     """
     cfg, recipe = ready.cfg, ready.recipe
     together = ready.over_seeds in ("vmap", "shard")
@@ -49,27 +53,28 @@ def estimate(ready, record: Record) -> Estimate:
     one = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape[1:], a.dtype), ready.like)
     prepared = jax.eval_shape(recipe.prepare, one, ready.data)
     work = max(peak_bytes(recipe.step, one, prepared), peak_bytes(recipe.probe, one, prepared))
-    work += peak_bytes(recipe.prepare, one, ready.data)  # such as a permuted copy of the images
+    work += peak_bytes(recipe.prepare, one, ready.data)  # for example a permuted copy of the images
     blocks_a_chunk = schema.chunk_steps(cfg) // cfg.probe.every
     examples = ready.contents["data.json"]
     share_of_test = examples["test_examples"] / examples["train_examples"]
     return Estimate(
         data=int(tree_bytes(ready.data) * (1 + share_of_test)),
-        states=2 * here * tree_bytes(one),  # old and new
+        states=2 * here * tree_bytes(one),  # before and after a step
         records=here * tree_bytes(record) // seeds * blocks_a_chunk,
         work=(here if together else 1) * work,
     )
 
 
 def check(needed: Estimate, cfg) -> None:
-    """Refuse a run that the device cannot hold.
+    """Refuse a run that needs more memory than a device has.
 
     Args:
-      needed: its Estimate.
-      cfg: its config.
+      needed: Estimate of the run.
+      cfg: config of the run.
 
     Raises:
-      ConfigError: saying what takes most of it and what makes that smaller.
+      ConfigError: the memory is too small. The message says which settings make the largest part
+        smaller.
     """
     limit = available()
     if limit is None or sum(needed) <= limit:
@@ -82,18 +87,26 @@ def check(needed: Estimate, cfg) -> None:
 
 
 def describe(needed: Estimate) -> str:
-    """The estimate as text."""
+    """Return an estimate as text."""
     parts = ", ".join(f"{name} {gigabytes(n)}" for name, n in needed._asdict().items())
     return f"about {gigabytes(sum(needed))} of memory a device ({parts})"
 
 
 def gigabytes(size: int) -> str:
-    """Bytes as text."""
+    """Return a number of bytes as text in gigabytes or megabytes."""
     return f"{size / 1e9:.3g} GB" if size >= 1e9 else f"{size / 1e6:.3g} MB"
 
 
 def available() -> int | None:
-    """Bytes that a run may use of a device: on CPU of the host; None if nobody says."""
+    """Return the number of bytes that a run may use on a device.
+
+    Returns:
+      Bytes: the value of the environment variable `LIMIT` if it is set, else the limit of the
+      device, which on a CPU is that of the host. None if no limit is known.
+
+    Raises:
+      ConfigError: the environment variable is not a number.
+    """
     if LIMIT in os.environ:
         try:
             return int(float(os.environ[LIMIT]) * 1e9)
@@ -106,11 +119,13 @@ def available() -> int | None:
 
 
 def peak_bytes(fn, *args) -> int:
-    """The most that is alive at once while a function is computed, operation by operation.
+    """Compute the peak size of the intermediate values while a function is computed.
+
+    The function is followed operation by operation.
 
     Args:
-      fn: a JAX function.
-      *args: arrays or their shapes; they do not count.
+      fn: JAX function.
+      *args: arrays or their shapes. Their own size is not counted.
 
     Returns:
       Bytes.

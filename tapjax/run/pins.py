@@ -1,4 +1,8 @@
-"""Checkpoints that stay: the states before, at and after jumps, kept while the network trains."""
+"""Pinned checkpoints, which are never removed to make room for newer ones.
+
+While the network trains, the states before, at and after jumps are pinned. A replay of the run can
+pin further steps.
+"""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -12,11 +16,18 @@ from tapjax.store import checkpoint
 from tapjax.store.lease import locked
 from tapjax.store.rundir import RunDir, check_links
 
-TRAINING, REPLAY = "training", "replay"  # who pinned a step
+TRAINING, REPLAY = "training", "replay"  # value of `by` in a reason: what pinned the step
 
 
 def search_delay(cfg) -> int:
-    """How far back a newly found jump's first pin can lie, in steps; 0 without pins."""
+    """Return the largest distance from training back to the first pin of a newly found jump.
+
+    Args:
+      cfg: a valid config.
+
+    Returns:
+      Training steps; 0 if no jumps are pinned.
+    """
     if not cfg.checkpoint.pin_jumps:
         return 0
     measurements = DELAY + 2 * WINDOW
@@ -24,7 +35,7 @@ def search_delay(cfg) -> int:
 
 
 class Pins(NamedTuple):
-    """What the loop carries along: where pins go and the search for jumps."""
+    """State of the pinning that the training loop carries: run, replay and search for jumps."""
 
     run_dir: RunDir
     timeline: Timeline
@@ -32,18 +43,20 @@ class Pins(NamedTuple):
 
 
 def resume(run_dir: RunDir, timeline: Timeline, first: int) -> Pins:
-    """Take up the search where the records end.
+    """Resume the search at the end of the records.
 
     Args:
-      run_dir: the run's directory.
-      timeline: of the run; its last manager takes the pins.
-      first: the step that training goes on from; what is pinned beyond it is made anew.
+      run_dir: run directory.
+      timeline: Timeline of the run; its last manager stores the pins.
+      first: step from which training continues. Later pins are deleted and made again when
+        training gets there.
 
     Returns:
-      Pins.
+      The Pins.
 
     Raises:
-      RunDirError: a damaged record.
+      RunDirError: a record is damaged.
+      CheckpointError: a pin could not be written.
     """
     cfg, names = timeline.assembly.cfg, timeline.assembly.recipe.model.layer_names
     search = live_jumps.start(cfg.seeds, names)
@@ -61,13 +74,13 @@ def _observe(cfg, search, arrays):
 
 
 def follow(pins: Pins, arrays, last: int, hurry: bool = False) -> Pins:
-    """Look for jumps in a chunk, and keep the states around those that deserve it.
+    """Search a chunk for jumps, and keep the states around the strongest jumps so far.
 
     Args:
-      pins: so far.
-      arrays: what the chunk recorded.
-      last: the step that training has reached.
-      hurry: keep no states now; whoever goes on from here will.
+      pins: Pins before the chunk.
+      arrays: recorded arrays of the chunk.
+      last: step that training has reached.
+      hurry: whether to keep no states now. The process that resumes the run keeps them.
 
     Returns:
       New Pins.
@@ -99,8 +112,10 @@ def follow(pins: Pins, arrays, last: int, hurry: bool = False) -> Pins:
 
 
 def _within_reach(pins, wanted):
-    """Without the states that training would have to go far back for: a weak old jump that counts
-    again because two stronger ones turned out to be one."""
+    """Leave out the states that need a replay from far back.
+
+    They belong to weak old jumps that count again because two stronger ones turned out to be one.
+    """
     made = set(pins.timeline.managers[-1].all_steps())
     cfg = pins.timeline.assembly.cfg
     most = search_delay(cfg) + cfg.checkpoint.every
@@ -118,14 +133,15 @@ def _together(*pinned):
 
 
 def keep(run_dir: RunDir, timeline: Timeline, wanted: dict[int, list[dict]]) -> None:
-    """Make the pinned checkpoints those that are wanted.
+    """Make the missing pinned checkpoints and delete those that are no longer wanted.
 
     Args:
-      run_dir: the run's directory.
-      timeline: of the run; its last manager takes the pins.
-      wanted: step -> why.
+      run_dir: run directory.
+      timeline: Timeline of the run; its last manager stores the pins.
+      wanted: training step -> reasons, for all pins of the run.
 
     Raises:
+      RunDirError: see `replay.states_at`.
       CheckpointError: a pin could not be written.
     """
     manager = timeline.managers[-1]
@@ -141,15 +157,16 @@ def keep(run_dir: RunDir, timeline: Timeline, wanted: dict[int, list[dict]]) -> 
 
 
 def ask_for(path: Path, wanted: dict[int, list[dict]], allow_numeric_drift: bool = False) -> None:
-    """Keep the states of further steps of a run, by replaying it.
+    """Pin further steps of a run by replaying it.
 
     Args:
-      path: the run directory.
-      wanted: training step -> why; these pins outlive those that training itself chooses.
+      path: run directory.
+      wanted: training step -> reasons. These pins stay when training replaces the pins that it
+        chose itself.
       allow_numeric_drift: see `replay.open_timeline`.
 
     Raises:
-      RunDirError, CheckpointError: the run is in use, cannot be replayed or written.
+      RunDirError, CheckpointError: the run is in use, cannot be replayed or cannot be written.
     """
     path = Path(path).resolve()
     check_links(path)
@@ -167,7 +184,14 @@ def ask_for(path: Path, wanted: dict[int, list[dict]], allow_numeric_drift: bool
 
 
 def read(run_dir: RunDir) -> dict[int, list[dict]]:
-    """The pinned steps and why they are."""
+    """Read which steps of a run are pinned.
+
+    Args:
+      run_dir: run directory.
+
+    Returns:
+      Training step -> reasons; empty if nothing was pinned.
+    """
     path = run_dir.path / "pinned.json"
     pinned = read_json(path) if path.exists() else {}
     return {int(step): reasons for step, reasons in pinned.items()}

@@ -1,4 +1,4 @@
-"""Turning SIGTERM and Ctrl-C into a request that the loop answers at the end of a chunk."""
+"""Handling of SIGTERM and Ctrl-C as a request to stop at the end of the current chunk."""
 
 import contextlib
 import signal
@@ -9,7 +9,7 @@ SIGNALS = {signal.SIGTERM: "SIGTERM", signal.SIGINT: "Ctrl-C"}
 
 
 class StopRequest:
-    """Whether a signal asked to stop: `reason` is its name, empty before one arrives."""
+    """A request to stop: `reason` is the name of the signal, empty before one arrives."""
 
     reason = ""
 
@@ -19,14 +19,15 @@ class StopRequest:
 
 @contextlib.contextmanager
 def stop_on_signals():
-    """Catch SIGTERM and the first Ctrl-C for as long as the context is open.
+    """Catch SIGTERM and the first Ctrl-C while the context is open.
 
     Yields:
-      A StopRequest. Outside the main thread, where Python cannot handle signals, it is never set,
-      nor by a Ctrl-C that the parent process has ignored.
+      A StopRequest. It is never set outside the main thread, because Python handles signals only
+      there. A signal that the process ignores, such as a Ctrl-C that the parent process has
+      ignored, does not set it either.
 
     Raises:
-      KeyboardInterrupt: at the second Ctrl-C.
+      KeyboardInterrupt: a second Ctrl-C arrives.
     """
     request = StopRequest()
     if threading.current_thread() is not threading.main_thread():
@@ -39,11 +40,11 @@ def stop_on_signals():
         request.reason = SIGNALS[number]
         earlier = previous[number]
         if callable(earlier) and earlier is not signal.default_int_handler:
-            earlier(number, frame)  # whoever runs many runs wants to know, too
+            earlier(number, frame)  # for example that of a sweep, which stops as well
         elif number == signal.SIGINT:
             print("\nstopping at the end of this chunk; Ctrl-C again: at once", file=sys.stderr)
 
-    # None: not a handler of Python's, which could not be put back.
+    # None means that the handler was not installed by Python, so that it could not be restored.
     caught = [n for n in SIGNALS if signal.getsignal(n) not in (signal.SIG_IGN, None)]
     previous = {number: signal.signal(number, note) for number in caught}
     try:

@@ -1,8 +1,8 @@
-"""The exact state of any step, derived again from the nearest checkpoint before it.
+"""Replay of a run: the exact state of any step, computed from the nearest checkpoint before it.
 
-The same compiled programs run over the same data, so that on the same number of seeds, jaxlib
-and kind of device the state is the one that training had, bit for bit. What the replay measures
-on its way is compared with what the run recorded: a replay that strays is noticed.
+The same compiled programs run over the same data. With the same number of seeds, jaxlib and kind of
+device the state is therefore bit for bit the one that training had. The scalars of the replay are
+compared with those that the run recorded, so that a difference is noticed.
 """
 
 import contextlib
@@ -26,10 +26,10 @@ from tapjax.types import Tree
 
 
 class Timeline(NamedTuple):
-    """A run whose states can be asked for: how to train, and where to start from."""
+    """A run whose states can be recomputed: how to train it, and its checkpoints."""
 
     assembly: Assembly
-    managers: tuple  # of checkpoints, pinned ones among them
+    managers: tuple  # checkpoint managers; that of the pins, if any, is the last
 
 
 class Drift:
@@ -46,14 +46,14 @@ class Drift:
         self.compared = 0
 
     def compare(self, first: int, scalars: dict) -> None:
-        """Compare a stretch of training that starts at a step.
+        """Compare the scalars of some replayed steps with the record.
 
         Args:
-          first: the step.
-          scalars: name -> [S, T], as the programs return them.
+          first: first of the replayed steps.
+          scalars: name -> values [S, T], as the programs return them.
 
         Raises:
-          RunDirError: they differ, and drift is not allowed.
+          RunDirError: the scalars differ, and drift is not allowed.
         """
         length = self._bin * next(iter(scalars.values())).shape[1]
         for start in [s for s in self._files if s < first + length]:
@@ -64,7 +64,7 @@ class Drift:
                 self._compare(recorded, scalars, first, low, high)
 
     def describe(self) -> str:
-        """One line on what was compared and how well it agreed."""
+        """Describe in one line what was compared and how well it agreed."""
         if not self.compared:
             return "no replayed step to compare with the record"
         differing = {name: worst for name, worst in self.worst.items() if worst}
@@ -103,19 +103,22 @@ class Drift:
 def open_timeline(
     path: Path, allow_numeric_drift: bool = False, pinning: bool = False
 ) -> Iterator[Timeline]:
-    """A run directory's Timeline.
+    """Open the Timeline of a run directory.
 
     Args:
-      path: the run directory.
-      allow_numeric_drift: also where the bits may differ; see identity.py.
-      pinning: open the last manager, that of the pins, for writing; all others are only read.
+      path: run directory.
+      allow_numeric_drift: whether to open a run if the bits of a replay may differ; see
+        identity.py.
+      pinning: whether to open the last manager, that of the pins, for writing. All other managers
+        are only read.
 
     Yields:
-      A Timeline.
+      The Timeline.
 
     Raises:
-      RunDirError: not a run of ours, other data, or not the same bits.
-      ConfigError, DataError: the run's config cannot be put together here.
+      RunDirError: the directory does not hold a run of this package, the data differ, or the bits
+        may differ.
+      ConfigError, DataError: the config of the run cannot be put together on this machine.
     """
     path = Path(path).resolve()
     written = rundir.read_manifest(path)
@@ -138,15 +141,15 @@ def open_timeline(
 
 
 def sources(timeline: Timeline, steps: Sequence[int]) -> list[tuple[int, int]]:
-    """From where each step is reached.
+    """Find the step from which each requested step is replayed.
 
     Args:
-      timeline: of the run.
-      steps: wanted training steps.
+      timeline: Timeline of the run.
+      steps: requested training steps.
 
     Returns:
-      Pairs (start, step) in order of the steps. The start is a checkpoint's step, 0, or the step
-      wanted before, whichever is the nearest.
+      Pairs (start, step) in order of the steps. The start is the step of a checkpoint, 0, or the
+      requested step before this one, whichever is the nearest.
     """
     kept = {0, *(step for manager in timeline.managers for step in manager.all_steps())}
     plan, current = [], 0
@@ -158,20 +161,20 @@ def sources(timeline: Timeline, steps: Sequence[int]) -> list[tuple[int, int]]:
 
 
 def states_at(timeline: Timeline, steps: Sequence[int], drift: Drift | None = None):
-    """The states of some steps, before each one's update.
+    """Compute the states at the requested steps, each before the update of that step.
 
     Args:
-      timeline: of the run.
-      steps: training steps.
-      drift: takes note of differences from the recorded scalars.
+      timeline: Timeline of the run.
+      steps: requested training steps.
+      drift: Drift that compares the replay with the recorded scalars; None for no comparison.
 
     Yields:
-      (step, states [S, ...]) in order of the steps. The states are the next step's to reuse:
-      take what is needed of them first.
+      (step, states [S, ...]) in order of the steps. The buffers of the states are reused when the
+      next step is requested, so copy what is needed before.
 
     Raises:
-      CheckpointError: every checkpoint that could serve is damaged.
-      RunDirError: a step lies inside a block, and single steps do not train as blocks do.
+      RunDirError: a step lies inside a block, and single steps do not give the same bits as a
+        block; or the replay differs from the record, and `drift` does not allow it.
     """
     assembly, states, current, checked = (
         timeline.assembly,
@@ -191,17 +194,17 @@ def states_at(timeline: Timeline, steps: Sequence[int], drift: Drift | None = No
 
 
 def check_single_steps(assembly: Assembly, states: Tree) -> None:
-    """Make sure that single steps arrive at the same bits as the compiled chunk.
+    """Check that single steps give the same bits as the compiled chunk.
 
     Args:
-      assembly: of the run.
-      states: any.
+      assembly: Assembly of the run.
+      states: states of the run at any step.
 
     Raises:
-      RunDirError: they do not, with the names of what differs.
+      RunDirError: the bits differ. The message names the first leaf that differs.
     """
     programs, every = assembly.programs, assembly.cfg.probe.every
-    blocks = 1 if every > 1 else 2  # of a single step there is no loop to compare with
+    blocks = 1 if every > 1 else 2  # one block of one step would have no loop
     together, _ = programs.chunk(blocks)(jax.tree.map(jnp.copy, states), assembly.data)
     for _ in range(blocks * every):
         states, _ = programs.step(states, assembly.data)
@@ -215,14 +218,17 @@ def check_single_steps(assembly: Assembly, states: Tree) -> None:
 
 
 def restore_at_most(timeline, step):
-    """The nearest sound state at or before a step; a damaged checkpoint only costs time.
+    """Restore the nearest undamaged checkpoint at or before a step.
+
+    If a checkpoint is damaged, an earlier one is used, which only costs time. If none is left, the
+    states are initialised at step 0.
 
     Args:
-      timeline: of the run.
-      step: a training step.
+      timeline: Timeline of the run.
+      step: training step.
 
     Returns:
-      (states, the step they belong to).
+      (states [S, ...], the step they belong to).
     """
     kept = [(s, m) for m in timeline.managers for s in m.all_steps() if s <= step]
     for at, manager in sorted(kept, key=lambda pair: -pair[0]):
@@ -234,17 +240,20 @@ def restore_at_most(timeline, step):
 
 
 def advance(assembly: Assembly, states: Tree, first: int, last: int, drift: Drift | None = None):
-    """Train on, exactly as the run does.
+    """Train from one step to another, exactly as the run does.
 
     Args:
-      assembly: of the run.
-      states: at step `first`, as training arrived there; donated.
-      first: a training step.
-      last: a training step, not before it.
+      assembly: Assembly of the run.
+      states: states [S, ...] at step `first`, before its transitions. Their buffers are donated.
+      first: training step at which to start.
+      last: training step at which to stop, not before `first`.
       drift: see `states_at`.
 
     Returns:
-      The states with which training arrives at `last`.
+      The states at step `last`, before its transitions.
+
+    Raises:
+      RunDirError: the replay differs from the record, and `drift` does not allow it.
     """
     cfg, programs = assembly.cfg, assembly.programs
     every, length = cfg.probe.every, schema.chunk_steps(cfg)
@@ -267,14 +276,32 @@ def advance(assembly: Assembly, states: Tree, first: int, last: int, drift: Drif
 
 
 def chunk_end(assembly: Assembly, first: int) -> int:
-    """Where the run's chunk that starts at a step ends."""
+    """Return the step at which a chunk ends.
+
+    Args:
+      assembly: Assembly of the run.
+      first: step at which the chunk starts.
+
+    Returns:
+      A training step: the chunk ends after its full length, at the end of the run, or at the next
+      transition.
+    """
     cfg = assembly.cfg
     changes = [at for at, _ in assembly.recipe.transitions if at > first]
     return min([first + schema.chunk_steps(cfg), cfg.steps, *changes])
 
 
 def enter(assembly: Assembly, states: Tree, step: int) -> Tree:
-    """The states as a step finds them: changed by what the config lets happen right there."""
+    """Apply the transitions that the config schedules at a step.
+
+    Args:
+      assembly: Assembly of the run.
+      states: states [S, ...] with which training arrived at the step.
+      step: training step.
+
+    Returns:
+      The states from which the step is trained.
+    """
     for at, change in assembly.recipe.transitions:
         if at == step:
             states = change(states)

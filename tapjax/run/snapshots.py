@@ -1,4 +1,8 @@
-"""What a network holds at one step, as plain arrays on the fixed probe examples."""
+"""Snapshots: the contents of a network at one step, written as plain arrays.
+
+A snapshot can hold parameters, the optimizer's state, gradients, and activations on the fixed probe
+examples.
+"""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -20,10 +24,13 @@ from tapjax.types import DeviceData, Recipe, TrainState, tree_bytes
 
 
 def check_records(names: Sequence[str]) -> None:
-    """Refuse what no snapshot can hold.
+    """Refuse names of records that no snapshot can hold.
+
+    Args:
+      names: keys of `layout.RECORDS`.
 
     Raises:
-      ConfigError: naming the unknown record.
+      ConfigError: a name is unknown. The message contains it.
     """
     for name in names:
         if name not in RECORDS:
@@ -33,13 +40,13 @@ def check_records(names: Sequence[str]) -> None:
 
 
 def make_snapshot(recipe: Recipe, classes: int, records: Sequence[str], examples: int):
-    """What to take of a state.
+    """Build the function that takes a snapshot of a state.
 
     Args:
-      recipe: of the run.
+      recipe: Recipe of the run.
       classes: number of classes C.
-      records: keys of `layout.RECORDS`, which says what each one holds.
-      examples: probe examples of which attention and maps are kept.
+      records: keys of `layout.RECORDS`, which describes what each one holds.
+      examples: number of probe examples for which attention and maps are kept.
 
     Returns:
       `snapshot(state, data) -> dict` from array names to arrays, for one seed.
@@ -79,7 +86,11 @@ def _named(group, tree):
 
 
 def _activations(model, state, probe, classes):
-    """Each unit's mean over space or tokens, [P, D]; its share of positive values; class means."""
+    """Return measurements of each unit.
+
+    These are its mean over space or tokens [P, D], its share of positive values [D], and its mean
+    for each class [C, D].
+    """
 
     def apply(x):
         return model.apply(state.params, state.stats, x)[:2]
@@ -102,7 +113,7 @@ def _activations(model, state, probe, classes):
 
 
 def _attention(model, state, x):
-    """Softmax probabilities [P, H, Q, Q] of each block, by the name of its measured layer."""
+    """Return the softmax probabilities [P, H, Q, Q] of each block, by the name of its layer."""
     sown = model.capture(state.params, state.stats, x) if model.capture else {}
     return {
         "attention/" + path.removesuffix("/probabilities").replace("/", "_"): value
@@ -112,7 +123,11 @@ def _attention(model, state, x):
 
 
 class Writer(NamedTuple):
-    """Snapshots of a run to be taken: how, and the bytes of one file."""
+    """A writer of snapshots.
+
+    `take(states, data)` takes a snapshot of all seeds, and `bytes_each` is the size of one file in
+    bytes.
+    """
 
     timeline: Timeline
     take: Callable
@@ -120,18 +135,18 @@ class Writer(NamedTuple):
 
 
 def make_writer(timeline: Timeline, records: Sequence[str], examples: int) -> Writer:
-    """Prepare snapshots of a run.
+    """Prepare the snapshots of a run.
 
     Args:
-      timeline: of the run.
+      timeline: Timeline of the run.
       records: see `make_snapshot`.
       examples: see `make_snapshot`.
 
     Returns:
-      A Writer.
+      The Writer.
 
     Raises:
-      ConfigError: the run has nothing of that kind.
+      ConfigError: the network of the run has none of the requested records.
     """
     ready = timeline.assembly
     classes = ready.contents["data.json"]["classes"]
@@ -146,13 +161,15 @@ def make_writer(timeline: Timeline, records: Sequence[str], examples: int) -> Wr
 
 
 def write_snapshots(writer: Writer, steps: Sequence[int], out: Path, drift: Drift | None = None):
-    """Replay to each step and write what the network holds there, beside what is there already.
+    """Replay a run to each step and write a snapshot there.
+
+    Arrays that an earlier snapshot of the same run and step has in its file are kept.
 
     Args:
-      writer: from `make_writer`.
+      writer: Writer from `make_writer`.
       steps: training steps.
-      out: folder for the files.
-      drift: takes note of differences from the recorded scalars.
+      out: folder to write the files in.
+      drift: Drift that compares the replay with the recorded scalars; None for no comparison.
 
     Yields:
       The path of each file once it is written.
@@ -172,13 +189,16 @@ def write_snapshots(writer: Writer, steps: Sequence[int], out: Path, drift: Drif
 
 
 def _hash_of_any_length(cfg):
-    """Hash of what a run is whatever its length: it may have been made longer since."""
+    """Return a hash of the config that does not depend on the length of the run.
+
+    The run may have been extended since the earlier snapshot.
+    """
     any_length = {"steps": 1, "former_steps": ()}
     return config_hash(from_json(to_json(cfg) | any_length))
 
 
 def _of_the_same(path, about):
-    """What an earlier snapshot of this run and step holds."""
+    """Return the arrays of an earlier snapshot of this run and step; empty if there is none."""
     if not path.exists():
         return {}
     there = read_arrays(path)

@@ -1,24 +1,26 @@
-"""Forward passes over many examples in parts that stay in the processor's cache."""
+"""Forward passes over many examples, in parts that stay in the processor's cache."""
 
 import jax
 import jax.numpy as jnp
 
-# Bytes of the largest layer of one part. On CPU a convolutional network takes 512 images at once
-# twice as long as in parts of 32; an accelerator only has to be kept from running out of memory.
+# Maximum size in bytes of the largest layer's activations for one part. On CPU a convolutional
+# network takes twice as long for 512 images at once as for the same images in parts of 32. An
+# accelerator only needs a limit that keeps it from running out of memory.
 PART_BYTES = {"cpu": 2**21}
 PART_BYTES_ELSEWHERE = 2**28
 
 
 def in_parts(fn, xs, at_once: int):
-    """Apply a function of examples to equal parts of them, one after another.
+    """Apply a function of examples to equal parts of them, one part after another.
 
     Args:
-      fn: tree of arrays [n, ...] -> tree of arrays [n, ...], example by example.
+      fn: function from a tree of arrays [n, ...] to a tree of arrays [n, ...]. It must treat each
+        example independently of the others.
       xs: tree of arrays [N, ...].
-      at_once: at most so many examples a part.
+      at_once: maximum number of examples per part.
 
     Returns:
-      What `fn(xs)` returns.
+      The same tree as `fn(xs)`.
     """
     n = len(jax.tree.leaves(xs)[0])
     count = -(-n // at_once)
@@ -35,14 +37,14 @@ def in_parts(fn, xs, at_once: int):
 
 
 def examples_at_once(apply, x) -> int:
-    """How many examples make a part for a network.
+    """Return the number of examples per part for a network.
 
     Args:
-      apply: x -> tree of activations [N, ...].
+      apply: function from inputs x to a tree of activations [N, ...].
       x: inputs [N, ...]; only the shape matters.
 
     Returns:
-      At least 1.
+      Number of examples, at least 1.
     """
     layers = jax.eval_shape(apply, jax.ShapeDtypeStruct((1, *x.shape[1:]), jnp.float32))
     largest = max(layer.size * layer.dtype.itemsize for layer in jax.tree.leaves(layers))

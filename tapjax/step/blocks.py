@@ -1,7 +1,10 @@
-"""From one step to the compiled chunk: block = probe + K steps, chunk = many blocks, over seeds.
+"""Compiled training loops: from one step to blocks of steps, chunks of blocks and all seeds.
 
-The cadence of measurements is the nesting of the scans. A `lax.cond` on a step counter inside
-vmap would become a select and measure at every step.
+A block is one probe measurement followed by K training steps. A chunk is many blocks. It is
+compiled once and runs for all seeds.
+
+The nesting of the scans determines when measurements are made. A `lax.cond` on a step counter
+would not work, because vmap turns it into a select, which measures at every step.
 """
 
 import functools
@@ -16,17 +19,17 @@ from tapjax.types import Record
 
 
 def make_block(step, probe, k: int, scalar_bin: int = 1, prepare=lambda state, data: data):
-    """Measure the state, then train for K steps.
+    """Make a function that measures the state and then trains for K steps.
 
     Args:
-      step: `(state, data) -> (state, scalars)`.
-      probe: `(state, data) -> dict of arrays`.
-      k: steps between two measurements.
-      scalar_bin: steps averaged into one recorded scalar; divides k.
-      prepare: `(state, data) -> data`, once at the beginning.
+      step: training step, `(state, data) -> (state, scalars)`.
+      probe: measurement, `(state, data) -> dict of arrays`.
+      k: number of steps K between two measurements.
+      scalar_bin: number of steps averaged into one recorded scalar; it divides k.
+      prepare: function `(state, data) -> data`, called once at the beginning of the block.
 
     Returns:
-      `block(state, data) -> (state, Record)` with scalars `[k // scalar_bin, ...]`.
+      `block(state, data) -> (state, Record)` with scalars of shape `[k // scalar_bin, ...]`.
     """
 
     def block(state, data):
@@ -41,22 +44,26 @@ def make_block(step, probe, k: int, scalar_bin: int = 1, prepare=lambda state, d
 
 
 def _binned(scalar_K, size):
-    """Means over so many steps; of integers, which name something, the first."""
+    """Average over bins of `size` steps.
+
+    Integers are identifiers, so the first of each bin is kept instead.
+    """
     bins = scalar_K.reshape(-1, size, *scalar_K.shape[1:])
     return bins[:, 0] if jnp.issubdtype(scalar_K.dtype, jnp.integer) else bins.mean(1)
 
 
 def make_chunk(block, n: int, over_seeds):
-    """Scan n blocks and compile the result once.
+    """Make a function that runs n blocks and is compiled once.
 
     Args:
-      block: `(state, data) -> (state, Record)`.
-      n: blocks a chunk.
-      over_seeds: one of `OVER_SEEDS`: how the seed axis is run.
+      block: function `(state, data) -> (state, Record)` from `make_block`.
+      n: number of blocks per chunk.
+      over_seeds: one of the functions in `OVER_SEEDS`; it determines how the seed axis is run.
 
     Returns:
-      `chunk(states, data) -> (states, Record)`, all leaves with a leading seed axis: scalars
-      `[S, T]` for the n * K steps, probe arrays `[S, n, ...]`. The given states are donated.
+      `chunk(states, data) -> (states, Record)`. All leaves have a leading seed axis: scalars are
+      `[S, T]` with the T values recorded during the n * K steps, and probe arrays are
+      `[S, n, ...]`. The buffers of the given states are donated.
     """
 
     def chunk(state, data):
@@ -68,7 +75,7 @@ def make_chunk(block, n: int, over_seeds):
 
 
 def _compiled(over_all, fn, donate):
-    """A function of all seeds, compiled under the name of what it does for one."""
+    """Compile a function of all seeds under the name of the function `fn` of one seed."""
 
     def named(states, *shared):
         return over_all(states, *shared)
@@ -78,7 +85,7 @@ def _compiled(over_all, fn, donate):
 
 
 def vmap_seeds(fn, donate: bool = False):
-    """All seeds in one batched program."""
+    """Run all seeds in one batched program."""
 
     def batched(states, *shared):
         return jax.vmap(lambda state: fn(state, *shared))(states)
@@ -87,7 +94,7 @@ def vmap_seeds(fn, donate: bool = False):
 
 
 def map_seeds(fn, donate: bool = False):
-    """All seeds in one program, one after another."""
+    """Run all seeds in one program, one after another."""
 
     def mapped(states, *shared):
         return jax.lax.map(lambda state: fn(state, *shared), states)
@@ -96,7 +103,7 @@ def map_seeds(fn, donate: bool = False):
 
 
 def loop_seeds(fn, donate: bool = False):
-    """One program for a single seed, called once a seed."""
+    """Compile a program for a single seed and call it once per seed."""
     compiled = _compiled(fn, fn, donate)
 
     def run(states, *shared):
@@ -108,7 +115,10 @@ def loop_seeds(fn, donate: bool = False):
 
 
 def shard_seeds(fn, donate: bool = False):
-    """Seeds spread over the local devices, batched on each, which exchange nothing."""
+    """Spread the seeds over the local devices, in one batch per device.
+
+    The devices do not communicate.
+    """
 
     def batched(states, shared):
         return jax.vmap(lambda state: fn(state, *shared))(states)
@@ -131,10 +141,10 @@ SPLIT, WHOLE = PartitionSpec("seeds"), PartitionSpec()
 
 
 def check_devices() -> None:
-    """Make sure that JAX has a device to run on.
+    """Check that JAX has a device to run on.
 
     Raises:
-      ConfigError: what JAX_PLATFORMS asks for is not here.
+      ConfigError: if the device requested by JAX_PLATFORMS is not available.
     """
     try:
         jax.devices()
@@ -147,7 +157,16 @@ def check_devices() -> None:
 
 
 def devices_for(seeds: int) -> int:
-    """Over how many local devices seeds are spread: as many as leave each an equal number."""
+    """Return the number of local devices that the seeds are spread over.
+
+    This is the largest number that gives every device the same number of seeds.
+
+    Args:
+      seeds: number of seeds S.
+
+    Returns:
+      Number of devices, at least 1.
+    """
     return max(n for n in range(1, jax.local_device_count() + 1) if seeds % n == 0)
 
 
@@ -156,38 +175,42 @@ def _mesh(seeds):
 
 
 def share(tree, over_seeds: str, seeds: int):
-    """Put what all seeds read where it is read, once: on every device that has seeds.
+    """Place arrays that all seeds read on every device that runs seeds.
+
+    Doing this once saves a copy at every call. It changes nothing unless seeds are sharded.
 
     Args:
-      tree: arrays.
-      over_seeds: a key of `OVER_SEEDS`.
+      tree: tree of arrays.
+      over_seeds: key of `OVER_SEEDS`.
       seeds: number of seeds S.
 
     Returns:
-      The same arrays.
+      The same tree of arrays, placed on these devices.
     """
     return (
         jax.device_put(tree, NamedSharding(_mesh(seeds), WHOLE)) if over_seeds == "shard" else tree
     )
 
 
-# Families whose small networks gain from a batch of seeds on one CPU core.
+# Families whose small networks run faster with batched seeds on one CPU core.
 SMALL = ("mlp", "residual", "dynamics")
+# Each function takes `fn(state, *shared)` of one seed, and whether to donate the states' buffers.
+# It returns a function of the states of all seeds, whose leaves have a leading seed axis [S, ...].
 OVER_SEEDS = {"vmap": vmap_seeds, "map": map_seeds, "loop": loop_seeds, "shard": shard_seeds}
 
 
 def choose_over_seeds(name: str, seeds: int, structure: dict, batch_size: int) -> str:
-    """The fastest way to run the seed axis here, unless the config names one.
+    """Choose the fastest way to run the seed axis on this machine, unless the config names one.
 
-    On one CPU core batching seeds pays only where matrices are small, in small MLPs (at batch 1,
-    where time goes into reading weights, in tiny ones), and batched convolutions are several times
-    slower; accelerators batch or shard.
+    On one CPU core, batching seeds is faster only where matrices are small, that is, in small MLPs.
+    At batch size 1, where reading the weights takes most of the time, it is faster only in tiny
+    MLPs. Batched convolutions are several times slower there. Accelerators batch or shard.
 
     Args:
       name: `auto` or a key of `OVER_SEEDS`.
       seeds: number of seeds S.
-      structure: the architecture's features; empty for a model of the user's own.
-      batch_size: examples a step.
+      structure: features of the architecture; empty for a user-defined model.
+      batch_size: number of examples per step.
 
     Returns:
       A key of `OVER_SEEDS`.

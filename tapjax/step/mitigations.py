@@ -1,8 +1,8 @@
 """Optax transformations of gradients and updates that keep a network able to learn.
 
-At strength 0 each leaves an update unchanged, bit for bit. Random ones use the `key` that step.py
-passes to every update. Each has its own type of state, so that optimizer_reset.py can define what
-happens to it when units are renewed.
+At strength 0 each of them leaves an update unchanged, bit for bit. The random ones use the `key`
+that step.py passes to every update. Each has its own type of state, so that optimizer_reset.py
+can define how units that are reset change this state.
 """
 
 from typing import Any, NamedTuple
@@ -13,38 +13,40 @@ import optax
 
 
 class Noise(NamedTuple):
-    """Updates made so far, by which the noise has faded."""
+    """Number of updates made so far, which determines how far the noise has decayed."""
 
     updates_made: jax.Array
 
 
 class Start(NamedTuple):
-    """The weights that a network, or a renewed unit of it, began with."""
+    """Initial weights of the network, or of a reset unit the weights at its reset."""
 
     weights: Any
 
 
 class Spectral(NamedTuple):
-    """The right singular vector of every matrix, as far as known, in the order of the leaves.
+    """Estimates of the first right singular vector of every matrix, in the order of the leaves.
 
-    Biases and other vectors have none, and no entry.
+    Biases and other vectors have no entry.
     """
 
     vectors: tuple[jax.Array, ...]
 
 
 def noisy_gradient(scale: float, decay: float) -> optax.GradientTransformationExtraArgs:
-    """Noise in proportion to each parameter's whole gradient: g + scale decay^t |g| N(0, I).
+    """Add noise in proportion to the norm of each parameter's gradient.
 
-    The deviation of one entry is that of the gradient's norm, so that the noise's norm is scale
-    times the square root of the number of entries of it. decay=0 is a single noisy step (0^0 = 1).
+    The gradient g becomes g + scale decay^t |g| N(0, I) at update t. |g| is the norm of the
+    gradient of a whole parameter array. The standard deviation of the noise in one entry is
+    therefore proportional to this norm, and the norm of the noise is about scale |g| times the
+    square root of the number of entries. decay=0 gives a single noisy step (0^0 = 1).
 
     Args:
-      scale: sigma_0.
-      decay: lambda.
+      scale: noise scale at the first update, sigma_0.
+      decay: factor per update by which the scale decreases, lambda.
 
     Returns:
-      A transformation.
+      An optax transformation whose update needs a random `key`.
     """
 
     def init(params):
@@ -66,14 +68,17 @@ def noisy_gradient(scale: float, decay: float) -> optax.GradientTransformationEx
 
 
 def towards_start(strength: float) -> optax.GradientTransformation:
-    """Regenerative L2: a pull towards the weights of the beginning (Kumar et al. 2023).
+    """Add a pull towards the initial weights: regenerative L2 regularisation.
+
+    The method is that of Kumar et al. 2023 (https://arxiv.org/abs/2308.11958).
 
     Args:
-      strength: of the gradient strength * (w - w_0).
+      strength: factor in the added gradient strength * (w - w_0).
 
     Returns:
-      A transformation whose state are the weights of the beginning. Of a unit that is renewed
-      they are those it is renewed with: its outgoing weights are pulled to 0.
+      An optax transformation whose state is the initial weights w_0. When a unit is reset, its
+      entries of w_0 are replaced by the weights that it gets at the reset. Its outgoing weights are
+      then pulled to 0.
     """
 
     def init(params):
@@ -87,16 +92,18 @@ def towards_start(strength: float) -> optax.GradientTransformation:
 
 
 def spectral(strength: float) -> optax.GradientTransformation:
-    """The gradient of strength * sum (sigma_1(W)^2 - 1)^2 (Lewandowski et al. 2024, k = 2).
+    """Add the gradient of strength * sum (sigma_1(W)^2 - 1)^2, a spectral regularisation.
 
-    sigma_1 by one power iteration a step from where the last one ended; kernels as matrices of all
-    inputs by outputs. Vectors such as biases are left alone.
+    The method is that of Lewandowski et al. 2024 (https://arxiv.org/abs/2406.06811) with k = 2.
+    The largest singular value sigma_1 is estimated by one power iteration per step, which starts
+    from the result of the previous step. Kernels are reshaped to matrices of all inputs by outputs.
+    Vectors such as biases are not regularised.
 
     Args:
-      strength: of the penalty.
+      strength: factor of the penalty.
 
     Returns:
-      A transformation.
+      An optax transformation.
     """
 
     def init(params):
@@ -117,7 +124,8 @@ def spectral(strength: float) -> optax.GradientTransformation:
         matrix = w.reshape(-1, w.shape[-1])
         u = _unit(matrix @ v)
         back = matrix.T @ u
-        # A matrix of zeros, as of a head that starts from zero, says nothing: keep the vector.
+        # A matrix of zeros, such as a head initialised to zero, gives no direction.
+        # Keep the previous vector in this case.
         v = jnp.where(back.any(), _unit(back), v)
         sigma = u @ (matrix @ v)
         slope = 4 * sigma * (sigma**2 - 1) * jnp.outer(u, v)
@@ -131,14 +139,17 @@ def _unit(v):
 
 
 def perturbed(scale: float) -> optax.GradientTransformationExtraArgs:
-    """Noise of a fixed size on every parameter after every step: with weight decay, shrink and
-    perturb (Ash and Adams 2020, as Dohare et al. 2024 use it).
+    """Add noise of a fixed size to every parameter after every step.
+
+    Together with weight decay this is shrink and perturb (Ash and Adams 2020,
+    https://arxiv.org/abs/1910.08475) in the form used by Dohare et al. 2024
+    (https://doi.org/10.1038/s41586-024-07711-7).
 
     Args:
-      scale: its standard deviation.
+      scale: standard deviation of the noise.
 
     Returns:
-      A transformation, the last of a chain.
+      An optax transformation, which must be the last of a chain. Its update needs a random `key`.
     """
 
     def update(updates, state, params=None, *, key, **extra):

@@ -1,4 +1,4 @@
-"""Optimizers by name, with a learning rate that is recorded as it was applied."""
+"""Optimizers by name, with learning rates that are recorded as they were applied."""
 
 import math
 from collections.abc import Sequence
@@ -12,9 +12,9 @@ import optax
 from tapjax.step.mitigations import Start, noisy_gradient, perturbed, spectral, towards_start
 from tapjax.types import Tree
 
-# What PyTorch's RMSprop has; optax's has .9 and eps inside the root.
+# Values of PyTorch's RMSprop. That of optax has a decay of .9 and eps inside the square root.
 RMS_DECAY, EPSILON = 0.99, 1e-8
-# The momentum of each optimizer that can have one, where the config does not say otherwise.
+# Default momentum of each optimizer that can have one; used where the config says -1.
 OWN_MOMENTUM = {"momentum": 0.9, "rmsprop": 0.0}
 PERTURB = 1  # stream of random numbers
 
@@ -30,7 +30,8 @@ def _adamw(cfg, adam):
     return optax.chain(adam(cfg.b1, cfg.b2), optax.add_decayed_weights(cfg.weight_decay))
 
 
-# Name -> function of `config.optimizer` and how Adam scales; the learning rate comes after.
+# Name -> function of `config.optimizer` and a function (b1, b2) -> Adam's scaling of updates.
+# The learning rate is applied afterwards.
 OPTIMIZERS = {
     "adam": lambda cfg, adam: adam(cfg.b1, cfg.b2),
     "adamw": _adamw,
@@ -51,29 +52,31 @@ def _momentum(cfg):
 
 
 def make_schedule(cfg, steps: int, former: Sequence[int] = ()):
-    """The learning rate at each step.
+    """Make the schedule of the learning rate.
 
     Args:
       cfg: `config.optimizer` with `lr`, `schedule` and `warmup_steps`.
-      steps: length of the whole run.
-      former: lengths that it had before it was extended, ascending.
+      steps: number of steps of the whole run.
+      former: numbers of steps that the run had before it was extended, in ascending order.
 
     Returns:
-      A function step -> learning rate.
+      A function from the step to the learning rate.
     """
     return extended(lambda length: _schedule(cfg, length), steps, former)
 
 
 def extended(make, steps: int, former: Sequence[int]):
-    """A schedule that was made for fewer steps at first, and is followed up to these.
+    """Make a schedule for a run that was extended.
+
+    Up to each former length of the run, the schedule is the one that was made for this length.
 
     Args:
-      make: length of a run -> schedule.
-      steps: length of the whole run.
-      former: lengths that it had before it was extended, ascending.
+      make: function from the length of a run to a schedule.
+      steps: number of steps of the whole run.
+      former: numbers of steps that the run had before it was extended, in ascending order.
 
     Returns:
-      A function step -> learning rate.
+      A function from the step to the learning rate.
     """
     if not former:
         return make(steps)
@@ -90,20 +93,22 @@ def _schedule(cfg, steps):
 
 
 class Rate(NamedTuple):
-    """Updates made since the optimizer began, and the learning rate of the last one."""
+    """Number of updates since the optimizer was initialised, and learning rate of the last one."""
 
     updates_made: jax.Array
     lr: jax.Array
 
 
 def scheduled(lr) -> optax.GradientTransformation:
-    """Multiply updates by -lr(n), n being the updates made, and remember that rate.
+    """Multiply updates by the negative learning rate and store this rate.
+
+    The rate is lr(n), where n is the number of updates made.
 
     Args:
       lr: schedule, or a number.
 
     Returns:
-      A transformation; bit for bit `optax.scale_by_learning_rate`.
+      An optax transformation, bit for bit equal to `optax.scale_by_learning_rate`.
     """
     schedule = lr if callable(lr) else optax.constant_schedule(lr)
 
@@ -121,8 +126,12 @@ def scheduled(lr) -> optax.GradientTransformation:
 
 
 class CountedAdam(NamedTuple):
-    """Adam's moments; updates made, and those that each element had `missed` when it last began
-    anew, 0 for one that never did."""
+    """Moments of Adam, with the number of updates for each element.
+
+    `count` is the number of updates made by the optimizer. `missed` holds, for each element, the
+    number of updates before its last reset; it is 0 for an element that was never reset.
+    `mu` and `nu` are the first and second moments.
+    """
 
     count: jax.Array
     missed: Tree
@@ -131,18 +140,19 @@ class CountedAdam(NamedTuple):
 
 
 def scale_by_counted_adam(b1: float, b2: float) -> optax.GradientTransformation:
-    """Adam (Kingma and Ba 2015) with a bias correction for each element's own number of updates.
+    """Scale updates by Adam, with bias correction by each element's own number of updates.
 
-    An element whose moments are set to 0 while the correction goes on with the optimizer's count
-    takes steps up to 6 times too large. Elements that never began anew are scaled by the same
-    arithmetic as in `optax.scale_by_adam`.
+    If the moments of an element are set to 0 while its bias correction keeps the optimizer's count,
+    the next steps of this element are up to 6 times too large. Elements that were never reset are
+    scaled by the same arithmetic as in `optax.scale_by_adam`. Adam is described in Kingma and Ba
+    2015 (https://arxiv.org/abs/1412.6980).
 
     Args:
-      b1: decay of the first moment.
-      b2: decay of the second.
+      b1: decay rate of the first moment, in [0, 1).
+      b2: decay rate of the second moment, in [0, 1).
 
     Returns:
-      A transformation.
+      An optax transformation.
     """
 
     def init(params):
@@ -172,8 +182,10 @@ def scale_by_counted_adam(b1: float, b2: float) -> optax.GradientTransformation:
 
 
 class Driven(NamedTuple):
-    """By what the last update was multiplied, and the state of the map that decides it: whether
-    it has `begun` and where it is."""
+    """Factor of the last update, and state of the chaotic map that determines it.
+
+    `drive` is the factor, `begun` tells whether the map has started, and `place` is its point [2].
+    """
 
     drive: jax.Array
     begun: jax.Array
@@ -184,10 +196,19 @@ HENON_A, HENON_B, HENON_EXTENT = 1.4, 0.3, 1.285
 
 
 def driven(depth: float) -> optax.GradientTransformationExtraArgs:
-    """Multiply every update by 1 + depth x, x being chaotic, the same as such a learning rate.
+    """Multiply every update by 1 + depth x, where x is a chaotic series.
 
-    x is the first coordinate of a Henon map (1976), scaled to [-1, 1], one iteration a step, from
-    a start of each seed's own: a cause that nothing in the network can act on.
+    This is equivalent to multiplying the learning rate by the same factor. x is the first
+    coordinate of a Henon map (Henon 1976, https://doi.org/10.1007/BF01608556), scaled to [-1, 1].
+    The map makes one iteration per step, from a different starting point for each seed. It serves
+    as a known cause on which nothing in the network has an effect.
+
+    Args:
+      depth: strength of the drive, in [0, 1).
+
+    Returns:
+      An optax transformation whose update needs a random `key`, which determines the starting
+      point.
     """
 
     def init(params):
@@ -209,7 +230,7 @@ def _start_of_drive(key):
 
 
 def _part(opt: Tree, kind: type):
-    """The one part of an optimizer's state that is of a type; None if it has no such part."""
+    """Return the part of an optimizer's state that has the given type; None if there is none."""
     parts = jax.tree.leaves(opt, is_leaf=lambda part: isinstance(part, kind))
     found = [part for part in parts if isinstance(part, kind)]
     if len(found) > 1:
@@ -218,20 +239,20 @@ def _part(opt: Tree, kind: type):
 
 
 def _with_part(opt: Tree, new: NamedTuple) -> Tree:
-    """An optimizer's state whose part of the type of `new` is `new`."""
+    """Replace the part of an optimizer's state that has the same type as `new`."""
     kind = type(new)
     is_kind = lambda part: isinstance(part, kind)  # noqa: E731
     return jax.tree.map(lambda part: new if is_kind(part) else part, opt, is_leaf=is_kind)
 
 
 def applied_rate(opt: Tree) -> jax.Array:
-    """The learning rate of the last update, read from the state that the update was made with.
+    """Return the learning rate that the last update was made with.
 
     Args:
-      opt: state of an optimizer from `make_optimizer`, whatever is around it, after an update.
+      opt: state after an update, of an optimizer from `make_optimizer` or of one that contains it.
 
     Returns:
-      Scalar float32; 0 of an optimizer that has none, such as `optax.set_to_zero`.
+      Scalar float32; 0 for an optimizer without a learning rate, such as `optax.set_to_zero`.
     """
     rate, drive = _part(opt, Rate), _part(opt, Driven)
     lr = jnp.float32(0) if rate is None else rate.lr
@@ -239,14 +260,14 @@ def applied_rate(opt: Tree) -> jax.Array:
 
 
 def at_the_rate_of(opt: Tree, other: Tree) -> Tree:
-    """A new optimizer's state that goes on with the schedule and the drive of another one.
+    """Make a new optimizer's state continue the schedule and the drive of another optimizer.
 
     Args:
       opt: state to change.
       other: state of an optimizer with the same schedule and drive.
 
     Returns:
-      opt.
+      The changed state.
     """
     for kind in (Rate, Driven):
         part = _part(other, kind)
@@ -256,29 +277,29 @@ def at_the_rate_of(opt: Tree, other: Tree) -> Tree:
 
 
 def with_anchor(opt: Tree, layer: str, weights: Tree) -> Tree:
-    """Set the weights of a layer that `towards_start` pulls to.
+    """Set the weights of a layer to which `towards_start` pulls.
 
     Args:
       opt: state of an optimizer.
       layer: name of the layer in the parameters.
-      weights: parameters that the layer begins anew with.
+      weights: parameters that the layer is reset to.
 
     Returns:
-      opt; unchanged if the optimizer does not pull.
+      The changed state; the same state if the optimizer does not use `towards_start`.
     """
     start = _part(opt, Start)
     return opt if start is None else _with_part(opt, Start(start.weights | {layer: weights}))
 
 
 def with_drive_of(opt: Tree, key) -> Tree:
-    """A state before the first update whose drive, if it has one, starts as `key` says.
+    """Start the drive of an optimizer with a given key, before the first update.
 
     Args:
-      opt: state of an optimizer.
-      key: as `driven` would get it at the first update.
+      opt: state of an optimizer before its first update.
+      key: random key, as `driven` would get it at the first update.
 
     Returns:
-      opt.
+      The changed state; the same state if the optimizer has no drive.
     """
     drive = _part(opt, Driven)
     if drive is None:
@@ -287,14 +308,16 @@ def with_drive_of(opt: Tree, key) -> Tree:
 
 
 def make_optimizer(cfg, lr, per_element: bool = False) -> optax.GradientTransformation:
-    """The optax transformation that a config names.
+    """Make the optax transformation that a config names.
 
     Args:
-      cfg: `config.optimizer`; `weight_decay` is decoupled for adamw and added to the gradient
-        (L2) for the others; `clip` bounds the global gradient norm, 0 for no bound; `drive` see
-        `driven`; the rest is what mitigations.py has, 0 for none.
+      cfg: `config.optimizer`. `weight_decay` is decoupled for adamw and is added to the gradient
+        (L2) for the others. `clip` is the largest global norm of the gradient; 0 means no limit.
+        For `drive` see `driven`. `noise`, `l2_init`, `spectral` and `perturb` are the strengths of
+        the transformations in mitigations.py; 0 leaves a transformation out.
       lr: schedule from `make_schedule`, or a number.
-      per_element: correct Adam's moments by each element's own count, as `renewal.renewing` needs.
+      per_element: whether to correct Adam's moments by each element's own number of updates, as
+        `unit_reset.renewing` needs.
 
     Returns:
       An optax transformation.
@@ -316,13 +339,14 @@ def make_optimizer(cfg, lr, per_element: bool = False) -> optax.GradientTransfor
         parts.append(driven(cfg.drive))
     if cfg.perturb:
         last = perturbed(cfg.perturb)
-        # Beside noise it must not draw the same numbers; alone it keeps those of earlier runs.
+        # With `noise`, the perturbation must draw other numbers than the noise. Without `noise`, it
+        # draws the same numbers as in earlier runs.
         parts.append(_in_stream(last, PERTURB) if cfg.noise else last)
     return optax.chain(*parts)
 
 
 def _in_stream(tx, stream: int):
-    """A transformation that draws from a stream of random numbers of its own."""
+    """Give a transformation its own stream of random numbers."""
 
     def update(updates, state, params=None, *, key, **extra):
         return tx.update(updates, state, params, key=jax.random.fold_in(key, stream), **extra)

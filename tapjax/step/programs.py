@@ -1,4 +1,4 @@
-"""The compiled functions of a run, over all its seeds."""
+"""Compiled functions of a run, over all its seeds."""
 
 import functools
 from collections.abc import Callable
@@ -13,11 +13,14 @@ from tapjax.types import Recipe
 
 
 class Programs(NamedTuple):
-    """What a run executes; every state leaf and result has a leading seed axis.
+    """Functions that a run executes.
 
-    `init() -> states`; `chunk(blocks) -> ((states, data) -> (states, Record))`, compiled once
-    for each length; `step(states, data) -> (states, scalars)` a single one;
-    `probe(states, data)` and `evaluate(states, data)` return dicts of arrays.
+    Every leaf of a state and every result has a leading seed axis.
+
+    `init() -> states` returns the initial states. `chunk(blocks)` returns a function
+    `(states, data) -> (states, Record)`, compiled once for each number of blocks.
+    `step(states, data) -> (states, scalars)` makes a single step. `probe(states, data)` and
+    `evaluate(states, data)` return dicts of arrays.
     """
 
     init: Callable
@@ -28,24 +31,27 @@ class Programs(NamedTuple):
 
 
 def make_programs(cfg, recipe: Recipe, over_seeds: str, arrays: Arrays) -> Programs:
-    """Compile what a recipe puts together; nothing runs before it is called.
+    """Make the compiled functions of a recipe.
+
+    Each function is compiled and run only when it is called.
 
     Args:
-      cfg: the run's config.
-      recipe: its Recipe.
-      over_seeds: a key of `blocks.OVER_SEEDS`.
-      arrays: its data set, for the test split.
+      cfg: config of the run.
+      recipe: Recipe of the run.
+      over_seeds: key of `blocks.OVER_SEEDS`.
+      arrays: data set, used for its test split.
 
     Returns:
-      Programs.
+      The Programs of the run.
     """
     over = OVER_SEEDS[over_seeds]
     every, prepare = cfg.probe.every, recipe.prepare
     block = make_block(recipe.step, recipe.probe, every, cfg.scalar_bin, prepare)
     seeds = jnp.asarray(cfg.seeds, jnp.uint32)
-    test = (jnp.asarray(arrays.x_test), jnp.asarray(arrays.y_test))  # on the device once
+    test = (jnp.asarray(arrays.x_test), jnp.asarray(arrays.y_test))  # copied to the device once
     test = share(test, over_seeds, len(seeds))
-    # One program for the whole initialisation: operation by operation it compiles for seconds.
+    # The whole initialisation is one program, because compiling it operation by operation takes
+    # seconds.
     begin = (shard_seeds if over_seeds == "shard" else vmap_seeds)(
         lambda seed: recipe.init(jax.random.key(seed))
     )
@@ -60,10 +66,10 @@ def make_programs(cfg, recipe: Recipe, over_seeds: str, arrays: Arrays) -> Progr
 
 
 def _single_step(step, over_seeds):
-    """One training step with the bits that it has inside a chunk.
+    """Make one training step that is equal, bit for bit, to the same step inside a chunk.
 
-    Under `lax.map` XLA compiles a convolution inside a loop in another way than outside. A loop
-    whose length is not known to it stays one.
+    Under `lax.map`, XLA compiles a convolution inside a loop differently than outside of a loop.
+    The step is therefore put into a loop whose length XLA does not know, so that it remains a loop.
     """
 
     def looped(state, data, length):

@@ -8,16 +8,16 @@ from tapjax.types import Proposal, Rule
 
 
 def backprop(model, loss, watched: bool = False) -> Rule:
-    """The exact gradient of the mean loss.
+    """Make the rule that proposes the exact gradient of the mean loss.
 
     Args:
-      model: a `types.Model`.
+      model: network, a `types.Model`.
       loss: per-example loss, `(logits [B, C], y [B]) -> [B]`.
-      watched: also propose the batch's activations to the optimizer.
+      watched: whether to pass the batch's activations to the optimizer as well.
 
     Returns:
-      A Rule without state; scalars are `loss` and, of several outputs,
-      `accuracy` of the batch, before the update.
+      A Rule without state. Its scalars are `loss` and, if the network has more than one output,
+      `accuracy`, both of the batch before the update.
     """
 
     def init(key, params):

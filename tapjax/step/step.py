@@ -7,16 +7,16 @@ import optax
 from tapjax.step.optimizers import applied_rate
 from tapjax.types import DeviceData, Model, Rule, TrainState
 
-# What a key is for. Folding in a purpose keeps, for example, the batch order of a seed the same
-# whatever the model draws for its dropout.
+# Purposes of random keys. Each purpose is folded into the key of the seed. Therefore, for example,
+# the batch order of a seed does not depend on what the model draws for its dropout.
 INIT, RULE, BATCH, MODEL, RESET, STREAM, UPDATE = range(7)
 
 
 def init_state(key, model: Model, rule: Rule, tx) -> TrainState:
-    """The state before the first update.
+    """Make the state before the first update.
 
     Args:
-      key: the seed's key.
+      key: random key of the seed.
       model: network.
       rule: learning rule.
       tx: optax transformation.
@@ -30,15 +30,31 @@ def init_state(key, model: Model, rule: Rule, tx) -> TrainState:
 
 
 def global_norm(tree):
-    """The L2 norm over all leaves; as dot products, which XLA's CPU back end vectorises."""
+    """Compute the L2 norm over all leaves of a tree.
+
+    It is computed by dot products, because XLA's CPU back end vectorises them.
+
+    Args:
+      tree: tree of arrays.
+
+    Returns:
+      Scalar.
+    """
     return jnp.sqrt(sum(jnp.vdot(leaf, leaf) for leaf in jax.tree.leaves(tree)))
 
 
 def online_norm(tree):
-    """The same for batches of one example, whose gradients are outer products.
+    """Compute the L2 norm over all leaves of a tree for batches of one example.
 
-    XLA's CPU back end takes the dot product of such a one entry by entry, which can cost more than
-    the rest of the step; a matrix product by ones it does not.
+    The gradients are then outer products. XLA's CPU back end computes the dot product of an outer
+    product entry by entry, which can cost more than the rest of the step. A matrix product with
+    ones avoids this.
+
+    Args:
+      tree: tree of arrays.
+
+    Returns:
+      Scalar.
     """
 
     def total(leaf):
@@ -49,11 +65,11 @@ def online_norm(tree):
 
 
 def make_proposal(rule: Rule, sample):
-    """A rule's proposal for the batch of a state's own step.
+    """Make a function that returns a rule's proposal for the batch of the state's current step.
 
     Args:
       rule: learning rule.
-      sample: `(key, step, data) -> Batch`, pure and jit-safe.
+      sample: function `(key, step, data) -> Batch`, pure and jit-safe.
 
     Returns:
       `propose(state, data) -> Proposal`.
@@ -68,14 +84,14 @@ def make_proposal(rule: Rule, sample):
 
 
 def update_key(key, step):
-    """The random key that an optimizer is given.
+    """Return the random key that the optimizer gets at a step.
 
     Args:
-      key: the seed's key.
-      step: updates done.
+      key: random key of the seed.
+      step: number of updates made.
 
     Returns:
-      A key.
+      A random key.
     """
     return jax.random.fold_in(jax.random.fold_in(key, UPDATE), step)
 
@@ -84,20 +100,21 @@ def make_step(propose, tx, norm=global_norm, observe=None, rate=applied_rate, re
     """Compose sampling, rule and optimizer into one step.
 
     Args:
-      propose: from `make_proposal`; its pseudo-gradients feed the optimizer.
+      propose: function from `make_proposal`; its pseudo-gradients are passed to the optimizer.
       tx: optax transformation; its update may also take `seen`, the batch's activations, and a
         random `key`.
       norm: `global_norm` or `online_norm`.
-      observe: `(state, data, grads, updates, new state) -> dict`, further scalars.
-      rate: function of the optimizer's state after the update: the learning rate of it.
-      renew_stats: `(stats, optimizer's state after the update) -> stats`, the model's other
-        variables after the update; None to leave them alone.
+      observe: function `(state, data, grads, updates, new state) -> dict` of further scalars; None
+        for no further scalars.
+      rate: function from the optimizer's state after the update to the learning rate of the update.
+      renew_stats: function `(stats, optimizer's state after the update) -> stats`, applied to the
+        model's other variables after the update; None leaves them unchanged.
 
     Returns:
-      `step(state, data) -> (state, scalars)`; the scalars are those of the rule plus the global
-      L2 norm of the pseudo-gradient, both taken before the update, and the learning rate of it.
+      `step(state, data) -> (state, scalars)`. The scalars are those of the rule, the global L2 norm
+      of the pseudo-gradient (both computed before the update), the learning rate of the update and
+      the scalars of `observe`.
     """
-
     tx = optax.with_extra_args_support(tx)
 
     def step(state: TrainState, data: DeviceData):

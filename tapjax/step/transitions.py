@@ -1,4 +1,7 @@
-"""Changes of the state between two steps: made by the host, at a step that the config names."""
+"""Changes of the state between two steps.
+
+The host makes them at a step that the config names.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -13,17 +16,17 @@ from tapjax.types import Model, TrainState
 
 
 def make_transitions(cfg, model: Model):
-    """What the config asks to change while training.
+    """Make the changes of the state that the config requests during training.
 
     Args:
-      cfg: a valid config.
-      model: its network.
+      cfg: valid config.
+      model: network of the run.
 
     Returns:
-      Pairs (step, function of the states [S, ...]), applied before that step.
+      Pairs (step, function of the states [S, ...]); each function is applied before its step.
 
     Raises:
-      ConfigError: there is no such layer or unit.
+      ConfigError: if the network has no such layer or unit.
     """
     if not cfg.reset.step:
         return ()
@@ -40,7 +43,7 @@ def make_transitions(cfg, model: Model):
 
 
 def _reset(model, masks):
-    """A state whose masked parameters are drawn anew; the optimizer's moments stay."""
+    """Make a function that reinitialises masked parameters and keeps the optimizer's moments."""
 
     def reset(state: TrainState) -> TrainState:
         fresh, _ = model.init(jax.random.fold_in(state.key, RESET))
@@ -51,7 +54,10 @@ def _reset(model, masks):
 
 
 def _masks(params, layer, unit, heads):
-    """Which parameters belong to a unit of a layer: its inputs, and for a head also its outputs."""
+    """Mark the parameters that belong to a unit of a layer.
+
+    These are the unit's incoming weights; for an attention head they include its outgoing weights.
+    """
     projections = {f"{layer}_{name}" for name in ("query", "key", "value", "out")}
     masks = []
     leaves, structure = jax.tree_util.tree_flatten_with_path(params)
@@ -60,7 +66,7 @@ def _masks(params, layer, unit, heads):
         owner = name.rpartition("_")[0]
         mask = np.zeros(leaf.shape, bool)
         if owner in {layer, *projections}:
-            # The output projection's inputs belong to the heads, its outputs to all of them.
+            # Inputs of the output projection belong to single heads, its outputs to all heads.
             axis = leaf.ndim - (2 if owner == f"{layer}_out" else 1)
             if unit < 0:
                 mask[:] = True

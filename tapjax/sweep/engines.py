@@ -1,6 +1,6 @@
-"""Where jobs are carried out: here, one after another, or by the workers of a Dask scheduler.
+"""Engines that carry out jobs: in this process one after another, or on Dask workers.
 
-An engine is a function from jobs to an iterator of their Results, in any order.
+An engine is a function that takes jobs and returns an iterator of their Results, in any order.
 """
 
 import functools
@@ -23,28 +23,28 @@ from tapjax.sweep.jobs import (
     train,
 )
 
-PATIENCE = 600  # seconds that a scheduler may be away
-SHOWN = 60  # seconds that a shared folder may take to show what another machine wrote
+PATIENCE = 600  # seconds to wait for a scheduler that does not answer
+SHOWN = 60  # seconds until a shared folder has to show files of another machine
 LOOPBACK = ("127.", "localhost", "[::1]")
-POLL = 5  # seconds between looks at runs that other processes train
+POLL = 5  # seconds between checks of runs that other processes train
 
 
 class EngineError(Exception):
-    """No worker can be reached; the message says what to do."""
+    """An error that keeps an engine from working, such as no scheduler; says what to do."""
 
 
 def carry_out(jobs: Sequence[Job], engine: Callable) -> Iterator[Result]:
-    """Bring every job to its end, whatever happens to workers and schedulers on the way.
+    """Carry out every job to its end, even if workers or schedulers die.
 
     Args:
-      jobs: to be done.
-      engine: from `local` or `dask`.
+      jobs: jobs to carry out.
+      engine: engine from `local` or `dask`.
 
     Yields:
-      The final Result of each, as it comes in; PREEMPTED is the last one.
+      The final Result of each job, as it comes in. A Result with status PREEMPTED is the last one.
 
     Raises:
-      EngineError: the engine cannot work at all.
+      EngineError: the engine cannot work.
     """
     over = {result.name: result for result in map(finished, jobs) if result}
     yield from over.values()
@@ -65,12 +65,19 @@ def carry_out(jobs: Sequence[Job], engine: Callable) -> Iterator[Result]:
 
 
 def local(policy: Policy = DEFAULT_POLICY) -> Callable:
-    """An engine that trains in this process, one job after another."""
+    """Return an engine that trains in this process, one job after another.
+
+    Args:
+      policy: how to resume existing runs.
+
+    Returns:
+      The engine, a function from jobs to an iterator of Results.
+    """
 
     def engine(jobs: Sequence[Job]) -> Iterator[Result]:
         with stop_on_signals() as stop:
             for i, job in enumerate(jobs, 1):
-                if stop.is_set():  # it came too late for the run before
+                if stop.is_set():  # the signal came after the previous run had ended
                     yield Result(job.name, "PREEMPTED", reason=stop.reason)
                     return
                 progress = f"[{i}/{len(jobs)}] {job.name}"
@@ -83,7 +90,7 @@ def local(policy: Policy = DEFAULT_POLICY) -> Callable:
 
 
 class Certificates(NamedTuple):
-    """Paths of PEM files by which a scheduler, its workers and this process know each other."""
+    """Paths of the PEM files with which a scheduler, its workers and this process authenticate."""
 
     ca: str
     certificate: str
@@ -93,15 +100,19 @@ class Certificates(NamedTuple):
 def dask(
     address: str, policy: Policy = DEFAULT_POLICY, certificates: Certificates | None = None
 ) -> Callable:
-    """An engine that hands jobs to the workers of a Dask scheduler (extra `[cluster]`).
+    """Return an engine that hands jobs to the workers of a Dask scheduler (extra `[cluster]`).
 
-    A worker that dies has its run resumed by another. If the scheduler dies, the jobs under way
-    count as lost, and the next round waits for it to come back.
+    If a worker dies, another one resumes its run. If the scheduler dies, the jobs that it was
+    running count as lost, and the next round waits until the scheduler is back.
 
     Args:
-      address: such as `tcp://127.0.0.1:8786`, or `tls://...` of a scheduler with certificates.
-      policy: how to resume runs that exist.
-      certificates: for TLS; by default those that Dask's own configuration names.
+      address: address of the scheduler, such as `tcp://127.0.0.1:8786`, or `tls://...` if it uses
+        certificates.
+      policy: how to resume existing runs.
+      certificates: certificates for TLS; None for those that Dask's own configuration names.
+
+    Returns:
+      The engine, a function from jobs to an iterator of Results.
 
     Raises:
       EngineError: Dask is not installed, or `tls://` lacks certificates.
@@ -125,7 +136,7 @@ def dask(
 
 
 def _security(make_security, address, certificates):
-    """What Dask needs to encrypt; a warning where nothing is encrypted."""
+    """Return Dask's security settings; print a warning if a remote connection is not encrypted."""
     if not address.startswith("tls://"):
         if not address.removeprefix("tcp://").startswith(LOOPBACK):
             print(
@@ -149,7 +160,7 @@ def _security(make_security, address, certificates):
 
 
 def _connected(connect, address):
-    """A client of a scheduler that may have to come back first."""
+    """Connect to a scheduler; wait up to `PATIENCE` seconds if it does not answer at first."""
     try:
         client = connect(timeout=PATIENCE, set_as_default=False)
     except ssl.SSLError as error:
@@ -171,7 +182,7 @@ def _connected(connect, address):
 
 
 def _result(future, job):
-    """What a job returned, or LOST with its worker or the scheduler."""
+    """Return the Result of a job, with status LOST if its worker or the scheduler died."""
     from distributed import CancelledError
     from distributed.scheduler import KilledWorker
 
@@ -179,7 +190,7 @@ def _result(future, job):
         result = future.result()
     except (CancelledError, KilledWorker, OSError) as error:
         return Result(job.name, "LOST", reason=str(error))
-    except Exception as error:  # `train` itself raises nothing
+    except Exception as error:  # `train` itself raises no exceptions
         raise EngineError(
             f"a worker cannot train ({type(error).__name__}: {error}): it needs tapjax, and "
             "packages that the config names, in the same versions"
@@ -192,7 +203,7 @@ def _result(future, job):
 
 
 def _appears(job):
-    """Whether a finished run is seen here; shared folders may take a while to show it."""
+    """Decide whether a finished run is visible here; wait for shared folders that lag behind."""
     until = time.monotonic() + SHOWN
     while not finished(job):
         if time.monotonic() > until:

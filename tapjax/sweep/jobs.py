@@ -1,7 +1,8 @@
-"""Runs as jobs: one may be started anywhere and any number of times, and goes on where it was.
+"""Jobs of a sweep: each job is one run.
 
-Nothing but run directories and a tally of failures carries a sweep's state, so that a worker, the
-scheduler or the process that started the sweep may die at any moment.
+A job may be started on any machine and any number of times; it resumes its run where the run ended.
+The state of a sweep is stored only in its run directories and in the counts of failures (tallies).
+A worker, the scheduler or the process that started the sweep may therefore die at any moment.
 """
 
 import contextlib
@@ -18,14 +19,18 @@ from tapjax.data.datasets import DataError
 from tapjax.run.compilation_cache import keep_compiled
 from tapjax.store.lease import LEASE, InUseError, holder, take_over, watch
 
-FAILURES = 3  # in a row, without a step gained, until a run is given up
+FAILURES = 3  # consecutive failures without progress after which a run is given up
 OVER = ("DONE", "DIVERGED")
-TALLIES = "attempts"  # folder of the tallies, beside the run directories
-SWEEP = "sweep.json"  # what is planned
+TALLIES = "attempts"  # folder of the tallies, next to the run directories
+SWEEP = "sweep.json"  # file with the planned runs
 
 
 class Job(NamedTuple):
-    """A run to be: its folder's name, the sweep's folder, its config as JSON data."""
+    """A planned run.
+
+    `name` is the name of its folder, `folder` the folder of the sweep, and `config` its config as
+    JSON data.
+    """
 
     name: str
     folder: str
@@ -38,15 +43,15 @@ class Job(NamedTuple):
 
     @property
     def tally(self) -> Path:
-        """Where it is noted how often the run failed."""
+        """The file that counts the failures of the run."""
         return tally_of(Path(self.folder), self.name)
 
 
 class Policy(NamedTuple):
-    """How to resume a run that exists.
+    """Settings for resuming existing runs.
 
     `allow_numeric_drift` and `extend` are those of `loop.run`. `lease` is the number of seconds
-    without a heartbeat after which a run is taken from the process that trains it.
+    without a heartbeat after which a run is taken over from the process that trains it.
     """
 
     allow_numeric_drift: bool = False
@@ -58,10 +63,10 @@ DEFAULT_POLICY = Policy()
 
 
 class Result(NamedTuple):
-    """How an attempt ended.
+    """Result of an attempt to carry out a job.
 
-    `status` is DONE, DIVERGED or PREEMPTED as in STATUS.json; REFUSED, if trying again is no use;
-    FAILED, if it failed once too often; or one of `AGAIN`.
+    `status` is DONE, DIVERGED or PREEMPTED as in STATUS.json; REFUSED if another attempt would not
+    help; FAILED if the run is given up; or one of `AGAIN`, after which the job is tried again.
     """
 
     name: str
@@ -70,42 +75,86 @@ class Result(NamedTuple):
     reason: str = ""
 
 
-AGAIN = ("BROKEN", "BUSY", "LOST")  # it failed; another process trains it; its worker is gone
+AGAIN = ("BROKEN", "BUSY", "LOST")  # it failed; another process trains it; its worker died
 
 
 def tally_of(folder: Path, name: str) -> Path:
-    """The file that counts a run's failures."""
+    """Return the path of the file that counts the failures of a run.
+
+    Args:
+      folder: folder of the sweep.
+      name: name of the run.
+
+    Returns:
+      The path.
+    """
     return folder / TALLIES / f"{name}.json"
 
 
 def make_job(name: str, config, folder: Path) -> Job:
-    """A job from a checked config."""
+    """Build a job from a checked config.
+
+    Args:
+      name: name of the run.
+      config: a valid config.
+      folder: folder of the sweep.
+
+    Returns:
+      The Job.
+    """
     return Job(name, str(Path(folder).resolve()), to_json(config))
 
 
 @contextlib.contextmanager
 def alone(folder: Path):
-    """Let one process at a time change what is planned in a sweep's folder."""
+    """Let only one process at a time change the plan of a sweep.
+
+    Args:
+      folder: folder of the sweep.
+
+    Yields:
+      None, once this process holds the lock.
+    """
     with open(folder / ".lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
 
 def planned(folder: Path) -> dict[str, int]:
-    """The steps of every run that was ever planned in a sweep's folder, by name."""
+    """Read the number of steps of every run that was ever planned in a sweep.
+
+    Args:
+      folder: folder of the sweep.
+
+    Returns:
+      Name of the run -> number of training steps; empty if nothing was planned.
+    """
     path = folder / SWEEP
     return dict(read_json(path, {"steps": dict})["steps"]) if path.exists() else {}
 
 
 def is_done(path: Path) -> bool:
-    """Whether a run directory holds a finished run."""
+    """Decide whether a run directory holds a finished run.
+
+    Args:
+      path: run directory.
+
+    Returns:
+      True if its status is DONE.
+    """
     return _status(path).get("status") == "DONE"
 
 
 def finished(job: Job) -> Result | None:
-    """The result of a run that is over or whose directory is damaged, or None.
+    """Return the result of a run that is over or whose directory is damaged.
 
-    Nothing is loaded to tell.
+    Only the status and the config of the run are read.
+
+    Args:
+      job: Job of the run.
+
+    Returns:
+      The Result; None if the run still has to be trained or refused.
     """
     try:
         status, path = _status(job.path), job.path / "config.json"
@@ -114,9 +163,9 @@ def finished(job: Job) -> Result | None:
         old = read_json(path)
         wanted = with_former_steps(from_json(job.config), old, extend=False)
         if status.get("step") != old["steps"] and status["status"] == "DONE":
-            return None  # it was to go on, and has not begun to
+            return None  # an extension was requested, and has not begun
         if diff(to_json(from_json(old)), to_json(wanted)):
-            return None  # to go on with more steps, or to be refused with the difference
+            return None  # the run is to be extended, or refused with a message
     except (RunError, ConfigError) as error:
         return Result(job.name, "FAILED", reason=str(error))
     return Result(job.name, status["status"], status.get("step", 0), status.get("reason", ""))
@@ -128,16 +177,18 @@ def train(
     progress: str | None = None,
     stopped: Callable[[], bool] = lambda: False,
 ) -> Result:
-    """Train a run, or go on with it; whatever happens becomes a Result.
+    """Train or resume the run of a job.
+
+    Exceptions are caught and reported in the Result.
 
     Args:
-      job: a Job.
-      policy: how to resume a run that exists.
+      job: Job of the run.
+      policy: how to resume an existing run.
       progress: label of a progress bar on stderr; None for no bar.
-      stopped: whether a signal has asked to stop.
+      stopped: function that returns whether a signal requested to stop.
 
     Returns:
-      A Result.
+      The Result of this attempt.
     """
     over = finished(job)
     if over:
@@ -166,7 +217,11 @@ def train(
 
 
 def forget_failures(jobs) -> None:
-    """Give every job all its attempts again."""
+    """Delete the failure counts of jobs, so that each one has all its attempts again.
+
+    Args:
+      jobs: jobs whose counts are deleted.
+    """
     for job in jobs:
         job.tally.unlink(missing_ok=True)
 
@@ -191,16 +246,19 @@ def _attempt(job, policy, progress):
         return Result(job.name, "BUSY", reason=str(error))
     except (ConfigError, DataError, RunError) as error:
         return Result(job.name, "REFUSED", reason=str(error))
-    except Exception as error:  # a model of the user's own may raise anything; the rest go on
+    except Exception as error:  # a user-defined model may raise anything; the others continue
         _log(job, traceback.format_exc())
         step = _status(job.path).get("step", 0)
         return Result(job.name, "BROKEN", step, f"{type(error).__name__}: {error}")
     finally:
-        jax.clear_caches()  # the programs of hundreds of runs would fill the memory
+        jax.clear_caches()  # else the programs of hundreds of runs would fill the memory
 
 
 def _next_tally(job):
-    """The tally of the attempt that begins; a process that dies leaves it behind."""
+    """Return the tally of the attempt that begins, and write it unless the run is given up.
+
+    It counts the attempt as a failure in advance, because a process that dies cannot do so.
+    """
     step = _status(job.path).get("step", 0)
     old = read_json(job.tally) if job.tally.exists() else {"failures": 0, "step": step}
     failures = 0 if step > old["step"] else old["failures"]

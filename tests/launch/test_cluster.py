@@ -235,7 +235,7 @@ def test_without_encryption_that_is_said(capsys):
     assert not capsys.readouterr().err
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_worker_that_is_stopped_loses_its_run(undisturbed, cluster, tmp_path):
     folder = tmp_path / "runs"
     process = cluster.sweep(folder, options=("--lease=15",))

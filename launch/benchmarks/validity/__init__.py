@@ -1,1 +1,1 @@
-"""Rates of claims on data whose truth is known, one module per area: nulls and planted effects."""
+"""Rates of claims on nulls and planted effects, whose truth is known, one module per area."""

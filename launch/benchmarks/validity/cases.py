@@ -1,4 +1,4 @@
-"""One row of the validity table: how often an analysis makes a claim, and how often it should."""
+"""Row of the validity table: how often an analysis makes a claim, and how often it should."""
 
 from collections.abc import Sequence
 
@@ -13,12 +13,12 @@ def case(
     """Summarise the claims made on independent draws of one kind of data.
 
     Args:
-      name: of the data, for example "AR(1) .9, 5 seeds".
+      name: name of the data, for example "AR(1) .9, 5 seeds".
       kind: "null" if every claim is false, "planted" if every claim is right, "coverage" if
-        a claim is an interval that holds the true value.
+        a claim is an interval that contains the true value.
       claims: one value per draw; True if the analysis made the claim.
-      most: largest acceptable rate, for nulls.
-      least: smallest acceptable rate, for planted effects and coverage.
+      most: largest acceptable rate in [0, 1], for nulls; None for other kinds.
+      least: smallest acceptable rate in [0, 1], for planted effects and coverage; None for nulls.
 
     Returns:
       A row with `case`, `kind`, `n`, `rate` in [0, 1], its 95 % interval `low` to `high` (Wilson),

@@ -1,4 +1,4 @@
-"""The jump detector: false jumps in series without one, and planted jumps that it finds."""
+"""Jump detector: false jumps in series without jumps, and planted jumps that it finds."""
 
 import numpy as np
 
@@ -6,22 +6,23 @@ from analysis.tap import detector_validity
 from launch.benchmarks.validity.cases import case
 from tapjax.contract import detector
 
-FIRST_SEED = 1000  # the thresholds were chosen on batteries below 100
+FIRST_SEED = 1000  # the thresholds were chosen on batteries of seeds below 100
 SERIES = 100
-MOST = 0.1  # of 400 measurements with a false jump: .25 per 1000
-# A step of 5 noise standard deviations on top of a steep recovery is hard to see.
+MOST = 0.1  # share of series of 400 measurements with a false jump: .25 per 1000 measurements
+# A step of 5 noise standard deviations on top of a steep recovery is hard to detect.
 LEAST = {"step in a recovery": 0.85}
 
 
 def cases(quick: bool) -> list[dict]:
-    """Rates over the batteries of fresh seeds.
+    """Measure rates over batteries of series from seeds that were not used to choose thresholds.
 
     Args:
-      quick: two batteries instead of 100.
+      quick: whether to use two batteries instead of 100.
 
     Returns:
-      Rows of `cases.case`: for a null, the share of series in which any jump is found; for planted
-      jumps, the share of jumps found within 5 measurements.
+      Rows from `launch.benchmarks.validity.cases.case`. For a null, the rate is the share of series
+      in which any jump is found. For planted jumps, it is the share of jumps that are found within
+      5 measurements.
     """
     claims = {}
     seeds = range(FIRST_SEED, FIRST_SEED + (2 if quick else SERIES))

@@ -1,4 +1,4 @@
-"""Links between variables: claims on series without any, and on a planted one among others."""
+"""Links between variables: claims on series without links, and on one planted link."""
 
 import numpy as np
 from scipy.signal import lfilter
@@ -14,18 +14,27 @@ SMALL = {"lags": range(-2, 3), "samples": 3}  # settings that make a draw cheap
 
 
 def autoregressions(rng, seeds: int) -> np.ndarray:
-    """Independent series of order 1, coefficient .9, [S, T]."""
+    """Draw independent autoregressive series of order 1 with coefficient .9, [S, T]."""
     noise = rng.standard_normal((seeds, POINTS + BURN_IN))
     return lfilter([1], [1, -0.9], noise)[:, BURN_IN:]
 
 
 def walks(rng, seeds: int) -> np.ndarray:
-    """Independent random walks, [S, T]."""
+    """Draw independent random walks, [S, T]."""
     return np.cumsum(rng.standard_normal((seeds, POINTS)), 1)
 
 
 def noisy_seeds(rng, seeds: int, spread: float) -> tuple[np.ndarray, np.ndarray]:
-    """Two related signals that all seeds share, with noise whose log has that spread over seeds."""
+    """Draw two related signals that all seeds share, plus noise of a different size per seed.
+
+    Args:
+      rng: NumPy generator.
+      seeds: number of seeds S.
+      spread: standard deviation over seeds of the logarithm of the size of the noise.
+
+    Returns:
+      Both series, [S, T] each.
+    """
     shared = autoregressions(rng, 2)
     shared /= shared.std(1, keepdims=True)
     noise = 0.4 * np.exp(spread * rng.standard_normal((seeds, 1)))
@@ -34,7 +43,7 @@ def noisy_seeds(rng, seeds: int, spread: float) -> tuple[np.ndarray, np.ndarray]
 
 
 def three_variables(rng, seeds: int) -> dict[str, np.ndarray]:
-    """`x` drives `y`, `z` is noise."""
+    """Simulate variables [S, T], of which `x` drives `y` and `z` is noise."""
     drawn = rng.integers(2**31, size=seeds)
     pairs = [coupled_maps(POINTS, 0.0, 0.1, 0.003, int(seed)) for seed in drawn]
     x, y = np.swapaxes(pairs, 0, 1)
@@ -42,7 +51,16 @@ def three_variables(rng, seeds: int) -> dict[str, np.ndarray]:
 
 
 def judged(series: dict[str, np.ndarray], runs: bool, seed: int) -> dict[tuple, str]:
-    """Verdicts by (cause, effect)."""
+    """Judge the links between all pairs of variables.
+
+    Args:
+      series: name -> series [S, T].
+      runs: whether a claim must also hold against causes from other seeds' runs.
+      seed: seed of libraries and surrogates.
+
+    Returns:
+      (cause, effect) -> verdict.
+    """
     pairs = [(cause, effect) for effect in series for cause in series if cause != effect]
     count = surrogates_for(len(pairs))
     found = {
@@ -56,12 +74,28 @@ def judged(series: dict[str, np.ndarray], runs: bool, seed: int) -> dict[tuple, 
 
 
 def exchanged(x_SxT, y_SxT, seed: int) -> float:
-    """p against other seeds' runs."""
+    """Compute the p-value of a link against causes from other seeds' runs.
+
+    Args:
+      x_SxT: series of the effect.
+      y_SxT: series of the cause.
+      seed: seed of libraries and surrogates.
+
+    Returns:
+      p in (0, 1].
+    """
     return evidence(x_SxT, y_SxT, phase_randomised, 1, lags=[-1, 0], samples=3, seed=seed).p_runs
 
 
 def cases(quick: bool) -> list[dict]:
-    """Rows of the validity table."""
+    """Measure the rates of the area.
+
+    Args:
+      quick: whether to use few draws.
+
+    Returns:
+      Rows from `launch.benchmarks.validity.cases.case`.
+    """
     many, some, few = (3, 2, 1) if quick else (200, 200, 40)
     rows = []
     for name, make in (("AR(1) .9", autoregressions), ("random walks", walks)):

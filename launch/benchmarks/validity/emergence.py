@@ -1,7 +1,7 @@
-"""Does D lead a capability? Nulls in which seeds differ, and planted leads.
+"""Claims that D leads a capability: nulls in which seeds differ, and planted leads.
 
-Every pair of series goes through `analysis.statistics.lags` to its verdict, as the only test of a
-command.
+Every pair of series gets its verdict from `analysis.statistics.lags`, as if it were the only test
+of a command.
 """
 
 import numpy as np
@@ -13,11 +13,23 @@ NULLS = 200
 PLANTED = 100
 QUICK = 2
 STEPS_PER_MEASUREMENT = 5
-RHO, LEAD = 0.4, 10  # correlation and measurements (50 steps) of the planted lead
+RHO, LEAD = 0.4, 10  # planted lead: its correlation, and its length in measurements (50 steps)
 
 
 def noises(rng, seeds, length, rho=0.0, lag=0, correlation=0.3):
-    """AR(1) noise of D and of the capability, [2, S, T]; rho > 0 lets D's lead by lag."""
+    """Draw AR(1) noise of D and of the capability.
+
+    Args:
+      rng: NumPy generator.
+      seeds: number of seeds S.
+      length: number of measurements T.
+      rho: correlation of the capability's noise with earlier noise of D; 0 for none.
+      lag: number of measurements by which the noise of D leads.
+      correlation: coefficient of the autoregression.
+
+    Returns:
+      Noise [2, S, T], that of D first.
+    """
     e = rng.standard_normal((2, seeds, length + 2 * lag))
     for i in range(1, e.shape[2]):
         e[..., i] += correlation * e[..., i - 1]
@@ -28,7 +40,18 @@ def noises(rng, seeds, length, rho=0.0, lag=0, correlation=0.3):
 
 
 def amplitude(rng, seeds, length, unequal=0.0, volatility=0.0):
-    """Size of the noise [S, T]: fading, times one of each seed, times one that seeds share."""
+    """Draw the size of the noise: a fading curve times a factor per seed times a shared series.
+
+    Args:
+      rng: NumPy generator.
+      seeds: number of seeds S.
+      length: number of measurements T.
+      unequal: standard deviation over seeds of the logarithm of a seed's factor.
+      volatility: standard deviation over time of the logarithm of the series that seeds share.
+
+    Returns:
+      Standard deviation of the noise, [S, T].
+    """
     fading = 0.01 * (1 + 3 * np.exp(-np.arange(length) / 60))
     of_seed = np.exp(unequal * rng.standard_normal((seeds, 1)))
     shared = rng.standard_normal(length) * np.sqrt(1 - 0.95**2)
@@ -38,7 +61,18 @@ def amplitude(rng, seeds, length, unequal=0.0, volatility=0.0):
 
 
 def progress(rng, seeds, length, speed=0.0, unsteady=0.0):
-    """How far each seed has come along the shared course at each measurement, [S, T]."""
+    """Draw how far each seed has advanced along the shared trajectory at each measurement.
+
+    Args:
+      rng: NumPy generator.
+      seeds: number of seeds S.
+      length: number of measurements T.
+      speed: standard deviation over seeds of the logarithm of the speed.
+      unsteady: standard deviation over time of the logarithm of the speed.
+
+    Returns:
+      Position on the trajectory, [S, T], from 0; 1 per measurement at the usual speed.
+    """
     rate = np.exp(speed * rng.standard_normal((seeds, 1))) * np.ones(length)
     if unsteady:
         wander = rng.standard_normal((seeds, length)) * np.sqrt(1 - 0.98**2)
@@ -49,29 +83,41 @@ def progress(rng, seeds, length, speed=0.0, unsteady=0.0):
 
 
 def smooth_course(p, length):
-    """ln D that collapses and recovers, accuracy that saturates."""
+    """Return ln D that collapses and recovers, and accuracy that saturates, at positions p."""
     del length
     d = 1 - 1.5 * (1 - np.exp(-p / 8)) + 0.8 * (1 - np.exp(-p / 60))
     return d, 0.85 * (1 - np.exp(-p / 15))
 
 
 def late_course(p, length):
-    """ln D that falls late, shortly before accuracy rises: grokking."""
+    """Return ln D that falls late, shortly before accuracy rises, as in grokking."""
     d = 2 - 1 / (1 + np.exp(-(p - 0.35 * length) / 10)) + 0.5 * np.exp(-p / 20)
     return d, 0.1 + 0.8 / (1 + np.exp(-(p - 0.45 * length) / 8))
 
 
 def bumpy_course(p, length):
-    """ln D and accuracy with several features at other places."""
+    """Return ln D and accuracy with several features at different positions."""
     u = p / length
     return 1 + 0.5 * np.sin(9 * u) * np.exp(-u), 0.4 * u + 0.2 * np.tanh(8 * (u - 0.5))
 
 
 def levels(seed, seeds, length, course=smooth_course, rho=0.0, noise=1.0, amplitudes=0.0, **differ):
-    """ln D and a capability of one run, [S, T] each.
+    """Simulate ln D and a capability of one run.
 
-    `amplitudes` is the standard deviation over seeds of the log of the size of the course, drawn
-    for ln D and for the capability apart.
+    Args:
+      seed: seed of the generator.
+      seeds: number of seeds S.
+      length: number of measurements T.
+      course: function (position [S, T], T) that returns the trajectories of ln D and of the
+        capability, [S, T] each.
+      rho: correlation of the planted lead; 0 for none.
+      noise: factor of the size of the noise.
+      amplitudes: standard deviation over seeds of the logarithm of the size of the trajectory,
+        drawn separately for ln D and for the capability.
+      **differ: `unequal` and `volatility` of `amplitude`, `speed` and `unsteady` of `progress`.
+
+    Returns:
+      (ln D, capability), [S, T] each.
     """
     rng = np.random.default_rng(seed)
     size = {name: differ[name] for name in ("unequal", "volatility") if name in differ}
@@ -84,7 +130,7 @@ def levels(seed, seeds, length, course=smooth_course, rho=0.0, noise=1.0, amplit
 
 
 def find(seed, *args, **options):
-    """The verdict on one run."""
+    """Simulate one run and return the verdict on it; the arguments are those of `levels`."""
     d, y = levels(seed, *args, **options)
     x, y = lags.increments(d, 1), lags.increments(y, 2)
     rng = np.random.default_rng(seed)
@@ -111,7 +157,14 @@ SIZES = ((2, 200), (3, 200), (5, 400), (10, 200))
 
 
 def cases(quick: bool) -> list[dict]:
-    """Rows of the validity table: claims of any order on nulls, leads found where planted."""
+    """Measure the rates of claims of any order on nulls, and of leads found where planted.
+
+    Args:
+      quick: whether to use few draws.
+
+    Returns:
+      Rows from `launch.benchmarks.validity.cases.case`.
+    """
     nulls, planted = (QUICK, QUICK) if quick else (NULLS, PLANTED)
     rows = []
     for seeds, length in SIZES[:1] if quick else SIZES:

@@ -1,4 +1,4 @@
-"""Curve fits: when is a fit called identified, and do 95 % intervals hold the parameter?"""
+"""Curve fits: how often a fit is called identified, and the coverage of 95 % intervals."""
 
 import numpy as np
 from scipy.signal import lfilter
@@ -8,9 +8,9 @@ from analysis.tap.fit_errors import fit_errors
 from launch.benchmarks.validity.cases import case
 
 GRADIENT = 0.5 + 2 * np.exp(-np.arange(2000) / 300)
-LEVEL = 0.05  # noise: of the range of D, or of D where it is proportional
+LEVEL = 0.05  # size of the noise relative to the range of D, or to D for proportional noise
 DRAWS = 200
-FIRST_SEED = 1000  # the thresholds of the flag were chosen on smaller ones
+FIRST_SEED = 1000  # the thresholds of the flag were chosen on smaller seeds
 PLANTED = {
     "tap": np.log([2.0, 3e-3, 9.0]),
     "tap_compression": np.log([9.0, 2e-3, 8.0, 0.03, 25.0]),
@@ -31,11 +31,11 @@ def cases(quick: bool) -> list[dict]:
     """Measure rates of identified fits on nulls and planted curves, and coverage.
 
     Args:
-      quick: one draw of 100 points a case instead of the full number of 400 points.
+      quick: whether to use one draw of 100 points per case instead of 200 draws of 400 points.
 
     Returns:
-      Rows of `cases.case`. A coverage row counts every key parameter of every draw, whether
-      identified or not.
+      Rows from `launch.benchmarks.validity.cases.case`. A coverage row counts every key parameter
+      of every draw, whether or not the fit is identified.
     """
     axis = _axis(20 if quick else 5)
     rows = []
@@ -61,7 +61,7 @@ def cases(quick: bool) -> list[dict]:
 
 
 def _fit(name, axis, d):
-    """(low [P], high [P], whether identified)."""
+    """Fit a curve; return lower and upper bounds of the parameters, and whether identified."""
     fit = fit_curve(MODELS[name], axis, d)
     found = fit_errors(MODELS[name], axis, d, fit)
     return found.low, found.high, not found.unidentified

@@ -1,4 +1,4 @@
-"""Placebo moments and single changed units, in drifting networks whose truth is known."""
+"""Placebo steps and single changed units, in drifting networks whose truth is known."""
 
 import numpy as np
 
@@ -9,24 +9,25 @@ from launch.benchmarks.validity.cases import case
 
 SEEDS, PAIRS = 3, 50
 WIDTHS = (64, 64, 10)
-QUANTITIES = 20  # besides the change of each layer as a whole
+QUANTITIES = 20  # quantities besides the change of each layer as a whole
 KINDS = {"unit of 64": 64, "channel of 16": 16, "head of 4": 4}
 
 
 def drifting(rng, widths=WIDTHS, tails=np.inf):
-    """Changes of a network over ordinary pairs, and over one more pair of seed 0.
+    """Simulate changes of a network over ordinary pairs of states and one more pair of seed 0.
 
-    Changes shrink as training goes, units differ in how much they move, layers and units
-    fluctuate, and seeds differ.
+    Changes become smaller during training. Units differ in the size of their changes. Layers and
+    units fluctuate, and seeds differ.
 
     Args:
       rng: NumPy generator.
-      widths: units of each layer.
-      tails: degrees of freedom of the fluctuations; infinity for normal ones.
+      widths: number of units of each layer.
+      tails: degrees of freedom of the fluctuations' t distribution; infinity for a normal one.
 
     Returns:
-      (quantities [N + 1, K], units of each layer [N + 1, U], seed [N + 1], step [N + 1]); the
-      first row is the moment.
+      (changes of K quantities [N + 1, K], changes of the U units of each layer [N + 1, U],
+      seed [N + 1], step [N + 1]). The first row is the pair around the critical step, the other
+      N rows are the ordinary pairs.
     """
 
     def noise(*shape):
@@ -46,14 +47,15 @@ def drifting(rng, widths=WIDTHS, tails=np.inf):
 
 
 def judged(made, planted: int | None = None):
-    """Smallest p of the moment; or, of a planted unit, p of its layer's units and whether it leads.
+    """Judge the first row, the pair around the critical step, against the ordinary pairs.
 
     Args:
-      made: from `drifting`.
-      planted: unit of the first layer whose weights change by 10 % besides.
+      made: changes from `drifting`.
+      planted: unit of the first layer to which a change of 10 % is added; None for no such unit.
 
     Returns:
-      (p, whether the planted unit is the one that is named).
+      (p, whether the planted unit has the largest z of its layer). p is that of the units of the
+      first layer. Without a planted unit, p is the smallest of all quantities.
     """
     other, layers, seed_N, step_N = made
     if planted is not None:
@@ -70,10 +72,10 @@ def judged(made, planted: int | None = None):
 
 
 def cases(quick: bool) -> list[dict]:
-    """The rows of the area.
+    """Measure the rates of the area.
 
     Args:
-      quick: use few draws.
+      quick: whether to use few draws.
 
     Returns:
       Rows from `launch.benchmarks.validity.cases.case`.

@@ -1,4 +1,4 @@
-"""The suite `validity`: false and missed claims of every analysis, beside the rates before."""
+"""Suite `validity`: false and missed claims of every analysis, next to earlier rates."""
 
 import csv
 from pathlib import Path
@@ -21,12 +21,12 @@ def validity(turns: int, quick: bool = False) -> list[dict]:
     """Measure every area.
 
     Args:
-      turns: ignored; the number of draws belongs to each case.
-      quick: use few draws, enough to see that every case runs.
+      turns: not used, because each case has its own number of draws.
+      quick: whether to use few draws, enough to check that every case runs.
 
     Returns:
-      The rows of all areas, each with its `area` and the rate `before`, measured with the same
-      cases at commit e45ab41, None for a case that could not be measured there.
+      Rows of all areas. Each also has its `area` and the rate `before`, which was measured with the
+      same case at commit e45ab41; None for a case that could not be measured there.
     """
     del turns
     rows = []

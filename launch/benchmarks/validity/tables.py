@@ -1,4 +1,4 @@
-"""Tables of methods that do nothing, and jumps whose size has nothing to do with their phase."""
+"""Claims on tables of methods and on the sizes of jumps, without and with a planted effect."""
 
 import numpy as np
 
@@ -6,7 +6,7 @@ from analysis.mechanistic import convergence
 from analysis.statistics import corrections
 from launch.benchmarks.validity.cases import case
 
-TABLES = [(1, 3), (5, 5), (1, 6), (3, 10), (20, 10)]  # methods, seeds
+TABLES = [(1, 3), (5, 5), (1, 6), (3, 10), (20, 10)]  # number of methods, number of seeds
 NOISES = {
     "normal": lambda rng, n: rng.standard_normal(n),
     "two-valued": lambda rng, n: rng.choice([-1.0, 1.0], n) + 0.01 * rng.standard_normal(n),
@@ -15,7 +15,20 @@ NOISES = {
 
 
 def claimed(rng, methods, seeds, noise, effect=0.0) -> bool:
-    """Whether any row has q <= .05; all methods are held against one reference, seed by seed."""
+    """Decide whether any method of a table has q <= .05.
+
+    All methods are compared with one reference, seed by seed.
+
+    Args:
+      rng: NumPy generator.
+      methods: number of methods.
+      seeds: number of seeds S.
+      noise: function (rng, S) that draws the results of one method, [S].
+      effect: planted difference between the first method and the reference.
+
+    Returns:
+      Whether a difference is claimed.
+    """
     reference, rows = noise(rng, seeds), []
     for i in range(methods):
         apart = noise(rng, seeds) - reference + (effect if i == 0 else 0.0)
@@ -25,7 +38,17 @@ def claimed(rng, methods, seeds, noise, effect=0.0) -> bool:
 
 
 def jumps(rng, seeds, count=8, slope=0.0):
-    """Jumps of seeds; two layers of a seed jump one after the other with nearly the same size."""
+    """Simulate jumps, where two layers of a seed jump in succession with nearly the same size.
+
+    Args:
+      rng: NumPy generator.
+      seeds: number of seeds.
+      count: jumps per seed, an even number.
+      slope: planted decrease of the log size from phase 0 to phase 1.
+
+    Returns:
+      One row per jump: seed, relative size, speed and phase.
+    """
     rows = []
     for seed in range(seeds):
         phase = np.repeat(np.sort(rng.random(count // 2)), 2) + 1e-3 * np.arange(count)
@@ -39,15 +62,15 @@ def jumps(rng, seeds, count=8, slope=0.0):
 
 
 def trend(rows) -> bool:
-    """Whether later jumps are said to be smaller or larger."""
+    """Decide whether later jumps are reported to be smaller or larger than early ones."""
     return convergence.early_against_late(rows)["relative_size"]["p"] <= corrections.ALPHA
 
 
 def cases(quick: bool) -> list[dict]:
-    """The rows of the area.
+    """Measure the rates of the area.
 
     Args:
-      quick: use few draws.
+      quick: whether to use few draws.
 
     Returns:
       Rows from `launch.benchmarks.validity.cases.case`.

@@ -1,1 +1,1 @@
-"""The fields of each family of experiments, one table per file."""
+"""Fields of each family of experiments, one table per file."""

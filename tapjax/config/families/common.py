@@ -1,4 +1,4 @@
-"""Fields that every run has."""
+"""Fields of every run."""
 
 from tapjax.config.fields import (
     ABOVE_ZERO,
@@ -15,7 +15,7 @@ from tapjax.config.fields import (
 )
 
 MOST_SEEDS = 10_000
-# Dimensionalities that the probe computes from a spectrum, in the order in which it returns them.
+# Dimensionalities that the probe computes from a spectrum, in the order of its results.
 DIMENSIONS = (
     "stable_rank",
     "participation_ratio",

@@ -1,4 +1,4 @@
-"""Fields of family=credit: networks in blocks, the local rule, and estimators of the credit."""
+"""Fields of family=credit: networks in blocks, the local rule and the estimators of the credit."""
 
 from tapjax.config.fields import ABOVE_ZERO, ANY, BELOW_ONE, SWITCH, Check, Field, at_least, one_of
 

@@ -1,4 +1,4 @@
-"""Fields of family=motifs: what every step records."""
+"""Fields of family=motifs: the quantities that are recorded at every step."""
 
 from tapjax.config.fields import Field, at_least
 

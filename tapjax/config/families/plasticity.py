@@ -1,4 +1,4 @@
-"""Fields of family=plasticity: sequences of tasks, clones, and units that are reset."""
+"""Fields of family=plasticity: sequences of tasks, clones of units, and reset units."""
 
 from tapjax.config.fields import BELOW_ONE, SWITCH, Field, at_least, one_of
 
@@ -24,7 +24,9 @@ TASKS = {
     "tasks.reset": Field(False, SWITCH, "Draw a new network at every new task."),
     "tasks.reset_optimizer": Field(False, SWITCH, "Initialise the optimizer at every new task."),
     "tasks.matrix": Field(
-        True, SWITCH, "Evaluate all tasks so far, not only the one learned last."
+        True,
+        SWITCH,
+        "Evaluate all tasks of the run, including those to come, not only the one learned last.",
     ),
 }
 CLONE = {

@@ -43,7 +43,7 @@ def test_planted_states_are_beyond_maps_of_controls():
     assert rows[1]["recorded"] > 100  # points; planted states last 60 to 160
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_noise_has_no_states():
     """Of ten series without states at most two are separated at .1, the least p of 9 maps."""
     found = []

@@ -77,6 +77,14 @@ def test_problems_name_the_field(field, value, message):
     assert field in str(caught.value)
 
 
+def test_responses_are_modelled_by_chains_only():
+    cfg = schema.defaults("credit")
+    cfg.model.name = "residual:depth=2,width=8"
+    assert schema.problems(cfg) == []
+    cfg.credit.targets = "response"
+    assert "needs credit.field='chain'" in schema.problems(cfg)[0]
+
+
 def test_unknown_and_missing_fields_are_problems():
     cfg = schema.defaults().unlock()
     cfg.optimizer.learning_rate = 1.0

@@ -66,6 +66,16 @@ def test_the_true_credit_gives_backprops_gradient(net):
     assert set(found.scalars) == {"loss", "accuracy"}
 
 
+def test_the_accuracy_is_that_of_the_networks_own_output(net):
+    """At initialisation, outputs shifted towards the true class would all be right."""
+    layered, params, batch = net
+    seen = observe(layered, params, batch, KEY)
+    hits = layered.output(params, seen.h[-1]).argmax(-1) == batch.y
+    assert not hits.all()
+    assert proposal(net).scalars["accuracy"] == hits.mean()
+    assert ((seen.target - seen.error).argmax(-1) == batch.y).mean() > hits.mean()  # the mutant
+
+
 def test_a_target_one_step_down_the_credit_is_the_same_update(net):
     """Target propagation's local loss |h_{i+1} - (target)|^2 / 2 has the gradient of <F, a>."""
     layered, params, batch = net

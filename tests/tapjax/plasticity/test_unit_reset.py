@@ -329,7 +329,7 @@ def test_what_is_forgotten_depends_on_what_it_means():
         anchor = after[1].weights
         np.testing.assert_array_equal(anchor["w"], np.where(np.eye(3), 8, 1))
         np.testing.assert_array_equal(anchor["b"], [1, 8, 1])
-    with pytest.raises(TypeError, match="ScaleByAdamState: forgetting.FORGET does not say"):
+    with pytest.raises(TypeError, match="ScaleByAdamState: optimizer_reset.FORGET does not say"):
         forget(optax.adam(1e-3).init(params), Renewed(where, params))
 
 

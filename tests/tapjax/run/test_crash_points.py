@@ -2,7 +2,7 @@
 
 The directory is copied before every operation that creates, renames, removes or flushes a file, as
 a kill at that moment would leave it; a run is resumed from each copy and has to end as the
-undisturbed one. Every point: python -m pytest -m slow tests/tapjax/run/test_crash_points.py
+undisturbed one. Every point: python -m pytest -m long tests/tapjax/run/test_crash_points.py
 """
 
 import os
@@ -66,7 +66,7 @@ def _listing(path):
     "family,most",
     [
         ("short", 8),
-        *(pytest.param(f, None, marks=pytest.mark.slow) for f in FAMILIES if f != "short"),
+        *(pytest.param(f, None, marks=pytest.mark.long) for f in FAMILIES if f != "short"),
     ],
 )
 def test_a_run_killed_at_any_file_operation_goes_on(family, most, tmp_path):

@@ -51,7 +51,7 @@ def test_a_finished_run_goes_on(tiny, tmp_path):
         assert (tmp_path / "run" / name).read_text() == (tmp_path / "whole" / name).read_text()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_with_chunks_of_another_length_it_is_the_same(tmp_path):
     cfg = small(chunk_steps=0, checkpoint__every=30)  # chunks as the number of steps suggests
     loop.run(longer(cfg, 700), tmp_path / "whole")
@@ -62,7 +62,7 @@ def test_with_chunks_of_another_length_it_is_the_same(tmp_path):
     assert (ours.dimension() == theirs.dimension()).all()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("case", ["recording", "clone", "credit vector"])
 def test_runs_of_other_families_go_on(case, tmp_path):
     cfg = CASES[case]()
@@ -243,7 +243,7 @@ def test_records_too_large_for_the_disk_are_refused_first(
     assert not path.parent.exists()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_estimate_is_what_a_run_takes(tmp_path, monkeypatch):
     """Records within a tenth of what is on the disk."""
     cfg = small(steps=600, checkpoint__every=600, chunk_steps=300, probe__every=1)

@@ -71,7 +71,7 @@ def test_killed_five_times(undisturbed, tmp_path):
     assert json.loads((path / "STATUS.json").read_text())["interruptions"] == 5
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("trial", range(20))
 def test_sigkill_at_a_random_moment(trial, undisturbed, tmp_path):
     moment = random.Random(trial)

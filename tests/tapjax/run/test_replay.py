@@ -26,9 +26,9 @@ FAMILIES = {
     "cnn, vmap": ("cnn:channels=4-8", "vmap"),
     "cnn, map": ("cnn:channels=4-8", "map"),
 }
-# The longest to compile are left to `-m slow`.
+# The longest to compile are left to `-m long`.
 EVERY = [
-    pytest.param(name, marks=pytest.mark.slow) if name in ("transformer", "cnn, vmap") else name
+    pytest.param(name, marks=pytest.mark.long) if name in ("transformer", "cnn, vmap") else name
     for name in FAMILIES
 ]
 RESETS = {"mlp": "hidden_1", "transformer": "block_0_attention"}

@@ -1,6 +1,6 @@
 """Every optimizer, mitigation, model and kind of run trains, is stopped, resumes, and is the same.
 
-The whole table: python -m pytest -m "slow or not slow" tests/tapjax/run/test_resume_matrix.py
+The whole table: python -m pytest -m "long or not long" tests/tapjax/run/test_resume_matrix.py
 """
 
 import contextlib
@@ -96,7 +96,7 @@ def stop_after(cfg, path, step, **options):
 
 
 @pytest.mark.parametrize(
-    "case", [n if n in FEW else pytest.param(n, marks=pytest.mark.slow) for n in CASES]
+    "case", [n if n in FEW else pytest.param(n, marks=pytest.mark.long) for n in CASES]
 )
 def test_a_run_that_was_stopped_is_the_undisturbed_one(case, tmp_path):
     assert loop.run(CASES[case](), tmp_path / "a").status == "DONE"
