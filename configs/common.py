@@ -1,21 +1,21 @@
-"""What configs share: the defaults, typed arguments, and the quick form of any config."""
+"""Functions that configs share: defaults, typed arguments, and the quick form of a config."""
 
 from ml_collections import ConfigDict
 
 from tapjax.config.schema import defaults
 from tapjax.contract.text import did_you_mean
 
-# Training images and classes of the data sets that configs are written for; others are taken to
-# have 50,000 and 10.
+# Numbers of training images and of classes of the data sets that configs are written for. Other
+# data sets are assumed to have 50,000 images and 10 classes.
 EXAMPLES = {"digits": 1437, "mnist": 60_000, "fashion_mnist": 60_000, "tiny_imagenet": 100_000}
 CLASSES = {"cifar100": 100, "tiny_imagenet": 200}
 
 
 def base(**fields) -> ConfigDict:
-    """The default config with top-level fields replaced.
+    """Return the default config with some top-level fields replaced.
 
     Args:
-      **fields: fields of `tapjax.config.schema.defaults`.
+      **fields: top-level fields of `tapjax.config.schema.defaults` and their new values.
 
     Returns:
       A new config.
@@ -26,20 +26,20 @@ def base(**fields) -> ConfigDict:
 
 
 def parse_arg(arg: str, **spec) -> ConfigDict:
-    """Read the part after the colon of `--config=FILE.py:quick,seeds=5`.
+    """Parse the part after the colon of `--config=FILE.py:quick,seeds=5`.
 
-    A name alone sets a flag; a value is read with the type of its default. A value may itself
-    hold commas inside an architecture, as in `arch=mlp:depth=2,width=64`.
+    A name alone sets a flag. A value is read with the type of its default. The value of an
+    architecture may contain commas, as in `arch=mlp:depth=2,width=64`.
 
     Args:
-      arg: the text after the colon.
-      **spec: name -> default.
+      arg: text after the colon.
+      **spec: name -> default value.
 
     Returns:
-      The arguments.
+      All arguments of `spec` with their values.
 
     Raises:
-      ValueError: unknown name or unreadable value.
+      ValueError: a name is unknown, or a value cannot be read.
     """
     args = ConfigDict(spec)
     last = None
@@ -59,19 +59,19 @@ def parse_arg(arg: str, **spec) -> ConfigDict:
 
 
 def read_value(name: str, value: str, equals: str, default):
-    """A value in the type of its default.
+    """Convert a value to the type of its default.
 
     Args:
-      name: of the argument.
-      value: as text.
-      equals: `=`, or nothing where a flag's name stands alone.
-      default: its value otherwise.
+      name: name of the argument.
+      value: value as text.
+      equals: `=`; empty if the name of a flag is given without a value.
+      default: default value of the argument.
 
     Returns:
-      The value.
+      The value in the type of the default.
 
     Raises:
-      ValueError: unreadable.
+      ValueError: the value is missing or cannot be read.
     """
     if isinstance(default, bool):
         truths = {"": True, "true": True, "1": True, "false": False, "0": False}
@@ -88,12 +88,12 @@ def read_value(name: str, value: str, equals: str, default):
 
 
 def quick(config: ConfigDict) -> ConfigDict:
-    """Shrink any config to seconds on two processor cores, keeping its structure.
+    """Shrink any config to a run of seconds on two processor cores, and keep its structure.
 
-    Sizes of data are at most so many: a smaller data set is taken whole.
+    The sizes of the data are upper bounds: a smaller data set is used completely.
 
     Args:
-      config: a config.
+      config: config of any family.
 
     Returns:
       The same config, changed in place.

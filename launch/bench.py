@@ -172,7 +172,10 @@ def seeds(turns: int) -> list[dict]:
 
 
 def credit(turns: int) -> list[dict]:
-    """Compare a step of each credit method with one of backprop, and seeds alone with together."""
+    """Compare a training step of each credit method with one of backprop.
+
+    Seeds one after another are also compared with seeds together.
+    """
     rows = []
     task = {"side": "credit", "steps": 20, "depth": 8, "width": 256, "skip": 0.0, "scale": 1.0}
     sides = {name: task | {"method": name} for name in ("bp", *CREDITS)}
@@ -223,7 +226,7 @@ def edm(turns: int) -> list[dict]:
         }
         row = compare(take_turns(turns, **sides), "pyedm", "edm")
         if task == "matrix":
-            # pyEDM is measured on one pair, in both directions.
+            # pyEDM is measured on one pair, in both directions; its times are scaled to all pairs.
             row |= {key: MATRIX_PAIRS * row[key] for key in row if not key.startswith("b_")}
         rows.append({"what": f"{task}, {length} points: pyEDM / ours", "goal": goal, **row})
     return rows

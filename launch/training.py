@@ -1,4 +1,4 @@
-"""Training of many runs with printed progress, as the scripts for many runs share it."""
+"""Training of many runs with one printed line per run, for `launch.sweep` and `launch.tap`."""
 
 from collections.abc import Callable, Sequence
 

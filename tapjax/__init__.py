@@ -1,3 +1,3 @@
-"""tapjax: measure what happens inside a network while it trains."""
+"""Tools that measure what happens inside a neural network while it trains."""
 
 __version__ = "0.2.0"

@@ -83,9 +83,9 @@ class Model(NamedTuple):
     """Network as pure functions.
 
     `init(key) -> (params, stats)` initialises the network.
-    `apply(params, stats, x, key=None) -> (logits [B, C], hidden, stats)` runs it in training mode if
-    a key is given and in evaluation mode otherwise. `hidden` has one array per layer, in the order
-    of `layer_names`; the last layer is the head (the logits).
+    `apply(params, stats, x, key=None) -> (logits [B, C], hidden, stats)` runs it, in training mode
+    if a key is given and in evaluation mode otherwise. `hidden` has one array per layer, in the
+    order of `layer_names`; the last layer is the head (the logits).
     `capture(params, stats, x) -> dict` returns the values that the modules sow, such as attention
     probabilities [B, H, Q, Q], by their path. It is None for a model that sows nothing.
     `watch(params, stats, x, shifts=None, key=None) -> (logits, activations, stats)` also returns
@@ -189,7 +189,8 @@ class Recipe(NamedTuple):
     `evaluate(state, data, x, y) -> dict of scalars` scores it on given examples.
     `transitions` are pairs (step, function of the states of all seeds). The function is applied
     before that step.
-    `prepare(state, data) -> data` returns the data of the current task; it is called once per block.
+    `prepare(state, data) -> data` returns the data of the current task, and is called once per
+    block.
     """
 
     model: Model

@@ -1,6 +1,6 @@
-"""Learned credit assignment: how good the credits are, what they are worth, and what was claimed.
+"""Learned credit assignment: quality of the credits, accuracy reached, and comparison with notes.
 
-Everything is a mean over seeds with a t interval; methods are compared seed by seed.
+All results are means over seeds with a t interval. Methods are compared seed by seed.
 """
 
 import numpy as np
@@ -10,11 +10,11 @@ from analysis.runs.reader import Run
 from analysis.runs.seeds import differing, field, interval, settings
 from analysis.statistics.corrections import sign_flip_p
 
-LAST = 0.02  # share of training whose mean loss is the final training loss
+LAST = 0.02  # last share of training, whose mean loss is the final training loss
 REFERENCES = ("dir", "dfa")
-# Fields of a config that say what is trained, as opposed to how.
+# Config fields that describe what is trained, as opposed to how.
 SETTING = ("data.name", "data.train_size", "data.validation_size", "model.name", "blocks", "steps")
-# Fields that tell two runs of one method apart.
+# Config fields that distinguish two runs of the same method.
 VARIANT = (
     "rule.normalise", "rule.shift", "rule.exact_last", "rule.clip", "rule.gate", "rule.block_lr",
     "rule.warmup_steps", "optimizer.lr", "optimizer.warmup_steps", "credit.lr", "credit.code",
@@ -25,14 +25,14 @@ VARIANT = (
 
 
 def method(config: dict) -> str:
-    """The credit method of a run in a few words.
+    """Return the credit method of a run in a few words.
 
     Args:
       config: contents of config.json.
 
     Returns:
-      `bp`, `dfa`, `dir`, `state_bridge`, `scalar_bridge` or `vector FIELD TARGETS` and what is
-      unusual about it.
+      `bp`, `dfa`, `dir`, `state_bridge`, `scalar_bridge`, or `vector FIELD` followed by those of
+      its targets, mode and shuffling that are not the default.
     """
     credit = config["credit"]
     if config["rule"]["name"] == "backprop" and not config["rule"]["freeze_step"]:
@@ -47,16 +47,17 @@ def method(config: dict) -> str:
 
 
 def measure(run: Run) -> dict[str, np.ndarray]:
-    """Of each seed what its credits are like after training.
+    """Measure the quality of the credits of each seed after training.
 
     Args:
-      run: an open run of the credit family.
+      run: open run of the credit family.
 
     Returns:
-      [S] each: `gamma`, `dir_gamma`, `rho`, `nudge` (means over h_0 ... h_{L-1}: the credit of the
-      last hidden state is known), `param_cosine` (over the parts that follow these), `hidden_rms`
-      (the largest layer's), `fitted`, `train_loss`, and `accuracy` on the whole test split; and
-      [S, L+1] `gamma_layers`, `dir_layers`.
+      Arrays [S]: `gamma`, `dir_gamma`, `rho` and `nudge`, means over the hidden states
+      h_0 ... h_{L-1}, without the last one because its credit is known; `param_cosine`, the mean
+      over the parts of the network without the last one; `hidden_rms`, the largest over layers;
+      `fitted`; `train_loss`; and `accuracy` on the whole test split, if evaluated. Arrays [S, L+1]:
+      `gamma_layers` and `dir_layers`.
     """
     last = {
         name: run.array("probe", name)[:, -1]
@@ -74,7 +75,7 @@ def measure(run: Run) -> dict[str, np.ndarray]:
 
 
 def setting(config: dict) -> dict:
-    """What is trained, as opposed to how."""
+    """Return the config fields that describe what is trained, as opposed to how."""
     values = {name: field(config, name) for name in SETTING}
     blocks = values.pop("blocks")
     values |= {f"blocks.{name}": value for name, value in blocks.items()}
@@ -82,16 +83,17 @@ def setting(config: dict) -> dict:
 
 
 def table(runs: list[Run]) -> list[dict]:
-    """One row a run, compared with the others of its setting.
+    """Make one row per run, with comparisons with other runs of the same setting.
 
     Args:
       runs: open runs of the credit family.
 
     Returns:
-      Rows with `setting`, `method`, `variant`, `run`, `n` seeds; for each measure its mean and
-      `..._half` (of the interval); `S1`, `S2` (gamma and rho less those of direct feedback);
-      `over_dir` and `over_dfa` (differences in accuracy seed by seed, with half widths and p of an
-      exact sign-flip test); and `notes_...`, what the notes report of the same.
+      Rows with `setting`, `method`, `variant`, `run`, `n` seeds; the mean of each measure and
+      `..._half`, the half width of its interval; `S1` and `S2`, the gamma and rho minus those of
+      direct feedback; `over_dir` and `over_dfa`, differences in accuracy seed by seed, with half
+      widths and p-values of an exact sign-flip test; and `notes_...`, the values that the notes
+      report for the same experiment.
     """
     rows = []
     for trained, members in settings(runs, setting):
@@ -113,7 +115,7 @@ def table(runs: list[Run]) -> list[dict]:
 
 
 def _compared(i, members, methods, measured):
-    """Differences from the references of the setting that have the same seeds."""
+    """Return the differences from the reference runs of the setting that have the same seeds."""
     found = {}
     for reference in REFERENCES:
         others = [
@@ -135,14 +137,15 @@ def _compared(i, members, methods, measured):
 
 
 def notes_of(config: dict, name: str) -> dict[str, float]:
-    """What the notes report of a run's experiment and method; nothing where they say nothing.
+    """Return the values that the notes report for the experiment and the method of a run.
 
     Args:
       config: contents of config.json.
-      name: from `method`.
+      name: name of the method from `method`.
 
     Returns:
-      `table`, and of `gamma`, `rho`, `accuracy`, `nudge` those that are given.
+      `table` and those of `gamma`, `rho`, `accuracy` and `nudge` that the notes give; empty if they
+      report nothing.
     """
     for note in NOTES:
         if note["method"] == name and all(_agrees(config, k, v) for k, v in note["where"].items()):

@@ -1,7 +1,8 @@
-"""What the notes on learned credit assignment report, by experiment and method.
+"""Results that the notes on learned credit assignment report, by experiment and method.
 
-`where` are fields of our config that make it the same experiment; what the notes leave open is
-ours. Values are theirs, means over their seeds.
+`where` contains the config fields that make a run of this package the same experiment. Settings
+that the notes do not give are our choice. The values are those of the notes, means over their
+seeds.
 """
 
 
@@ -23,13 +24,13 @@ def _teacher(alpha, depth, **more):
     return {"data.name": "teacher", "blocks.alpha": alpha, "model.name": model} | more
 
 
-WARMUP = "warm-up"  # share of training; not a field of a config
+WARMUP = "warm-up"  # warm-up as a share of training; this key is not a config field
 LQ = {"data.name": "lq", "blocks.block_scale": 0.17, "credit.code": "error"}
 CIFAR = {"data.name": "cifar10", "model.name": "residual:depth=4,width=256"}
 FROZEN = CIFAR | {"optimizer.name": "adamw"}
 RMS = {"rule.freeze_step": 0, "rule.normalise": "rms"}
 ONLINE = CIFAR | RMS
-# Depth -> Gamma and rho of direct feedback, state bridge and scalar bridge.
+# Depth -> (Gamma, rho) of direct feedback, of the state bridge and of the scalar bridge.
 LADDER = {2: ((0.03, 0.03), (0.52, 0.47), (0.53, 0.57))}
 LADDER |= {4: ((0.05, 0.06), (0.34, 0.32), (0.45, 0.51))}
 LADDER |= {8: ((0.06, 0.07), (0.25, 0.23), (0.36, 0.42))}

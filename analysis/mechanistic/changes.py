@@ -1,8 +1,9 @@
-"""What changed inside a network around a critical moment, beyond what changes all the time.
+"""Changes inside a network around a critical step, beyond the changes of ordinary training.
 
-Every quantity of every layer is compared before and after the moment, and over ordinary pairs of
-states equally far apart in the same part of training (see excesses.py). One of the quantities of
-each layer is the single unit, channel or head that moved most (see single_units.py).
+Every quantity of every layer is compared before and after the critical step. The difference is
+tested against ordinary pairs of states that are equally far apart and in the same part of training
+(see excesses.py). One of the quantities of each layer is the change of the single unit, channel or
+head that moved most (see single_units.py).
 """
 
 from typing import NamedTuple
@@ -16,23 +17,27 @@ from analysis.runs.reader import Run, RunError
 from analysis.runs.snapshots import Snapshot
 from tapjax.contract.architectures import rectified_layers
 
-ONE_UNIT = "weights of one unit"  # or channel, or head: the quantity of `units.largest`
-MOST_UNITS = 10  # listed of a moment
+ONE_UNIT = "weights of one unit"  # or channel or head: the quantity of `single_units.largest`
+MOST_UNITS = 10  # maximum number of units that are listed per critical step
 COMPARED = ("weights", "activations", "positive", "attention")  # groups of a snapshot
-ANGLES = 5  # principal directions whose angles are measured
-LEAST_EARLIER = 5  # before the moment: the first changes of training follow no law of later ones
+ANGLES = 5  # number of principal directions whose angles are measured
+# Minimum number of ordinary pairs before the critical step. The first changes of training do not
+# follow the trend of later ones, so later pairs alone cannot predict them.
+LEAST_EARLIER = 5
 ALPHA = 0.05
-SHUFFLES, SHUFFLE_SEED = 5, 0  # of the labels, for the selectivity that chance gives
-# What does not count as a change, of quantities that move in whole units and may rest for long.
+SHUFFLES, SHUFFLE_SEED = 5, 0  # shuffles of the labels that give the selectivity by chance
+# Smaller changes do not count, for quantities that change in whole units and may stay constant for
+# a long time.
 RESOLUTION = {"dead units": 0.5, "born or died": 0.5, "feature turnover": 0.25}
 
 
 class AnalysisResult(NamedTuple):
-    """What was found at one moment.
+    """Results of the comparison at one critical step.
 
-    `moment` names it; `measurements` holds `values` before, during and after, `changes` (one row a
-    layer and quantity, the most unusual first), `units` and `null_pairs`; `visualizations` maps
-    what a figure shows to its file.
+    `moment` names the critical step. `measurements` holds, among others, `changes` (one row per
+    layer and quantity, the most unusual first, with the values before, during and after), `units`
+    (the units that moved most) and `null_pairs` (the number of ordinary pairs). `visualizations`
+    maps the content of each figure to its file.
     """
 
     experiment: str
@@ -42,7 +47,7 @@ class AnalysisResult(NamedTuple):
 
 
 class Pair(NamedTuple):
-    """A seed's network at two steps."""
+    """Network of one seed at two steps."""
 
     seed: int
     before: Snapshot
@@ -50,15 +55,17 @@ class Pair(NamedTuple):
 
 
 def owner(path: str, attention) -> tuple[str, str]:
-    """The measured layer that a parameter belongs to, and its name there.
+    """Return the measured layer that a parameter belongs to, and the part of the layer that it is.
 
     Args:
-      path: such as `block_0/linear_0/kernel` or `block_0/attention/query/kernel`.
-      attention: names of the attention layers, whose projections belong to them.
+      path: path of the parameter, such as `block_0/linear_0/kernel` or
+        `block_0/attention/query/kernel`.
+      attention: names of the attention layers. Their projections belong to them.
 
     Returns:
-      (layer, part): the part is a projection of attention, empty for other kernels, and the
-      parameter's own name for what is no kernel. A parameter of no module is a layer itself.
+      (layer, part). The part is the name of the projection for a kernel of an attention layer,
+      empty for other kernels, and the name of the parameter for parameters that are not kernels. A
+      parameter that is not in a module is a layer of its own name.
     """
     module, _, leaf = path.rpartition("/")
     name = module.replace("/", "_")
@@ -69,14 +76,14 @@ def owner(path: str, attention) -> tuple[str, str]:
 
 
 def values(snapshot: Snapshot, rectified) -> dict[tuple[str, str], float]:
-    """What can be said of a network at one step.
+    """Compute the quantities of a network at one step.
 
     Args:
-      snapshot: of one seed.
-      rectified: layers that a ReLU follows.
+      snapshot: snapshot of one seed.
+      rectified: names of the layers that are followed by a ReLU.
 
     Returns:
-      (layer, quantity) -> value, in the units that `measures` gives.
+      Dict from (layer, quantity) to the value, in the units that metrics.py documents.
     """
     found = {}
     for layer, p_PxHxQxQ in snapshot.group("attention").items():
@@ -106,14 +113,15 @@ def values(snapshot: Snapshot, rectified) -> dict[tuple[str, str], float]:
 
 
 def changes(pair: Pair, rectified) -> dict[tuple[str, str], float]:
-    """How much each layer differs between two steps.
+    """Measure how much each layer differs between two steps.
 
     Args:
-      pair: a seed's network at two steps.
-      rectified: layers that a ReLU follows.
+      pair: network of one seed at two steps.
+      rectified: names of the layers that are followed by a ReLU.
 
     Returns:
-      (layer, quantity) -> change, 0 or more; for each of `values` its absolute difference.
+      Dict from (layer, quantity) to the change. It contains the absolute difference of each of
+      `values`, and quantities that compare the two states directly.
     """
     before, after = pair.before, pair.after
     old, new = values(before, rectified), values(after, rectified)
@@ -131,7 +139,7 @@ def changes(pair: Pair, rectified) -> dict[tuple[str, str], float]:
             found[layer, "1 - CKA"] = 1 - metrics.linear_cka(x_PxD, y_PxD)
             angles = metrics.principal_angles(x_PxD, y_PxD, ANGLES)
             found[layer, "principal angle"] = float(angles.mean())
-        else:  # a layer that fell silent has nothing in common with what it was
+        else:  # a layer that became constant has nothing in common with its earlier state
             found[layer, "1 - CKA"] = float(any(varies))
             found[layer, "principal angle"] = any(varies) * np.pi / 2
         rank = [metrics.class_selectivity(s, before.y_P) for s in (x_PxD, y_PxD)]
@@ -150,20 +158,22 @@ def changes(pair: Pair, rectified) -> dict[tuple[str, str], float]:
 
 
 def unit_changes(pair: Pair) -> dict[str, np.ndarray]:
-    """How far the incoming weights of each unit, channel or head have moved.
+    """Measure how far the incoming weights of each unit, channel or head have moved.
 
     Args:
-      pair: a seed's network at two steps.
+      pair: network of one seed at two steps.
 
     Returns:
-      Layer -> [units], relative to the norm before.
+      Dict from layer to the norms of the changes divided by the norms before, [U];
+      not-a-number for units whose weights were zero.
     """
     parts = {}
     heads = {layer: p.shape[1] for layer, p in pair.before.group("attention").items()}
     after = pair.after.group("weights")
     for path, w in pair.before.group("weights").items():
         layer, part = owner(path, heads)
-        if w.ndim < 2 or not path.endswith("/kernel") or part == "out":  # that is of all heads
+        # The output projection of attention combines all heads and belongs to none of them.
+        if w.ndim < 2 or not path.endswith("/kernel") or part == "out":
             continue
         units = heads[layer] if part else w.shape[-1]
         both = [a.reshape(-1, a.shape[-1]).T.reshape(units, -1) for a in (w, after[path])]
@@ -177,7 +187,7 @@ def unit_changes(pair: Pair) -> dict[str, np.ndarray]:
 
 
 class Ordinary(NamedTuple):
-    """What changed over an ordinary pair of steps of one seed, and the step between them."""
+    """Changes of one seed over an ordinary pair of steps, and the step in the middle of the pair."""
 
     seed: int
     step: int
@@ -186,7 +196,7 @@ class Ordinary(NamedTuple):
 
 
 def rectified_of(run: Run) -> list[str]:
-    """Layers of a run that a ReLU follows at once."""
+    """Return the layers of a run that are directly followed by a ReLU."""
     model = run.config.get("model", {})
     chosen = [model.get(name, "own") for name in ("activation", "norm")]
     if chosen[0] not in ("own", "relu") or chosen[1] not in ("own", "none"):
@@ -195,7 +205,14 @@ def rectified_of(run: Run) -> list[str]:
 
 
 def ordinary(pair: Pair, rectified) -> Ordinary:
-    """The changes over a pair of steps.
+    """Measure all changes over a pair of steps.
+
+    Args:
+      pair: network of one seed at two steps.
+      rectified: names of the layers that are followed by a ReLU.
+
+    Returns:
+      The changes of layers and of units, with the step in the middle of the pair.
 
     Raises:
       RunError: the two snapshots do not hold the same arrays.
@@ -216,20 +233,21 @@ def ordinary(pair: Pair, rectified) -> Ordinary:
 def compare(
     run: Run, triple: list[CriticalMoment], sides: list[Snapshot], null: list[Ordinary], tests: int
 ) -> AnalysisResult:
-    """Before and after a moment, against what changes ordinarily.
+    """Test the changes around a critical step against the changes of ordinary training.
 
     Args:
-      run: an open run.
-      triple: before, during, after.
-      sides: the snapshots of the moment's seed at these three steps.
-      null: ordinary changes of all seeds, none with a jump in between.
-      tests: moments that are tested in all; p-values are multiplied by it (Bonferroni).
+      run: open run.
+      triple: steps before, during and after.
+      sides: snapshots of the seed of the critical step at these three steps.
+      null: ordinary changes of all seeds, over pairs without a jump between their steps.
+      tests: total number of critical steps that are tested. p-values are multiplied by it
+        (Bonferroni).
 
     Returns:
       AnalysisResult without figures.
 
     Raises:
-      RunError: too few ordinary pairs.
+      RunError: there are too few ordinary pairs.
     """
     seed, rectified = triple[1].jump_info["seed"], rectified_of(run)
     moment = ordinary(Pair(seed, sides[0], sides[-1]), rectified)
@@ -305,7 +323,7 @@ def _stack(null, layer):
 
 
 def _units(moment, null):
-    """Units by how much further their weights moved than they and their layer do otherwise."""
+    """List the units with the excess z of their change, largest first; see `single_units.unit_z`."""
     rows, steps = [], np.array([each.step for each in null])
     for layer, moved_U in moment.units.items():
         others = _stack(null, layer)
@@ -321,7 +339,7 @@ def _units(moment, null):
 
 
 def _singles(named, moment, null):
-    """Of each layer the unit that leads, as a row of the changes; its unit None if it has none."""
+    """Return one row of the changes per layer: its most unusual unit, or None if it has none."""
     rows = []
     for layer in moment.units:
         first = next((row for row in named if row["layer"] == layer), {})
@@ -333,5 +351,5 @@ def _singles(named, moment, null):
 
 
 def findings(result: AnalysisResult) -> list[dict]:
-    """The changes beyond the null."""
+    """Return the changes that are significant, with p at most .05."""
     return [row for row in result.measurements["changes"] if row["p"] <= ALPHA]

@@ -1,4 +1,4 @@
-"""Which layers settle first, and what kinds of jumps there are."""
+"""Order in which layers settle, kinds of jumps, and change of jumps over training."""
 
 import itertools
 import math
@@ -11,29 +11,32 @@ from sklearn.metrics import adjusted_rand_score, silhouette_score
 from analysis.statistics.corrections import LEAST_SEEDS, sign_flip_p, too_few
 from analysis.statistics.surrogates import p_value
 
-SETTLED = 0.1  # of the range of a series: it stays so close to its final value
-SMOOTH = 9  # measurements
-FINAL = 0.1  # share of training whose mean is the final value
+SETTLED = 0.1  # largest distance from the final value, as a share of the range of the series
+SMOOTH = 9  # window of the moving mean in measurements
+FINAL = 0.1  # share of training at its end whose mean is the final value
 PERMUTATIONS = 999
 ALPHA = 0.05
 UNSETTLED = "no finite seed"
 MOST_CLUSTERS = 5
 RESAMPLES, SHUFFLES = 10, 19
 LEAST_JUMPS = 12
-LEAST_OF_SEED = 3  # jumps of a seed that have a rank correlation
-LEAST_LAYERS = 5  # two of the 120 orders of 5 layers are p .017, of the 24 of 4 layers .083
-CHARACTER = ("relative_size", "speed", "phase", "depth")  # what `characterise` adds to a jump
+LEAST_OF_SEED = 3  # jumps of a seed that are needed for a rank correlation
+LEAST_LAYERS = 5  # the smallest p is 2 / 120 = .017 with 5 layers, but 2 / 24 = .083 with 4
+CHARACTER = ("relative_size", "speed", "phase", "depth")  # fields that `characterise` adds
 
 
 def settling_index(series_T) -> int:
-    """When a series comes to stay near its final value.
+    """Find when a series settles near its final value.
+
+    The final value is the mean over the last tenth of training. The series is smoothed by a moving
+    mean over 9 measurements.
 
     Args:
-      series_T: a measurement, finite.
+      series_T: values of one quantity, [T], finite.
 
     Returns:
-      Index of the first measurement from which the moving mean over 9 stays within a tenth of its
-      range from its mean over the last tenth of training; the last one if it never does.
+      Index of the first measurement from which the smoothed series stays within a tenth of its
+      range from its final value; the last index if it never does.
     """
     x = np.asarray(series_T, float)
     smooth = np.convolve(np.pad(x, SMOOTH // 2, mode="edge"), np.ones(SMOOTH) / SMOOTH, "valid")
@@ -43,19 +46,21 @@ def settling_index(series_T) -> int:
 
 
 def settling_order(settled_SxL, rng) -> dict:
-    """Whether layers settle from the bottom up or from the top down.
+    """Test whether layers settle from the bottom up or from the top down.
 
-    The null gives the layers another order, the same one in all seeds: that seeds agree on some
-    order of their own is no evidence that it goes with depth.
+    The null permutes the layers, with the same permutation in all seeds. The reason is that seeds
+    may agree on an order that has nothing to do with depth.
 
     Args:
-      settled_SxL: when each layer settled in each seed, in the order from input to output.
-      rng: NumPy generator, for the null.
+      settled_SxL: step at which each layer settled in each seed, [S, L], with layers in the order
+        from input to output.
+      rng: NumPy generator for the null.
 
     Returns:
-      `rho`, the mean over seeds of Spearman's correlation of depth and settling; `low` and `high`,
-      its range over seeds; `p`, two-sided; `pattern`: bottom-up, top-down or no order.
-      Fewer than 5 layers give None and the pattern "too few layers": the smallest p of 4 is .083.
+      `rho`, Spearman's correlation of depth and settling step, mean over seeds; `low` and `high`,
+      its range over seeds; `p`, its two-sided p-value; and `pattern`: bottom-up, top-down or no
+      order. With fewer than 5 layers the numbers are None and the pattern is "too few layers",
+      because the smallest p of 4 layers is .083. Without a finite seed they are None, too.
     """
     settled_SxL = np.asarray(settled_SxL, float)
     if not len(settled_SxL):
@@ -63,7 +68,7 @@ def settling_order(settled_SxL, rng) -> dict:
     if settled_SxL.shape[1] < LEAST_LAYERS:
         return {"rho": None, "low": None, "high": None, "p": None, "pattern": "too few layers"}
     ranks_SxL = np.apply_along_axis(rankdata, 1, settled_SxL)
-    ranks_SxL = ranks_SxL[np.ptp(ranks_SxL, axis=1) > 0]  # all at once: no order to speak of
+    ranks_SxL = ranks_SxL[np.ptp(ranks_SxL, axis=1) > 0]  # no order if all layers settle together
     if not len(ranks_SxL):
         return {"rho": 0.0, "low": 0.0, "high": 0.0, "p": 1.0, "pattern": "no order"}
 
@@ -88,27 +93,28 @@ def settling_order(settled_SxL, rng) -> dict:
 
 
 def _orders(n, rng):
-    """All orders of n things, or many random ones, the given one always among them."""
+    """Return all permutations of n items, or many random ones that include the identity."""
     if math.factorial(n) <= PERMUTATIONS:
         return [list(order) for order in itertools.permutations(range(n))]
     return [np.arange(n), *(rng.permutation(n) for _ in range(PERMUTATIONS))]
 
 
 def characterise(found: list[dict], layers_SxTxL, d_SxT, seeds, layer_names, at) -> list[dict]:
-    """Size, speed and phase of each jump.
+    """Compute the size, speed, phase and depth of each jump.
 
     Args:
-      found: jumps, as `moments.jumps_of_run` gives them.
-      layers_SxTxL: dimensionality of each layer.
-      d_SxT: their mean.
-      seeds: of the first axis.
-      layer_names: of the last axis.
-      at: training step of each measurement.
+      found: jumps from `critical_steps.jumps_of_run`.
+      layers_SxTxL: dimensionality of each layer, [S, T, L].
+      d_SxT: mean dimensionality D over hidden layers, [S, T].
+      seeds: seeds of the first axis, [S].
+      layer_names: names of the layers of the last axis, [L].
+      at: training step of each measurement, [T].
 
     Returns:
-      For each jump `relative_size` (of the level before), `speed` (largest relative change a
-      step within 3 measurements of it), `phase` (share of training) and `depth` (of the layer,
-      0 input to 1 output; None for the mean).
+      Each jump with these fields added: `relative_size`, relative to the level before the jump;
+      `speed`, the largest relative change per step within 3 measurements of the jump; `phase`, the
+      position of the jump as a share of training; and `depth` of the layer, from 0 (input) to 1
+      (output), None for D.
     """
     rows, at = [], np.asarray(at)
     for jump in found:
@@ -133,20 +139,21 @@ def characterise(found: list[dict], layers_SxTxL, d_SxT, seeds, layer_names, at)
 
 
 def cluster(rows: list[dict], seed: int = 0) -> dict:
-    """Kinds of jumps, and whether they would be found again.
+    """Cluster jumps into kinds, and test whether the kinds are reproducible.
 
-    k-means on the standardised logarithms of |relative size| and speed and on the phase; the
-    number of kinds with the best silhouette. Stability is the mean adjusted Rand index between the
-    kinds found in two halves of the jumps: 1 the same, 0 chance. Its null shuffles each of the
-    three properties within each seed, which leaves no kinds and keeps what a seed is like.
+    The method is k-means on three standardised properties: the logarithm of |relative size|, the
+    logarithm of the speed, and the phase. The number of kinds is the one with the best silhouette.
+    Stability is the mean adjusted Rand index between the kinds that are found in two halves of the
+    jumps: 1 for identical kinds, 0 for chance. Its null shuffles each of the three properties
+    within each seed. This destroys the kinds and keeps the distribution of each property per seed.
 
     Args:
-      rows: from `characterise`.
-      seed: of k-means, of the halves and of the null.
+      rows: jumps from `characterise`.
+      seed: random seed for k-means, the halves and the null.
 
     Returns:
-      `kinds`, `labels` (one a row), `silhouette`, `stability` and its `p`; of too few jumps `kinds`
-      is None.
+      `kinds`, the number of kinds; `labels`, the kind of each row; `silhouette`; `stability`; and
+      its p-value `p`. With fewer than 12 jumps, all values and labels are None.
     """
     if len(rows) < LEAST_JUMPS:
         nothing = dict.fromkeys(("kinds", "silhouette", "stability", "p"))
@@ -172,7 +179,7 @@ def cluster(rows: list[dict], seed: int = 0) -> dict:
 
 
 def _shuffled(x, seed_N, rng):
-    """Each property in another order within its seed, so that seeds keep their own levels."""
+    """Permute each property within each seed, so that differences between seeds are kept."""
     made = x.copy()
     for seed in np.unique(seed_N):
         made[seed_N == seed] = rng.permuted(x[seed_N == seed], axis=0)
@@ -197,20 +204,21 @@ def _stability(x, kinds, rng):
 
 
 def early_against_late(rows: list[dict]) -> dict:
-    """How the size and speed of jumps go with the phase of training, seed by seed.
+    """Correlate the size and the speed of jumps with the phase of training, seed by seed.
 
-    Jumps of one seed are not independent of each other, so a seed counts once, by the rank
-    correlation of its own jumps. If size and phase have nothing to do with each other, that
-    correlation is as likely as its opposite: the null flips the signs of whole seeds.
+    Jumps of one seed are not independent of each other. Each seed therefore counts once, with the
+    rank correlation of its jumps. If size and phase are unrelated, a correlation is as likely as
+    its opposite, so the null flips the signs of whole seeds.
 
     Args:
-      rows: from `characterise`, one an event: layers that jump together are one.
+      rows: jumps from `characterise`, one per event; layers that jump together are one event.
 
     Returns:
-      For `relative_size` and `speed` `rho`, the mean over seeds of Spearman's correlation with the
-      phase; its sign-flip `p`, not-a-number for fewer than 6 seeds; `n`, the seeds with at least 3
-      jumps; `jumps`; and `too_few`, what is missing for a test, or None. Nothing if no seed has 3
-      jumps that differ.
+      One dict for each of `relative_size` and `speed`: `rho`, Spearman's correlation with the
+      phase, mean over seeds; `p`, its sign-flip p-value, not-a-number for fewer than 6 seeds; `n`,
+      the number of seeds with at least 3 jumps; `jumps`, the number of their jumps; and `too_few`,
+      a remark if there are too few seeds for a test, else None. A property is left out if no seed
+      has 3 jumps that differ.
     """
     result = {}
     for name in ("relative_size", "speed"):

@@ -1,9 +1,9 @@
-"""Layers that move together: in time with one another, and in time with the loss.
+"""Tests of joint movement: of layers with each other, and of D with the loss.
 
-Increments are judged against their own neighbourhood, so that the fast beginning of training does
-not count as one long movement. The nulls shift layers, or the loss, circularly in time, which
-keeps what each series does by itself; the largest value over all of training is compared with the
-largest of each shifted copy.
+Increments are compared with the increments nearby in time, so that the fast beginning of training
+does not count as one long movement. The nulls shift layers, or the loss, circularly in time. This
+keeps the properties of each series and destroys the relation between them. The largest value over
+all of training is compared with the largest value of each shifted copy.
 """
 
 from typing import NamedTuple
@@ -13,17 +13,17 @@ from scipy.ndimage import median_filter
 
 from analysis.statistics.surrogates import circular_shifts, p_value
 
-NEIGHBOURHOOD = 101  # measurements whose median increment is the scale of the one in their middle
-MOVING = 3.0  # times that median: 2 standard deviations of white increments
-SPAN = 20  # measurements of a window in which D and the loss are correlated
-GAP = 5  # measurements between two coordinated ones that are still one period
-LEAVE_OUT = 0.05  # a shift is at least this share of the series away from none
+NEIGHBOURHOOD = 101  # window in measurements; its median increment is the local scale
+MOVING = 3.0  # threshold in units of this median: 2 standard deviations of white increments
+SPAN = 20  # measurements per window in which D and the loss are correlated
+GAP = 5  # coordinated measurements closer than this belong to the same period
+LEAVE_OUT = 0.05  # smallest circular shift in either direction, as a share of the series
 LEAST_LENGTH = 100
 ALPHA = 0.05
 
 
 class Period(NamedTuple):
-    """Measurements [start, stop) of a coordinated or loss-linked period, and its largest value."""
+    """Coordinated or loss-linked period: measurements [start, stop), and the largest value."""
 
     start: int
     stop: int
@@ -31,7 +31,11 @@ class Period(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """A statistic over training, the level it has to reach, its p-value and the periods above."""
+    """Result of a test of joint movement.
+
+    `value_T` is the statistic over training, `level` is the level that it has to exceed, `p` is the
+    p-value of its largest value, and `periods` are the periods above the level.
+    """
 
     value_T: np.ndarray
     level: float
@@ -40,18 +44,18 @@ class Verdict(NamedTuple):
 
 
 def coordinated(layers_TxL, rng, shifts: int = 199) -> Verdict:
-    """When more layers move together than layers that know nothing of each other would.
+    """Find when more layers move at the same time than would be expected of independent layers.
 
     Args:
-      layers_TxL: a measurement of each layer, finite.
-      rng: NumPy generator, for the null.
-      shifts: surrogates.
+      layers_TxL: one quantity of each layer, [T, L], finite.
+      rng: NumPy generator for the null.
+      shifts: number of surrogates.
 
     Returns:
-      Verdict on the share of layers that move at a measurement, in [0, 1].
+      Verdict on the share of layers that move at a measurement, 0 to 1.
 
     Raises:
-      ValueError: fewer than 3 layers or 100 measurements, or some that are not finite.
+      ValueError: there are fewer than 3 layers or 100 measurements, or a value is not finite.
     """
     layers_TxL = _finite(layers_TxL)
     if layers_TxL.shape[1] < 3 or len(layers_TxL) < LEAST_LENGTH:
@@ -85,19 +89,20 @@ def _shifted(a_T, rng):
 
 
 def loss_linked(d_T, loss_T, rng, shifts: int = 199) -> Verdict:
-    """When D moves in step with the loss more closely than shifted copies of it would.
+    """Find when D is correlated with the loss more strongly than with shifted copies of the loss.
 
     Args:
-      d_T: D, finite.
-      loss_T: the loss at the same measurements, positive.
-      rng: NumPy generator, for the null.
-      shifts: surrogates.
+      d_T: D, [T], finite.
+      loss_T: loss at the same measurements, [T], positive.
+      rng: NumPy generator for the null.
+      shifts: number of surrogates.
 
     Returns:
       Verdict on the correlation of the increments of D and ln loss in windows of 20 measurements.
 
     Raises:
-      ValueError: fewer than 100 measurements, some that are not finite, or none that change.
+      ValueError: there are fewer than 100 measurements, a value is not finite, or the increments of
+        a series never change.
     """
     d_T, loss_T = _finite(d_T), _finite(loss_T)
     if len(d_T) < LEAST_LENGTH:
@@ -114,8 +119,11 @@ def loss_linked(d_T, loss_T, rng, shifts: int = 199) -> Verdict:
 
 
 def _window_correlation(a_T, b_T):
-    """Pearson correlation in the window around each measurement, less linear trends, which any two
-    smooth series share; 0 where one does not change."""
+    """Compute the Pearson correlation in the window around each measurement.
+
+    Linear trends are removed because any two smooth series share them. The correlation is 0 if a
+    series is constant in the window.
+    """
     windows = [np.lib.stride_tricks.sliding_window_view(x, SPAN) for x in (a_T, b_T)]
     a, b = (_less_trend(w) for w in windows)
     norm = np.sqrt((a**2).sum(1) * (b**2).sum(1))

@@ -1,4 +1,4 @@
-"""Critical moments of a run: which steps to look at, and ordinary ones to compare them with."""
+"""Choice of the critical steps of a run, and of ordinary steps to compare them with."""
 
 from typing import NamedTuple
 
@@ -10,18 +10,19 @@ from tapjax.contract import detector
 
 COLUMNS = ("run", "seed", "metric", "layer", "step", "size", "score")
 SIDES = ("before", "during", "after")
-# Ordinary pairs of states, over all seeds, that a change is compared with. The smallest p-value is
-# one in so many.
+# Number of ordinary pairs of states, over all seeds, with which a change is compared. The smallest
+# p-value is about one divided by this number.
 NULL_PAIRS = 150
 SEED = 0
-WINDOW = 5  # measurements from a moment to its sides, where the config leaves it open
+WINDOW = 5  # measurements from a critical step to its sides if the config does not set the window
 
 
 class CriticalMoment(NamedTuple):
-    """A step worth looking at.
+    """Critical step, or a step before or after one.
 
-    `moment_type` is a side and a kind, as in `before_jump`; the kinds are `jump`, `coordinated`,
-    `loss_linked` and `asked`. `jump_info` says why: for a jump its seed, layer, size and score.
+    `moment_type` is a side and a kind, as in `before_jump`. The kinds are `jump`, `coordinated`,
+    `loss_linked` and `asked`, the last of which means that the user requested the step. `jump_info`
+    holds the reason for the choice: for a jump, its seed, layer, size and score.
     """
 
     experiment: str
@@ -31,17 +32,19 @@ class CriticalMoment(NamedTuple):
 
 
 def jumps_of_run(run: Run, metric: str | None = None) -> list[dict]:
-    """Jumps of one run; a series that stops being finite is searched up to there.
+    """Detect the jumps of one run.
+
+    A series is searched up to its first value that is not finite.
 
     Args:
-      run: an open run.
-      metric: dimensionality; the run's own by default.
+      run: open run.
+      metric: name of the dimensionality metric; None uses the metric that the run names.
 
     Returns:
-      One row a jump: run, seed, metric, layer (`mean` for D), step, size, score.
+      One row per jump: run, seed, metric, layer (`mean` for D), step, size and score.
 
     Raises:
-      RunError: too few measurements.
+      RunError: there are too few measurements.
     """
     metric = metric or run.model["dimension"]
     t, least = run.steps("probe"), detector.LEAST_LENGTH
@@ -61,19 +64,20 @@ def jumps_of_run(run: Run, metric: str | None = None) -> list[dict]:
 
 
 def critical_moments(run: Run, most: int, window: int, asked=()) -> list[list[CriticalMoment]]:
-    """The moments of a run: its strongest jumps, then other periods; or what is asked for.
+    """Choose the critical steps of a run: the strongest jumps, then periods of joint movement.
 
     Args:
-      run: an open run.
-      most: at most so many.
-      window: steps from `during` to `before` and `after`.
-      asked: steps to look at instead, in every seed.
+      run: open run.
+      most: maximum number of critical steps; it does not limit requested steps.
+      window: steps from `during` to `before` and to `after`.
+      asked: steps that the user requests. If there are any, they are used in every seed instead of
+        detected steps.
 
     Returns:
-      Triples before, during, after; the first one is moment number 1.
+      One triple (before, during, after) per critical step; the first triple has number 1.
 
     Raises:
-      RunError: a step that was asked for is too near to an end of the run.
+      RunError: a requested step is too close to an end of the run.
     """
     last = int(run.steps("probe")[-1])
     for step in asked:
@@ -105,13 +109,14 @@ def _of_jumps(run, window):
 
 
 def together(run: Run) -> list[tuple[int, str, coordination.Verdict | str]]:
-    """Whether the layers of each seed move together, and whether D moves with the loss.
+    """Test whether the layers of each seed move together, and whether D moves with the loss.
 
     Args:
-      run: an open run.
+      run: open run.
 
     Returns:
-      (seed, `coordinated` or `loss_linked`, the verdict or why there is none).
+      One triple per seed and test: the seed, `coordinated` or `loss_linked`, and the Verdict, or a
+      text that says why there is none.
     """
     layers_SxTxL = run.array("probe", run.model["dimension"])
     loss_SxT, d_SxT = loss_at_measurements(run), run.dimension(gaps=True)
@@ -129,7 +134,7 @@ def together(run: Run) -> list[tuple[int, str, coordination.Verdict | str]]:
 
 
 def _of_periods(run):
-    """The strongest measurement of each period in which layers, or D and the loss, go together."""
+    """Return the strongest measurement of each period in which layers, or D and loss, co-vary."""
     found, at = [], run.steps("probe")
     for seed, kind, verdict in together(run):
         if isinstance(verdict, str):
@@ -143,7 +148,7 @@ def _of_periods(run):
 
 
 def loss_at_measurements(run: Run) -> np.ndarray:
-    """The probe's loss, or where none was recorded the training loss, [S, T]."""
+    """Return the loss on the probe, or the training loss if that was not recorded, [S, T]."""
     if run.has("probe", "loss"):
         return run.array("probe", "loss")
     at, step = run.steps("probe"), run.steps("scalar")
@@ -151,21 +156,22 @@ def loss_at_measurements(run: Run) -> np.ndarray:
 
 
 def ordinary_pairs(run: Run, centre: int, window: int) -> list[tuple[int, int]]:
-    """Pairs of steps as far apart as before and after, in the same part of training.
+    """Choose pairs of steps that are as far apart as before and after, near the critical step.
 
-    They follow each other without overlap and leave the moment itself out.
+    The pairs follow each other without overlap and exclude the window around the critical step.
 
     Args:
-      run: an open run.
-      centre: step of the moment.
-      window: half the distance of a pair.
+      run: open run.
+      centre: critical step.
+      window: half the distance in steps between the two steps of a pair.
 
     Returns:
-      Pairs in order, enough for `NULL_PAIRS` over all seeds if the run is long enough.
+      Pairs in the order of steps, enough for `NULL_PAIRS` over all seeds if the run is long enough.
     """
     at, apart = run.steps("probe"), 2 * window
     last = int(at[-1])
-    # The same for all moments; at measurements, where a replay runs whole blocks.
+    # The offset is the same for all critical steps. It is at a measurement, because a replay then
+    # runs whole blocks.
     offset = int(at[np.random.default_rng(SEED).integers(np.searchsorted(at, apart))])
     starts = np.arange(offset, last - apart + 1, apart)
     starts = starts[(starts + apart <= centre - window) | (starts >= centre + window)]
@@ -176,21 +182,21 @@ def ordinary_pairs(run: Run, centre: int, window: int) -> list[tuple[int, int]]:
 
 
 def plan(run: Run, most: int, asked=(), window: int | None = None) -> dict:
-    """What `analysis mechanistic` wants snapshots of.
+    """Plan the snapshots that `analysis mechanistic` needs.
 
     Args:
-      run: an open run.
-      most: at most so many moments.
-      asked: steps to look at instead of jumps.
-      window: steps from `during` to `before` and `after`; `checkpoint.pin_window`, or 5
-        measurements.
+      run: open run.
+      most: maximum number of critical steps.
+      asked: steps that the user requests instead of detected steps.
+      window: steps from `during` to `before` and to `after`; None uses `checkpoint.pin_window`, or
+        5 measurements if that is 0.
 
     Returns:
-      JSON data: `window`, `moments` (triples of CriticalMoment as dicts, each with its `null`
-      pairs) and `steps`, all that are needed.
+      JSON data: `window`; `moments`, one dict per critical step with its `triple` of
+      CriticalMoment as dicts and its `null` pairs; and `steps`, all steps that need a snapshot.
 
     Raises:
-      RunError: see `critical_moments`.
+      RunError: a requested step is too close to an end of the run; see `critical_moments`.
     """
     of_config = run.config.get("checkpoint", {}).get("pin_window", 0)
     window = window or of_config or WINDOW * int(np.median(np.diff(run.steps("probe"))))
@@ -199,7 +205,7 @@ def plan(run: Run, most: int, asked=(), window: int | None = None) -> dict:
         pairs = ordinary_pairs(run, triple[1].step, window)
         moments.append({"triple": [m._asdict() for m in triple], "null": pairs})
         steps |= {m.step for m in triple} | {step for pair in pairs for step in pair}
-    if not moments:  # something to look at: the course of training
+    if not moments:  # take snapshots that show the trajectory of training instead
         at = run.steps("probe")
         steps = {int(at[i]) for i in np.linspace(0, len(at) - 1, 9).astype(int)}
     return {"window": window, "moments": moments, "steps": sorted(steps)}

@@ -1,46 +1,50 @@
-"""Changes beyond ordinary ones, over many quantities at once.
+"""Test of changes around a critical step against ordinary changes, over many quantities at once.
 
-The logarithm of each change, less its trend over training, is put in units of the spread of the
-ordinary changes of its seed. A change counts if it exceeds the largest over all quantities of
-ordinary pairs of states (Westfall and Young 1993): the test corrects for the number of quantities.
-Changes of whole layers and of single units are each put in units of their own tail, because a
-single unit sometimes moves very far in ordinary training and would hide a change of a layer.
+The trend over training is subtracted from the logarithm of each change. The result is divided by
+the spread of the ordinary changes of the same seed. A change counts if it exceeds the largest value
+over all quantities in ordinary pairs of states (Westfall and Young 1993). In this way the test is
+corrected for the number of quantities. Changes of whole layers and of single units are scaled
+separately, each by its own tail. A single unit sometimes moves very far in ordinary training and
+would otherwise hide a change of a layer.
 """
 
 import numpy as np
 
 from analysis.mechanistic import single_units
 
-LEAST_PAIRS = 19  # ordinary pairs over all seeds: below, no p-value reaches 5 %
-LEAST_OF_SEED = 5  # ordinary pairs of one seed: a spread needs that many
-LEAST_SPREAD = 0.25  # of the logarithm of a change
-TAIL = 0.1  # share of rows that show how far the most unusual go
-SMALL = 0.1  # of a mean change: below that, how much smaller a change is does not matter
+LEAST_PAIRS = 19  # ordinary pairs over all seeds; with fewer, no p-value reaches 5 %
+LEAST_OF_SEED = 5  # ordinary pairs of one seed that are needed to estimate a spread
+LEAST_SPREAD = 0.25  # smallest spread of the logarithm of a change
+TAIL = 0.1  # share of rows that define the tail
+SMALL = 0.1  # relative to the mean change; differences between smaller changes do not matter
 
 
 def excesses(null_NxK, seed_N, step_N, observed_K, seed, step, least_K=1e-9, of_units=()):
-    """Changes in units of the spread of ordinary ones, and how often chance goes as far.
+    """Compute changes in units of the spread of ordinary changes, and their p-values.
 
-    Each row, ordinary or not, is judged against the ordinary ones of its own seed without itself,
-    so that under the null all rows are alike.
+    Each row, ordinary or not, is compared with the other ordinary rows of its own seed. Under the
+    null, all rows are therefore exchangeable.
 
     Args:
-      null_NxK: ordinary changes.
-      seed_N: the seed of each.
-      step_N: where in training each lies; changes shrink as training goes.
-      observed_K: changes at the moment.
-      seed: its seed.
-      step: its step.
-      least_K: changes below that are alike.
-      of_units: (changes of the units [U] at the moment, [N, U] of ordinary pairs) of each of J
-        layers; the largest over a layer's units, see `units.largest`, is one more quantity.
+      null_NxK: changes of K quantities over N ordinary pairs, [N, K].
+      seed_N: seed of each ordinary pair, [N].
+      step_N: training step of each ordinary pair, [N]. It is needed because changes become smaller
+        during training.
+      observed_K: changes at the critical step, [K].
+      seed: seed of the critical step.
+      step: training step of the critical step.
+      least_K: resolution of each quantity, [K] or one number. Smaller changes are not
+        distinguished.
+      of_units: one pair of arrays for each of J layers: changes of the units at the critical step
+        [U], and over ordinary pairs [N, U]. The largest over the units of a layer is one more
+        quantity; see `single_units.largest`.
 
     Returns:
-      (z [K + J], p [K + J]): p is the share of rows whose most unusual quantity is at least as
-      unusual.
+      (z [K + J], p [K + J]), where p is the share of rows whose most unusual quantity is at least
+      as unusual.
 
     Raises:
-      ValueError: too few ordinary pairs.
+      ValueError: there are too few ordinary pairs.
     """
     null_NxK, seed_N, step_N = (np.asarray(a) for a in (null_NxK, seed_N, step_N))
     kept = [s for s in np.unique(seed_N) if np.sum(seed_N == s) >= LEAST_OF_SEED]
@@ -65,9 +69,10 @@ def excesses(null_NxK, seed_N, step_N, observed_K, seed, step, least_K=1e-9, of_
 
 
 def _beyond(row_K, step, others_NxK, steps_N, least_K):
-    """How far a row lies above the power law in the step that others follow.
+    """Compute how far a row lies above the power law in the step that the other rows follow.
 
-    In standard errors of its prediction: the further away the others are, the less it says.
+    The unit is the standard error of the prediction, which grows with the distance in ln(1 + step)
+    between the row and the other rows.
     """
     least_K = np.maximum(SMALL * others_NxK.mean(0), least_K)
     logs_NxK = np.log(others_NxK + least_K)
@@ -81,7 +86,7 @@ def _beyond(row_K, step, others_NxK, steps_N, least_K):
 
 
 def _largest_units(of_units, seed_N, step_N, kept, seed, step):
-    """z [J] of each layer's most moved unit, and the largest over layers of each pair [N]."""
+    """Return z [J] of the most moved unit per layer, and the largest over layers per pair [N]."""
     z_J, largest_N = [], np.zeros(len(seed_N))
     for row_U, others_NxU in of_units:
         for other in kept:
@@ -95,9 +100,10 @@ def _largest_units(of_units, seed_N, step_N, kept, seed, step):
 
 
 def _scores(z_K, largest_N):
-    """Put z and the largest of each row in units of their tail: 0 is reached by a tenth of rows.
+    """Express z and the largest z of each row in units of their tail.
 
-    The mean excess over that point is 1, as far as an exponential tail describes them.
+    A tenth of the rows reaches 0, and the mean excess of these rows over 0 is 1. This describes the
+    tail as far as it is exponential.
     """
     rows = np.append(largest_N, z_K.max(initial=0.0))
     start = np.quantile(rows, 1 - TAIL)

@@ -1,14 +1,14 @@
-"""What can be measured of weights, activations and attention, each with its unit and range.
+"""Metrics of weights, activations and attention, each documented with its unit and range.
 
-All functions take plain arrays. What has no value, such as the angle of a zero vector, is
+All functions take plain arrays. A metric that is undefined, such as the angle of a zero vector, is
 not-a-number.
 """
 
 import numpy as np
 
-QUIET = 0.1  # of the root mean square of a layer: below that an activation counts as quiet
-SHARE = 0.1  # of a layer's units are its leading ones
-ROUNDING = 1e-3  # by which the sum of a row of probabilities may be off
+QUIET = 0.1  # an activation below this share of the root mean square of its layer counts as quiet
+SHARE = 0.1  # share of the units of a layer that count as leading
+ROUNDING = 1e-3  # tolerance of the sum of a row of probabilities
 
 
 def _probabilities(p):
@@ -19,30 +19,32 @@ def _probabilities(p):
 
 
 def attention_entropy(p_PxHxQxK):
-    """Entropy of where each head looks.
+    """Compute the attention entropy of each head.
 
     Args:
-      p_PxHxQxK: attention probabilities; never logits, never softmaxed again.
+      p_PxHxQxK: attention probabilities, [P, H, Q, K]. These must not be logits, and softmax must
+        not be applied to them again.
 
     Returns:
-      [H], mean over examples and queries in nats, 0 (one place) to ln K (everywhere).
+      Mean over examples and queries, [H], in nats: 0 (all attention on one key) to ln K (uniform).
 
     Raises:
-      ValueError: not probabilities.
+      ValueError: the input does not consist of probabilities.
     """
     p = _probabilities(p_PxHxQxK)
     return -np.where(p > 0, p * np.log(np.where(p > 0, p, 1)), 0).sum(-1).mean((0, 2))
 
 
 def attention_specialization(p_PxHxQxK) -> dict[str, float]:
-    """How differently focused the heads of a block are.
+    """Measure how much the heads of a block differ in their attention entropy.
 
     Args:
-      p_PxHxQxK: attention probabilities.
+      p_PxHxQxK: attention probabilities, [P, H, Q, K].
 
     Returns:
-      mean_entropy, min_entropy, max_entropy, entropy_std and specialization_index, the largest
-      minus the smallest entropy of a head; nats, at most ln K = max_possible.
+      `mean_entropy`, `min_entropy`, `max_entropy` and `entropy_std` over heads;
+      `specialization_index`, the largest minus the smallest entropy of a head; and `max_possible`,
+      ln K. All are in nats and at most ln K.
     """
     entropy_H = attention_entropy(p_PxHxQxK)
     return {
@@ -56,22 +58,23 @@ def attention_specialization(p_PxHxQxK) -> dict[str, float]:
 
 
 def attention_distance(p, q):
-    """Total variation distance between two sets of attention probabilities.
+    """Compute the total variation distance between two sets of attention probabilities.
 
     Args:
-      p, q: [..., K].
+      p: attention probabilities, [..., K].
+      q: attention probabilities, [..., K].
 
     Returns:
-      [...], 0 (the same) to 1 (nothing in common).
+      Distances [...], 0 (identical) to 1 (disjoint).
     """
     return np.abs(_probabilities(p) - _probabilities(q)).sum(-1) / 2
 
 
 def head_similarity(p_PxHxQxK):
-    """How alike two heads of a block look, mean over all pairs.
+    """Compute how similar the attention of two heads of a block is, mean over all pairs of heads.
 
     Args:
-      p_PxHxQxK: attention probabilities.
+      p_PxHxQxK: attention probabilities, [P, H, Q, K].
 
     Returns:
       1 minus the total variation distance, 0 to 1; not-a-number for a single head.
@@ -83,14 +86,14 @@ def head_similarity(p_PxHxQxK):
 
 
 def positional_scores(p_PxHxQxQ) -> dict[str, np.ndarray]:
-    """Attention that goes to fixed places relative to the query.
+    """Compute the attention to fixed positions relative to the query, and to the first token.
 
     Args:
-      p_PxHxQxQ: attention probabilities between the tokens of one sequence.
+      p_PxHxQxQ: attention probabilities between the tokens of a sequence, [P, H, Q, Q].
 
     Returns:
-      `itself`, `previous`, `next` and `first`: [H], the mean probability of looking there, 0 to 1;
-      1 / Q is what uniform attention gives.
+      `itself`, `previous`, `next` and `first`: mean attention probability of that position, [H], 0
+      to 1. Uniform attention gives 1 / Q.
     """
     mean_HxQxQ = _probabilities(p_PxHxQxQ).mean(0)
 
@@ -106,16 +109,17 @@ def positional_scores(p_PxHxQxQ) -> dict[str, np.ndarray]:
 
 
 def induction_score(p_PxHxQxQ, period: int):
-    """Attention from a repeated token to the one that followed it the last time.
+    """Compute the attention from a repeated token to the token that followed its last occurrence.
 
-    Olsson et al. 2022. It applies to sequences that repeat with a period.
+    The score was introduced by Olsson et al. 2022, https://arxiv.org/abs/2209.11895. It applies to
+    sequences that repeat with a period.
 
     Args:
-      p_PxHxQxQ: attention probabilities.
-      period: tokens after which the sequence repeats.
+      p_PxHxQxQ: attention probabilities, [P, H, Q, Q].
+      period: number of tokens after which the sequence repeats.
 
     Returns:
-      [H], 0 to 1.
+      Mean attention probability, [H], 0 to 1.
     """
     p = _probabilities(p_PxHxQxQ)
     queries = np.arange(period, p.shape[-1])
@@ -123,20 +127,23 @@ def induction_score(p_PxHxQxQ, period: int):
 
 
 def cosine_similarity(a, b) -> float:
-    """Cosine of the angle between two arrays, -1 to 1; not-a-number if one is zero."""
+    """Compute the cosine of the angle between two arrays, -1 to 1; not-a-number if one is zero."""
     a, b = (np.asarray(x, float).ravel() for x in (a, b))
     norm = np.linalg.norm(a) * np.linalg.norm(b)
     return float(np.clip(a @ b / norm, -1, 1)) if norm > 0 else float("nan")
 
 
 def weight_change_magnitude(before, after) -> dict[str, float]:
-    """How far weights have moved.
+    """Measure how far weights have moved.
 
     Args:
-      before, after: of the same shape.
+      before: weights before the change.
+      after: weights after the change, of the same shape.
 
     Returns:
-      l2_norm, relative_change (of the norm before), max_change, mean_change, cosine_similarity.
+      `l2_norm`, the norm of the change; `relative_change`, this norm divided by the norm before;
+      `max_change` and `mean_change`, the largest and the mean absolute change of a weight; and
+      `cosine_similarity` of the weights before and after.
     """
     before, after = np.asarray(before, float), np.asarray(after, float)
     change, norm = after - before, np.linalg.norm(before)
@@ -159,11 +166,12 @@ def linear_cka(x_NxD, y_NxE) -> float:
     https://arxiv.org/abs/1905.00414). It does not change under rotation and scaling.
 
     Args:
-      x_NxD, y_NxE: activations of the same N examples.
+      x_NxD: activations of N examples in the first representation, [N, D].
+      y_NxE: activations of the same examples in the second representation, [N, E].
 
     Returns:
-      At most 1, near 0 and of either sign for independent representations; not-a-number with fewer
-      than 4 examples or where one does not vary.
+      At most 1; near 0 and of either sign for independent representations. It is not-a-number with
+      fewer than 4 examples or if a representation does not vary over the examples.
     """
     if len(x_NxD) < 4:
         return float("nan")
@@ -171,12 +179,13 @@ def linear_cka(x_NxD, y_NxE) -> float:
     self_x, self_y = np.vdot(x, x), np.vdot(y, y)
     if not min(self_x, self_y) > 0:
         return float("nan")
-    # Divide one by one: the product of two small or large squares leaves the range of floats.
+    # Divide each matrix separately, because the product of two very small or very large squares
+    # would exceed the range of floats.
     return float(np.vdot(x / np.sqrt(self_x), y / np.sqrt(self_y)))
 
 
 def _unbiased_centred_gram(a_NxD):
-    """The U-centred Gram matrix; inner products of two of them are unbiased in HSIC.
+    """Compute the U-centred Gram matrix; inner products of two such matrices are unbiased in HSIC.
 
     Szekely and Rizzo 2014, https://arxiv.org/abs/1310.2926, show that this centring gives the
     estimate of Song et al.
@@ -192,21 +201,24 @@ def _unbiased_centred_gram(a_NxD):
 
 
 def _centred(a_NxD):
-    """Activations less their means; exactly zero where only rounding is left."""
+    """Subtract the mean of each feature; the result is exactly zero for constant features."""
     a_NxD = np.asarray(a_NxD, float)
     left = a_NxD - a_NxD.mean(0)
     return np.where(np.abs(left).max(0) > 1e-12 * np.abs(a_NxD).max(0), left, 0.0)
 
 
 def principal_angles(x_NxD, y_NxE, k: int):
-    """Angles between the leading principal subspaces of two representations, over the examples.
+    """Compute the angles between the leading principal subspaces of two representations.
+
+    The subspaces are in the space of the N examples.
 
     Args:
-      x_NxD, y_NxE: activations.
-      k: dimensions of each subspace; fewer where a representation has fewer.
+      x_NxD: activations of N examples in the first representation, [N, D].
+      y_NxE: activations of the same examples in the second representation, [N, E].
+      k: number of dimensions of each subspace; fewer are used if a representation has fewer.
 
     Returns:
-      At most [k] angles in radians, smallest first, 0 (shared) to pi / 2 (orthogonal).
+      Up to k angles in radians, smallest first, 0 (shared direction) to pi / 2 (orthogonal).
     """
     bases = []
     for a in (x_NxD, y_NxE):
@@ -217,26 +229,36 @@ def principal_angles(x_NxD, y_NxE, k: int):
 
 
 def activation_sparsity(a) -> float:
-    """Share of activations below a tenth of their layer's root mean square, 0 to 1.
+    """Compute the share of activations below a tenth of the root mean square of their layer.
 
-    The threshold moves with the scale of the layer. Normal values give 0.08.
+    The threshold is relative to the scale of the layer. Normally distributed values give 0.08.
+
+    Args:
+      a: activations of a layer, of any shape.
+
+    Returns:
+      Share between 0 and 1; not-a-number if all activations are zero.
     """
     a = np.asarray(a, float)
     return float((np.abs(a) < QUIET * np.sqrt(np.mean(a**2))).mean()) if a.any() else float("nan")
 
 
 def class_selectivity(a_PxD, y_P):
-    """How much more a unit responds to its best class than to the others.
+    """Compute how much more a unit responds to its best class than to the other classes.
 
-    Morcos et al. 2018, on the activations above zero: (best - rest) / (best + rest) of the class
-    means.
+    The index is that of Morcos et al. 2018, https://arxiv.org/abs/1803.06959, applied to the
+    positive part of the activations: (best - rest) / (best + rest) of the class means.
 
     Args:
-      a_PxD: activations.
-      y_P: class of each example.
+      a_PxD: activations of P probe examples, [P, D].
+      y_P: class of each example, [P].
 
     Returns:
-      [D], 0 (all classes alike) to 1 (one class only); not-a-number for a silent unit.
+      Index of each unit, [D], 0 (equal response to all classes) to 1 (response to one class only);
+      not-a-number for a unit that is never positive.
+
+    Raises:
+      ValueError: there are fewer than two classes.
     """
     a_PxD, y_P = np.maximum(np.asarray(a_PxD, float), 0), np.asarray(y_P)
     member_CxP = np.unique(y_P)[:, None] == y_P[None]
@@ -251,16 +273,17 @@ def class_selectivity(a_PxD, y_P):
 
 
 def selectivity_beyond_chance(a_PxD, y_P, rng, shuffles: int = 20) -> dict[str, float]:
-    """A layer's mean class selectivity, and what shuffled labels give.
+    """Compare the mean class selectivity of a layer with that for shuffled labels.
 
     Args:
-      a_PxD: activations.
-      y_P: class of each example.
+      a_PxD: activations of P probe examples, [P, D].
+      y_P: class of each example, [P].
       rng: NumPy generator.
-      shuffles: of the labels.
+      shuffles: number of times the labels are shuffled.
 
     Returns:
-      `selectivity`, `chance` (mean over shuffles) and `p`, all 0 to 1.
+      `selectivity`; `chance`, its mean over shuffles; and `p`, the permutation p-value. All are 0
+      to 1.
     """
     found = float(np.nanmean(class_selectivity(a_PxD, y_P)))
     null = [np.nanmean(class_selectivity(a_PxD, rng.permutation(y_P))) for _ in range(shuffles)]
@@ -269,15 +292,15 @@ def selectivity_beyond_chance(a_PxD, y_P, rng, shuffles: int = 20) -> dict[str, 
 
 
 def filter_differentiation(w_DxN) -> dict[str, float]:
-    """How different the filters of a layer are.
+    """Measure how different the filters of a layer are.
 
     Args:
-      w_DxN: one filter a row.
+      w_DxN: flattened filters, one per row, [D, N]. Filters that are all zeros are left out.
 
     Returns:
       `similarity`, the mean |cosine| over pairs, 0 to 1; `orthogonality`, 1 minus the root mean
-      square cosine, 1 for an orthogonal set; `rank`, the participation ratio
-      (sum s^2)^2 / sum s^4 of the singular values, 1 to min(D, N). Filters of zeros are left out.
+      square cosine, which is 1 for an orthogonal set; and `rank`, the participation ratio
+      (sum s^2)^2 / sum s^4 of the singular values of the normalised filters, 1 to min(D, N).
     """
     w = np.asarray(w_DxN, float)
     norms = np.linalg.norm(w, axis=1)
@@ -292,14 +315,15 @@ def filter_differentiation(w_DxN) -> dict[str, float]:
 
 
 def feature_turnover(before_D, after_D, share: float = SHARE) -> float:
-    """How many of a layer's leading units are no longer among them.
+    """Measure how much the set of the leading units of a layer has changed.
 
     Args:
-      before_D, after_D: what ranks the units, such as their selectivity.
-      share: of the units that lead.
+      before_D: values by which the units are ranked before, such as their selectivity, [D].
+      after_D: values by which the units are ranked after, [D].
+      share: share of the units that count as leading, 0 to 1.
 
     Returns:
-      1 minus the Jaccard index of the two sets, 0 (the same units) to 1 (all others).
+      1 minus the Jaccard index of the two sets, 0 (the same units) to 1 (no unit in common).
     """
     count = max(round(share * len(before_D)), 1)
     old, new = (
@@ -310,13 +334,15 @@ def feature_turnover(before_D, after_D, share: float = SHARE) -> float:
 
 
 def births_and_deaths(positive_before_D, positive_after_D) -> dict[str, int]:
-    """Rectified units that fell silent or spoke up.
+    """Count the rectified units that became active or inactive on all probe examples.
 
     Args:
-      positive_before_D, positive_after_D: share of the probe for which each unit is above zero.
+      positive_before_D: share of the probe for which each unit is above zero before, [D].
+      positive_after_D: the same share after, [D].
 
     Returns:
-      `born`, `died` and `dead` (after), numbers of units.
+      Numbers of units: `born`, which became active; `died`, which became inactive; and `dead`, which
+      are inactive after.
     """
     before, after = (np.asarray(x) > 0 for x in (positive_before_D, positive_after_D))
     return {

@@ -1,4 +1,4 @@
-"""The course of a run from its records alone: which layer settles first, what moves together."""
+"""Overview of a run from its records alone: order of settling, joint movement, and jumps."""
 
 import numpy as np
 
@@ -12,14 +12,15 @@ SAID = {"coordinated": "layers together", "loss_linked": "D with the loss"}
 
 
 def describe(run: Run) -> dict:
-    """Convergence, coordination and jumps of a run.
+    """Describe the convergence, the coordination and the jumps of a run.
 
     Args:
-      run: an open run.
+      run: open run.
 
     Returns:
-      JSON data: what it is, `settled` (layer -> step a finite seed), `convergence`, `coordination`,
-      `jumps`, their `kinds` and `early_against_late`.
+      JSON data: the architecture, data and size of the run; `settled`, for each layer the step at
+      which it settled in each finite seed; `convergence`; `coordination`; `jumps`; their `kinds`;
+      and `early_against_late`.
     """
     rng = np.random.default_rng(SEED)
     layers_SxTxL, at = run.array("probe", run.model["dimension"]), run.steps("probe")
@@ -49,7 +50,7 @@ def describe(run: Run) -> dict:
 
 
 def found_jumps(run: Run) -> list[dict]:
-    """Jumps of a run; of one too short to judge there are none."""
+    """Return the jumps of a run, an empty list if the run is too short for the detector."""
     return jumps_of_run(run) if len(run.steps("probe")) >= detector.LEAST_LENGTH else []
 
 
@@ -68,7 +69,7 @@ def _together(run):
 
 
 def _events(run, rows):
-    """Of jumps of several layers of one seed at about the same time, the strongest."""
+    """Keep the strongest of the jumps in several layers of one seed at about the same time."""
     near = WINDOW * int(np.median(np.diff(run.steps("probe"))))
     groups = []
     for seed in run.seeds:
@@ -78,14 +79,15 @@ def _events(run, rows):
 
 
 def summary(course: dict) -> dict:
-    """One row that compares a run with others.
+    """Summarise a run in one row, for a table that compares runs.
 
     Args:
-      course: from `describe`.
+      course: description of the run from `describe`.
 
     Returns:
-      Jumps per 1000 measurements of D and of layers, how layers settle, how often they move
-      together.
+      Architecture and data; jumps per 1000 measurements of D and of a layer; the pattern in which
+      layers settle, with `rho` and `p`; and the number of seeds in which layers move together and
+      in which D moves with the loss.
     """
     series = len(course["seeds"]) * course["measurements"]
     of_d = [jump for jump in course["jumps"] if jump["layer"] == detector.MEAN]

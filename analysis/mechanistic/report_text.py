@@ -1,4 +1,4 @@
-"""The before/after report of a run as text."""
+"""Text of the before/after report of a run."""
 
 from analysis.mechanistic.changes import ALPHA, AnalysisResult, findings
 from analysis.mechanistic.convergence import UNSETTLED
@@ -10,16 +10,16 @@ NOTHING = "Nothing beyond the null."
 
 
 def report(name: str, course: dict, results: list[AnalysisResult], why: list[str]) -> str:
-    """What changed around the moments of a run, and how its layers moved.
+    """Write the report: what changed around the critical steps of a run, and how its layers moved.
 
     Args:
-      name: of the run.
-      course: from `course.describe`.
-      results: one a moment, with figures.
-      why: reasons why there are none.
+      name: name of the run.
+      course: description of the run from `overview.describe`.
+      results: one result per critical step, with its figures.
+      why: reasons why critical steps could not be compared; empty if there are none.
 
     Returns:
-      Markdown.
+      Markdown text.
     """
     synthetic = " (SYNTHETIC data)" if course["synthetic"] else ""
     lines = [f"# {name}: {course['architecture']} on {course['data']}{synthetic}", ""]

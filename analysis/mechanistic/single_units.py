@@ -1,31 +1,35 @@
-"""Which single unit, channel or head of a layer moves more than it usually does beside the others.
+"""Test for a single unit, channel or head that moves unusually far relative to its layer.
 
-A mean over a layer hides one unit of many. So each unit's change is taken relative to the median
-of its layer, in spreads of what it does over ordinary pairs of states; the largest over the units
-of a layer is one statistic of that layer, and is judged by the same largest of ordinary pairs.
+A mean over a layer hides the change of a single unit. For this reason, the change of each unit is
+measured relative to the median of its layer and divided by the spread of this ratio over ordinary
+pairs of states (on a logarithmic scale). The largest value over the units of a layer is one
+statistic of that layer. It is compared with the same statistic of ordinary pairs.
 """
 
 import numpy as np
 
-SMALL = 0.1  # of a layer's usual change: units that move less are alike, and so are dead ones
-LEAST_SPREAD = 0.1  # of the logarithm of a unit's relative change
-LEAST_SPREAD_OF_MAX = 0.5  # of the largest z of a layer
-LEAST_UNITS = 2  # one unit alone is its layer, whose weight change is judged already
+# Relative to the usual change of a layer. Smaller changes are not distinguished, so dead units do
+# not stand out.
+SMALL = 0.1
+LEAST_SPREAD = 0.1  # smallest spread of the logarithm of the relative change of a unit
+LEAST_SPREAD_OF_MAX = 0.5  # smallest spread of the largest z of a layer
+LEAST_UNITS = 2  # a single unit is the whole layer, whose weight change is tested anyway
 
 
 def unit_z(row_U, step: float, others_NxU, steps_N) -> np.ndarray:
-    """How far each unit moved beyond its layer and its own habit.
+    """Compute how far each unit moved beyond the median of its layer and its own trend.
 
     Args:
-      row_U: relative changes of the units of a layer, finite.
-      step: where in training they happened.
-      others_NxU: the same over ordinary pairs of the same seed.
-      steps_N: their steps.
+      row_U: relative changes of the units of a layer, [U], finite.
+      step: training step of these changes.
+      others_NxU: relative changes over N ordinary pairs of the same seed, [N, U].
+      steps_N: training steps of the ordinary pairs, [N].
 
     Returns:
-      z [U]: the logarithm of the change, less the layer's median and the unit's trend over
-      training, in standard errors of its prediction. The spread of a unit is at least the median
-      spread of its layer: a few pairs may agree by luck.
+      z [U]: the logarithm of the change minus the median of the layer and minus the trend of the
+      unit over training, in units of the standard error of the predicted trend. The spread of a
+      unit is set to at least the median spread of its layer, because a few pairs may agree by
+      chance.
     """
     least = max(SMALL * float(np.median(others_NxU)), 1e-9)
 
@@ -44,23 +48,27 @@ def unit_z(row_U, step: float, others_NxU, steps_N) -> np.ndarray:
 
 
 def live(changes_NxU) -> np.ndarray:
-    """Indices of the units whose relative change is known in all rows; none if they are few."""
+    """Return the indices of the units whose change is finite in all rows, none if under two are."""
     kept = np.flatnonzero(np.isfinite(changes_NxU).all(0))
     return kept if len(kept) >= LEAST_UNITS else kept[:0]
 
 
 def largest(row_U, step: float, others_NxU, steps_N) -> tuple[float, np.ndarray]:
-    """The largest z over the units of a layer, in units of that of ordinary pairs.
+    """Compute the largest z over the units of a layer, standardised by that of ordinary pairs.
 
-    Exchangeable under the null: each ordinary pair is judged by the others as the moment is judged
-    by all of them.
+    The values are exchangeable under the null: each ordinary pair is compared with the other pairs
+    in the same way as the critical step is compared with all pairs.
 
     Args:
-      row_U, step, others_NxU, steps_N: see `unit_z`; not-a-number for units without weights.
+      row_U: relative changes of the units at the critical step, [U]; not-a-number for units without
+        weights.
+      step: critical step.
+      others_NxU: relative changes over N ordinary pairs of the same seed, [N, U].
+      steps_N: training steps of the ordinary pairs, [N].
 
     Returns:
-      (z of the moment's largest, z of each ordinary pair's largest [N]); zeros for a layer with
-      fewer than two such units.
+      (standardised largest z at the critical step, standardised largest z of each ordinary pair
+      [N]); zeros for a layer with fewer than two units whose changes are finite.
     """
     n, kept = len(others_NxU), live(np.vstack([others_NxU, row_U]))
     if not len(kept):

@@ -1,4 +1,4 @@
-"""From runs to a few channels that move: principal components of what moves from step to step."""
+"""Reduction of runs to a few channels: principal components of what changes from step to step."""
 
 from typing import NamedTuple
 
@@ -8,11 +8,12 @@ from scipy.ndimage import uniform_filter1d
 from analysis.edm.variables import evenly, variables
 from analysis.runs.reader import Run, RunError
 
-MODES = 8
-ROUNDING = 1e-9  # of the largest value: what differs by less is constant
-LEAST_SHARE = 1e-10  # of the variance, below which a component is rounding
-LIMIT = 8.0  # standard deviations beyond which an outlier counts no more
-# Of every step, comparable between seeds: one channel each, and one for every weight matrix.
+MODES = 8  # number of principal components
+ROUNDING = 1e-9  # a column whose range is smaller than this share of its maximum is constant
+LEAST_SHARE = 1e-10  # a component with a smaller share of the variance is rounding
+LIMIT = 8.0  # standard deviations at which outliers are clipped
+# Scalars of every step that are comparable between seeds. Each gives one column, or one column per
+# weight matrix.
 SCALARS = ("loss", "grad_norm", "probe_loss", "weight_grad_norm", "update_norm", "update_cosine")
 OF = ("increments", "levels")
 CHANNELS = """weights (sketches), units (means over fixed examples), scalars (norms and losses), or
@@ -21,43 +22,48 @@ of every layer"""
 
 
 class Recorded(NamedTuple):
-    """What a run recorded, as columns."""
+    """Recorded quantities of a run as columns."""
 
-    name: str  # of the run
-    own: bool  # each seed has components of its own: its columns have no order that seeds share
+    name: str  # name of the run
+    own: bool  # components are computed per seed, because columns do not correspond between seeds
     steps: np.ndarray  # [T]
-    group_D: list[str]  # what a column belongs to: a weight matrix, a layer, or itself
+    group_D: list[str]  # group of each column: a weight matrix, all units, or the column itself
     values: np.ndarray  # [S, T, D]
 
 
 class Channels(NamedTuple):
-    """What is mapped of a run."""
+    """Channels of a run, from which a map is made."""
 
     steps: np.ndarray  # [T]
     values: np.ndarray  # [S, T, C]
-    share: np.ndarray  # of the variance [S, C]
+    share: np.ndarray  # share of the variance of each channel [S, C]
 
 
 def default_kind(run: Run) -> str:
-    """`weights` where they were sketched; elsewhere loss, gradient norm and D of every layer."""
+    """Return the default kind of columns of a run.
+
+    It is `weights` if the weights were sketched. Otherwise it names the loss, the gradient norm and
+    D of every hidden layer.
+    """
     if run.has("scalar", "sketch"):
         return "weights"
     return ",".join(["loss", "grad_norm", *(f"D/{run.layer_names[i]}" for i in run.hidden)])
 
 
 def recorded(run: Run, kind: str) -> Recorded:
-    """The columns of a kind.
+    """Read the columns of one kind.
 
     Args:
       run: open run.
       kind: `weights` (sketches of weight matrices), `units` (means of units over fixed examples),
-        `scalars` (norms and losses), or names as `analysis edm --variables` takes them.
+        `scalars` (norms and losses), or names of variables with commas between, as in
+        `analysis edm --variables`.
 
     Returns:
-      Recorded.
+      The columns of the run.
 
     Raises:
-      RunError: not recorded.
+      RunError: a quantity was not recorded, or `kind` names nothing.
     """
     if kind == "weights":
         sketch = run.array("scalar", "sketch")
@@ -82,7 +88,19 @@ def recorded(run: Run, kind: str) -> Recorded:
 
 
 def between(found: Recorded, start: int, stop: int | None) -> Recorded:
-    """The points from one step to before another; None for all after."""
+    """Keep the points from step `start` to before step `stop`; None means to the end.
+
+    Args:
+      found: columns of a run.
+      start: first step that is kept.
+      stop: step after the last that is kept; None for no limit.
+
+    Returns:
+      The columns in this range.
+
+    Raises:
+      RunError: there are fewer than two points, or they are not evenly spaced in steps.
+    """
     stop = found.steps[-1] + 1 if stop is None else stop
     kept = (found.steps >= start) & (found.steps < stop)
     if kept.sum() < 2:
@@ -92,7 +110,10 @@ def between(found: Recorded, start: int, stop: int | None) -> Recorded:
 
 
 def epoch_steps(run: Run) -> int | None:
-    """Steps of an epoch; None if batches are drawn with replacement, or by another framework."""
+    """Return the number of steps per epoch.
+
+    None if batches are drawn with replacement, or if another framework draws them.
+    """
     data = run.config.get("data", {})
     if data.get("shuffle") != "epoch" or "train_examples" not in run.data:
         return None
@@ -100,10 +121,16 @@ def epoch_steps(run: Run) -> int | None:
 
 
 def groups(found: Recorded) -> dict[str, np.ndarray]:
-    """The columns of each group.
+    """Return the indices of the columns of each group.
+
+    Args:
+      found: columns of a run.
+
+    Returns:
+      Indices by name of the group.
 
     Raises:
-      RunError: a value is missing, or a group never changes, or always by as much.
+      RunError: a value is missing, or a group never changes or always changes by the same amount.
     """
     if not np.isfinite(found.values).all():
         raise RunError(f"{found.name}: the channels are not finite")
@@ -118,18 +145,18 @@ def groups(found: Recorded) -> dict[str, np.ndarray]:
 
 
 def moving(found: Recorded, of: str, window: int) -> np.ndarray:
-    """What moves, the columns of a group together of unit size.
+    """Compute increments or levels of the columns, scaled such that each group has unit size.
 
     Args:
-      found: columns.
-      of: `increments`, changes from point to point, or `levels`, deviations from a moving mean.
-      window: points of that mean.
+      found: columns of a run.
+      of: `increments` (changes from point to point) or `levels` (deviations from a moving mean).
+      window: number of points of the moving mean.
 
     Returns:
-      [S, T - 1, D].
+      Values [S, T - 1, D]. In each seed the mean variance of the columns of a group is 1.
 
     Raises:
-      RunError: a value is missing, or a group never changes.
+      RunError: a value is missing, or a group never changes or always changes by the same amount.
     """
     columns = groups(found)
     if of == "increments":
@@ -147,15 +174,16 @@ def _moving_mean(x_SxTxD, window):
 
 
 def components(x_TxD, modes: int = MODES) -> tuple[np.ndarray, np.ndarray]:
-    """Scores of the principal components, and their shares of the variance.
+    """Compute the scores of the principal components and their shares of the variance.
 
     Args:
       x_TxD: columns.
-      modes: how many; fewer if there are fewer columns, or columns that others determine.
+      modes: maximum number of components. There are fewer if there are fewer linearly independent
+        columns.
 
     Returns:
-      Scores [T, k] and shares [k], in falling order. The sign of a component is such that its
-      largest loading is positive.
+      Scores [T, K] and shares [K], in descending order of the share. The sign of a component is
+      such that its loading of largest absolute value is positive.
     """
     centred = x_TxD - x_TxD.mean(0)
     value, vector = np.linalg.eigh(centred.T @ centred)
@@ -168,14 +196,16 @@ def components(x_TxD, modes: int = MODES) -> tuple[np.ndarray, np.ndarray]:
 
 
 def steady(x_SxTxC, window: int) -> np.ndarray:
-    """Deviations from a moving mean in moving standard deviations: no trend, no change of scale.
+    """Remove trends and changes of scale from channels.
+
+    The result is the deviation from a moving mean in moving standard deviations.
 
     Args:
       x_SxTxC: channels.
-      window: points, centred.
+      window: number of points of the centred window.
 
     Returns:
-      [S, T, C], within +-8.
+      Steady channels [S, T, C], clipped to [-8, 8].
     """
     apart = x_SxTxC - _moving_mean(x_SxTxC, window)
     scale = np.sqrt(np.maximum(_moving_mean(apart**2, window), 0.0))
@@ -184,22 +214,23 @@ def steady(x_SxTxC, window: int) -> np.ndarray:
 
 
 def channels(found: list[Recorded], modes: int, of: str, window: int) -> list[Channels]:
-    """The principal components of what moves in runs.
+    """Compute the principal components of the changes in runs.
 
-    Components of weights and units are each seed's own, those of scalars and named variables are
-    common to all seeds of all runs.
+    Components of weights and units are computed for each seed separately. Components of scalars and
+    named variables are common to all seeds of all runs.
 
     Args:
       found: columns of each run.
-      modes: components.
-      of: see `moving`.
-      window: see `moving`.
+      modes: maximum number of components.
+      of: `increments` or `levels`, see `moving`.
+      window: number of points of the moving mean, see `moving`.
 
     Returns:
       Channels of each run, without its first point.
 
     Raises:
-      RunError: not finite or constant, or runs that differ in their columns.
+      RunError: a value is missing, a group of columns is constant, or the runs differ in their
+        columns.
     """
     if len({tuple(f.group_D) for f in found}) > 1:
         raise RunError("the runs do not have the same columns: map them apart")

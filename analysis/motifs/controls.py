@@ -1,4 +1,4 @@
-"""Channels in which no states are: what a map of them looks like is no finding."""
+"""Controls: channels without states. A feature of their maps is not evidence of states."""
 
 import numpy as np
 
@@ -6,19 +6,23 @@ from analysis.edm.nulls import phase_randomised
 from analysis.motifs.channels import steady
 from analysis.statistics.surrogates import iaaft
 
-JUDGES = ("random phases", "same values")  # those as smooth as what was recorded
+JUDGES = ("random phases", "same values")  # controls that are as smooth as the recorded channels
 
 
 def controls(of: str, window: int) -> dict:
-    """Functions `(steady channels [T, C], random generator) -> channels [T, C]`, by name.
+    """Return functions that make control channels, by name.
 
-    `random phases`: every channel with its own spectrum; `same values`: its spectrum, nearly, and
-    its values; `random walk`: normal and independent steps of the same covariance, of which
-    increments are white; `shuffled in time`: the same moments in random order.
+    `random phases` keeps the spectrum of every channel. `same values` keeps the values of every
+    channel and, nearly, its spectrum. `random walk` draws independent normal steps with the same
+    covariance, so that the increments are white. `shuffled in time` puts the points in random
+    order and keeps the values of all channels at a point together.
 
     Args:
-      of: `increments` or `levels`, what the channels are.
-      window: see `channels.steady`.
+      of: `increments` or `levels`, the kind of the channels.
+      window: number of points of the window of `channels.steady`.
+
+    Returns:
+      Functions `(steady channels [T, C], random generator) -> channels [T, C]` by name.
     """
 
     def walk(x_TxC, rng):

@@ -1,29 +1,29 @@
-"""Kullback-Leibler divergences between shares, and the neighbourhoods that t-SNE makes of them."""
+"""Kullback-Leibler divergences between shares, and the neighbour probabilities for t-SNE."""
 
 import numpy as np
 
-FLOOR = 1e-12  # added to every share: a divergence from nothing is large, not infinite
+FLOOR = 1e-12  # added to every share, so that a divergence from a zero is large but not infinite
 PERPLEXITY = 32.0
-KEPT = 150  # neighbours of a point that count
-TOLERANCE, HALVINGS = 1e-5, 60
-STEEPEST = 1e300  # beta of a row all of whose neighbours are equally far
+KEPT = 150  # number of neighbours of a point with a nonzero probability
+TOLERANCE, HALVINGS = 1e-5, 60  # of the search for beta: accuracy of the entropy, most steps
+STEEPEST = 1e300  # largest beta, reached if all neighbours of a row are equally far
 
 
 def floored(p_NxM) -> np.ndarray:
-    """Shares without zeros, of sum 1."""
+    """Return shares without zeros, normalised to sum 1."""
     p_NxM = np.asarray(p_NxM, float) + FLOOR
     return p_NxM / p_NxM.sum(1, keepdims=True)
 
 
 def divergences(p_NxM, q_KxM) -> np.ndarray:
-    """KL(p || q) of all pairs.
+    """Compute KL(p || q) of all pairs of rows.
 
     Args:
-      p_NxM: shares.
-      q_KxM: shares.
+      p_NxM: shares, with row sums 1.
+      q_KxM: shares, with row sums 1.
 
     Returns:
-      [N, K] in bits, none negative.
+      Divergences [N, K] in bits, at least 0.
     """
     p, q = floored(p_NxM), floored(q_KxM)
     entropy = (p * np.log2(p)).sum(1)
@@ -31,17 +31,20 @@ def divergences(p_NxM, q_KxM) -> np.ndarray:
 
 
 def conditional(distance_NxK, perplexity: float = PERPLEXITY) -> np.ndarray:
-    """Probabilities of neighbours, exp(-beta d), with beta set by the perplexity of each row.
+    """Compute neighbour probabilities proportional to exp(-beta d).
+
+    For each row, beta is chosen such that the probabilities have the given perplexity.
 
     Args:
-      distance_NxK: of the neighbours, squared where they are distances; infinite ones do not count.
+      distance_NxK: squared distances d of K neighbours. Neighbours at an infinite distance have
+        probability 0.
       perplexity: effective number of neighbours.
 
     Returns:
-      [N, K] of row sums 1.
+      Probabilities [N, K] with row sums 1.
 
     Raises:
-      ValueError: fewer neighbours than the perplexity.
+      ValueError: a row has fewer neighbours than the perplexity.
     """
     distance = np.asarray(distance_NxK, float)
     if (np.isfinite(distance).sum(1) < perplexity).any():
@@ -64,7 +67,7 @@ def conditional(distance_NxK, perplexity: float = PERPLEXITY) -> np.ndarray:
 
 
 def nearest_only(distance_NxK, kept: int = KEPT) -> np.ndarray:
-    """All but the nearest of every row made infinitely far."""
+    """Set all but the `kept` smallest distances of every row to infinity."""
     if kept >= distance_NxK.shape[1]:
         return distance_NxK
     limit = np.partition(distance_NxK, kept - 1, 1)[:, kept - 1 : kept]

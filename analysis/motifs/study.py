@@ -1,4 +1,4 @@
-"""One map of the movements of several series, its states, and what visits to them are like."""
+"""Map of the movements of several series, its states, and statistics of visits to the states."""
 
 from typing import NamedTuple
 
@@ -17,20 +17,20 @@ from analysis.motifs.regions import (
 )
 from analysis.motifs.wavelets import amplitudes, cone, frequencies, shares
 
-# Of each series' own map, which chooses its part.
+# Settings of the small map of each series from which its training points are chosen.
 OWN_POINTS, OWN_PERPLEXITY, OWN_ITERATIONS = 600, 20.0, 375
-CANDIDATES = 4  # points looked at for each that is chosen
-FEWEST, LEAST_TRAINED = 200, 100  # points of a map, and of those that make it
+CANDIDATES = 4  # number of candidate points per chosen point
+FEWEST, LEAST_TRAINED = 200, 100  # fewest points of a map, and fewest training points
 
 
 class Settings(NamedTuple):
-    """How a map is made; lengths in points."""
+    """Settings of a map; lengths are in points."""
 
     slowest: int = 500  # period of the lowest frequency
-    train: int = 3000  # training points of the map, of all series together
-    every: int = 1  # points from one that is placed to the next
-    sigma: float = 1 / 40  # of the density, relative to the map's extent
-    seed: int = 0
+    train: int = 3000  # number of training points of the map, over all series
+    every: int = 1  # distance between two placed points
+    sigma: float = 1 / 40  # smoothing width of the density, relative to the extent of the map
+    seed: int = 0  # random seed of the map
 
 
 class Mapped(NamedTuple):
@@ -38,26 +38,29 @@ class Mapped(NamedTuple):
 
     fitted: maps.Map
     regions: Regions
-    index: list[np.ndarray]  # which points of each series were placed [T]
-    trained: list[np.ndarray]  # which of the placed points of each series made the map
-    place: list[np.ndarray]  # [T, 2]
-    inside: list[np.ndarray]  # whether among their neighbours [T]
+    index: list[np.ndarray]  # indices of the placed points of each series [T]
+    trained: list[np.ndarray]  # indices of the training points among the placed points
+    place: list[np.ndarray]  # places on the map [T, 2]
+    inside: list[np.ndarray]  # whether a point lies among its neighbours [T]
     label: list[np.ndarray]  # basins, from 1 [T]
-    total: list[np.ndarray]  # sums of the amplitudes: how much moves at all [T]
+    total: list[np.ndarray]  # sums of the amplitudes, the total amount of movement [T]
 
 
 def mapped(series: list[np.ndarray], settings: Settings) -> Mapped:
-    """Wavelets, shares, training points, t-SNE, the place of every point, density, basins.
+    """Make a joint map of several series.
+
+    The steps are: wavelet amplitudes, shares, choice of training points, t-SNE, placement of every
+    point, density, basins.
 
     Args:
-      series: channels of each, steady, [T, C].
-      settings: how.
+      series: channels [T, C] of each series, made steady by `channels.steady`.
+      settings: settings of the map.
 
     Returns:
-      Mapped; points too near the ends for the lowest frequency are left out.
+      The map. Points too near the ends of a series for the lowest frequency are left out.
 
     Raises:
-      ValueError: series too short.
+      ValueError: the series are too short, or there are too few training points.
       ImportError: openTSNE or scikit-image is not installed.
     """
     grid = frequencies(1 / settings.slowest, 0.5)
@@ -97,17 +100,18 @@ def _shares(x_TxC, grid, index):
 
 
 def choose(shares_TxM, count: int, seed: int = 0) -> np.ndarray:
-    """Training points of one series, from every part of a small map of its own (Berman et al.).
+    """Choose training points of one series from all parts of a small map of this series.
 
-    Rare movements are represented: each basin gives points in proportion to its size, at least one.
+    The method is that of Berman et al. (2014). Each basin of the small map contributes points in
+    proportion to its size, and at least one, so that rare movements are represented.
 
     Args:
-      shares_TxM: all points.
-      count: how many to choose.
-      seed: of the choice.
+      shares_TxM: shares of all points of the series.
+      count: number of points to choose.
+      seed: random seed of the small map and of the choice.
 
     Returns:
-      Indices [count].
+      Ascending indices [count].
     """
     if count == len(shares_TxM):
         return np.arange(count)
@@ -128,21 +132,22 @@ def choose(shares_TxM, count: int, seed: int = 0) -> np.ndarray:
 
 
 def _spread(length, most):
-    """At most so many indices, evenly over a series."""
+    """Return at most `most` indices, spread evenly over a series."""
     return np.linspace(0, length - 1, min(length, most)).astype(int)
 
 
 def of_series(found: Mapped, settings: Settings) -> dict[str, list]:
-    """What each series of a map does on it.
+    """Measure how each series moves on a map.
 
     Args:
-      found: a map.
-      settings: it was made with.
+      found: map.
+      settings: settings with which the map was made.
 
     Returns:
-      `basins` and `separation` of the density of its own points, `occupied` (share of them in a
-      stay), `dwell` (mean length of a stay, in points; 0 without any) and `transition_entropy` (of
-      where a state leads, over that of equal shares), a list each.
+      Lists with one value per series: `basins` and `separation` of the density of its own points;
+      `occupied`, the share of its points that are in a stay; `dwell`, the mean length of a stay in
+      points (0 if there is none); and `transition_entropy`, the entropy of the next state divided
+      by its maximum (None if it is undefined).
     """
     sigma, extent = found.regions.sigma, found.regions.extent
     own = [watershed(z[ok], sigma, extent) for z, ok in zip(found.place, found.inside, strict=True)]
@@ -158,17 +163,17 @@ def of_series(found: Mapped, settings: Settings) -> dict[str, list]:
 
 
 def summary(found: Mapped, settings: Settings) -> dict:
-    """What the states of a map are like.
+    """Summarise the states of a map.
 
     Args:
-      found: a map.
-      settings: it was made with.
+      found: map.
+      settings: settings with which the map was made.
 
     Returns:
-      `states`, and `hold_90`, the fewest of them that hold nine tenths of the points; `inside`,
-      the share of points placed among their neighbours; `fidelity`; `series`, see `of_series`;
-      `transitions`, of all series together; `by_state`, rows of `state`, `share`, `visits` and
-      `dwell`.
+      `states`, the number of states; `hold_90`, the smallest number of states that contain 90 % of
+      the points; `inside`, the share of points placed among their neighbours; `fidelity`;
+      `series`, see `of_series`; `transitions` of all series together; and `by_state`, rows with
+      `state`, `share`, `visits` and `dwell`.
     """
     count = found.regions.count
     stay = [stays_of(label, settings.every) for label in found.label]
@@ -193,16 +198,19 @@ def summary(found: Mapped, settings: Settings) -> dict:
 
 
 def fidelity(found: Mapped, settings: Settings) -> float | None:
-    """How well a map stands for what was mapped: do similar points tell where one lies?
+    """Measure how well a map represents the data: do similar points predict where a point lies?
+
+    Each training point is placed again by the other training points. Points of the same series
+    within two slowest periods are not used, because a wavelet covers them at the same time.
 
     Args:
-      found: a map.
-      settings: it was made with.
+      found: map.
+      settings: settings with which the map was made.
 
     Returns:
-      The share of training points that come back to their own basin, placed without themselves and
-      without those of their series that a wavelet sees at the same time, beyond chance (Cohen's
-      kappa): 1 all of them, 0 no more than by chance. None for one basin, or for too few points.
+      The share of training points that are placed in their own basin again, corrected for chance
+      (Cohen's kappa): 1 for all of them, 0 for no more than by chance. None if there is only one
+      basin or if there are too few points.
     """
     shares_NxM, place_Nx2 = found.fitted
     when = np.concatenate([i[t] for i, t in zip(found.index, found.trained, strict=True)])
@@ -224,7 +232,11 @@ def _mean(values):
 
 
 def _relative_entropy(moves_KxK):
-    """Mean over states that are left of the entropy of where to, 1 if everywhere alike."""
+    """Return the mean entropy of the next state, over all states that are left.
+
+    It is divided by its maximum, so it is 1 if all next states are equally frequent. None for fewer
+    than three states or without any move.
+    """
     left = moves_KxK.sum(1) > 0
     if len(moves_KxK) < 3 or not left.any():
         return None

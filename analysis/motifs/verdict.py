@@ -1,7 +1,7 @@
-"""What may be claimed of a map: more than maps of series without states show, made over and over.
+"""Claims about a map, judged by a comparison with repeated maps of series without states.
 
-All series share a map, so its luck is theirs together and no test over seeds can see it: every
-repetition draws new surrogates and a new start.
+All series share one map. A chance feature of this map affects all of them together, and a test over
+seeds cannot detect it. Every repetition therefore draws new surrogates and a new start of t-SNE.
 """
 
 import numpy as np
@@ -12,23 +12,23 @@ from analysis.motifs.stages import RATE
 from analysis.motifs.study import Settings, mapped, of_series
 from analysis.statistics.surrogates import p_value
 
-OWN_MAPS = 5  # of what was recorded, of which the median counts
-ENOUGH = 19  # repetitions: with fewer no p is as low as .05
+OWN_MAPS = 5  # number of maps of the recorded series; their median is used
+ENOUGH = 19  # smallest number of repetitions with which p can be as low as .05
 UNTESTED = f"states untested: --repeats={ENOUGH} maps of controls"
 
 
 def judge(series: list[np.ndarray], settings: Settings, controls: dict, repeats: int) -> list[dict]:
-    """Separation and dwell of maps of a recording, and of as many maps of each control as asked.
+    """Compare separation and dwell between maps of the recorded series and maps of controls.
 
     Args:
-      series: channels of each, steady, [T, C].
-      settings: of every map; the seed counts up.
-      controls: from `controls.controls`; those of `JUDGES` are mapped.
-      repeats: maps of each control.
+      series: channels [T, C] of each series, made steady by `channels.steady`.
+      settings: settings of every map. The seed increases by 1 from map to map.
+      controls: functions from `controls.controls`; those named in `JUDGES` are used.
+      repeats: number of maps of each control.
 
     Returns:
-      Rows of `control`, `measure` (mean over series), `recorded` (median of five maps), `low` and
-      `high` (95 % of the control's maps) and `p`.
+      Rows with `control`; `measure`, a mean over series; `recorded`, the median of five maps; `low`
+      and `high`, which enclose 95 % of the control's maps; and `p`.
     """
     rng = np.random.default_rng(settings.seed)
 
@@ -53,18 +53,19 @@ def judge(series: list[np.ndarray], settings: Settings, controls: dict, repeats:
 
 
 def verdict(judged: list[dict], orders: list[bool | None]) -> str:
-    """The claims in words.
+    """Express the claims in words.
 
     Args:
-      judged: from `judge`; nothing if it was not asked for.
-      orders: whether each run's seeds go through states in one order, None where untested.
+      judged: rows from `judge`; empty if it was not called.
+      orders: one value per run: whether its seeds pass through the states in the same order, None
+        if untested.
 
     Returns:
-      One line, on states and on their order.
+      One line about the states and their order.
     """
     states, order = UNTESTED, "order untested: 5 seeds and eight blocks of a run"
     if judged:
-        # Not by dwell: a map of one basin is never left.
+        # Dwell is not used, because a map with one basin is never left.
         beyond = all(row["p"] <= RATE for row in judged if row["measure"] == "separation")
         states = "distinct states" if beyond else "no states beyond the controls"
     if None not in orders:

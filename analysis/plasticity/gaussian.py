@@ -1,7 +1,7 @@
-"""What an activation function does to a standard normal input: means over it, by quadrature.
+"""Means of activation functions over a standard normal input, computed by quadrature.
 
-Source: Joudaki et al., Barriers for Learning in an Evolving World (2025), with the constants
-computed from its own definition (its table has others).
+The quantities are those of Joudaki et al., Barriers for Learning in an Evolving World (2025). The
+constants are computed from the definition in the paper; the table in the paper has other values.
 """
 
 import numpy as np
@@ -12,10 +12,10 @@ WEIGHT = stats.norm.pdf(GRID) * (GRID[1] - GRID[0])
 
 
 def mean(values) -> float:
-    """E f(z) of a standard normal z.
+    """Compute E f(z) for a standard normal z.
 
     Args:
-      values: f on `GRID`.
+      values: values of f on `GRID`.
 
     Returns:
       The mean.
@@ -24,29 +24,30 @@ def mean(values) -> float:
 
 
 def alpha(values, slopes, centred: bool = False) -> float:
-    """How much an activation adds to the rank: alpha = E f'(z)^2 / E f(z)^2 - 1.
+    """Compute how much an activation adds to the rank: alpha = E f'(z)^2 / E f(z)^2 - 1.
 
     Args:
-      values: f on `GRID`.
-      slopes: f' there.
-      centred: divide by the variance of f(z) instead; what centred covariances show.
+      values: values of f on `GRID`.
+      slopes: values of f' on `GRID`.
+      centred: whether to divide by the variance of f(z) instead of E f(z)^2. This corresponds to
+        centred covariances.
 
     Returns:
-      alpha; 0 of a linear function, infinite of one that has frozen.
+      alpha. It is 0 for a linear function and infinite for a saturated (frozen) one.
     """
     size = mean(np.square(values)) - (mean(values) ** 2 if centred else 0.0)
     return mean(np.square(slopes)) / size - 1
 
 
 def relu_alpha(a: float, b: float) -> float:
-    """alpha of z -> relu(a z + b), in closed form.
+    """Compute alpha of z -> relu(a z + b) in closed form.
 
     Args:
-      a: gain.
+      a: gain, positive.
       b: shift.
 
     Returns:
-      alpha, which depends on b / a alone.
+      alpha, which depends only on b / a.
     """
     c = b / a
     on = stats.norm.cdf(c)
@@ -54,15 +55,15 @@ def relu_alpha(a: float, b: float) -> float:
 
 
 def relu_correlation(rho):
-    """Correlation of relu(x) and relu(y), about 0, of normal x and y of correlation rho.
+    """Compute the uncentred correlation of relu(x) and relu(y) for normal x and y.
 
-    The arc-cosine kernel of degree 1 (Cho & Saul 2009).
+    This is the arc-cosine kernel of degree 1 (Cho & Saul 2009).
 
     Args:
-      rho: in [-1, 1].
+      rho: correlation of x and y, in [-1, 1].
 
     Returns:
-      The uncentred correlation.
+      The correlation about 0, without subtracting the means.
     """
     rho = np.asarray(rho, float)
     return (np.sqrt(1 - rho**2) + rho * (np.pi - np.arccos(rho))) / np.pi

@@ -1,6 +1,6 @@
-"""Does a network go on learning? Tasks one after another, what is remembered, clones of units.
+"""Analyses of whether a network keeps learning: sequences of tasks, forgetting, clones of units.
 
-Everything is a mean over seeds with a t interval; runs are compared seed by seed.
+All results are means over seeds with a t interval. Runs are compared seed by seed.
 """
 
 import numpy as np
@@ -10,12 +10,13 @@ from analysis.runs.reader import Run, RunError
 from analysis.runs.seeds import differing, field, interval
 from analysis.statistics.corrections import LEAST_CORRELATED, sign_flip_p
 
-# Fields of a config that say what is learned, as opposed to by what network and how.
+# Config fields that describe what is learned, as opposed to the network and the method.
 SETTING = (
     "data.name", "data.train_size", "data.normalise", "data.batch_size", "tasks.kind",
     "tasks.classes", "tasks.steps", "tasks.slow", "steps",
 )  # fmt: skip
-# Fields in which networks and methods differ, and the values that go without saying.
+# Config fields in which networks and methods may differ, each with its usual values. Labels leave
+# out the usual values.
 METHOD = {
     "model.name": (), "model.norm": ("own",), "model.activation": ("own",), "model.init": (),
     "model.dropout": (-1.0, 0.0), "optimizer.name": (), "optimizer.lr": (),
@@ -31,28 +32,28 @@ UNITS = (
     "dead_fraction", "dormant_fraction", "dup_fraction", "saturated_fraction", "eff_rank",
     "stable_rank", "hard_rank", "feature_norm", "weight_norm", "gradient_rank", "ntk_rank",
 )  # fmt: skip
-MANY_TASKS = 20  # from which on early and later changes are compared
+MANY_TASKS = 20  # fewest tasks for which early and later changes are compared
 
 
 def setting(config: dict) -> dict:
-    """What is learned."""
+    """Return the fields of a config that describe what is learned."""
     return {name: field(config, name) for name in SETTING}
 
 
 def labels(runs: list[Run]) -> list[str]:
-    """What is particular about each of some runs, in a few words.
+    """Describe in a few words how each run differs from the others.
 
     Args:
-      runs: of one setting.
+      runs: runs of one setting.
 
     Returns:
-      Names such as `renewal=cbp` or `weight_decay=0.0001, perturb=1e-05`: the fields that differ
-      between the runs or, of a single run, those that are not at their usual values; `plain` if
-      there are none.
+      Names such as `renewal=cbp` or `weight_decay=0.0001, perturb=1e-05`. They list the fields that
+      differ between the runs and do not have their usual values. For a single run they list all
+      fields without their usual values. `plain` if there are none.
     """
     rows = [_method(run) for run in runs]
     told = differing(rows)
-    if len(rows) == 1:  # a field that an older run lacks says nothing
+    if len(rows) == 1:  # a field that an older run lacks is not listed
         told = {name for name in METHOD if METHOD[name] and rows[0][name] is not None}
     found = []
     for row in rows:
@@ -68,15 +69,21 @@ def _method(run):
 
 
 def task_steps(run: Run) -> int:
-    """Steps of each task of a run; all where there is one task."""
+    """Return the number of steps of each task of a run; all steps if there is only one task."""
     return run.config["tasks"]["steps"] or run.config["steps"]
 
 
 def finished_tasks(run: Run) -> int:
-    """Tasks that a run has trained to their end.
+    """Return the number of tasks that a run has trained to their end.
+
+    Args:
+      run: open run.
+
+    Returns:
+      Number of finished tasks, at least 1.
 
     Raises:
-      RunError: none, of a run that is read before it is done.
+      RunError: no task is finished, because the run is not complete.
     """
     steps = int(run.steps("scalar")[-1]) + run.config.get("scalar_bin", 1)
     if steps < task_steps(run):
@@ -85,16 +92,16 @@ def finished_tasks(run: Run) -> int:
 
 
 def by_task(run: Run, group: str, values: np.ndarray) -> np.ndarray:
-    """A recorded quantity task by task.
+    """Reduce a recorded quantity to one value per task.
 
     Args:
-      run: an open run.
-      group: `scalar`: the mean over a task's steps, so that accuracy is online accuracy; `probe`:
-        the last measurement within each task.
-      values: [S, T, ...]; a mean is taken over what there is besides.
+      run: open run.
+      group: `scalar` for the mean over the steps of a task, which makes accuracy an online
+        accuracy; `probe` for the last measurement within each task.
+      values: recorded values [S, T, ...]. They are averaged over all axes after the second.
 
     Returns:
-      [S, K].
+      Values [S, K] of K tasks.
     """
     values = values.reshape(*values.shape[:2], -1).mean(-1)
     task = run.steps(group) // task_steps(run)
@@ -105,23 +112,25 @@ def by_task(run: Run, group: str, values: np.ndarray) -> np.ndarray:
 
 
 def score(run: Run) -> np.ndarray:
-    """Online accuracy of every task, or loss where there are no classes, [S, K]."""
+    """Return the online accuracy of every task, or the loss if there are no classes, [S, K]."""
     return by_task(run, "scalar", run.array("scalar", score_name(run)))
 
 
 def score_name(run: Run) -> str:
-    """What is judged: `accuracy`, or `loss` where there are no classes."""
+    """Return the name of the score: `accuracy`, or `loss` if there are no classes."""
     return "accuracy" if run.has("scalar", "accuracy") else "loss"
 
 
 def early_and_late(values_SxK) -> tuple[np.ndarray, np.ndarray]:
-    """Means over the second tenth of tasks (the first begins at random weights) and the last one.
+    """Return the means over the second tenth and over the last tenth of the tasks.
+
+    The first tenth is not used as the early value because it starts at random weights.
 
     Args:
-      values_SxK: one value a task.
+      values_SxK: one value per task.
 
     Returns:
-      ([S], [S]).
+      Early and late means ([S], [S]).
     """
     tenth = max(values_SxK.shape[1] // 10, 1)
     start = min(tenth, values_SxK.shape[1] - 1)
@@ -129,9 +138,9 @@ def early_and_late(values_SxK) -> tuple[np.ndarray, np.ndarray]:
 
 
 def task_matrix(run: Run) -> np.ndarray:
-    """Accuracy on task i at the end of task t, [S, t, i], of a run that `has_matrix`.
+    """Return the accuracy on task i at the end of task t, [S, t, i], of a run that `has_matrix`.
 
-    Evaluations within a task are left out, and so are tasks that are not finished.
+    Evaluations within a task and tasks that are not finished are left out.
     """
     ends = task_steps(run) * (1 + np.arange(finished_tasks(run)))
     rows = np.searchsorted(run.steps("eval"), ends)
@@ -139,7 +148,7 @@ def task_matrix(run: Run) -> np.ndarray:
 
 
 def has_matrix(run: Run) -> bool:
-    """Whether every task was evaluated at the end of every task."""
+    """Decide whether every task was evaluated at the end of every task."""
     if not run.has("eval", "task_accuracy"):
         return False
     ends = task_steps(run) * (1 + np.arange(finished_tasks(run)))
@@ -147,24 +156,25 @@ def has_matrix(run: Run) -> bool:
 
 
 def remembered(matrix_SxKxK, chance: float) -> dict[str, np.ndarray]:
-    """What a sequence of K tasks leaves behind.
+    """Measure accuracy, forgetting and transfer after a sequence of K tasks.
 
-    Forgetting is that of Chaudhry et al. 2018, https://arxiv.org/abs/1801.10112, equation 3: the
-    best accuracy on a task at the end of any task before the last, less its accuracy at the end of
-    the last. Backward and forward transfer are those of Lopez-Paz & Ranzato 2017,
+    Forgetting is defined by Chaudhry et al. 2018, https://arxiv.org/abs/1801.10112, equation 3: the
+    best accuracy on a task at the end of any task before the last, minus its accuracy at the end of
+    the last task. Backward and forward transfer are those of Lopez-Paz & Ranzato 2017,
     https://arxiv.org/abs/1706.08840, equations 3 and 4.
 
     Args:
       matrix_SxKxK: accuracy on task i at the end of task t, [:, t, i].
-      chance: accuracy of a guess, which forward transfer is counted from.
+      chance: accuracy of a random guess, which is subtracted for forward transfer.
 
     Returns:
-      [S] each: `average_accuracy` over all tasks at the end of the last one, in [0, 1]; and for
-      K > 1 three quantities in [-1, 1]. `forgetting` is a mean over all tasks but the last; it is
-      negative where the last task made earlier ones better than ever. `backward_transfer` is the
-      final accuracy less that at the end of the task's own training, a mean over all tasks but the
-      last; `forgetting` is never less than its negative. `forward_transfer` is the accuracy right
-      before a task is trained, less chance, a mean over all tasks but the first.
+      Arrays [S]: `average_accuracy` over all tasks at the end of the last one, in [0, 1]; and for
+      K > 1 three quantities in [-1, 1]. `forgetting` is a mean over all tasks but the last. It is
+      negative if earlier tasks are better after the last task than ever before.
+      `backward_transfer` is the final accuracy minus that at the end of the task's own training, a
+      mean over all tasks but the last. `forgetting` is never less than its negative.
+      `forward_transfer` is the accuracy right before a task is trained minus chance, a mean over
+      all tasks but the first.
     """
     last_SxK = matrix_SxKxK[:, -1]
     found = {"average_accuracy": last_SxK.mean(1)}
@@ -179,16 +189,17 @@ def remembered(matrix_SxKxK, chance: float) -> dict[str, np.ndarray]:
 
 
 def measure(run: Run) -> dict[str, np.ndarray]:
-    """Of each seed how it learned.
+    """Measure for each seed how well it learned.
 
     Args:
-      run: an open run of the plasticity family.
+      run: open run of the plasticity family.
 
     Returns:
-      [S] each: `early`, `late` and `change` of the online accuracy (of the loss, where there are
-      no classes); of `dimension` and every unit measure its early and its `..._late` value; what is
-      `remembered`; and of clones the final and largest `cloning_loss` and the base's
-      `x1_loss_late`.
+      Arrays [S]: `early`, `late` and `change` of the online accuracy (or of the loss, if there are
+      no classes); the early value and the `..._late` value of `dimension` and of every unit
+      measure; the quantities of `remembered`, if the run has an accuracy matrix; and for a run with
+      clones the final and the largest `cloning_loss`, the late losses `loss_late` and (of the base)
+      `x1_loss_late`, and the final hard ranks `hard_rank_end` and `x1_hard_rank_end`.
     """
     early, late = early_and_late(score(run))
     found = {"early": early, "late": late, "change": late - early}
@@ -203,7 +214,7 @@ def measure(run: Run) -> dict[str, np.ndarray]:
 
 
 def is_cloned(run: Run) -> bool:
-    """Whether a run has a base and clones."""
+    """Decide whether a run has a base network and clones."""
     return run.has("probe", "cloning_loss")
 
 
@@ -219,22 +230,23 @@ def _cloned(run):
 
 
 def unit_courses(run: Run) -> dict[str, np.ndarray]:
-    """D and every recorded unit measure task by task, [S, K] each, means over layers."""
+    """Return D and every recorded unit measure per task, [S, K] each, means over layers."""
     courses = {name: run.array("probe", name) for name in UNITS if run.has("probe", name)}
     courses = {"dimension": run.dimension(gaps=True)} | courses
     return {name: by_task(run, "probe", values) for name, values in courses.items()}
 
 
 def table(members: list[Run]) -> list[dict]:
-    """One row a run of a setting, compared with the plain one among them seed by seed.
+    """Make one row per run of a setting, with a comparison with its plain run seed by seed.
 
     Args:
       members: open runs of one setting.
 
     Returns:
-      Rows with `method`, `run`, `n` seeds, `score` (what `early` and `late` are of); of every
-      measure its mean and `..._half` of its interval; `over_plain`, the difference of `late` from
-      the plain run of the same network, with half width and p of an exact sign-flip test.
+      Rows with `method`, `run`, `n` seeds and `score` (the quantity of which `early` and `late` are
+      values); the mean of every measure and `..._half`, the half width of its interval; and
+      `over_plain`, the difference in `late` from the plain run of the same network, with its half
+      width and the p-value of an exact sign-flip test.
     """
     measured, methods = [measure(run) for run in members], [_method(run) for run in members]
     told = differing(methods)
@@ -253,7 +265,7 @@ def table(members: list[Run]) -> list[dict]:
 
 
 def _reference(i, members, methods, told):
-    """The run that differs from this one in nothing but mitigations and has none."""
+    """Return the index of the plain run: the same network and seeds, but without mitigations."""
     for j, (run, row) in enumerate(zip(members, methods, strict=True)):
         plain = all(row[n] in METHOD[n] if METHOD[n] else row[n] == methods[i][n] for n in told)
         if plain and j != i and run.seeds == members[i].seeds:
@@ -262,19 +274,21 @@ def _reference(i, members, methods, told):
 
 
 def early_signs(members: list[Run]) -> list[dict]:
-    """Which quantity's early change goes with a later loss of plasticity, over runs and seeds.
+    """Test for each quantity whether its early change predicts a later loss of plasticity.
 
-    Early: from the second task to a quarter of them. Later: from there to the last tenth.
+    Early changes are from the second task to a quarter of the tasks. Later changes are from there
+    to the last tenth.
 
     Args:
       members: open runs of one setting.
 
     Returns:
-      A row a quantity, the score itself among them: `rho`, Spearman's correlation of its early
-      change with the later change of the score; `given_score`, the same with the score's own early
-      change taken out; `..._low` and `..._high`, 95 % intervals by leaving out one run with all its
-      seeds after another. None of fewer than 20 tasks or 12 runs:
-      a correlation over fewer runs is not told from none.
+      One row per quantity, including the score itself: `rho`, Spearman's correlation over runs and
+      seeds between its early change and the later change of the score; `given_score`, the partial
+      correlation given the early change of the score; and the bounds `..._low` and `..._high` of
+      95 % intervals from a jackknife over runs, each left out with all its seeds. There are no rows
+      for fewer than 20 tasks or 12 runs, because a correlation over fewer runs cannot be
+      distinguished from 0.
     """
     tasks = min(finished_tasks(run) for run in members)
     if tasks < MANY_TASKS or len(members) < LEAST_CORRELATED:
@@ -295,10 +309,10 @@ def early_signs(members: list[Run]) -> list[dict]:
 
 
 def _rho_interval(changes, name, given):
-    """Spearman's rho with the jackknife interval of its Fisher transform, over runs."""
+    """Return Spearman's rho and the jackknife interval, over runs, of its Fisher transform."""
     n = len(changes)
     rho = _rho(changes, name, given)
-    # A perfect correlation has no finite transform.
+    # The transform of a perfect correlation is infinite, so correlations are clipped.
     z, *without = (
         np.arctanh(np.clip(r, -0.999, 0.999))
         for r in (rho, *(_rho(changes[:i] + changes[i + 1 :], name, given) for i in range(n)))
@@ -308,7 +322,7 @@ def _rho_interval(changes, name, given):
 
 
 def early_changes(run: Run) -> dict[str, np.ndarray]:
-    """Of each seed the early change of every quantity, and the `later` one of the score, [S]."""
+    """Return per seed the early change of every quantity and the `later` change of the score, [S]."""
     online = score(run)
     quarter = online.shape[1] // 4
     width = max(quarter // 4, 1)
@@ -316,13 +330,14 @@ def early_changes(run: Run) -> dict[str, np.ndarray]:
         name: values[:, quarter - width : quarter].mean(1) - values[:, 1 : 1 + width].mean(1)
         for name, values in ({"score": online} | unit_courses(run)).items()
     }
-    # From other tasks than the early change ends with, or noise in these would go with both.
+    # The later change does not start from the tasks with which the early change ends. Otherwise
+    # noise in these tasks would affect both changes and correlate them.
     later = early_and_late(online)[1] - online[:, quarter : quarter + width].mean(1)
     return found | {"later": later}
 
 
 def _rho(changes, name, given):
-    """Spearman's rho over all seeds of some runs; partial, by ranks, where something is given."""
+    """Return Spearman's rho over all seeds of runs; it is partial (by ranks) if `given` is set."""
     x, y = (np.concatenate([found[key] for found in changes]) for key in (name, "later"))
     if not (np.ptp(x) and np.ptp(y)):
         return np.nan

@@ -332,7 +332,7 @@ def _orthonormal(columns):
 
 
 def _trends(log_curve, t):
-    """Make the design matrix [T, 4] of the noise: 1, and standardised ln D, t and ln(1 + t / t1)."""
+    """Make the design [T, 4] of the noise: a constant, and standardised ln D, t and ln(1 + t)."""
     columns = [log_curve, t, np.log1p(t / t[1])]
     columns = [(c - c.mean()) / max(c.std(), 1e-12) for c in columns]
     return np.stack([np.ones(len(t)), *columns], 1)

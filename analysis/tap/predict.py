@@ -98,7 +98,7 @@ def example(run: Run, metric: str | None = None) -> Example:
     if not (np.isfinite(d_SxT).all() and d_SxT.min() > 0):
         raise RunError(f"{run.path}: D has values that are zero or not finite")
     grid = log_grid(int(t[-1]))
-    # Interpolate over ln(1 + t), because early in training D changes with the logarithm of the step.
+    # Interpolate over ln(1 + t), because early in training D changes with the logarithm of t.
     log_d_SxG = np.stack([np.interp(np.log1p(grid), np.log1p(t), np.log(d)) for d in d_SxT])
     gradient_G = np.interp(grid, t, run.gradient_integral().mean(0))
     tap_P = fit_curve(TAP, _axis(grid, gradient_G), np.exp(log_d_SxG).mean(0)).theta

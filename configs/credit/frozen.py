@@ -1,11 +1,12 @@
-"""Estimators on a network that backprop trained and that stands still.
+"""Estimators of the credit on a network that backprop trained and that stays fixed.
 
     python -m launch.sweep --config=configs/credit/frozen.py --workdir=RUNS \
         --grid='method=dfa,dir,state_bridge,scalar_bridge,vector,vector_response'
 
-The network (L = 4, d = 256) trains for `pretrain` epochs by AdamW with a cosine to zero; then the
-estimator starts anew and learns for `epochs` over the same images. Its gradients are small, so a
-vector field works in units of the known gradient of the last hidden state.
+The network (L = 4, d = 256) trains for `pretrain` epochs by AdamW with a cosine schedule to zero.
+Then the estimator is reinitialised and learns for `epochs` epochs on the same images. The gradients
+of the trained network are small, so a vector field works in units of the known gradient of the last
+hidden state.
 """
 
 from configs import common
@@ -13,7 +14,7 @@ from configs.credit import methods
 
 
 def get_config(arg=""):
-    """Seven epochs over 40,000 images of CIFAR-10, then twenty of the estimator."""
+    """Return the config: 7 epochs over 40,000 images of CIFAR-10, then 20 of the estimator."""
     args = common.parse_arg(
         arg, method="vector", recipe="notes", dataset="cifar10", depth=4, width=256, skip=1.0,
         scale=0.1, pretrain=7, epochs=20, train=40000, batch=256, credit_lr=1e-3, seeds=3,

@@ -3,9 +3,9 @@
     python -m launch.sweep --config=configs/credit/ladder.py --workdir=RUNS \
         --grid='method=dfa,dir,state_bridge,scalar_bridge;alpha=0,0.25,0.5,1;depth=2,4,8,12'
 
-With `method=vector`, `vector_shuffled`, `vector_no_terminal` or `vector_onesided` it is the pilot
-and the audit of the vector field; with `code`, `terminal` and `warmup` the ablation of the
-boundary condition. The recipe is that of the notes unless `recipe=repaired`.
+The methods `vector`, `vector_shuffled`, `vector_no_terminal` and `vector_onesided` give the pilot
+and the audit of the vector field. The arguments `code`, `terminal` and `warmup` give the ablation
+of the boundary condition. The recipe is that of the notes unless `recipe=repaired` is given.
 """
 
 from configs import common
@@ -13,7 +13,7 @@ from configs.credit import methods
 
 
 def get_config(arg=""):
-    """60 epochs over 10,240 examples, batches of 128, width 128."""
+    """Return the config: by default 60 epochs over 10,240 examples, batches of 128, width 128."""
     args = common.parse_arg(
         arg, method="scalar_bridge", recipe="notes", alpha=1.0, depth=4, width=128, train=10240,
         epochs=60, block_lr=1e-4, credit_lr=1e-3, code="error", terminal=-1.0, warmup=-1.0,

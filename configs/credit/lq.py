@@ -1,11 +1,12 @@
-"""Linear-quadratic control: does an estimator find the costate of a known linear system?
+"""Linear-quadratic control, to test whether an estimator finds the costate of a linear system.
 
     python -m launch.run --config=configs/credit/lq.py:method=state_bridge --workdir=RUN
 
-Eight steps of h + A_l h + noise in eight dimensions, cost |h_L - y|^2 / 2. Gamma is the costate
-cosine. `scale` is that of A: at the .17 of the notes the copied gradient alone has a costate
-cosine of .95, so that the estimators can hardly show anything; at .4 it has less.
-`terminal=0` takes the known gradient at the last step away from the scalar bridge.
+The known linear system takes eight steps of h + A_l h + noise in eight dimensions, with the cost
+|h_L - y|^2 / 2. Gamma is the cosine with the true costate. `scale` is the scale of A. At .17, as in
+the notes, the copied gradient alone has a costate cosine of .95, which leaves hardly any room for
+the estimators; at .4 it has less. With `terminal=0` the scalar bridge is not fitted to the known
+gradient at the last step.
 """
 
 from configs import common
@@ -13,7 +14,7 @@ from configs.credit import methods
 
 
 def get_config(arg=""):
-    """3000 steps of batches of 64."""
+    """Return the config: 3000 steps with batches of 64 by default."""
     args = common.parse_arg(
         arg, method="scalar_bridge", code="error", scale=0.17, noise=0.2, constant=False,
         value=0.01, terminal=1.0, steps=3000, seeds=3, first_seed=0, quick=False,

@@ -1,4 +1,4 @@
-"""The methods that every credit experiment compares, and the two recipes they can follow."""
+"""Methods that every credit experiment compares, and the two recipes that they can follow."""
 
 from configs import common
 from tapjax.contract.text import did_you_mean
@@ -26,7 +26,7 @@ METHODS = {
     "chain_shuffled": VECTOR | {"field": "chain", "targets": "block", "shuffle": True},
 }
 LEARNED = set(METHODS) - {"bp", "dfa", "dir"}
-# As the notes have it, and with the faults of that taken out (see docs/results/credit).
+# The recipe of the notes, and the same without its faults (see docs/results/credit).
 RECIPES = {
     "notes": {
         "rule.normalise": "rms", "rule.shift": 0, "rule.exact_last": False,
@@ -40,16 +40,17 @@ RECIPES = {
 
 
 def use(config, method: str, recipe: str, change: str = ""):
-    """Set a config to a method and a recipe.
+    """Set the method and the recipe of a config.
 
     Args:
-      config: of the credit family, with `steps` set; changed in place.
+      config: config of the credit family, with `steps` set; changed in place.
       method: key of `METHODS`.
       recipe: key of `RECIPES`.
-      change: the one thing that is as in the other recipe: `normalise`, `warmup`, ...
+      change: setting that is taken from the other recipe, such as `normalise` or `warmup`; empty
+        for none.
 
     Raises:
-      ValueError: unknown names.
+      ValueError: a name is unknown.
     """
     _one_of("method", method, METHODS)
     _one_of("recipe", recipe, RECIPES)
@@ -68,13 +69,15 @@ def use(config, method: str, recipe: str, change: str = ""):
 
 
 def boundary(config, code: str, terminal: float, warmup: float):
-    """Set the condition at the last layer; negative numbers leave what the method says.
+    """Set the condition at the last layer.
 
     Args:
-      config: of the credit family, with `steps` set; changed in place.
-      code: what the credit is conditioned on, see `tapjax.config.schema`.
-      terminal: weight of matching the known gradient at the last layer.
-      warmup: share of the steps that train by direct feedback.
+      config: config of the credit family, with `steps` set; changed in place.
+      code: input on which the credit is conditioned, see `credit.code` in `tapjax.config.schema`.
+      terminal: weight of matching the known gradient at the last layer; a negative number keeps the
+        weight of the method.
+      warmup: share of the steps, in [0, 1], that train by direct feedback; a negative number keeps
+        the share of the recipe.
     """
     config.credit.code = code
     if terminal >= 0:
@@ -91,7 +94,14 @@ def _one_of(what, name, table):
 
 
 def quick(config):
-    """Shrink a credit config to seconds on two processor cores."""
+    """Shrink a credit config to a run of seconds on two processor cores.
+
+    Args:
+      config: config of the credit family.
+
+    Returns:
+      The same config, changed in place.
+    """
     common.quick(config)
     config.steps, config.probe.every = 200, 50
     config.rule.warmup_steps = min(config.rule.warmup_steps, 50)

@@ -1,12 +1,13 @@
-"""Train a residual MLP by one credit method from the start.
+"""Residual MLP that one credit method trains from initialisation.
 
     python -m launch.run --config=configs/credit/online.py:method=vector_bilinear --workdir=RUN
 
-Recipe `repaired` is raw credits of a block's output; `notes` is that of the notes (per-example RMS
-normalisation, credits of a block's input, a warm-up by direct feedback); `change=normalise` takes
-one thing from the other recipe. Regimes in which the copied output gradient must fail have no skip
-connection (`skip=0,scale=1`); `net=residual_conv,width=32` has convolutional blocks. The scans of
-the notes are `recipe=notes,block_lr=1e-3` with `depth`, or with `code`, `terminal` and `warmup`.
+The recipe `repaired` uses the raw credits of a block's output. The recipe `notes` is that of the
+notes: per-example RMS normalisation, credits of a block's input, and a warm-up by direct feedback.
+`change=normalise` takes this one setting from the other recipe. In a network without skip
+connections (`skip=0,scale=1`) the copied output gradient must fail. `net=residual_conv,width=32`
+has convolutional blocks. To repeat the scans of the notes, vary `depth`, or `code`, `terminal` and
+`warmup`, with `recipe=notes,block_lr=1e-3`.
 """
 
 from configs import common
@@ -14,7 +15,7 @@ from configs.credit import methods
 
 
 def get_config(arg=""):
-    """Twelve epochs over 20,000 images of CIFAR-10 by default."""
+    """Return the config: twelve epochs over 20,000 images of CIFAR-10 by default."""
     args = common.parse_arg(
         arg, method="dir", recipe="repaired", change="", dataset="cifar10", net="residual", depth=4,
         width=256, activation="gelu", alpha=1.0, skip=1.0, scale=0.1, epochs=12, train=20000,

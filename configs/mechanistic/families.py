@@ -1,18 +1,18 @@
-"""One network of each family, measured every 5 steps, to be looked into around its jumps.
+"""One network of each family, measured every 5 steps, to be examined around its jumps.
 
     python -m launch.run --config=configs/mechanistic/families.py:family=cnn --workdir=runs/cnn
     python -m launch.replay --run=runs/cnn --moments
     python -m analysis mechanistic runs/cnn --out=out/mechanistic
 
-Arguments: `family` (one of `ARCHITECTURES`), `dataset`, `seeds` (how many), `steps`, `plant` (draw
-a head, a channel or a unit anew after two thirds of training), `quick`.
+Arguments: `family` (key of `ARCHITECTURES`), `dataset`, `seeds` (number of seeds), `steps`, `plant`
+(reinitialise a head, a channel or a unit after two thirds of training), `quick`.
 """
 
 from configs import common
 from configs.tap import calibration
 from tapjax.contract.text import did_you_mean
 
-# Architecture, and the layer and unit that `plant` draws anew.
+# Family -> architecture, and the layer and the unit that `plant` reinitialises.
 ARCHITECTURES = {
     "transformer": ("transformer:depth=2,width=64,heads=4", "block_1_attention", 2),
     "cnn": ("cnn:channels=16-32", "conv_1", 5),
@@ -21,7 +21,10 @@ ARCHITECTURES = {
 
 
 def get_config(arg=""):
-    """The calibration protocol for 3000 steps, long enough for ordinary pairs on both sides."""
+    """Return the calibration protocol with 3000 steps.
+
+    This is long enough for ordinary pairs of states before and after a critical step.
+    """
     args = common.parse_arg(
         arg, family="mlp", dataset="digits", seeds=3, steps=3000, plant=False, quick=False
     )

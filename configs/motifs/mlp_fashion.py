@@ -1,19 +1,20 @@
-"""A small MLP on fashion_mnist, every one of its 46,900 steps recorded.
+"""Small MLP on fashion_mnist, with a record of each of its 46,900 steps.
 
     python -m launch.run --config=configs/motifs/mlp_fashion.py --workdir=runs/fashion
 
-784-256-256-10, Adam at 3e-4, batches of 128, a hundred epochs: the published run, but with logits
-into the cross entropy and images normalised. Each step leaves norms of weights, gradients, updates
-and moments, a sketch of every weight matrix, losses of fixed test images by class and the means of
-all units; any step can be had again in full. `drive` in (0, 1) makes the learning rate a chaotic
-signal, a known cause to try `python -m analysis edm` on.
+The run is the published one (784-256-256-10, Adam at 3e-4, batches of 128, 100 epochs), except that
+the cross entropy receives logits and that the images are normalised. Each step records the norms of
+weights, gradients, updates and Adam's moments, a sketch of every weight matrix, the losses of fixed
+test images by class and the means of all units. A replay can recover any step in full. `drive` in
+(0, 1) makes the learning rate a chaotic signal, a known cause on which `python -m analysis edm` can
+be tested.
 """
 
 from configs import common
 
 
 def get_config(arg=""):
-    """Three seeds; D every ten steps."""
+    """Return the config: by default three seeds, and D measured every ten steps."""
     args = common.parse_arg(
         arg, dataset="fashion_mnist", arch="mlp:widths=256-256", optimizer="adam", lr=3e-4,
         batch=128, steps=46_900, every=10, drive=0.0, seeds=3, quick=False,

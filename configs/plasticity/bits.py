@@ -2,11 +2,12 @@
 
     python -m launch.run --config=configs/plasticity/bits.py --workdir=runs/bits
 
-20 bits and a constant; 15 of the bits stay for 10,000 examples, then all of these are drawn anew,
-as in the code behind the published figure, or with `flips=one` one of them flips, as its text says;
-the target is a random network of 100 threshold units. `width=0` is a linear learner. Expected, and
-measured: the error of a ReLU network at rate .01 rises from .65 to 1.32 (published: .62 to 1.25),
-at .001 it falls to .69 and rises to .87 (.72 to .87). Two minutes on one core.
+An input is 20 bits and a constant. 15 of the bits do not change for 10,000 examples. Then all 15
+are drawn again, as in the code behind the published figure. With `flips=one`, one of them flips
+instead, as the published text describes. The target is a random network of 100 threshold units.
+`width=0` is a linear learner. Expected and measured: at learning rate .01 the error of a ReLU
+network rises from .65 to 1.32 (published: .62 to 1.25); at .001 it falls to .69 and then rises to
+.87 (published: .72 to .87). The run takes two minutes on one core.
 """
 
 from configs import common
@@ -14,7 +15,7 @@ from configs.plasticity import mitigations
 
 
 def get_config(arg=""):
-    """A million examples for each of 30 seeds."""
+    """Return the config: a million examples for each of 30 seeds by default."""
     args = common.parse_arg(
         arg, width=5, activation="relu", optimizer="sgd", lr=0.01, decay=0.0, examples=1_000_000,
         period=10_000, flips="all", mitigation="none", seeds=30, quick=False,

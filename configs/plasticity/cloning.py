@@ -1,14 +1,15 @@
-"""A network and its clone, twice as wide: does the clone ever use its new units?
+"""Network and a clone of twice its width, to test whether the clone ever uses its new units.
 
     python -m launch.run --config=configs/plasticity/cloning.py --workdir=runs/clone
     python -m launch.run --config=configs/plasticity/cloning.py:mitigation=dropout \
         --workdir=runs/dropout
 
-The base trains for `before` epochs, is cloned, and both go on for `after` epochs on the same
-batches. Expected: under SGD and Adam the clones stay clones (cloning_loss is 0, the hard rank that
-of the base); mitigation=dropout, noise (also noisy_step, a single one, and noise_fading) or cbp
-part them. `track` corrects SGD's rates so that the clone follows its base exactly;
-arch=mlp:widths=128-64,factor=1 is a network of that width from scratch.
+The base trains for `before` epochs and is then cloned. Both networks continue for `after` epochs on
+the same batches. Expected: under SGD and Adam the cloned units stay clones (cloning_loss is 0, and
+the hard rank is that of the base). The mitigations dropout, noise, noisy_step (noise at a single
+step), noise_fading and cbp separate them. `track` corrects SGD's learning rates so that the clone
+follows its base exactly. arch=mlp:widths=128-64,factor=1 is a network of that width that is trained
+from scratch.
 """
 
 from configs import common
@@ -16,7 +17,7 @@ from configs.plasticity import mitigations
 
 
 def get_config(arg=""):
-    """An MLP of 64 and 32 units on MNIST, five seeds."""
+    """Return the config: by default an MLP of 64 and 32 units on MNIST with five seeds."""
     args = common.parse_arg(
         arg, dataset="mnist", arch="mlp:widths=64-32", norm="own", activation="own",
         factor=2, times=1, before=5, after=15, optimizer="sgd", lr=0.1, mitigation="none",

@@ -1,16 +1,17 @@
-"""Task after task: does a network go on learning as well as it did at first?
+"""Sequence of tasks, to test whether a network continues to learn as well as it did at first.
 
     python -m launch.run --config=configs/plasticity/continual.py:dataset=fashion_mnist \
         --workdir=runs/permuted
     python -m launch.sweep --config=configs/plasticity/continual.py --workdir=runs/compared \
         --fixed=dataset=fashion_mnist --grid='mitigation=none,l2,cbp,layer_norm'
 
-Kinds of tasks: `permuted` pixels, random `labels`, `classes` (some of the data set's in every
-task, the head starting from zero unless head=keep), and `single`. `norm`, `dropout` and
-`activation` are those of the network, `mitigation` what keeps it learning (see mitigations.py);
-`tasks` times `epochs` over the training images, or `tasks` times `examples` of them. `raw` leaves
-pixels in [0, 1]. `online` is permuted MNIST one example at a time (Dohare et al. 2024), `tasks` of
-10,000 examples.
+The kinds of tasks are `permuted` (pixels), `labels` (random), `classes` (some of the data set's
+classes in every task, where the head starts from zero unless head=keep) and `single`. `norm`,
+`dropout` and `activation` describe the network. `mitigation` names methods that keep the network
+learning (see mitigations.py). Each of the `tasks` tasks has `epochs` epochs over the training
+images, or `examples` of these images. `raw` leaves pixels in [0, 1]. `online` is permuted MNIST,
+one example at a time, with 10,000 examples per task (Dohare et al. 2024,
+https://doi.org/10.1038/s41586-024-07711-7).
 """
 
 from configs import common
@@ -23,7 +24,7 @@ ONLINE = {
 
 
 def get_config(arg=""):
-    """Ten tasks of permuted digits by an MLP of five layers."""
+    """Return the config: by default ten tasks of permuted digits for an MLP of five layers."""
     defaults = {
         "kind": "permuted", "dataset": "digits", "arch": "mlp:depth=5,width=128", "init": "torch",
         "norm": "own", "activation": "own", "dropout": -1.0, "tasks": 10, "epochs": 10,
@@ -50,7 +51,7 @@ def get_config(arg=""):
 
 
 def _times(config, args):
-    """Five probes a task; every task as many steps as its examples make."""
+    """Set the number of steps per task from its examples, with five probes per task."""
     examples = args.train or common.EXAMPLES.get(args.dataset, 50_000)
     if args.kind == "classes":
         examples = examples * args.classes // common.CLASSES.get(args.dataset, 10)
@@ -61,12 +62,19 @@ def _times(config, args):
     config.scalar_bin = max(config.probe.every // 20, 1)
     while config.probe.every % config.scalar_bin:
         config.scalar_bin -= 1
-    config.tasks.matrix = args.tasks <= 20  # the cost grows with the square of their number
+    config.tasks.matrix = args.tasks <= 20  # the cost grows with the square of the number of tasks
     config.checkpoint.update(every=config.tasks.steps * max(args.tasks // 10, 1), pin_jumps=0)
 
 
 def quick(config):
-    """Shrink a run of tasks to seconds: three tasks of sixty steps."""
+    """Shrink a run of tasks to seconds: three tasks of sixty steps.
+
+    Args:
+      config: config from `get_config`.
+
+    Returns:
+      The same config, changed in place.
+    """
     common.quick(config)
     config.seeds, config.steps, config.eval_every = config.seeds[:2], 180, 60
     config.tasks.steps, config.probe.every, config.chunk_steps = 60, 20, 60

@@ -1,4 +1,4 @@
-"""What keeps a network learning, by name, at the strengths published for online learning."""
+"""Mitigations that keep a network learning, at the strengths published for online learning."""
 
 from tapjax.contract.text import did_you_mean
 
@@ -28,14 +28,14 @@ MITIGATIONS = {
 
 
 def use(config, mitigation: str):
-    """Set a config to a mitigation.
+    """Set the mitigations of a config.
 
     Args:
-      config: of the plasticity family; changed in place.
-      mitigation: key of `MITIGATIONS`; several are joined by `+`, as in `l2+layer_norm`.
+      config: config of the plasticity family; changed in place.
+      mitigation: key of `MITIGATIONS`, or several keys joined by `+`, as in `l2+layer_norm`.
 
     Raises:
-      ValueError: an unknown name, or two that want different values of one field.
+      ValueError: a name is unknown, or two mitigations need different values of one field.
     """
     asked = {}
     for name in mitigation.split("+"):

@@ -1,12 +1,12 @@
-"""The designed grid: 60 architectures of three families under one protocol.
+"""Designed grid of 60 architectures of three families under one protocol.
 
 Command (one cell; `python -m launch.tap --grid --datasets=fashion_mnist` runs them all):
     python -m launch.run --config=configs/tap/grid.py:arch=mlp:depth=4,width=64 --workdir=runs/cell
 
-Time on two CPU cores: from 5 s (mlp:depth=1,width=16) to 5 min (the widest CNN), three seeds.
-Expected: the U-shape of D(t) in every MLP; accuracy .80 to .86 after 1000 steps.
+On two CPU cores, a cell with three seeds takes from 5 s (mlp:depth=1,width=16) to 5 min (the widest
+CNN). Expected: D(t) has a U-shape in every MLP, and the accuracy is .80 to .86 after 1000 steps.
 
-Arguments: those of `calibration.py`.
+The arguments are those of `calibration.py`.
 """
 
 from configs.tap import calibration
@@ -22,5 +22,5 @@ ARCHITECTURES = (
 
 
 def get_config(arg=""):
-    """The calibration protocol on fashion_mnist for 1000 steps, which hold the whole U-shape."""
+    """Return the calibration protocol on fashion_mnist; 1000 steps cover the whole U-shape."""
     return calibration.get_config(",".join(filter(None, ("dataset=fashion_mnist,steps=1000", arg))))

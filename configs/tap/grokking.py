@@ -1,20 +1,21 @@
-"""Addition modulo 59, learned by heart long before it is learned: a capability that emerges late.
+"""Addition modulo 59, a capability that emerges long after the training pairs are memorised.
 
     python -m launch.run --config=configs/tap/grokking.py --workdir=runs/grokking_mlp
     python -m launch.run --workdir=runs/grokking_transformer \
         --config=configs/tap/grokking.py:arch=transformer:depth=1,width=64,heads=4
 
-One CPU core, 10 seeds: the MLP takes 200 s and knows the training pairs by step 160, half of the
-others by step 5460 (medians); the transformer takes 310 s, 606 and 3225 steps.
+On one CPU core with 10 seeds, the MLP takes 200 s. It knows the training pairs by step 160 and half
+of the other pairs by step 5460 (medians). The transformer takes 310 s; its steps are 606 and 3225.
 
-Arguments: `arch` (one of `PROTOCOLS`), `seeds` (how many), `easy` (half of the pairs, a higher
-rate and 1000 steps, in which the transformer learns the task), `quick`.
+Arguments: `arch` (key of `PROTOCOLS`), `seeds` (number of seeds), `easy` (train on half of the
+pairs with a higher learning rate for 1000 steps, in which the transformer learns the task),
+`quick`.
 """
 
 from configs import common
 
 MLP, TRANSFORMER = "mlp:depth=1,width=256", "transformer:depth=1,width=64,heads=4"
-# Per cent of all pairs to train on, learning rate, steps.
+# Architecture -> percentage of all pairs that are trained on, learning rate, steps.
 PROTOCOLS = {
     MLP: (40, 2e-3, 10_000),
     TRANSFORMER: (25, 1e-3, 5_000),
@@ -23,7 +24,7 @@ EASY = (50, 2e-3, 1000)
 
 
 def get_config(arg=""):
-    """AdamW with weight decay 1, batch 512, measured every 10 steps."""
+    """Return the config: AdamW with weight decay 1, batch 512, measured every 10 steps."""
     args = common.parse_arg(arg, arch=MLP, seeds=10, easy=False, quick=False)
     if args.arch not in PROTOCOLS:
         raise ValueError(f"config argument arch={args.arch!r} is not one of {list(PROTOCOLS)}")

@@ -17,7 +17,7 @@ from tapjax.contract.layout import record_steps
 KILLS = 15  # per config
 TAP, CREDIT = "configs/tap/calibration.py:quick,seeds=2,", "configs/credit/online.py:quick,seeds=2,"
 PLASTIC = "configs/plasticity/continual.py:quick,seeds=2,"
-# Name -> config and overrides. Chunks are short so that a run has many points to interrupt.
+# Name -> config and overrides. Chunks are short so that runs can be interrupted at many points.
 RUNS = {
     "mlp": (TAP + "arch=mlp_medium_5", "chunk_steps=20", "checkpoint.every=40", "steps=1000"),
     "cnn": (TAP + "arch=cnn:channels=4-8", "chunk_steps=20", "checkpoint.every=20"),

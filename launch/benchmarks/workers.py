@@ -160,7 +160,8 @@ def forward_gradient(made, cfg):
     inner = make_step(propose, optimizer)
 
     def step(state, data):
-        fresh = state._replace(opt=optimizer.init(state.params))  # the speed does not depend on its values
+        # The speed does not depend on the optimizer's moments, so they restart in every step.
+        fresh = state._replace(opt=optimizer.init(state.params))
         after, scalars = inner(fresh, data)
         return after._replace(opt=state.opt), scalars
 

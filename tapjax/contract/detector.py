@@ -46,7 +46,7 @@ HALF, GAP = 25, 2.8  # half the window of confirmation; threshold of the gap in 
 SHARE = 0.65  # smallest share of the change of level that the gap must have in that window
 HALF_CLOSE, GAP_CLOSE, SHARE_CLOSE = 8, 4.0, 0.25  # the same three values for the shorter window
 REFRACTORY = 2 * WINDOW
-DELAY = WINDOW + WINDOW // 2 + HALF  # distance to the farthest candidate boundary, and its window
+DELAY = WINDOW + WINDOW // 2 + HALF  # farthest boundary that is examined, plus half its window
 LEAST_LENGTH = 3 * NEAR + WINDOW + LEAST_HISTORY + DELAY  # measurements needed for one boundary
 MEMORY = 4 * WINDOW + HISTORY  # number of measurements before a boundary that affect its score
 PRECISION = 2e-6  # relative error of a measurement; smaller changes are ignored
@@ -63,7 +63,7 @@ class Jump(NamedTuple):
 
     `index` is the index of the first measurement after the change and `step` its training step.
     `size` is the gap between the lines before and after the change, in the unit of the series.
-    `score` is the ratio of the test statistic to its threshold and is at least 1.
+    `score` is the smallest ratio of a test statistic of the change to its threshold, at least 1.
     """
 
     index: int

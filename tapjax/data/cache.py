@@ -36,7 +36,7 @@ def cache_dir() -> Path | None:
 
 
 def private_folder(folder: Path) -> Path:
-    """Make a folder that belongs to this user and that not every user may change.
+    """Make a folder that belongs to this user and is not writable for every user.
 
     Args:
       folder: path of the folder. It is made with its parents if it does not exist.

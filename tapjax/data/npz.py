@@ -1,7 +1,7 @@
 """Reader of user-defined data sets: .npz files with `x`, `y` and optionally `x_test`, `y_test`.
 
-An array whose meaning is clear is read. If the reader had to guess, it adds a remark of one line. Any
-other array is refused with an error that says what to do.
+An array whose meaning is clear is read. If the reader had to guess, it adds a remark of one line.
+Any other array is refused with an error that says what to do.
 """
 
 from pathlib import Path

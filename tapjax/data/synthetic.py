@@ -3,7 +3,7 @@
 import numpy as np
 
 MOST_NUMBERS = 10**9  # maximum number of values in a task
-LEAST_P = 31  # with a smaller p, the transformer would cut the two operands into more tokens
+LEAST_P = 31  # for a smaller p, a transformer would cut the operands into more than two tokens
 TEST = 2048  # number of test examples of tasks with random examples
 
 

@@ -1,9 +1,9 @@
-"""Checkpoints: the only file that imports Orbax.
+"""Functions that save and restore checkpoints; this is the only file that imports Orbax.
 
-Orbax does not notice a flipped bit in its data files, so each leaf's sha256 is saved beside the
-state and checked on restore; a bad checkpoint is reported and the one before it is used. States
-are saved as NumPy arrays: the compiled chunk may reuse its donated buffers at once, and any
-kind of device can read them back.
+Orbax does not notice a flipped bit in its data files. The sha256 of each leaf is therefore saved
+with the state and checked when the state is restored. A damaged checkpoint is reported, and the one
+before it is used. States are saved as NumPy arrays, because then the compiled chunk may reuse its
+donated buffers at once, and any kind of device can restore the states.
 """
 
 import contextlib
@@ -25,7 +25,7 @@ from tapjax.types import Tree
 
 
 class Restored(NamedTuple):
-    """A state, the step it belongs to, and what was wrong with newer checkpoints."""
+    """Restored states, their step, and the problems of newer checkpoints that were skipped."""
 
     states: Tree
     step: int
@@ -33,7 +33,10 @@ class Restored(NamedTuple):
 
 
 class _ReachBack(ocp.checkpoint_managers.PreservationPolicy):
-    """A few checkpoints at least `delay` steps apart, so that one is that much older."""
+    """Policy that keeps a few checkpoints at least `delay` steps apart.
+
+    One of them is then at least `delay` steps older than the latest.
+    """
 
     def __init__(self, delay: int):
         self._delay = delay
@@ -50,24 +53,25 @@ class _ReachBack(ocp.checkpoint_managers.PreservationPolicy):
 def open_manager(
     folder: Path, keep: int | None = None, period: int = 0, delay: int = 0, read_only=False
 ) -> ocp.CheckpointManager:
-    """A manager of the checkpoints in a folder.
+    """Open a manager of the checkpoints in a folder.
 
     Args:
-      folder: absolute path.
-      keep: how many of the latest to keep; None for all.
-      period: besides, keep those at least so many steps apart, from the first on; 0 for none.
-      delay: besides, reach back by so many steps with a few; 0 for no need.
-      read_only: neither make the folder nor clean up in it.
+      folder: absolute path of the folder.
+      keep: number of the latest checkpoints that are kept; None for all.
+      period: smallest distance in steps between further checkpoints that are kept, from the first
+        one on; 0 for none.
+      delay: number of steps that a few further kept checkpoints reach back; 0 for none.
+      read_only: whether to neither make the folder nor clean up in it.
 
     Returns:
-      An Orbax CheckpointManager; close it.
+      An Orbax CheckpointManager; the caller has to close it.
     """
     policies = [ocp.checkpoint_managers.LatestN(keep)]
     if period:
         policies.append(ocp.checkpoint_managers.EveryNSteps(period, exact_interval=False))
     if delay:
         policies.append(_ReachBack(delay))
-    # Orbax warns of a manager that only reads, each time.
+    # Orbax logs a warning for every manager that only reads.
     with _quiet() if read_only else contextlib.nullcontext():
         options = ocp.CheckpointManagerOptions(
             preservation_policy=ocp.checkpoint_managers.AnyPreservationPolicy(policies),
@@ -81,7 +85,7 @@ def open_manager(
 
 @contextlib.contextmanager
 def _quiet():
-    """Keep Orbax from logging; what goes wrong is raised, too."""
+    """Suppress the log messages of Orbax; errors are still raised."""
     verbosity = logging.get_verbosity()
     logging.set_verbosity(logging.FATAL)
     try:
@@ -94,13 +98,13 @@ def save(manager: ocp.CheckpointManager, step: int, states: Tree, force=False) -
     """Save the states and wait until they are on disk.
 
     Args:
-      manager: from `open_manager`.
-      step: training steps done.
+      manager: manager from `open_manager`.
+      step: number of training steps done.
       states: TrainState with a leading seed axis.
-      force: also where a later checkpoint exists.
+      force: whether to save even if a later checkpoint exists.
 
     Raises:
-      CheckpointError: Orbax refused or failed, for example because the disk is full.
+      CheckpointError: if Orbax refuses or fails, for example because the disk is full.
     """
     host = _to_host(states)
     args = ocp.args.Composite(
@@ -113,7 +117,7 @@ def save(manager: ocp.CheckpointManager, step: int, states: Tree, force=False) -
             saved = manager.save(step, args=args, force=force)
             manager.wait_until_finished()
     except (OSError, ValueError) as error:
-        # The hook stays: threads that write other leaves may fail later.
+        # The hook stays in place because threads that write other leaves may fail later.
         raise CheckpointError(
             f"checkpoint of step {step} could not be written in {manager.directory}: "
             f"{_cause(error)}"
@@ -124,29 +128,32 @@ def save(manager: ocp.CheckpointManager, step: int, states: Tree, force=False) -
 
 
 def _report(hook, unraisable):
-    """Report what could not be raised, but for threads of a save that has failed."""
+    """Report an exception that could not be raised, unless it follows from a failed save."""
     if str(unraisable.exc_value) != "Event loop is closed":
         hook(unraisable)
 
 
 def _cause(error):
-    """What the system said, without the names of Orbax's files around it."""
+    """Return the error message of the system without the names of Orbax's files."""
     found = re.search(r": ([^:]*) \[os_error_code", str(error))
     return found[1] if found else str(error).split("\n")[0]
 
 
 def restore_latest_good(manager: ocp.CheckpointManager, like: Tree) -> Restored | None:
-    """The newest checkpoint whose every leaf matches its digest.
+    """Restore the newest checkpoint in which every leaf matches its digest.
+
+    Newer checkpoints, which cannot be used, are deleted.
 
     Args:
-      manager: from `open_manager`.
-      like: the wanted structure, shapes and dtypes, as arrays or `jax.ShapeDtypeStruct`.
+      manager: manager from `open_manager`.
+      like: tree of arrays or `jax.ShapeDtypeStruct` with the structure, shapes and dtypes of the
+        states.
 
     Returns:
-      The restored states, or None where nothing was ever saved.
+      The restored states, or None if nothing was ever saved.
 
     Raises:
-      CheckpointError: checkpoints exist, and none is usable.
+      CheckpointError: if checkpoints exist and none is usable.
     """
     steps = sorted(manager.all_steps(), reverse=True)
     skipped = []
@@ -165,18 +172,19 @@ def restore_latest_good(manager: ocp.CheckpointManager, like: Tree) -> Restored 
 
 
 def restore(manager: ocp.CheckpointManager, step: int, like: Tree) -> Tree:
-    """The states of one checkpoint.
+    """Restore the states of one checkpoint.
 
     Args:
-      manager: from `open_manager`.
-      step: one of its steps.
-      like: the wanted structure, shapes and dtypes, as arrays or `jax.ShapeDtypeStruct`.
+      manager: manager from `open_manager`.
+      step: step of the checkpoint.
+      like: tree of arrays or `jax.ShapeDtypeStruct` with the structure, shapes and dtypes of the
+        states.
 
     Returns:
-      States like that.
+      The states, as a tree of JAX arrays with the structure of `like`.
 
     Raises:
-      CheckpointError: missing, unreadable, damaged or of another model.
+      CheckpointError: if the checkpoint is missing, unreadable, damaged or of another model.
     """
     host_like = jax.tree.map(_host_template, like)
     wanted = _restore(manager, step, digests=ocp.args.JsonRestore()).digests
@@ -200,13 +208,13 @@ def _restore(manager, step, **items):
 
 
 def digests(states: Tree) -> dict[str, str]:
-    """The sha256 of every leaf.
+    """Compute the sha256 of every leaf of a tree.
 
     Args:
       states: tree of arrays.
 
     Returns:
-      Path of the leaf -> hexadecimal digest over dtype, shape and bytes.
+      Path of the leaf -> hexadecimal digest of dtype, shape and bytes.
     """
     result = {}
     for path, leaf in tree_leaves_with_path(_to_host(states)):
@@ -228,7 +236,7 @@ def _to_host(tree):
 
 
 def _stored(array):
-    """An array as it is saved: Orbax takes none without elements, so one zero stands for it."""
+    """Return an array as it is saved: one zero if it is empty, because Orbax refuses that."""
     return array if array.size else np.zeros(1, array.dtype)
 
 

@@ -1,4 +1,4 @@
-"""Where a run is trained: settings of JAX that every run has, and what env.json says."""
+"""Environment of a run: the settings of JAX that every run has, and the contents of env.json."""
 
 import ast
 import contextlib
@@ -26,14 +26,14 @@ SETTINGS = (
     "jax_optimization_level",
     "jax_random_seed_offset",
 )
-# Flags of XLA that only write files, or that `devices` stands for.
+# Flags of XLA that only write files, or whose effect the field `devices` records.
 HARMLESS = ("--xla_dump", "--xla_force_host_platform_device_count")
 INSTRUCTIONS = re.compile(r"avx|sse|fma|f16c|amx|bmi|asimd|sve|neon|fphp")
 
 
 @contextlib.contextmanager
 def pinned_settings():
-    """Give JAX the settings that every run has, whatever the environment says."""
+    """Give JAX the settings that every run has, independently of environment variables."""
     with (
         jax.enable_x64(False),
         jax.threefry_partitionable(True),
@@ -45,15 +45,15 @@ def pinned_settings():
 
 
 def environment(cfg, over_seeds: str) -> dict:
-    """Describe where a run is trained: the contents of env.json.
+    """Describe the environment in which a run is trained, for env.json.
 
     Args:
       cfg: the run's config.
-      over_seeds: how the seed axis is run.
+      over_seeds: how the seeds are run: `vmap`, `map`, `loop` or `shard`.
 
     Returns:
-      JSON data. `cores` and `cpu_features` are None on accelerators, where programs do not depend
-      on them.
+      JSON data. `cores` and `cpu_features` are None on accelerators, because programs do not depend
+      on them there.
     """
     device, seeds = jax.devices()[0], len(cfg.seeds)
     on_cpu = device.platform == "cpu"
@@ -79,7 +79,7 @@ def environment(cfg, over_seeds: str) -> dict:
 
 
 def _commit():
-    """The commit of this checkout, with `-dirty` if files have changed; None outside of one."""
+    """Return the commit of this checkout, with `-dirty` if files have changed; None without git."""
     root = Path(__file__).parents[2]
     if not (root / ".git").exists():
         return None
@@ -92,12 +92,12 @@ def _commit():
 
 
 def _cores():
-    """Cores that this process may use: XLA splits sums among as many threads."""
+    """Return the number of usable cores; XLA splits sums among the same number of threads."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
 
 def _cpu_features():
-    """Instruction sets that XLA compiles for, as far as the system tells."""
+    """Return the instruction sets that XLA compiles for, as far as the system reports them."""
     info = Path("/proc/cpuinfo")
     if not info.exists():
         return platform.processor()
@@ -112,7 +112,7 @@ def _xla_flags():
 
 
 def _own_code(cfg):
-    """Digests of the user's modules that the config names; they are loaded by now."""
+    """Return digests of the user-defined modules in the config, which are already imported."""
     names = [name for name in schema.flatten(cfg).values() if isinstance(name, str)]
     modules = sorted({name.partition(":")[0] for name in names if is_import_path(name)})
     files = {name: getattr(sys.modules.get(name), "__file__", None) or "" for name in modules}
@@ -120,7 +120,7 @@ def _own_code(cfg):
 
 
 def _digest(paths):
-    """The sha256 of Python files without their comments, layout and docstrings."""
+    """Return a sha256 digest of Python files that ignores comments, layout and docstrings."""
     hasher = hashlib.sha256()
     for path in paths:
         tree = ast.parse(path.read_bytes())

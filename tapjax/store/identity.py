@@ -1,7 +1,9 @@
-"""What the bits of a run depend on besides its config and its data. Imports no JAX.
+"""Comparison of the environments that the bits of a run depend on. Imports no JAX.
 
-Settings of JAX that change numbers are pinned where JAX allows it (see environment.py). All else
-is recorded in env.json, and a run that is resumed or replayed where it differs is refused by name.
+The bits also depend on the config and the data, which are compared elsewhere. Settings of JAX that
+change numbers are fixed where JAX allows it (see environment.py). Everything else is recorded in
+env.json. If a run is resumed or replayed in an environment in which one of these fields differs, it
+is refused, and the message names the field.
 """
 
 from collections.abc import Mapping
@@ -10,7 +12,7 @@ from tapjax.config import schema
 
 # Packages whose code is part of the compiled step.
 COMPILED = ("jax", "jaxlib", "flax", "optax")
-# Fields of env.json that the bits of a run depend on; of `versions`, those of COMPILED.
+# Fields of env.json that the bits of a run depend on; in `versions`, only those of COMPILED count.
 FIELDS = (
     "seeds", "over_seeds", "devices", "jaxlib", "device_kind", "versions", "cores",
     "cpu_features", "xla_flags", "jax_settings", "source", "own_code",
@@ -18,14 +20,15 @@ FIELDS = (
 
 
 def differences(old: Mapping, new: Mapping) -> list[str]:
-    """Compare two environments.
+    """List the differences between two environments that may change the bits of a run.
 
     Args:
-      old: contents of a run's env.json; fields that it lacks were not recorded in its time.
+      old: contents of a run's env.json. Fields that it lacks are ignored, because they were not
+        yet recorded when it was written.
       new: contents that this process would write.
 
     Returns:
-      One `name: old -> new` for each field that the bits of a run depend on and that differs.
+      `name: old -> new` for each field that differs and that the bits of a run depend on.
     """
     return schema.diff(*({n: _bits_of(n, env) for n in FIELDS if n in old} for env in (old, new)))
 

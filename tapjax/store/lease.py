@@ -1,11 +1,12 @@
-"""Who may write in a run directory: one process, for as long as it gives signs of life.
+"""Lease of a run directory: the permission of one process to write in it.
 
-The process holds a lock on RUN/lock, which ends with it. A process that is stopped, or whose
-machine has frozen, keeps its lock; but the modification time of the file, its heartbeat, no longer
-changes. Another process may then take the run over: it ends the silent one if that is on the same
-machine, and puts a new file in place of the lock. A process confirms before it writes that the
-file is still its own, so that a silent one that wakes up stops. A write that it was in the middle
-of may still end; it is of the same bits, since the run is the same.
+The process holds a lock on RUN/lock, which is released when the process ends. A process that is
+stopped, or whose machine has frozen, keeps its lock. However, the modification time of the file,
+which is its heartbeat, no longer changes. Another process may then take the run over. It kills the
+silent process if that runs on the same machine, and replaces the lock by a new file. Before every
+write, a process confirms that the file is still its own, so that a silent process that wakes up
+stops. A write that had already begun may still complete. It writes the same bits, because the run
+is the same.
 """
 
 import contextlib
@@ -22,31 +23,31 @@ from tapjax.contract.files import RunError
 from tapjax.contract.layout import replace_file
 
 BEAT = 5  # seconds between heartbeats
-LEASE = 180  # seconds without one until a run may be taken over; caches of NFS last up to 60
-STUCK = 4 * 3600  # seconds without a finished chunk until a process gives no more heartbeats
-ATTEMPTS = 5  # to take a lock: `holder` has it for an instant
-MARK = "gives a heartbeat"  # processes of older versions do not, and are left alone
+LEASE = 180  # seconds without a heartbeat until a run may be taken over; NFS caches last up to 60
+STUCK = 4 * 3600  # seconds without a finished chunk after which a process stops its heartbeats
+ATTEMPTS = 5  # number of attempts to take a lock, because `holder` has it for an instant
+MARK = "gives a heartbeat"  # older versions give no heartbeat; their runs are not taken over
 
 
 class RunDirError(RunError):
-    """The directory cannot take this run; the message says why and what to do."""
+    """Error for a directory that cannot take a run; the message says why and what to do."""
 
 
 class InUseError(RunDirError):
-    """Another process trains this run."""
+    """Error for a run that another process trains."""
 
 
 class Lease:
-    """The permission to write in a directory. Made by `locked`."""
+    """Permission to write in a run directory, made by `locked`."""
 
     def __init__(self, path: Path, file):
         self._path, self._file, self._confirmed = path, file, time.monotonic()
 
     def confirm(self) -> None:
-        """Make sure that no other process has taken the run over; call it before writing.
+        """Check that no other process has taken the run over; must be called before every write.
 
         Raises:
-          InUseError: one has.
+          InUseError: if another process has taken the run over, or the lock was removed.
         """
         try:
             ours = os.path.samestat(os.fstat(self._file.fileno()), os.stat(self._path / "lock"))
@@ -58,7 +59,11 @@ class Lease:
         self._confirmed = time.monotonic()
 
     def beat_until(self, end: threading.Event) -> None:
-        """Give heartbeats until an event, while the run goes on."""
+        """Give heartbeats until an event is set, as long as the run makes progress.
+
+        Args:
+          end: event that ends the heartbeats.
+        """
         while not end.wait(BEAT):
             if time.monotonic() - self._confirmed < STUCK:
                 with contextlib.suppress(OSError):
@@ -67,16 +72,16 @@ class Lease:
 
 @contextlib.contextmanager
 def locked(path: Path):
-    """Hold a directory's lock, and give heartbeats.
+    """Hold the lock of a run directory and give heartbeats.
 
     Args:
-      path: a run directory.
+      path: path of the run directory.
 
     Yields:
       A Lease.
 
     Raises:
-      RunDirError: another process holds it, or the directory cannot be written.
+      RunDirError: if another process holds the lock, or the directory cannot be written.
     """
     try:
         file = open(path / "lock", "a+")
@@ -96,7 +101,14 @@ def locked(path: Path):
 
 
 def holder(path: Path) -> str:
-    """Which process holds a directory's lock, such as `process 7 on here`; empty if none does."""
+    """Return the process that holds the lock of a run directory.
+
+    Args:
+      path: path of the run directory.
+
+    Returns:
+      Description such as `process 7 on here`; empty if no process holds the lock.
+    """
     try:
         with open(path / "lock") as lock:
             fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -104,20 +116,20 @@ def holder(path: Path) -> str:
     except BlockingIOError:
         return _content(path)[0] or "another process"
     except OSError:
-        return ""  # there is no lock, or it cannot be read: nobody here trains it
+        return ""  # there is no lock or it cannot be read: no process here trains the run
 
 
 def watch(path: Path, seconds: float, stopped: Callable[[], bool] = lambda: False):
     """Wait for a heartbeat of the process that holds a lock.
 
     Args:
-      path: a run directory.
-      seconds: to wait at most. Only the clock of this process counts.
-      stopped: ends the wait.
+      path: path of the run directory.
+      seconds: maximum time to wait, measured with the clock of this process only.
+      stopped: function that returns True to end the wait.
 
     Returns:
-      The last heartbeat of a process that gave none for so long; None if there was one, if the
-      process gives none at all or has ended, or if the wait was ended.
+      The last heartbeat if the process gave no new one during this time. None if it gave one, if it
+      gives no heartbeats at all, if it has ended, or if `stopped` ended the wait.
     """
     until, seen = time.monotonic() + seconds, _heartbeat(path)
     if _content(path)[1] != MARK:
@@ -130,18 +142,18 @@ def watch(path: Path, seconds: float, stopped: Callable[[], bool] = lambda: Fals
 
 
 def take_over(path: Path, heartbeat) -> str:
-    """Let another process take a run whose holder is silent.
+    """Replace the lock of a process that gives no heartbeat, so that another can take the run.
 
     Args:
-      path: a run directory.
-      heartbeat: the last one, from `watch`.
+      path: path of the run directory.
+      heartbeat: last heartbeat, from `watch`.
 
     Returns:
-      The process that held it.
+      Description of the process that held the lock, as from `holder`.
 
     Raises:
-      InUseError: there has been another heartbeat since.
-      RunDirError: the directory cannot be written.
+      InUseError: if there has been another heartbeat since.
+      RunDirError: if the directory cannot be written.
     """
     silent = holder(path)
     if _heartbeat(path) != heartbeat:
@@ -155,12 +167,12 @@ def take_over(path: Path, heartbeat) -> str:
 
 
 def _end_if_here(path):
-    """Kill the holder if it is a process of this machine that has the lock open."""
+    """Kill the holder of the lock if it is a process of this machine that has the lock open."""
     words = _content(path)[0].split()
     if len(words) != 4 or words[3] != socket.gethostname():
         return
     lock, files = os.stat(path / "lock"), Path("/proc", words[1], "fd")
-    with contextlib.suppress(OSError):  # it is not here, or not this user's
+    with contextlib.suppress(OSError):  # no such process here, or it belongs to another user
         if any(os.path.samestat(lock, file.stat()) for file in files.iterdir()):
             os.kill(int(words[1]), signal.SIGKILL)
 
@@ -172,7 +184,7 @@ def _heartbeat(path):
 
 
 def _content(path):
-    """The process that took the lock last, and whether it gives heartbeats."""
+    """Read which process took the lock last, and the mark that it gives heartbeats."""
     try:
         lines = (path / "lock").read_text(errors="replace").splitlines()
     except OSError:

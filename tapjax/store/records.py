@@ -1,20 +1,20 @@
-"""The arrays of one chunk, as the run directory stores them (see tapjax/contract/layout.py)."""
+"""Arrays of one chunk in the form of the run directory (see tapjax/contract/layout.py)."""
 
 import jax
 import numpy as np
 
 
 def chunk_arrays(cfg, first: int, last: int, record) -> dict[str, np.ndarray]:
-    """What a compiled chunk recorded, by the names of the run directory.
+    """Name the arrays that a compiled chunk recorded as in the run directory.
 
     Args:
       cfg: the run's config.
       first: first step of the chunk.
-      last: step after its last one.
+      last: step after the last step of the chunk.
       record: the chunk's Record, with a leading seed axis.
 
     Returns:
-      `step`, `probe_step`, `scalar/NAME` [S, T] and `probe/NAME` [S, T', ...].
+      Dict with `step` [T], `probe_step` [T'], `scalar/NAME` [S, T] and `probe/NAME` [S, T', ...].
     """
     scalars, probe = jax.device_get(record)
     return {
@@ -29,12 +29,12 @@ def with_last_probe(arrays, step: int, measured) -> dict[str, np.ndarray]:
     """Append the measurement of the final state.
 
     Args:
-      arrays: from `chunk_arrays`.
-      step: the run's length.
-      measured: probe of the final states, each [S, ...].
+      arrays: arrays from `chunk_arrays`.
+      step: number of steps of the run.
+      measured: probe of the final states, name -> [S, ...].
 
     Returns:
-      New arrays.
+      A new dict of arrays.
     """
     longer = {"probe_step": np.append(arrays["probe_step"], step)}
     for name, value in measured.items():
@@ -44,14 +44,15 @@ def with_last_probe(arrays, step: int, measured) -> dict[str, np.ndarray]:
 
 
 def without_end(arrays, evaluated: bool) -> dict[str, np.ndarray]:
-    """The arrays of a finished run's last chunk as they are in a longer run.
+    """Convert the arrays of a finished run's last chunk to those of a longer run.
 
     Args:
-      arrays: of the last record, with the probe of the final state.
-      evaluated: whether a longer run is evaluated there, too.
+      arrays: arrays of the last record, which include the probe of the final state.
+      evaluated: whether the longer run is also evaluated at the end of this chunk.
 
     Returns:
-      New arrays.
+      A new dict without the probe of the final state, and without the evaluation if the longer run
+      has none there.
     """
     kept = {n: value for n, value in arrays.items() if evaluated or not n.startswith("eval")}
     kept["probe_step"] = kept["probe_step"][:-1]
@@ -59,31 +60,31 @@ def without_end(arrays, evaluated: bool) -> dict[str, np.ndarray]:
 
 
 def evaluation_arrays(step: int, scores) -> dict[str, np.ndarray]:
-    """Scores on the whole test split after a step.
+    """Name the scores on the whole test split as in the run directory.
 
     Args:
-      step: training steps done.
-      scores: name -> [S].
+      step: number of training steps done.
+      scores: name -> score of each seed [S].
 
     Returns:
-      `eval_step` [1] and `eval/NAME` [S, 1].
+      Dict with `eval_step` [1] and `eval/NAME` [S, 1].
     """
     arrays = {f"eval/{name}": np.asarray(value)[:, None] for name, value in scores.items()}
     return arrays | {"eval_step": np.array([step])}
 
 
-DIVERGENCE = ("step", "scalar/loss", "scalar/grad_norm")  # what tells it
+DIVERGENCE = ("step", "scalar/loss", "scalar/grad_norm")  # arrays that `diverged_seeds` needs
 
 
 def diverged_seeds(seeds, arrays) -> dict[str, int]:
-    """Seeds with a loss or gradient that is not finite.
+    """Find the seeds with a loss or gradient that is not finite.
 
     Args:
-      seeds: the run's seeds.
-      arrays: with `DIVERGENCE`.
+      seeds: the run's seeds [S].
+      arrays: arrays of a record, at least those in `DIVERGENCE`.
 
     Returns:
-      Seed -> the first such step.
+      Seed -> first step at which its loss or gradient is not finite.
     """
     finite_SxT = np.isfinite(arrays["scalar/loss"]) & np.isfinite(arrays["scalar/grad_norm"])
     return {

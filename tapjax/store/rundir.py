@@ -1,4 +1,4 @@
-"""The run directory while it is being written: identity, lock, records and status."""
+"""Writer of the run directory: identity, lock, records and status of a run."""
 
 import contextlib
 import os
@@ -23,20 +23,27 @@ from tapjax.contract.layout import (
 from tapjax.store.identity import differences
 from tapjax.store.lease import InUseError, Lease, RunDirError, locked
 
-# What is written in place, or whose content is.
+# Files that are written in place, and folders in which a run writes.
 WRITTEN = ("lock", "log.txt", "records", "ckpt", "pins", "snapshots", "orphaned", "monitor")
-RESERVE = 16_384  # bytes kept free for the last words of a run whose disk is full
+RESERVE = 16_384  # bytes reserved for the final STATUS.json of a run whose disk is full
 
 
 class CheckpointError(Exception):
-    """No checkpoint can be used, or one could not be written."""
+    """Error for a checkpoint that cannot be used or could not be written."""
 
 
 def read_arrays(path: Path, names: Sequence[str] | None = None) -> dict[str, np.ndarray]:
-    """Arrays of an .npz file: those named, or all.
+    """Read arrays of an .npz file.
+
+    Args:
+      path: path of the file.
+      names: names of the arrays to read; None for all.
+
+    Returns:
+      Name -> array.
 
     Raises:
-      RunError: it is damaged, or has no such array.
+      RunError: if the file is damaged or lacks one of the arrays.
     """
     found = read_npz(path, lambda name: names is None or name in names)
     missing = set(names or ()) - set(found)
@@ -46,7 +53,7 @@ def read_arrays(path: Path, names: Sequence[str] | None = None) -> dict[str, np.
 
 
 class RunDir:
-    """An open, locked run directory. Made by `open_run_dir`."""
+    """Open, locked run directory, made by `open_run_dir`."""
 
     def __init__(self, path: Path, lease: Lease, manifest: Mapping[str, dict]):
         self.path, self.lease, self._manifest = path, lease, manifest
@@ -57,16 +64,17 @@ class RunDir:
 
     @contextlib.contextmanager
     def failure_noted(self):
-        """Set the status to FAILED if what is inside fails, even where the disk is full.
+        """Set the status to FAILED if the code in this context fails, even if the disk is full.
 
-        A KeyboardInterrupt leaves the status PREEMPTED, and says where the run stopped.
+        A KeyboardInterrupt sets the status to PREEMPTED. It is raised again with a message that
+        says at which step the run stopped. The status of a run that is DONE is kept.
         """
         reserve = self.path / "reserve"
         try:
             replace_file(reserve, lambda file: file.write(os.urandom(RESERVE)))
             yield
         except InUseError:
-            raise  # the status is the other process's
+            raise  # the status now belongs to the other process
         except KeyboardInterrupt as error:
             step = self.status.get("step", 0)
             self.set_status("PREEMPTED", step, "Ctrl-C")
@@ -74,7 +82,7 @@ class RunDir:
         except Exception as error:
             reserve.unlink(missing_ok=True)
             if self.status.get("status") == "DONE":
-                raise  # it cannot be extended, and its results stay
+                raise  # the run could not be extended, and its results stay valid
             with contextlib.suppress(OSError, RunError):  # STATUS.json itself may be damaged
                 self.set_status("FAILED", self.status.get("step", 0), str(error))
             raise
@@ -83,61 +91,66 @@ class RunDir:
 
     @property
     def checkpoints(self) -> Path:
-        """Folder of the checkpoints."""
+        """Folder of the latest checkpoints."""
         return self.path / "ckpt"
 
     @property
     def pins(self) -> Path:
-        """Folder of the checkpoints that stay."""
+        """Folder of the pinned checkpoints."""
         return self.path / "pins"
 
     def write_json(self, name: str, value) -> None:
-        """Replace a JSON file."""
+        """Write or replace a JSON file of the run directory."""
         self.lease.confirm()
         write_json(self.path / name, value)
 
     def write_record(self, first_step: int, arrays: Mapping[str, np.ndarray]) -> None:
-        """Write one chunk's arrays atomically."""
+        """Write the arrays of one chunk atomically."""
         self.lease.confirm()
         write_npz(self.path / "records" / record_name(first_step), dict(arrays))
 
     def begin(self, step: int, interruptions: int) -> None:
-        """Note that training goes on from a step; what the manifest says is final from here on."""
+        """Record that training starts at a step, and write the manifest if the run is extended.
+
+        Args:
+          step: step from which training starts.
+          interruptions: number of interruptions so far.
+        """
         self.set_status("RUNNING", step, interruptions=interruptions)
-        for name in ("model.json", "config.json"):  # they differ if the run is made longer
+        for name in ("model.json", "config.json"):  # they differ if the run is extended
             if read_json(self.path / name) != self._manifest[name]:
                 self.write_json(name, self._manifest[name])
         self.log(f"start at step {step}")
 
     def read_last_record(self) -> tuple[int, dict[str, np.ndarray]]:
-        """First step and arrays of the last record."""
+        """Read the first step and the arrays of the last record."""
         first, path = list(record_steps(self.path / "records").items())[-1]
         return first, read_arrays(path)
 
     def read_records(self, *names: str) -> Iterator[dict[str, np.ndarray]]:
-        """Arrays of each record file, in order.
+        """Read arrays of each record file, in the order of the steps.
 
         Args:
-          *names: of arrays.
+          *names: names of the arrays.
 
         Yields:
-          Name -> array.
+          Name -> array, one dict per file.
 
         Raises:
-          RunDirError: a file is damaged.
+          RunError: if a file is damaged.
         """
         for path in record_steps(self.path / "records").values():
             yield read_arrays(path, names)
 
     def check_records(self, last: int, width: int) -> None:
-        """Make sure that the records hold every step up to one, each once.
+        """Check that the records hold every step before a given one, without a gap.
 
         Args:
-          last: a step.
-          width: steps per recorded scalar.
+          last: the given step.
+          width: number of steps per recorded scalar.
 
         Raises:
-          RunDirError: some are missing or damaged.
+          RunError: if records are missing or damaged.
         """
         end = 0
         for arrays in self.read_records("step"):
@@ -151,7 +164,13 @@ class RunDir:
             )
 
     def discard_from(self, step: int) -> None:
-        """Move records at or after a step aside: the run goes on from there and rewrites them."""
+        """Move the records at or after a step to the folder `orphaned`.
+
+        The run resumes from that step and writes these records again.
+
+        Args:
+          step: step from which the run resumes.
+        """
         self.lease.confirm()
         for first, path in record_steps(self.path / "records").items():
             if first >= step:
@@ -160,12 +179,19 @@ class RunDir:
 
     @property
     def status(self) -> dict:
-        """The content of STATUS.json; empty before the first one is written."""
+        """Content of STATUS.json; empty if the file does not exist yet."""
         path = self.path / "STATUS.json"
         return read_json(path) if path.exists() else {}
 
     def set_status(self, name: str, step: int, reason: str = "", **fields) -> None:
-        """Replace STATUS.json, keeping fields that are not given anew."""
+        """Replace STATUS.json, and keep the values of fields that are not given.
+
+        Args:
+          name: one of `layout.STATUSES`.
+          step: number of training steps done.
+          reason: reason of the status, for the user.
+          **fields: further fields to set.
+        """
         now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         update = {"status": name, "step": step, "reason": reason, "time": now}
         self.write_json("STATUS.json", self.status | update | fields)
@@ -185,19 +211,21 @@ def open_run_dir(
     resume: str = "auto",
     allow_numeric_drift: bool = False,
 ):
-    """Lock a directory for one run and check that it is this run's.
+    """Lock a directory for one run and check that it belongs to this run.
 
     Args:
-      path: the run directory; made if it is missing.
+      path: path of the run directory; the directory is made if it is missing.
       manifest: contents of env.json, data.json, model.json and config.json.
-      resume: `auto`, `must` (the run has to exist) or `never` (it must not).
-      allow_numeric_drift: go on where the bits of the run may differ; see identity.py.
+      resume: `auto`, `must` (the run has to exist) or `never` (the run must not exist).
+      allow_numeric_drift: whether to resume even if the bits of the run may differ; see
+        identity.py.
 
     Yields:
       A RunDir.
 
     Raises:
-      RunDirError: locked, of another config, or not resumable as asked.
+      RunDirError: if the directory is locked, belongs to another config, or cannot be resumed as
+        requested.
     """
     path = Path(path).resolve()
     try:
@@ -211,7 +239,14 @@ def open_run_dir(
 
 
 def check_links(path: Path) -> None:
-    """Refuse a run directory through which one would write elsewhere."""
+    """Raise an error if a run directory contains links through which a run would write elsewhere.
+
+    Args:
+      path: path of the run directory.
+
+    Raises:
+      RunDirError: if a file or folder in which a run writes is a symbolic link.
+    """
     links = [name for name in WRITTEN if (path / name).is_symlink()]
     if links:
         raise RunDirError(f"{path / links[0]} is a link: a run writes inside its directory only")
@@ -224,7 +259,7 @@ def _check_or_create(path, manifest, resume, allow_numeric_drift):
     if not exists and resume == "must":
         raise RunDirError(f"{path} holds no run to resume")
     if not exists:
-        # What a start that was killed leaves behind is no stranger.
+        # Files left behind by a start that was killed are not unknown files.
         ours = {"lock", *MANIFEST}
         strangers = [p.name for p in path.iterdir() if p.name not in ours and not is_scratch(p)]
         if strangers:
@@ -248,7 +283,7 @@ def _check_or_create(path, manifest, resume, allow_numeric_drift):
 
 
 def _check_extension(path, before, after):
-    """Refuse more steps where the steps so far would have been others."""
+    """Refuse an extension if the steps so far would differ in the longer run."""
     tasks = before.get("tasks", {}).get("steps", 0)
     schedules = schedules_of_steps(flatten(before))
     steps = f"steps: {before['steps']} -> {after['steps']}"
@@ -266,16 +301,16 @@ def _check_extension(path, before, after):
 
 
 def read_manifest(path: Path) -> dict[str, dict]:
-    """What a run directory says of its run.
+    """Read the files that describe the run of a run directory.
 
     Args:
-      path: the run directory.
+      path: path of the run directory.
 
     Returns:
-      File name -> JSON data.
+      File name -> JSON data of env.json, data.json, model.json and config.json.
 
     Raises:
-      RunDirError: not a run directory, or a damaged one.
+      RunError: if the path is not a run directory or a file is damaged.
     """
     if not (path / "config.json").is_file():
         raise RunDirError(f"{path} is not a run directory (no config.json in it)")
@@ -283,16 +318,16 @@ def read_manifest(path: Path) -> dict[str, dict]:
 
 
 def check_same(path: Path, old, new, allow_numeric_drift: bool) -> None:
-    """Refuse to go on from a run with other data, or where its bits would differ.
+    """Raise an error if the data of a run has changed or its bits would differ from now on.
 
     Args:
-      path: the run directory.
-      old: contents of its manifest.
+      path: path of the run directory.
+      old: contents of the run's manifest.
       new: contents that this process would write.
-      allow_numeric_drift: let the bits differ.
+      allow_numeric_drift: whether to accept that the bits differ.
 
     Raises:
-      RunDirError: with the differences.
+      RunDirError: if the run cannot be resumed; the message names the differences.
     """
     changed = diff(old["data.json"], new["data.json"])
     if changed:

@@ -1,10 +1,10 @@
-"""Judge moments that were chosen without looking, each in every seed: how often is p small?
+"""Judge critical steps that were chosen blindly, in every seed, and count how often p is small.
 
     python -m launch.replay --run=RUN --moments --steps=210,272,281 --out=SNAPSHOTS
     python docs/results/mechanistic/placebo.py RUN SNAPSHOTS [PLANTED_STEP]
 
-Ordinary pairs are those of no jump and of no planted change of their seed; moments within three
-windows of a planted change are left out.
+Ordinary pairs of states are those without a jump and without a planted change of their seed.
+Critical steps within three windows of a planted change are left out.
 """
 
 import argparse
@@ -24,7 +24,16 @@ EARLY = 600
 
 
 def judged(run, folder, planted):
-    """(smallest p of a moment alone, its step) of each moment and seed that is not refused."""
+    """Judge each critical step alone, in every seed.
+
+    Args:
+      run: open run.
+      folder: folder of the snapshots.
+      planted: step of a planted change; 0 for none.
+
+    Yields:
+      (smallest p, step) of each critical step and seed that is not refused.
+    """
     plan, rectified = read_plan(folder), changes.rectified_of(run)
     window = plan["window"]
     at = functools.lru_cache(6)(functools.partial(read_snapshots, folder))
@@ -59,13 +68,13 @@ def judged(run, folder, planted):
             sides = [at(m.step)[seed] for m in triple]
             try:
                 found = changes.compare(run, triple, sides, null, 1)
-            except RunError:  # too early
+            except RunError:  # the step is too early to be judged
                 continue
             yield min(row["p"] for row in found.measurements["changes"]), step
 
 
 def main():
-    """Print how many of the comparisons have a small p."""
+    """Print the number of comparisons with a small p."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("run")
     parser.add_argument("snapshots", type=Path)

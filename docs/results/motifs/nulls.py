@@ -1,15 +1,16 @@
-"""How often a link is claimed between series that have none.
+"""Measure how often a link is claimed between series that have no link.
 
     python docs/results/motifs/nulls.py RUNS... --out=docs/results/motifs/nulls.csv
 
-Autoregressions of order 1 and the increments of random walks, made independently; and the loss of
-one seed's run against D of another's (RUNS: folders of runs of at least two seeds). A claim is
-p <= .05 of level and rise together, against 39 surrogates with random phases; T points, of which
-the first 30 % choose the embedding. `cross maps alone` is rho > .2, a rule that is in use.
+The series are autoregressions of order 1, random walks and their increments, which are drawn
+independently; and the loss of one seed against D of another seed of the same run (RUNS: folders of
+runs with at least two seeds). A claim means p <= .05 of level and rise together, against 39
+surrogates with random phases. The first 30 % of the T points of a series are used to choose the
+embedding. `cross_maps_alone` is rho > .2, a rule that is in use.
 
-With --mismatched=RUN, a run of at least ten seeds, only the whole procedure is tried, on five of
-its seeds at a time whose effects are paired with the causes of others: a claim is also held against
-all exchanges of the five.
+With --mismatched=RUN, a run with at least ten seeds, only the whole procedure is tested. It takes
+five seeds at a time and pairs their effects with the causes of other seeds. A claim must then also
+hold against all exchanges of the five seeds.
 """
 
 import argparse
@@ -27,7 +28,7 @@ POINTS, SEEDS, SURROGATES = 1000, 5, 39
 
 
 def autoregression(rng, coefficient):
-    """One series of order 1."""
+    """Draw one autoregressive series of order 1, [T]."""
     noise, x = rng.standard_normal(POINTS + 500), np.zeros(POINTS + 500)
     for t in range(1, len(x)):
         x[t] = coefficient * x[t - 1] + noise[t]
@@ -35,12 +36,12 @@ def autoregression(rng, coefficient):
 
 
 def walk(rng):
-    """A random walk."""
+    """Draw one random walk, [T]."""
     return np.cumsum(rng.standard_normal(POINTS))
 
 
 def made(pairs):
-    """Name -> pairs of independent series."""
+    """Yield each kind of independent series: its name, and an iterator of pairs [T]."""
     for name, make in (
         ("autoregression, .9", lambda rng: autoregression(rng, 0.9)),
         ("autoregression, .99", lambda rng: autoregression(rng, 0.99)),
@@ -52,7 +53,7 @@ def made(pairs):
 
 
 def recorded(paths, pairs):
-    """Name -> pairs of series of different seeds of the same run."""
+    """Yield a name and an iterator of pairs of series [T] from different seeds of the same run."""
     found = []
     for path in find_runs(paths):
         run = open_run(path)
@@ -68,7 +69,17 @@ def recorded(paths, pairs):
 
 
 def mismatched(path, pairs):
-    """Name -> effects and causes of five seeds, no cause being that of its effect's seed."""
+    """Yield a name and an iterator of (effects, causes) of five seeds each.
+
+    The cause that is paired with an effect always comes from another seed.
+
+    Args:
+      path: run directory.
+      pairs: number of pairs.
+
+    Yields:
+      (name, iterator of pairs of series [S, T]).
+    """
     run, rng, found = open_run(path), np.random.default_rng(0), []
     _, series = variables(run, ["loss", "probe_loss", "D", "update_norm"])
     ready = {name: increments(values)[:, 1:] for name, values in series.items()}
@@ -82,7 +93,7 @@ def mismatched(path, pairs):
 
 
 def main():
-    """Write one row a kind of series."""
+    """Write one row per kind of series."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("runs", nargs="*")
     parser.add_argument("--out", required=True)

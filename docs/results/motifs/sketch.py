@@ -1,11 +1,11 @@
-"""Do sketches of weight matrices move as the matrices themselves do?
+"""Compare the changes of sketches of weight matrices with those of the matrices themselves.
 
     python docs/results/motifs/sketch.py --run=runs/fashion --first=20000 --steps=400 \
         --out=docs/results/motifs/sketch.csv
 
-Replays consecutive steps with all weights of the first seed and compares increments: lengths of a
-step, distances between any two steps, and the principal components' scores over time, as canonical
-correlations (1: the same subspace).
+The script replays consecutive steps with all weights of the first seed and compares increments: the
+length of each step, the distance between any two steps, and the scores of the principal components
+over time. The scores are compared by canonical correlations (1: the same subspace).
 """
 
 import csv
@@ -26,13 +26,29 @@ OUT = flags.DEFINE_string("out", "sketch.csv", "Table.")
 
 
 def canonical(a_TxK, b_TxK) -> np.ndarray:
-    """Canonical correlations of two sets of scores."""
+    """Compute the canonical correlations of two sets of scores.
+
+    Args:
+      a_TxK: scores of the first set.
+      b_TxK: scores of the second set.
+
+    Returns:
+      Correlations [K] in [0, 1], in descending order.
+    """
     bases = [np.linalg.qr(x - x.mean(0))[0] for x in (a_TxK, b_TxK)]
     return np.linalg.svd(bases[0].T @ bases[1], compute_uv=False)
 
 
 def exact_increments(path, steps) -> list[np.ndarray]:
-    """Changes of every weight matrix of the first seed, [T, D] each."""
+    """Compute the changes of every weight matrix of the first seed by a replay.
+
+    Args:
+      path: run directory.
+      steps: T + 1 consecutive steps.
+
+    Returns:
+      One array per weight matrix: changes of its D weights, [T, D].
+    """
     found = []
     with replay.open_timeline(path) as timeline:
         for _, states in replay.states_at(timeline, steps):
@@ -42,7 +58,7 @@ def exact_increments(path, steps) -> list[np.ndarray]:
 
 
 def main(_):
-    """Write one row a matrix."""
+    """Write one row per weight matrix."""
     run = open_run(RUN.value)
     steps = range(FIRST.value, FIRST.value + STEPS.value + 1)
     sketch = run.array("scalar", "sketch")[0][steps.start : steps.stop]
@@ -53,7 +69,7 @@ def main(_):
         length = np.linalg.norm(small, axis=1) / np.linalg.norm(whole, axis=1)
         apart = pdist(small) / pdist(whole)
         score, share = components(small, MODES)
-        # Of the steps' own covariance, which is smaller than that of the weights.
+        # Scores come from an SVD over steps: their covariance is smaller than that of the weights.
         u, size, _ = np.linalg.svd(whole - whole.mean(0), full_matrices=False)
         agree = canonical(score, u[:, :MODES])
         rows.append(

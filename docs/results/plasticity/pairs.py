@@ -1,9 +1,10 @@
-"""Three steps with every pair of remedies: which run, which are refused and why.
+"""Run three steps with every pair of mitigations, and record which pairs are refused and why.
 
     python docs/results/plasticity/pairs.py pairs.csv
 
-A network of 3 and 2 units, SGD, units renewed from the first step on. The steps run operation by
-operation, which for so small a network is faster than to compile 171 programs.
+The network has hidden layers of 3 and 2 units and is trained by SGD. Units are reset from the first
+step on. The steps run operation by operation, because for such a small network this is faster than
+compiling 171 programs.
 """
 
 import csv
@@ -24,14 +25,21 @@ REMEDIES = [name for name in MITIGATIONS if name != "none"]
 
 
 def tiny_arrays():
-    """Forty images of 2 x 2 pixels in three classes."""
+    """Make forty random images of 2 x 2 pixels in three classes."""
     x = np.random.default_rng(0).integers(0, 255, (40, 2, 2, 1)).astype(np.uint8)
     y = (np.arange(40) % 3).astype(np.int32)
     return Arrays("tiny", x, y, x, y, 3, np.zeros(1, np.float32), np.ones(1, np.float32))
 
 
 def outcome(mitigation: str) -> str:
-    """`runs`, or what the program says instead."""
+    """Train three steps with some mitigations and describe the outcome.
+
+    Args:
+      mitigation: names of mitigations, joined by `+`.
+
+    Returns:
+      `runs`; `refused: ` and the error message; or `fails: ` and the reason.
+    """
     try:
         cfg = continual.get_config(
             f"quick,arch=mlp:widths=3-2,optimizer=sgd,mitigation={mitigation}"
@@ -58,7 +66,7 @@ def outcome(mitigation: str) -> str:
 
 
 def main(path):
-    """Write the table."""
+    """Write the table of all pairs."""
     with open(path, "w", newline="") as file:
         table = csv.writer(file, lineterminator="\n")
         table.writerow(("first", "second", "outcome"))

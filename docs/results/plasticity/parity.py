@@ -1,9 +1,10 @@
-"""Does a clone compute what its base computes? Every architecture, norm and activation.
+"""Compare outputs of a clone and its base for every architecture, norm and activation.
 
     python docs/results/plasticity/parity.py --out=docs/results/plasticity/parity.csv
 
-Random parameters, none at its default; 16 random images of 16x16x3. `original` is the published
-recipe, which leaves attention's queries as they are although heads become wider.
+All parameters are random, and none has its default value. The inputs are 16 random images of
+16x16x3. `original` is the published recipe, which does not rescale the queries of attention
+although the heads become wider.
 """
 
 import csv
@@ -23,20 +24,22 @@ MODELS = (
     "mlp:widths=96-64", "cnn:channels=32-64,fc=48", "resnet:channels=32-64",
     "vit:depth=2,width=32,heads=2",
 )  # fmt: skip
-# Norms that would leave nothing of a vector; a config that asks for them is refused.
+# Norms that would erase all information in a vector. Configs with these norms are refused.
 REFUSED = {"mlp": ("instance",), "vit": ("group", "instance")}
 SHAPE, CLASSES, FACTOR = (16, 16, 3), 10, 2
 
 
 def compare(name: str, style: Style) -> dict[str, float]:
-    """Largest difference between the logits of a base and its clone, and the largest logit.
+    """Compare the logits of a base with those of its clone.
 
     Args:
-      name: architecture.
-      style: of both.
+      name: architecture of the base.
+      style: style of both networks.
 
     Returns:
-      `difference`, `largest` and, where there are queries, the `original` recipe's difference.
+      `difference`, the largest absolute difference between the logits; `largest`, the largest
+      absolute logit; and, for architectures with queries, `original`, the difference under the
+      published recipe.
     """
     arch = parse_architecture(name)
     small = build(arch, SHAPE, CLASSES, style)
@@ -69,7 +72,14 @@ def compare(name: str, style: Style) -> dict[str, float]:
 
 
 def unscaled(params):
-    """Queries as the published recipe leaves them."""
+    """Return the parameters of a clone with the queries of the published recipe.
+
+    Args:
+      params: parameters of the clone.
+
+    Returns:
+      The same parameters, with the queries not rescaled.
+    """
 
     def one(path, leaf):
         name = jax.tree_util.keystr(path, simple=True, separator="/")
@@ -79,7 +89,7 @@ def unscaled(params):
 
 
 def main(_):
-    """Write the table."""
+    """Write the table of all architectures, norms and activations."""
     fields = ("model", "norm", "activation", "difference", "largest", "original")
     with Path(OUT.value).open("w", newline="") as file:
         table = csv.DictWriter(file, fields)

@@ -1,9 +1,9 @@
-"""Write the csv files of this folder from bench.json of the suite, and table.md from these.
+"""Write the csv files of this folder from bench.json of the suite, and table.md from them.
 
     python -m launch.bench --suite=validity --out=out/validity
     python docs/results/validity/table.py out/validity/bench.json
 
-Without an argument, only table.md.
+Without an argument, the script writes only table.md.
 """
 
 import csv
@@ -20,7 +20,7 @@ HEAD = [
 
 
 def read(path):
-    """Rows of a csv file, none if there is no such file."""
+    """Read the rows of a csv file; return no rows if the file does not exist."""
     if not path.exists():
         return []
     with path.open(newline="") as file:
@@ -28,7 +28,7 @@ def read(path):
 
 
 def rounded(row):
-    """Floats with four decimals."""
+    """Round the floats of a row to four decimals."""
     return {key: round(v, 4) if isinstance(v, float) else v for key, v in row.items()}
 
 
@@ -43,7 +43,7 @@ def split(bench):
 
 
 def area(name):
-    """The table of one area, as lines of Markdown."""
+    """Format the table of one area as lines of Markdown."""
     before = {row["case"]: row for row in read(HERE / "before" / f"{name}.csv")}
     lines = [f"## {name}", "", *HEAD]
     for row in read(HERE / f"{name}.csv"):
@@ -62,7 +62,7 @@ def area(name):
 
 
 def markdown():
-    """All areas."""
+    """Format the tables of all areas as one text in Markdown."""
     lines = ["# Rates of claims on data whose truth is known", ""]
     lines += ["Made by `table.py` from the csv files; read with [README.md](README.md).", ""]
     for path in sorted(HERE.glob("*.csv")):

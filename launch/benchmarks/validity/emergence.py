@@ -157,7 +157,7 @@ SIZES = ((2, 200), (3, 200), (5, 400), (10, 200))
 
 
 def cases(quick: bool) -> list[dict]:
-    """Measure the rates of claims of any order on nulls, and of leads found where planted.
+    """Measure how often any order is claimed on nulls, and how often planted leads are found.
 
     Args:
       quick: whether to use few draws.

@@ -61,7 +61,7 @@ def cases(quick: bool) -> list[dict]:
 
 
 def _fit(name, axis, d):
-    """Fit a curve; return lower and upper bounds of the parameters, and whether identified."""
+    """Return the bounds (low [P], high [P]) of fitted parameters, and whether identified."""
     fit = fit_curve(MODELS[name], axis, d)
     found = fit_errors(MODELS[name], axis, d, fit)
     return found.low, found.high, not found.unidentified

@@ -1,4 +1,4 @@
-"""Claims on tables of methods and on the sizes of jumps, without and with a planted effect."""
+"""Claims about tables of methods and sizes of jumps, without and with a planted effect."""
 
 import numpy as np
 
