@@ -30,6 +30,7 @@ RUNS = {
     "residual_conv": (CREDIT + "dataset=digits,net=residual_conv,width=4,depth=2,method=vector",),
     "lq": ("configs/credit/lq.py:quick,seeds=2,method=state_bridge", "checkpoint.every=100"),
     "continual backprop": (PLASTIC + "mitigation=cbp",),
+    "redo": (PLASTIC + "mitigation=redo",),
     "cloning": (
         "configs/plasticity/cloning.py:quick",
         "seeds=(0,1)",

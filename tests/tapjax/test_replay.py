@@ -1,6 +1,7 @@
 """Any step's exact state: what a replay gives is what training had."""
 
 import json
+import re
 import subprocess
 import sys
 
@@ -134,7 +135,8 @@ def test_a_damaged_checkpoint_only_costs_time(tiny, tmp_path, caplog):
     flip_a_value(tmp_path / "run" / "ckpt" / "30")
     with replay.open_timeline(tmp_path / "run") as timeline:
         actual = [checkpoint.digests(states) for _, states in replay.states_at(timeline, [33])]
-    assert actual == expected and "30 is damaged" in caplog.text
+    # A flipped bit may also make the file unreadable: how it is compressed is Orbax's business.
+    assert actual == expected and re.search("30 is (damaged|unreadable)", caplog.text)
 
 
 def changed_env(path, **fields):
