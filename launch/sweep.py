@@ -179,7 +179,6 @@ def _config(chosen: dict[str, str]):
         raise ConfigError(f"{path}: {said_by(error)}") from error
     config.seeds = tuple(seed + block * len(config.seeds) for seed in config.seeds)
     check(config)
-    check(config)
     return config
 
 

@@ -6,11 +6,12 @@ import sys
 from pathlib import Path
 
 PAGE = (Path(__file__).parents[1] / "docs" / "first-hour.md").read_text()
+BLOCKS = r"^```python\n(.*?)^```|^    (tapjax [^\n]*)$"
 CODE = "import sys; from launch.cli import main; sys.exit(main())"
 
 
 def test_the_first_hour(tmp_path):
-    parts = re.findall(r"^```python\n(.*?)^```|^    (tapjax [^\n]*)$", PAGE, re.MULTILINE | re.DOTALL)
+    parts = re.findall(BLOCKS, PAGE, re.MULTILINE | re.DOTALL)
     assert [bool(code) for code, _ in parts] == [False] * 3 + [True, False, True]
     for code, line in parts:
         command = ["-c", CODE, *line.split()[1:]] if line else ["-c", code]

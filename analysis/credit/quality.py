@@ -55,9 +55,9 @@ def measure(run: Run) -> dict[str, np.ndarray]:
     Returns:
       Arrays [S]: `gamma`, `dir_gamma`, `rho` and `nudge`, means over the hidden states
       h_0 ... h_{L-1}, without the last one because its credit is known; `param_cosine`, the mean
-      over the parts of the network without the last one; `hidden_rms`, the largest over layers;
-      `fitted`; `train_loss`; and `accuracy` on the whole test split, if evaluated. Arrays [S, L+1]:
-      `gamma_layers` and `dir_layers`.
+      over the embedding and the blocks that use these credits, which are all but the last block;
+      `hidden_rms`, the largest over layers; `fitted`; `train_loss`; and `accuracy` on the whole
+      test split, if evaluated. Arrays [S, L+1]: `gamma_layers` and `dir_layers`.
     """
     last = {
         name: run.array("probe", name)[:, -1]

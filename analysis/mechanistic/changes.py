@@ -187,7 +187,7 @@ def unit_changes(pair: Pair) -> dict[str, np.ndarray]:
 
 
 class Ordinary(NamedTuple):
-    """Changes of one seed over an ordinary pair of steps, and the step in the middle of the pair."""
+    """Changes of one seed over an ordinary pair of steps, and the step midway between them."""
 
     seed: int
     step: int
@@ -212,7 +212,7 @@ def ordinary(pair: Pair, rectified) -> Ordinary:
       rectified: names of the layers that are followed by a ReLU.
 
     Returns:
-      The changes of layers and of units, with the step in the middle of the pair.
+      The changes of layers and of units, with the step midway between the two.
 
     Raises:
       RunError: the two snapshots do not hold the same arrays.
@@ -323,7 +323,7 @@ def _stack(null, layer):
 
 
 def _units(moment, null):
-    """List the units with the excess z of their change, largest first; see `single_units.unit_z`."""
+    """List the units with the z of their change, largest first; see `single_units.unit_z`."""
     rows, steps = [], np.array([each.step for each in null])
     for layer, moved_U in moment.units.items():
         others = _stack(null, layer)

@@ -341,8 +341,8 @@ def births_and_deaths(positive_before_D, positive_after_D) -> dict[str, int]:
       positive_after_D: the same share after, [D].
 
     Returns:
-      Numbers of units: `born`, which became active; `died`, which became inactive; and `dead`, which
-      are inactive after.
+      Numbers of units: `born`, which became active; `died`, which became inactive; and `dead`,
+      which are inactive after.
     """
     before, after = (np.asarray(x) > 0 for x in (positive_before_D, positive_after_D))
     return {

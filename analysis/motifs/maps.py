@@ -147,7 +147,7 @@ def _derivatives(p_KxN, y_KxNx2, z_Kx2):
 
 
 def _search(p_KxN, y_KxNx2, z_Kx2):
-    """Minimise the cost by damped Newton steps that are never longer than the neighbours' spread."""
+    """Minimise the cost by damped Newton steps, no longer than the spread of the neighbours."""
     z, cost = z_Kx2.copy(), _cost(p_KxN, y_KxNx2, z_Kx2)
     spread = np.maximum(y_KxNx2.std(1).mean(1), np.finfo(float).tiny)
     damping, active = np.full(len(z), DAMPING), np.arange(len(z))

@@ -33,7 +33,8 @@ def alpha(values, slopes, centred: bool = False) -> float:
         centred covariances.
 
     Returns:
-      alpha. It is 0 for a linear function and infinite for a saturated (frozen) one.
+      alpha. It is 0 for a linear function and tends to infinity for one that freezes, which means
+      that it is constant for almost all inputs.
     """
     size = mean(np.square(values)) - (mean(values) ** 2 if centred else 0.0)
     return mean(np.square(slopes)) / size - 1

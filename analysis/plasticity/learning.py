@@ -48,8 +48,9 @@ def labels(runs: list[Run]) -> list[str]:
 
     Returns:
       Names such as `renewal=cbp` or `weight_decay=0.0001, perturb=1e-05`. They list the fields that
-      differ between the runs and do not have their usual values. For a single run they list all
-      fields without their usual values. `plain` if there are none.
+      differ between the runs and do not have their usual values. For a single run they list the
+      fields that have a usual value in general but another one in this run. `plain` if there are
+      none.
     """
     rows = [_method(run) for run in runs]
     told = differing(rows)
@@ -322,7 +323,14 @@ def _rho_interval(changes, name, given):
 
 
 def early_changes(run: Run) -> dict[str, np.ndarray]:
-    """Return per seed the early change of every quantity and the `later` change of the score, [S]."""
+    """Compute for each seed the early change of every quantity and the later change of the score.
+
+    Args:
+      run: open run of the plasticity family.
+
+    Returns:
+      Early changes [S] by name of the quantity, and the later change [S] of the score as `later`.
+    """
     online = score(run)
     quarter = online.shape[1] // 4
     width = max(quarter // 4, 1)

@@ -70,6 +70,8 @@ def sign_flip_p(differences_S, seed: int = 0) -> float:
 def q_values(p_N) -> np.ndarray:
     """Compute the false discovery rates of several tests (Benjamini and Hochberg 1995).
 
+    See https://doi.org/10.1111/j.2517-6161.1995.tb02031.x.
+
     Args:
       p_N: p-values, [N]; not-a-number where nothing was tested.
 

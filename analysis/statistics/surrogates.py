@@ -2,7 +2,7 @@
 
 A circular shift keeps every property of a series except its position in time. An IAAFT surrogate
 keeps the values and the power spectrum of a series and randomises the rest (Schreiber and
-Schmitz 1996).
+Schmitz 1996, https://doi.org/10.1103/PhysRevLett.77.635).
 """
 
 import numpy as np
@@ -59,7 +59,8 @@ def iaaft(x_T, count: int, rng: np.random.Generator) -> np.ndarray:
 def same_phases(x_SxT, group_S, count: int, rng: np.random.Generator) -> np.ndarray:
     """Make surrogates that keep the spectrum of each row and the dependence within groups of rows.
 
-    All rows of a group get the same random phases (Prichard and Theiler 1994).
+    All rows of a group get the same random phases (Prichard and Theiler 1994,
+    https://doi.org/10.1103/PhysRevLett.73.951).
 
     Args:
       x_SxT: original series, [S, T].
