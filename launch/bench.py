@@ -33,8 +33,8 @@ from launch.benchmarks.validity.suite import validity
 from launch.flags import main
 from tapjax.contract.layout import write_text
 
-OUT = flags.DEFINE_string("out", "out/bench", "Folder for bench.json and bench.md.")
-TURNS = flags.DEFINE_integer("turns", 5, "Alternating turns a comparison.")
+OUT = flags.DEFINE_string("out", "out/bench", "Folder to write bench.json and bench.md in.")
+TURNS = flags.DEFINE_integer("turns", 5, "Number of alternating turns per comparison.")
 
 # Steps per turn, about one second of work.
 STEPS = {"mlp_medium_5": 400, "mlp_verywide": 60, "transformer_shallow": 20, "cnn_medium": 20}
@@ -330,7 +330,12 @@ SUITES = {
 }
 # These suites take long and measure no ratios, so they are not part of all.
 LONG = {"soak": soak, "stream": stream, "scaling": scaling, "validity": validity}
-SUITE = flags.DEFINE_enum("suite", "all", ["all", *SUITES, *LONG], "What to measure.")
+SUITE = flags.DEFINE_enum(
+    "suite",
+    "all",
+    ["all", *SUITES, *LONG],
+    "Suite to run; all leaves out the long ones, validity, soak and stream.",
+)
 
 
 def machine() -> dict:

@@ -16,11 +16,13 @@ from analysis.live.run_watcher import Watch, follow
 from launch.flags import main
 from tapjax.live.monitor import METHODS
 
-RUN = flags.DEFINE_string("run", None, "Run directory.", required=True)
-FOLLOW = flags.DEFINE_bool("follow", False, "Go on until the run ends.")
-OUT = flags.DEFINE_string("out", None, "Folder for the results; out/monitor/RUN by default.")
-METRIC = flags.DEFINE_string("metric", None, "Dimensionality; the run's own by default.")
-METHOD = flags.DEFINE_enum("method", METHODS[0], METHODS, "Of forecasting.")
+RUN = flags.DEFINE_string("run", None, "Run directory to watch.", required=True)
+FOLLOW = flags.DEFINE_bool("follow", False, "Keep watching until the run ends.")
+OUT = flags.DEFINE_string("out", None, "Folder to write results in; out/monitor/RUN by default.")
+METRIC = flags.DEFINE_string(
+    "metric", None, "Name of the dimensionality to watch; the one that the run calls D by default."
+)
+METHOD = flags.DEFINE_enum("method", METHODS[0], METHODS, "Method of forecasting.")
 
 
 def body() -> int:

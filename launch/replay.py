@@ -26,19 +26,39 @@ from tapjax.contract.files import read_json
 from tapjax.contract.layout import RECORDS, write_json
 from tapjax.run.compilation_cache import keep_compiled
 
-RUN = flags.DEFINE_string("run", None, "Run directory.", required=True)
-STEPS = flags.DEFINE_string("steps", "", "Steps, as in 0,500,1200:1300:10.")
-RECORD = flags.DEFINE_list("record", ["weights", "activations"], f"Of {', '.join(RECORDS)}.")
-EXAMPLES = flags.DEFINE_integer(
-    "examples", 16, "Probe examples of which attention and maps are kept.", lower_bound=1
+RUN = flags.DEFINE_string("run", None, "Run directory to replay.", required=True)
+STEPS = flags.DEFINE_string(
+    "steps",
+    "",
+    "Steps to compute again, as in 0,500,1200:1300:10; their states are those before the update.",
 )
-OUT = flags.DEFINE_string("out", None, "Folder for the snapshots; RUN/snapshots by default.")
-MOMENTS = flags.DEFINE_bool("moments", False, "All that `analysis mechanistic` needs.")
-MOST = flags.DEFINE_integer("most", 3, "At most so many moments or jumps.", lower_bound=1)
-PIN = flags.DEFINE_bool("pin", False, "Keep checkpoints of these steps, or around the jumps.")
-DRY = flags.DEFINE_bool("dry_run", False, "Only say what it would cost.")
+RECORD = flags.DEFINE_list(
+    "record", ["weights", "activations"], f"What to save of each step: any of {', '.join(RECORDS)}."
+)
+EXAMPLES = flags.DEFINE_integer(
+    "examples",
+    16,
+    "Number of probe examples for which attention and feature maps are saved.",
+    lower_bound=1,
+)
+OUT = flags.DEFINE_string("out", None, "Folder to write snapshots in; RUN/snapshots by default.")
+MOMENTS = flags.DEFINE_bool(
+    "moments",
+    False,
+    "Save what `tapjax mechanistic` needs: the states around critical steps and ordinary ones.",
+)
+MOST = flags.DEFINE_integer(
+    "most", 3, "Maximum number of critical steps (--moments) or jumps (--pin).", lower_bound=1
+)
+PIN = flags.DEFINE_bool(
+    "pin", False, "Keep checkpoints of --steps, or of the states around jumps, in RUN/pins."
+)
+DRY = flags.DEFINE_bool("dry_run", False, "Print what the replay would cost, and compute nothing.")
 DRIFT = flags.DEFINE_bool(
-    "allow_numeric_drift", False, "Replay where the bits may differ: other cores, versions, flags."
+    "allow_numeric_drift",
+    False,
+    "Replay although the bits may differ, for example with another number of cores or other "
+    "versions.",
 )
 OF_MOMENTS = ("weights", "activations", "attention")
 
@@ -48,9 +68,9 @@ def body() -> int:
     path = Path(RUN.value)
     steps = parse_steps(STEPS.value)
     if not (steps or MOMENTS.value or PIN.value):
-        raise ConfigError("nothing asked for: give --steps, --moments or --pin")
+        raise ConfigError("nothing to do: give --steps, --moments or --pin")
     if MOMENTS.value and PIN.value:
-        raise ConfigError("--moments and --pin are two different errands: give one")
+        raise ConfigError("--moments and --pin cannot be combined: give one of them")
     keep_compiled()
     return _pin(path, steps) if PIN.value else _snapshots(path, steps)
 
@@ -115,7 +135,8 @@ def _check_reached(path, steps):
     status = read_json(path / "STATUS.json", {"status": str, "step": int})
     if steps and max(steps) > status["step"]:
         raise ConfigError(
-            f"step {max(steps)} lies ahead: the run is {status['status']} at step {status['step']}"
+            f"step {max(steps)} has not been reached: the run is {status['status']} at step "
+            f"{status['step']}"
         )
     return status["step"]
 
@@ -131,7 +152,7 @@ def _check_space(out, size):
     whole = out.resolve()
     existing = next(folder for folder in (whole, *whole.parents) if folder.exists())
     if not (existing.is_dir() and os.access(existing, os.W_OK)):
-        raise ConfigError(f"--out={out}: {existing} is no folder that can be written")
+        raise ConfigError(f"--out={out}: {existing} is not a folder that can be written")
     free = shutil.disk_usage(existing).free
     if size > free:
         raise ConfigError(

@@ -22,17 +22,37 @@ from tapjax.config.schema import check, flatten
 from tapjax.contract.files import RunError, read_json
 from tapjax.run.compilation_cache import keep_compiled
 
-CONFIG = config_flags.DEFINE_config_file("config", help_string="Config file, with :arguments.")
-WORKDIR = flags.DEFINE_string("workdir", None, "Run directory.")
-RESUME = flags.DEFINE_enum("resume", "auto", ["auto", "must", "never"], "Whether to resume.")
-MONITOR = flags.DEFINE_bool("monitor", False, "Print forecasts, jumps and warnings live.")
+CONFIG = config_flags.DEFINE_config_file(
+    "config",
+    help_string="Config file and, after a colon, its arguments, as in FILE.py:quick,seeds=5; "
+    "--config.FIELD=VALUE sets a field.",
+)
+WORKDIR = flags.DEFINE_string(
+    "workdir", None, "Run directory to write in; required unless --dry_run is given."
+)
+RESUME = flags.DEFINE_enum(
+    "resume",
+    "auto",
+    ["auto", "must", "never"],
+    "Resume a run that exists if there is one (auto), demand one (must) or refuse one (never).",
+)
+MONITOR = flags.DEFINE_bool(
+    "monitor", False, "Print forecasts, jumps and warnings while the network trains."
+)
 DRIFT = flags.DEFINE_bool(
-    "allow_numeric_drift", False, "Resume where the bits may differ: other cores, versions, flags."
+    "allow_numeric_drift",
+    False,
+    "Resume although the bits may differ, for example with another number of cores or other "
+    "versions.",
 )
 EXTEND = flags.DEFINE_bool(
-    "extend", False, "Go on with more steps where schedules depend on their number."
+    "extend",
+    False,
+    "Continue a finished run with more steps although a schedule depends on their number.",
 )
-DRY = flags.DEFINE_bool("dry_run", False, "Print the config and what it would cost; train nothing.")
+DRY = flags.DEFINE_bool(
+    "dry_run", False, "Print the resolved config and what the run would cost, and train nothing."
+)
 
 
 def body() -> int:

@@ -22,7 +22,7 @@ from tapjax.contract.text import printable
 from tapjax.store.lease import holder
 from tapjax.sweep.jobs import FAILURES, planned, tally_of
 
-JSON = flags.DEFINE_bool("json", False, "Print JSON.")
+JSON = flags.DEFINE_bool("json", False, "Print one JSON object instead of a table.")
 
 
 def body(folder: str) -> int:

@@ -33,31 +33,59 @@ from tapjax.store import lease
 from tapjax.sweep.engines import Certificates, dask, local
 from tapjax.sweep.jobs import SWEEP, Policy, alone, make_job, planned
 
-CONFIG_FILE = flags.DEFINE_string("config", None, "Config file.", required=True)
-FIXED = flags.DEFINE_string("fixed", "", "Arguments of every run, as after the file's colon.")
-GRID = flags.DEFINE_string(
-    "grid", "", "NAME=VALUE,VALUE;NAME=START:STOP;... of which all combinations run."
+CONFIG_FILE = flags.DEFINE_string("config", None, "Config file, without arguments.", required=True)
+FIXED = flags.DEFINE_string(
+    "fixed", "", "Arguments that all runs share, as in quick,dataset=digits."
 )
-WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the runs.", required=True)
-ENGINE = flags.DEFINE_enum("engine", "local", ["local", "dask"], "Who trains.")
-SCHEDULER = flags.DEFINE_string("scheduler", None, "Address of the Dask scheduler.")
+GRID = flags.DEFINE_string(
+    "grid",
+    "",
+    "Arguments or fields with several values, as in "
+    "arch=mlp_wide,cnn_deep;lr=1e-3,3e-4;seed_block=0:4; all combinations are run.",
+)
+WORKDIR = flags.DEFINE_string(
+    "workdir", None, "Folder in which each combination gets a run directory.", required=True
+)
+ENGINE = flags.DEFINE_enum(
+    "engine",
+    "local",
+    ["local", "dask"],
+    "Train in this process, one run after another (local), or on the workers of a Dask "
+    "scheduler (dask).",
+)
+SCHEDULER = flags.DEFINE_string(
+    "scheduler", None, "Address of the Dask scheduler, as in tcp://HOST:8786."
+)
 TLS = [
-    flags.DEFINE_string("tls_ca_file", None, "For tls://: certificate of the authority (PEM)."),
-    flags.DEFINE_string("tls_cert", None, "For tls://: this process's certificate (PEM)."),
-    flags.DEFINE_string("tls_key", None, "For tls://: the key of that certificate (PEM)."),
+    flags.DEFINE_string(
+        "tls_ca_file",
+        None,
+        "For tls:// addresses: file with the certificate of the authority (PEM).",
+    ),
+    flags.DEFINE_string(
+        "tls_cert", None, "For tls:// addresses: file with the certificate of this process (PEM)."
+    ),
+    flags.DEFINE_string(
+        "tls_key", None, "For tls:// addresses: file with the key of that certificate (PEM)."
+    ),
 ]
 DRIFT = flags.DEFINE_bool(
-    "allow_numeric_drift", False, "Resume where the bits may differ: other cores, versions, flags."
+    "allow_numeric_drift",
+    False,
+    "Resume although the bits may differ, for example with another number of cores or other "
+    "versions.",
 )
 EXTEND = flags.DEFINE_bool(
-    "extend", False, "Go on with more steps where schedules depend on their number."
+    "extend",
+    False,
+    "Continue a finished run with more steps although a schedule depends on their number.",
 )
 LEASE = flags.DEFINE_integer(
     "lease", lease.LEASE,
-    "Seconds without a heartbeat until a run is taken from the process that trains it.",
+    "Seconds without a heartbeat after which a run is taken over from the process that trains it.",
     lower_bound=3 * lease.BEAT,
 )  # fmt: skip
-DRY = flags.DEFINE_bool("dry_run", False, "Only list the runs.")
+DRY = flags.DEFINE_bool("dry_run", False, "Print the names of the runs, and train nothing.")
 BLOCK, FIELD = "seed_block", "config."
 LONGEST = 240  # bytes of a run's name: file systems allow 255, and related files have longer names
 
@@ -161,7 +189,7 @@ def _config(chosen: dict[str, str]):
     if not path.is_file():
         file, colon, given = str(path).partition(":")
         how = f"; pass {given!r} by --fixed or --grid" if colon and Path(file).is_file() else ""
-        raise ConfigError(f"--config={path}: no such file{how}")
+        raise ConfigError(f"--config={path}: there is no such file{how}")
     fields = {name: value for name, value in chosen.items() if name.startswith(FIELD)}
     arguments = [f"{n}={v}" for n, v in chosen.items() if n != BLOCK and n not in fields]
     try:

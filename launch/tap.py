@@ -42,17 +42,26 @@ PHASES = {
     "3": ("monitor",),
     "4": ("emergence",),
 }
-WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the runs.", required=True)
-PHASE = flags.DEFINE_enum("phase", "all", [*PHASES, "all"], "What to do.")
-QUICK = flags.DEFINE_bool("quick", False, "Six architectures on digits, 500 steps.")
-GRID = flags.DEFINE_bool("grid", False, "The designed grid of configs/tap/grid.py, 1000 steps.")
-ARCHS = flags.DEFINE_list(
-    "archs", None, "Architectures, e.g. mlp_wide,mlp:depth=2,width=8; all by default."
+WORKDIR = flags.DEFINE_string(
+    "workdir",
+    None,
+    "Folder for the runs, and for the results in its subfolder analysis.",
+    required=True,
 )
-DATASETS = flags.DEFINE_list("datasets", ["digits"], "Data sets.")
-SEEDS = flags.DEFINE_integer("seeds", 3, "Seeds a run.")
+PHASE = flags.DEFINE_enum("phase", "all", [*PHASES, "all"], "Phase to carry out, or all of them.")
+QUICK = flags.DEFINE_bool("quick", False, "Train six architectures on digits for 500 steps.")
+GRID = flags.DEFINE_bool(
+    "grid", False, "Train the designed grid of configs/tap/grid.py for 1000 steps."
+)
+ARCHS = flags.DEFINE_list(
+    "archs",
+    None,
+    "Architectures to train, as in mlp_wide,mlp:depth=2,width=8; all of the chosen set by default.",
+)
+DATASETS = flags.DEFINE_list("datasets", ["digits"], "Data sets to train on.")
+SEEDS = flags.DEFINE_integer("seeds", 3, "Number of seeds per run.")
 STEPS = flags.DEFINE_integer(
-    "steps", None, "Steps a run; 2000, 1000 with --grid, 500 with --quick."
+    "steps", None, "Steps per run; by default 2000, with --grid 1000, with --quick 500."
 )
 
 

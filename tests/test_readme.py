@@ -7,8 +7,15 @@ from pathlib import Path
 
 import pytest
 
+from analysis.__main__ import parser
+from analysis.commands import COMMANDS
+from launch import cli
+
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES += sorted((ROOT / "docs" / "guides").glob("*.md"))
+TEXT = "\n".join(page.read_text() for page in PAGES).replace("\\\n", " ")
 INDENTED = [line[4:] for line in README.splitlines() if line.startswith("    ")]
 
 
@@ -17,29 +24,45 @@ def test_ci_runs_the_test_command_of_the_readme():
     assert command in (ROOT / ".ci" / "run").read_text().splitlines()
 
 
-def test_modules_and_configs_in_commands_exist():
-    for module in re.findall(r"python -m ((?:launch|analysis)[.\w]*)", README):
+def test_modules_configs_and_links_exist():
+    for module in re.findall(r"python -m ((?:launch|analysis)[.\w]*)", TEXT):
         path = ROOT / module.replace(".", "/")
         assert path.with_suffix(".py").is_file() or (path / "__main__.py").is_file(), module
-    for path in re.findall(r"(?:configs|docs|tapjax|tests)/[\w/]+\.\w+", README):
+    for path in re.findall(r"(?<![\w/])(?:configs|docs|tapjax|tests)/[\w/]+\.\w+", TEXT):
         assert (ROOT / path).is_file(), path
+    for page in PAGES:
+        for link in re.findall(r"\]\((?!http)([^)#]+)", page.read_text()):
+            assert (page.parent / link).exists(), (page, link)
 
 
-@pytest.mark.parametrize("script", ["run", "tap", "monitor", "replay", "bench", "sweep", "status"])
+def commands(name):
+    """What follows `tapjax NAME`, or its longer form, in the pages."""
+    return re.findall(rf"(?:tapjax |python -m launch\.|python -m analysis ){name}\b([^\n`]*)", TEXT)
+
+
+@pytest.mark.parametrize("script", [name for name in cli.SCRIPTS if name != "fields"])
 def test_flags_in_commands_exist(script):
-    text = README.replace("\\\n", " ")
-    used = re.findall(rf"python -m launch\.{script}\b([^\n`]*)", text)
+    used = [args for args in commands(script) if script not in COMMANDS or " --" == args[:3]]
     flags = {flag for args in used for flag in re.findall(r"--(\w+)", args)}
     flags -= {"config"} if script == "run" else set()
     assert used
     known = (ROOT / "launch" / f"{script}.py").read_text()
-    for flag in flags:
+    for flag in flags - {"help"}:
         assert re.search(rf'DEFINE_\w+\(\s*"{flag}"', known), flag
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_flags_of_analyses_exist(command):
+    used = [args for args in commands(command) if command not in cli.SCRIPTS or " --" != args[:3]]
+    flags = {flag for args in used for flag in re.findall(r"(--[\w-]+)", args)}
+    assert flags <= set(parser("tapjax", command)._option_string_actions)
 
 
 def test_the_python_example_runs(tmp_path):
     start = INDENTED.index("from configs.tap import calibration")
-    length = next(i for i, line in enumerate(INDENTED[start:]) if "python -m" in line)
+    length = next(
+        i for i, line in enumerate(INDENTED[start:]) if re.match("tapjax |python -m", line)
+    )
     code = "\n".join(INDENTED[start : start + length])
     command = [
         sys.executable,

@@ -19,7 +19,9 @@ class Autoregression(NamedTuple):
 
 
 def autoregression(x_T, rows=None, most: int = MOST) -> Autoregression:
-    """Fit an autoregression by least squares, with the order of the lowest BIC (Schwarz 1978).
+    """Fit an autoregression by least squares, with the order of the lowest BIC.
+
+    The BIC is that of Schwarz (1978), https://doi.org/10.1214/aos/1176344136.
 
     Args:
       x_T: series.
@@ -51,7 +53,7 @@ def autoregression(x_T, rows=None, most: int = MOST) -> Autoregression:
 
 
 def persistence(y_T, prediction, horizon: int = 1) -> Forecast:
-    """Predict that the present value stays.
+    """Predict that the value does not change.
 
     Args:
       y_T: series.
@@ -119,7 +121,9 @@ def arima_forecast(
 
 
 def granger(x_T, y_T, most: int = 5) -> dict[str, float]:
-    """Test whether the past of x improves an autoregression of y (Granger 1969).
+    """Test whether the past of x improves an autoregression of y.
+
+    The test is that of Granger (1969), https://doi.org/10.2307/1912791.
 
     Args:
       x_T: supposed cause.

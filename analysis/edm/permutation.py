@@ -1,4 +1,4 @@
-"""Permutation test over seeds: is a cause estimated better from its own run than from others?"""
+"""Permutation test of whether a cause is estimated better from its own run than from other runs."""
 
 import itertools
 import math

@@ -115,7 +115,7 @@ def increments(x_SxT) -> np.ndarray:
 
 
 def detrended(x_SxT, window: int = WINDOW) -> np.ndarray:
-    """Return the deviation from the mean of the previous points, in their standard deviations.
+    """Return the deviation from the mean of previous points, in units of their standard deviation.
 
     Only the past is used, because with a centred window the values would depend on the future.
 

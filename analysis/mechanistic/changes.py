@@ -12,7 +12,7 @@ import numpy as np
 
 from analysis.mechanistic import metrics, single_units
 from analysis.mechanistic.critical_steps import SIDES, CriticalMoment
-from analysis.mechanistic.excesses import LEAST_PAIRS, excesses
+from analysis.mechanistic.excesses import LEAST_PAIRS, excesses, usable
 from analysis.runs.reader import Run, RunError
 from analysis.runs.snapshots import Snapshot
 from tapjax.contract.architectures import rectified_layers
@@ -247,7 +247,7 @@ def compare(
       AnalysisResult without figures.
 
     Raises:
-      RunError: there are too few ordinary pairs.
+      RunError: there are too few ordinary pairs, or the snapshots do not hold the same arrays.
     """
     seed, rectified = triple[1].jump_info["seed"], rectified_of(run)
     moment = ordinary(Pair(seed, sides[0], sides[-1]), rectified)
@@ -289,6 +289,7 @@ def compare(
         for row, z, p in zip(singles, z_J, p_J, strict=True)
         if row["unit"] is not None
     ]
+    pairs = len(usable([o.seed for o in null]))
     measurements = {
         "seed": seed,
         "steps": [m.step for m in triple],
@@ -296,8 +297,8 @@ def compare(
         "changes": sorted(rows, key=lambda row: (row["p"], -row["z"])),
         "units": named[:MOST_UNITS],
         "not_measured": unknown,
-        "null_pairs": len(null),
-        "smallest_p": min(tests / (1 + len(null)), 1.0),
+        "null_pairs": pairs,
+        "smallest_p": min(tests / (1 + pairs), 1.0),
     }
     kind = triple[1].moment_type.removeprefix("during_")
     return AnalysisResult(run.name, f"{kind} at step {triple[1].step}", measurements, {})

@@ -47,8 +47,8 @@ def excesses(null_NxK, seed_N, step_N, observed_K, seed, step, least_K=1e-9, of_
       ValueError: there are too few ordinary pairs.
     """
     null_NxK, seed_N, step_N = (np.asarray(a) for a in (null_NxK, seed_N, step_N))
-    kept = [s for s in np.unique(seed_N) if np.sum(seed_N == s) >= LEAST_OF_SEED]
-    rows = np.flatnonzero(np.isin(seed_N, kept))
+    rows = usable(seed_N)
+    kept = np.unique(seed_N[rows])
     if seed not in kept or len(rows) < LEAST_PAIRS:
         raise ValueError(f"{len(rows)} ordinary pairs are too few, at least {LEAST_PAIRS}")
     same = seed_N == seed
@@ -66,6 +66,19 @@ def excesses(null_NxK, seed_N, step_N, observed_K, seed, step, least_K=1e-9, of_
         scores_N = np.maximum(scores_N, of_units_N)
     reached_K = (scores_N[:, None] >= scores_K).sum(0)
     return z_K, (1 + reached_K) / (1 + len(rows))
+
+
+def usable(seed_N) -> np.ndarray:
+    """Return the ordinary pairs that `excesses` counts: those of seeds with enough of them.
+
+    Args:
+      seed_N: seed of each ordinary pair, [N].
+
+    Returns:
+      Indices of pairs. The smallest p that `excesses` can return is 1 / (1 + their number).
+    """
+    seeds, counts = np.unique(seed_N, return_counts=True)
+    return np.flatnonzero(np.isin(seed_N, seeds[counts >= LEAST_OF_SEED]))
 
 
 def _beyond(row_K, step, others_NxK, steps_N, least_K):

@@ -71,8 +71,9 @@ def fit(shares_NxM, perplexity=PERPLEXITY, seed: int = 0, iterations: int = LATE
         start, PrecomputedAffinities(p, normalize=True), negative_gradient_method="bh",
         random_state=seed, n_jobs=1,
     )  # fmt: skip
-    # A twelfth of the number of points (Belkina et al. 2019). With openTSNE's default rate, maps of
-    # few points are scattered.
+    # A twelfth of the number of points (Belkina et al. 2019,
+    # https://doi.org/10.1038/s41467-019-13055-y). With openTSNE's default rate, few points are
+    # scattered too far.
     rate = {"learning_rate": len(shares_NxM) / 12}
     embedding = embedding.optimize(EARLY, exaggeration=EXAGGERATION, momentum=0.5, **rate)
     return Map(shares_NxM, np.asarray(embedding.optimize(iterations, momentum=0.8, **rate)))

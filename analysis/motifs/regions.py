@@ -11,7 +11,7 @@ LEAST_STAY = 5  # smallest number of consecutive samples that make a stay
 
 
 class Regions(NamedTuple):
-    """A map cut into basins."""
+    """A map that is divided into basins."""
 
     density: np.ndarray  # [CELLS, CELLS], first axis x
     label: np.ndarray  # int [CELLS, CELLS], 0 where empty, basins from 1
@@ -173,7 +173,7 @@ def dwell_times(label_T) -> dict[int, np.ndarray]:
 def moves(label_T, count: int) -> np.ndarray:
     """Count the moves from each state to each other state, [count, count].
 
-    A move counts as direct if there is only time in no state (label 0) in between.
+    Samples in no state (label 0) are skipped, so a move through them counts as direct.
     """
     visited = np.asarray(label_T)
     visited = visited[visited > 0]

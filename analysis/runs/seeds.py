@@ -70,7 +70,7 @@ def settings(runs: list[Run], describe) -> list[tuple[str, list[Run]]]:
 
     Returns:
       One pair (name, runs) per setting, in the order of the first run of each. The name lists the
-      fields that differ between settings.
+      fields that differ between settings, or the fields `NAMES` if there is only one setting.
     """
     groups: dict[str, list[tuple[dict, Run]]] = {}
     for run in runs:

@@ -11,7 +11,7 @@ from scipy import stats
 
 ALPHA = 0.05
 RESAMPLES = 9999  # random sign patterns; up to 13 seeds all patterns are used instead
-LEAST_SEEDS = 6  # for a sign-flip test, whose smallest p is 2 / 2^n: .0625 with 5 seeds
+LEAST_SEEDS = 6  # minimum for a sign-flip test: its smallest p is 2 / 2^n, .0625 with 5 seeds
 # Minimum number of groups for a held-out R2. In simulations with architectures whose ln alpha is
 # pure noise, the best held-out R2 of the four forms exceeds .2 in 24 % of draws with 5
 # architectures, in 8 % with 10 and in 4 % with 15.

@@ -170,7 +170,7 @@ def _tap_compression_starts(axis, d):
     depth = np.log(max(d[0] / d.min(), 1.05))
     grid = _grid([np.log(d[0])], rates, np.log(d.max()) + np.array([0.0, 0.7]), [0.0], np.log(taus))
     grid[:, 3] = np.log(depth) - grid[:, 4]
-    # Plain TAP is the limit of no compression, so its starts with faint compression are added.
+    # Plain TAP is the limit of no compression, so its starts are added with faint compression.
     plain = _tap_starts(axis, d)
     faint = np.tile([np.log(0.01 / taus[1]), np.log(taus[1])], (len(plain), 1))
     return np.concatenate([grid, np.concatenate([plain, faint], -1)])

@@ -6,7 +6,9 @@ LENGTH = 400
 
 
 def nulls(seed: int) -> dict[str, np.ndarray]:
-    """Make the series of one seed; noise has a standard deviation of 1 unless its name differs.
+    """Make all series without a jump for one seed.
+
+    Noise has a standard deviation of 1 unless the name of the series says otherwise.
 
     Args:
       seed: seed of the noise, places, directions and phases.

@@ -292,7 +292,7 @@ def from_json(data: Mapping) -> ConfigDict:
         with cfg.unlocked():
             cfg.update(restore(_without_other_families(data, family)))
     except (AttributeError, TypeError, ValueError) as error:
-        raise ConfigError(f"this is no config: {error}") from error
+        raise ConfigError(f"this is not a config: {error}") from error
     return cfg
 
 

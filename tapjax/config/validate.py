@@ -81,16 +81,22 @@ def _task_relations(flat):
     if length and flat["chunk_steps"] and length % flat["chunk_steps"]:
         found.append(f"chunk_steps={flat['chunk_steps']} must divide tasks.steps={length}")
     if flat["renewal.name"] != "none" and is_import_path(flat["model.name"]):
-        found.append("renewal.name needs a model.name of tapjax's own, whose units are known")
+        found.append(
+            "renewal.name needs one of tapjax's own architectures in model.name, whose units "
+            "are known"
+        )
     if flat["clone.factor"] > 1:
         if flat["clone.step"] * flat["clone.times"] >= flat["steps"]:
             found.append("clone.step times clone.times must be below steps")
         if flat["tasks.head"] == "zero" or flat["tasks.reset"] or flat["tasks.reset_optimizer"]:
-            found.append("clone.factor does not go with heads or networks that begin anew")
+            found.append(
+                "clone.factor cannot be combined with tasks.head='zero', tasks.reset or "
+                "tasks.reset_optimizer"
+            )
         if flat["clone.track"] and flat["optimizer.name"] != "sgd":
             found.append("clone.track needs optimizer.name='sgd'")
         if is_import_path(flat["model.name"]):
-            found.append("clone.factor needs a model.name of tapjax's own")
+            found.append("clone.factor needs one of tapjax's own architectures in model.name")
     return found
 
 

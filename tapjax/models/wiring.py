@@ -64,7 +64,9 @@ def wiring(arch: Architecture, params, stats=None, activation: str = "own") -> l
     elif arch.family in ("transformer", "vit"):
         pairs = [((b, "linear_0"), (b, "linear_1")) for b in _blocks(params)]
     else:
-        raise ConfigError(f"model.name={arch.name!r}: it is not known how its units are wired")
+        raise ConfigError(
+            f"model.name={arch.name!r}: tapjax does not know how its units are connected"
+        )
     parts = 2 if activation == "crelu" else 1
     return [_units(params, stats or {}, first, second, parts) for first, second in pairs]
 

@@ -86,5 +86,5 @@ def forget(state: Tree, renewed: Renewed) -> Tree:
     if type(state) is tuple:
         return tuple(forget(part, renewed) for part in state)
     raise TypeError(
-        f"{type(state).__name__}: optimizer_reset.FORGET does not say what renewed units do to it"
+        f"{type(state).__name__}: optimizer_reset.FORGET does not say how it is reset for a unit"
     )

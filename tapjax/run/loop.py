@@ -179,7 +179,7 @@ def _reopen(run_dir, cfg, end):
     if arrays["probe_step"][-1] == end:
         evaluated = _passes(cfg.eval_every, first, end)
         run_dir.write_record(first, records.without_end(arrays, evaluated))
-        run_dir.log(f"goes on from its end to step {cfg.steps}")
+        run_dir.log(f"continues from its end to step {cfg.steps}")
 
 
 def _train(run_dir, pinned, states, first, stop, progress):

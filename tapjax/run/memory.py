@@ -111,7 +111,9 @@ def available() -> int | None:
         try:
             return int(float(os.environ[LIMIT]) * 1e9)
         except ValueError as error:
-            raise ConfigError(f"{LIMIT}={os.environ[LIMIT]!r} is no number of gigabytes") from error
+            raise ConfigError(
+                f"{LIMIT}={os.environ[LIMIT]!r} is not a number of gigabytes"
+            ) from error
     device = jax.local_devices()[0]
     if device.platform == "cpu":
         return host_bytes()

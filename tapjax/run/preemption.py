@@ -42,7 +42,10 @@ def stop_on_signals():
         if callable(earlier) and earlier is not signal.default_int_handler:
             earlier(number, frame)  # for example that of a sweep, which stops as well
         elif number == signal.SIGINT:
-            print("\nstopping at the end of this chunk; Ctrl-C again: at once", file=sys.stderr)
+            print(
+                "\nstopping at the end of this chunk; press Ctrl-C again to stop at once",
+                file=sys.stderr,
+            )
 
     # None means that the handler was not installed by Python, so that it could not be restored.
     caught = [n for n in SIGNALS if signal.getsignal(n) not in (signal.SIG_IGN, None)]

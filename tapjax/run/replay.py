@@ -86,9 +86,9 @@ class Drift:
             worst = float(np.where(same, 0.0, np.nan_to_num(apart, nan=np.inf)).max())
             if worst and not self.allowed:
                 raise RunDirError(
-                    f"steps {low} to {high}, trained once more, stray from the record by "
+                    f"steps {low} to {high}, trained again, differ from the record by "
                     f"{worst:.2g} of {name}: another processor, library or version of tapjax? "
-                    "Pass --allow_numeric_drift to go on"
+                    "Pass --allow_numeric_drift to continue"
                 )
             self.worst[name] = max(self.worst.get(name, 0.0), worst)
         self.compared += high - low
@@ -212,7 +212,7 @@ def check_single_steps(assembly: Assembly, states: Tree) -> None:
     apart = [name for name in wanted if wanted[name] != found[name]]
     if apart:
         raise RunDirError(
-            f"single steps of this model end in other bits than its blocks do ({apart[0]}): ask "
+            f"single steps of this model end with other bits than its blocks do ({apart[0]}): ask "
             f"for multiples of probe.every={every}, or pass --allow_numeric_drift"
         )
 

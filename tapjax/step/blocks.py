@@ -151,7 +151,7 @@ def check_devices() -> None:
     except (RuntimeError, AssertionError) as error:
         wanted = os.environ.get("JAX_PLATFORMS", "")
         raise ConfigError(
-            f"JAX finds no device of JAX_PLATFORMS={wanted}: unset it, or install JAX for that "
+            f"JAX finds no device for JAX_PLATFORMS={wanted}: unset it, or install JAX for that "
             "device (on NVIDIA: pip install 'jax[cuda12]')"
         ) from error
 

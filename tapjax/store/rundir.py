@@ -294,8 +294,8 @@ def _check_extension(path, before, after):
         )
     if schedules and before["former_steps"] == after["former_steps"]:
         raise RunDirError(
-            f"{path} would have had other rates from its beginning ({steps}, "
-            f"{', '.join(schedules)}): pass --extend to go on with the rates of the longer "
+            f"{path} would have had other learning rates from its start ({steps}, "
+            f"{', '.join(schedules)}): pass --extend to continue with the rates of the longer "
             "schedule, or choose another --workdir"
         )
 

@@ -41,7 +41,10 @@ def test_what_can_work_passes():
     "arguments,said",
     [
         (["--config.lr=1"], "error: --config.lr is no field; did you mean 'optimizer.lr'?"),
-        ([], "error: --workdir=... is missing: Run directory."),
+        (
+            [],
+            "error: --workdir=... is missing: Run directory to write in; required unless --dry_run is given.",
+        ),
     ],
 )
 def test_a_script_says_it_before_jax_is_loaded(arguments, said):

@@ -41,7 +41,7 @@ def test_a_platform_that_is_not_here_is_named(tmp_path):
     assert (
         result.stderr.strip()
         .splitlines()[-1]
-        .startswith("error: JAX finds no device of JAX_PLATFORMS=cuda: unset it")
+        .startswith("error: JAX finds no device for JAX_PLATFORMS=cuda: unset it")
     )
     assert "Traceback" not in result.stderr
 

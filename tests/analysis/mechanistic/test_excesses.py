@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from analysis.mechanistic.excesses import excesses
+from analysis.mechanistic.excesses import LEAST_OF_SEED, excesses, usable
 
 PAIRS, QUANTITIES = 40, 30
 
@@ -77,3 +77,14 @@ def test_units_that_now_and_then_move_far_do_not_hide_a_layer():
         _, p = excesses(changes, *where, of_units=layers)
         first.append(p[12] < 1.5 / len(seed_N))
     assert np.mean(first) >= 0.9 and sum(false) <= 3
+
+
+def test_the_smallest_p_counts_the_pairs_that_are_compared():
+    """A third seed with too few pairs takes part in nothing, nor in the smallest p."""
+    changes, seed_N, step_N = ordinary(np.random.default_rng(0), seeds=3)
+    few = (seed_N < 2) | (np.arange(len(seed_N)) < 2 * PAIRS + LEAST_OF_SEED - 1)
+    rows = usable(seed_N[few])
+    assert len(rows) == 2 * PAIRS < few.sum()
+    huge = 1e3 * changes[few].max(0)
+    _, p = judge(changes[few], seed_N[few], step_N[few], huge, 1000.0)
+    assert p.min() == 1 / (1 + len(rows))

@@ -97,7 +97,11 @@ def test_a_clone_that_is_none_stops_the_run(monkeypatch, tmp_path):
     [
         ({"clone.step": 90}, "clone.step times clone.times must be below steps"),
         ({"clone.step": 15}, "clone.step=15 must be a multiple of probe.every=10"),
-        ({"tasks.reset": True}, "clone.factor does not go with heads or networks that begin anew"),
+        (
+            {"tasks.reset": True},
+            "clone.factor cannot be combined with tasks.head='zero', tasks.reset or "
+            "tasks.reset_optimizer",
+        ),
         ({"clone.track": True, "optimizer.name": "adam"}, "clone.track needs optimizer.name='sgd'"),
         ({"family": "tap"}, "clone.factor is a field of family='plasticity'"),
     ],

@@ -46,7 +46,7 @@ def test_a_finished_run_goes_on(tiny, tmp_path):
     ours, theirs = (open_run(tmp_path / name) for name in ("run", "whole"))
     assert (ours.dimension() == theirs.dimension()).all()
     said = (tmp_path / "run" / "log.txt").read_text()
-    assert "goes on from its end to step 60" in said and "bit for bit" in said
+    assert "continues from its end to step 60" in said and "bit for bit" in said
     for name in ("config.json", "model.json"):
         assert (tmp_path / "run" / name).read_text() == (tmp_path / "whole" / name).read_text()
 

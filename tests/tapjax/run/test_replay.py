@@ -163,7 +163,7 @@ def test_drift_from_the_record_is_measured(finished, tmp_path):
         params_off = jax.tree.map(lambda x: x, timeline.assembly.programs.init())
         params_off = params_off._replace(params=jax.tree.map(lambda w: w * 1.01, params_off.params))
         strict = replay.Drift(finished / "records", 1)
-        with pytest.raises(RunDirError, match="stray from the record by .* of"):
+        with pytest.raises(RunDirError, match="differ from the record by .* of"):
             replay.advance(timeline.assembly, jax.tree.map(jnp.copy, params_off), 0, 7, strict)
         drift = replay.Drift(finished / "records", 1, allowed=True)
         replay.advance(timeline.assembly, params_off, 0, 7, drift)

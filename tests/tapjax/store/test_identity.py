@@ -134,7 +134,7 @@ def test_before_it_goes_on_a_run_is_tried_against_its_record(stopped):
     off[1, 3] = np.nextafter(off[1, 3], np.float32(9))
     np.savez(record, **arrays | {"scalar/loss": off})
     with pytest.raises(
-        RunDirError, match="steps 10 to 20, trained once more, stray from the record by .* of loss"
+        RunDirError, match="steps 10 to 20, trained again, differ from the record by .* of loss"
     ):
         loop.run(tiny, path)
     assert loop.run(tiny, path, allow_numeric_drift=True).status == "DONE"
