@@ -63,6 +63,13 @@ def ccm(
 
     Raises:
       ValueError: see `cross_map`.
+
+    Example:
+      >>> from analysis.edm.coupled_maps import coupled_maps
+      >>> x, y = coupled_maps(400, 0.0, 0.2)  # x acts on y
+      >>> found = ccm(x, y, dimension=2)
+      >>> bool(found.x_drives_y.mean[0, -1] > found.y_drives_x.mean[0, -1])
+      True
     """
     settings = {
         "dimension": dimension, "tau": tau, "horizon": horizon, "theiler": theiler,

@@ -14,7 +14,7 @@ class Forecast(NamedTuple):
     rows: np.ndarray  # rows from which the predictions are made [P]
     predicted: np.ndarray  # predicted values [P]
     observed: np.ndarray  # observed values [P], NaN after the end of the series
-    variance: np.ndarray  # variance of the prediction [P]; None if the method gives none
+    variance: np.ndarray | None  # variance of the prediction [P]; None if the method gives none
     coefficients: np.ndarray | None = None  # coefficients of an S-map [P, 1 + E]
 
 

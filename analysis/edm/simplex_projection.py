@@ -38,6 +38,14 @@ def simplex(
     Raises:
       ValueError: rows lie outside the series, there are too few of them, or a setting is out of
         range.
+
+    Example:
+      >>> from analysis.edm.coupled_maps import coupled_maps
+      >>> from analysis.edm.forecast import skill
+      >>> x, _ = coupled_maps(300, 0.0, 0.0)
+      >>> found = simplex(x, x, np.arange(200), np.arange(200, 299), dimension=2)
+      >>> bool(skill(found.observed, found.predicted)["rho"] > 0.99)  # one step ahead
+      True
     """
     states = delays(x, dimension, tau)
     target, theiler = targets(one_series(y, len(states)), horizon), whole(theiler, "theiler", 0)

@@ -36,6 +36,11 @@ def spectral_metrics(s_R):
 
     Returns:
       Dict with one scalar for each of `DIMENSIONS`.
+
+    Example:
+      >>> d = spectral_metrics(jnp.array([2.0, 2.0, 0.0]))  # two equal singular values
+      >>> float(d["participation_ratio"]), float(d["stable_rank"])
+      (2.0, 2.0)
     """
     top = s_R[0]
     s = s_R / jnp.where(top == 0, 1.0, top)  # prevents overflow and underflow of squares and sums
@@ -100,6 +105,11 @@ def layer_dimensions(a_NxD, centred: bool):
 
     Returns:
       Dict from metric name to scalar.
+
+    Example:
+      >>> d = layer_dimensions(jnp.eye(4), centred=False)
+      >>> float(d["participation_ratio"].round(3))
+      4.0
     """
     finite = jnp.all(jnp.isfinite(a_NxD))
     values = spectra(jnp.where(finite, a_NxD, 0.0), centred)

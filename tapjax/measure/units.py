@@ -25,7 +25,12 @@ KURTOSIS_CAP = 10.0
 
 
 def dead_fraction(a_NxD):
-    """Return the share of units that are silent on more than 95 % of samples."""
+    """Return the share of units that are silent on more than 95 % of samples.
+
+    Example:
+      >>> float(dead_fraction(jnp.array([[0.0, 1.0], [0.0, 2.0]])))
+      0.5
+    """
     silent_D = (jnp.abs(a_NxD) < SILENT).mean(0, dtype=jnp.float32)
     return (silent_D > DEAD).mean(dtype=jnp.float32)
 
@@ -42,6 +47,11 @@ def dup_fraction(a_NxD, absolute: bool = False):
 
     Returns:
       Scalar in [0, 1].
+
+    Example:
+      >>> a = jnp.array([[1.0, 2.0, 0.0], [2.0, 4.0, 1.0], [3.0, 6.0, 0.0]])
+      >>> round(float(dup_fraction(a)), 3)  # one pair of three is proportional
+      0.333
     """
     norm_D = jnp.sqrt(jnp.square(a_NxD).sum(0))
     unit_NxD = a_NxD / jnp.where(norm_D == 0, 1.0, norm_D)[None]
@@ -127,6 +137,10 @@ def effective_rank(s_R):
 
     Returns:
       Scalar.
+
+    Example:
+      >>> round(float(effective_rank(jnp.ones(4))), 3)
+      4.0
     """
     total = s_R.sum()
     p_R = s_R / jnp.where(total == 0, 1.0, total)
