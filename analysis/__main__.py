@@ -20,7 +20,8 @@ class Help(argparse.ArgumentDefaultsHelpFormatter):
     """Help formatter that omits the defaults None and False, which would tell the user nothing."""
 
     def _get_help_string(self, action):
-        if action.default in (None, False, argparse.SUPPRESS) or "%(default)" in action.help:
+        silent = any(action.default is value for value in (None, False, argparse.SUPPRESS))
+        if silent or "%(default)" in action.help:
             return action.help
         return super()._get_help_string(action)
 

@@ -2,24 +2,30 @@
 
 # Name of a command -> (module in analysis.commands, help text). Commands in READERS read runs.
 READERS = {
-    "summary": ("summary", "table of runs"),
-    "tap": ("tap", "fit models of D(t)"),
-    "alpha": ("alpha", "is alpha a function of the architecture?"),
+    "summary": ("summary", "list runs with their status, dimensionality D, loss and test accuracy"),
+    "tap": ("tap", "fit curve models, among them the TAP equation, to D(t)"),
+    "alpha": (
+        "alpha",
+        "test whether alpha, the rate of the TAP equation, depends on the architecture",
+    ),
     "jumps": ("jumps", "list the jumps of D and of every layer"),
-    "monitor": ("monitor", "what the live monitor would have said of runs"),
-    "mechanistic": ("mechanistic", "what changes inside around jumps, beyond what always does"),
-    "emergence": ("emergence", "does D move before capabilities do?"),
-    "credit": ("credit", "how good estimated credits are, and what training by them is worth"),
-    "plasticity": ("plasticity", "does a network go on learning, what does it remember?"),
-    "edm": ("edm", "which recorded variables act on each other?"),
-    "motifs": ("motifs", "which movements recur while networks train, on one map?"),
-    "spectra": ("spectra", "how fast components move, beside a random walk of the same steps"),
-    "report": ("report", "every analysis that suits the runs, on one page"),
-    "predictor": ("predictor", "how well D(t) can be predicted before training"),
+    "monitor": ("monitor", "replay recorded runs to the live monitor and score its forecasts"),
+    "mechanistic": ("mechanistic", "measure what changes inside networks around critical steps"),
+    "emergence": ("emergence", "test whether D changes before capabilities do"),
+    "credit": ("credit", "measure the quality of estimated credits and the accuracy they lead to"),
+    "plasticity": ("plasticity", "measure whether networks keep learning and what they remember"),
+    "edm": ("edm", "test which recorded variables act on each other"),
+    "motifs": ("motifs", "map the states that recur while networks train"),
+    "spectra": ("spectra", "compare the movement of components with a random walk"),
+    "report": ("report", "run every analysis that suits the runs and write one HTML page"),
+    "predictor": ("predictor", "measure how well D(t) can be predicted before training"),
 }
 OTHERS = {
-    "predict": ("predict", "forecast D(t) of a network that was never trained"),
-    "import": ("import_arrays", "foreign arrays into runs"),
-    "validate-detector": ("detector", "recall and false positives of jump detectors"),
+    "predict": ("predict", "forecast D(t) of a network that was not trained"),
+    "import": ("import_arrays", "convert arrays of other frameworks into run directories"),
+    "validate-detector": (
+        "detector",
+        "measure the recall and the false positives of jump detectors",
+    ),
 }
 COMMANDS = READERS | OTHERS

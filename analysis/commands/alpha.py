@@ -21,9 +21,15 @@ CURVES = ("tap_compression", "tap")
 
 def add_arguments(parser) -> None:
     """Add the flags of this command to its parser."""
-    parser.add_argument("--out", type=Path, default=Path("out/alpha"), help="for the results")
-    parser.add_argument("--metric", help="dimensionality; each run's own by default")
-    parser.add_argument("--model", choices=CURVES, default=CURVES[0], help="curve that alpha is of")
+    parser.add_argument(
+        "--out", type=Path, default=Path("out/alpha"), help="folder for the results"
+    )
+    parser.add_argument(
+        "--metric", help="recorded metric that D is computed from; by default that of each run"
+    )
+    parser.add_argument(
+        "--model", choices=CURVES, default=CURVES[0], help="curve model whose alpha is used"
+    )
 
 
 def run(args):
@@ -63,7 +69,10 @@ def fit_alpha(
     fits = fit_table(rows)
     known, table = fits["identified"].sum(), alpha.by_architecture(fits)
     if not len(table):
-        raise RunError(f"alpha is identified in none of {len(fits)} curves")
+        raise RunError(
+            f"alpha is identified in none of the {len(fits)} curves: `tap` writes the reasons to "
+            "tap.csv, column unidentified_because"
+        )
     few = too_few(len(table), LEAST_GROUPS, "architectures with an identified alpha")
     forms, shares = ([], None) if few else (alpha.regress(table), alpha.variance_shares(fits))
     result = {
@@ -104,28 +113,33 @@ def _facts(run, metric):
 
 def _report(result, fits, forms):
     shares = result["variance_shares_of_ln_alpha"]
-    variance = "One curve an architecture: its variance cannot be told from that of seeds."
+    variance = (
+        "Each architecture has one curve, so the variance between architectures cannot be "
+        "separated from that between seeds."
+    )
     if shares:
         variance = (
             f"Variance of ln alpha: {shares['architecture']:.0%} between architectures, "
             f"{shares['data']:.0%} between data sets of one architecture, {shares['seed']:.0%} "
-            "between seeds of one cell."
+            "between seeds of one architecture on one data set."
         )
     lines = [
         "# Phase 1: alpha",
         "",
         f"{result['curves']} curves of {fits['architecture'].nunique()} architectures on "
-        f"{', '.join(sorted(set(fits['data'])))}, fitted by {result['model']}: median R2 "
-        f"{fits['r2'].median():.3f}, above .8 in {(fits['r2'] > 0.8).mean():.0%}. Alpha is "
-        f"identified in {result['identified']} curves, of {result['architectures']} "
-        "architectures; only these enter below.",
+        f"{', '.join(sorted(set(fits['data'])))} are fitted with the model {result['model']}. The "
+        f"median R2 is {fits['r2'].median():.3f}; R2 is above .8 in "
+        f"{(fits['r2'] > 0.8).mean():.0%} of the curves. Alpha is identified in "
+        f"{result['identified']} curves of {result['architectures']} architectures. Only these "
+        "curves are used below.",
         "",
     ]
     if result["notes"]:
         lines += [f"alpha = f(architecture): {result['notes'][0]}.", ""]
     else:
         lines += [
-            "alpha = f(architecture), R2 of ln alpha; only the held-out score counts:",
+            "R2 of ln alpha for several forms of alpha = f(architecture). Only the held-out score "
+            "counts, because the architecture that is predicted was left out of the fit:",
             "",
             "| form | n | in sample | held out |",
             "|---|---|---|---|",
@@ -139,5 +153,5 @@ def _report(result, fits, forms):
         ]
     jumps = fits.groupby("run")["jumps_a_seed"].first().astype(float).mean()
     if np.isfinite(jumps):
-        lines += [f"Jumps of D: {jumps:.2f} a run and seed.", ""]
+        lines += [f"Jumps of D: {jumps:.2f} per run and seed.", ""]
     return "\n".join(lines)

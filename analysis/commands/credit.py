@@ -29,7 +29,9 @@ SHOWN += ("notes_accuracy",)
 
 def add_arguments(parser) -> None:
     """Add the flags of this command to its parser."""
-    parser.add_argument("--out", type=Path, default=Path("out/credit"), help="for the results")
+    parser.add_argument(
+        "--out", type=Path, default=Path("out/credit"), help="folder for the results"
+    )
 
 
 def run(args):

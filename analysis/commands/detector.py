@@ -19,8 +19,15 @@ FIRST_SEED = 1000  # the thresholds were chosen on batteries with seeds below 10
 
 def add_arguments(parser) -> None:
     """Add the flags of this command to its parser."""
-    parser.add_argument("--out", type=Path, default=Path("out/detector"), help="for the results")
-    parser.add_argument("--seeds", type=int, default=20, help="batteries to try")
+    parser.add_argument(
+        "--out", type=Path, default=Path("out/detector"), help="folder for the results"
+    )
+    parser.add_argument(
+        "--seeds",
+        type=int,
+        default=20,
+        help="number of batteries of synthetic series, each with its own random seed",
+    )
 
 
 def run(args):
@@ -85,7 +92,10 @@ def detectors() -> dict[str, Callable]:
     try:
         import ruptures
     except ImportError:
-        print("PELT is left out: pip install 'tapjax[jumps]'", file=sys.stderr)
+        print(
+            "PELT is left out, because ruptures is not installed: pip install 'tapjax[jumps]'",
+            file=sys.stderr,
+        )
         return table
     return table | {"PELT": _one_by_one(lambda series: _pelt(ruptures, series))}
 

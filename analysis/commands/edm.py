@@ -27,22 +27,53 @@ LEAST = 200  # smallest number of points
 
 def add_arguments(parser) -> None:
     """Add the flags of this command to its parser."""
-    parser.add_argument("--out", type=Path, default=Path("out/edm"), help="for the results")
-    parser.add_argument("--variables", default="loss,grad_norm,D", help="names with commas between")
+    parser.add_argument("--out", type=Path, default=Path("out/edm"), help="folder for the results")
     parser.add_argument(
-        "--prepare", default="increments", choices=list(PREPARED), help="against shared trends"
+        "--variables",
+        default="loss,grad_norm,D",
+        help="recorded variables, separated by commas: D, D/LAYER, a scalar, METRIC, METRIC/LAYER, "
+        "METRIC/MATRIX or eval/NAME",
     )
     parser.add_argument(
-        "--null", default="phases", choices=list(NULLS), help="surrogates of causes"
+        "--prepare",
+        default="increments",
+        choices=list(PREPARED),
+        help="how trends that variables share are removed: increments are changes from point to "
+        f"point, detrended is the deviation from the mean of the previous {WINDOW} points, raw "
+        "removes nothing",
     )
     parser.add_argument(
-        "--surrogates", type=int, help="of each cause; default: enough for the number of links"
+        "--null",
+        default="phases",
+        choices=list(NULLS),
+        help="kind of surrogates, series without any effect, that each cause is compared with",
     )
-    parser.add_argument("--start", type=int, default=0, help="first step that is used")
-    parser.add_argument("--stop", type=int, help="step after the last that is used")
-    parser.add_argument("--lags", type=int, default=5, help="points looked back and ahead")
-    parser.add_argument("--samples", type=int, default=20, help="random libraries of each size")
-    parser.add_argument("--no-power", action="store_true", help="do not plant links")
+    parser.add_argument(
+        "--surrogates",
+        type=int,
+        help="number of surrogates of each cause; by default enough for the number of tested links",
+    )
+    parser.add_argument("--start", type=int, default=0, help="first training step to use")
+    parser.add_argument(
+        "--stop", type=int, help="training step before which to stop; by default the end of the run"
+    )
+    parser.add_argument(
+        "--lags",
+        type=int,
+        default=5,
+        help="largest lag between cause and effect, in points, in both directions of time",
+    )
+    parser.add_argument(
+        "--samples",
+        type=int,
+        default=20,
+        help="number of random libraries of each size, over which the skill is averaged",
+    )
+    parser.add_argument(
+        "--no-power",
+        action="store_true",
+        help="do not measure which strength of a planted link would be found",
+    )
 
 
 def run(args):
@@ -133,25 +164,29 @@ def prepared(run, args) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """
     names = dict.fromkeys(name.strip() for name in args.variables.split(",") if name.strip())
     if len(names) < 2:
-        raise RunError(f"--variables={args.variables} are fewer than two")
+        raise RunError(
+            f"--variables={args.variables}: fewer than two variables; name two or more, with commas"
+        )
     steps, series = variables(run, names)
     for one, other in itertools.combinations(series, 2):
         if np.array_equal(series[one], series[other]):
-            raise RunError(f"{run.path}: {one} and {other} are the same series: leave one out")
+            raise RunError(
+                f"{run.path}: {one} and {other} are the same series: leave one of them out"
+            )
     first = WINDOW if args.prepare == "detrended" else 1
     kept = (steps >= args.start) & (steps < (steps[-1] + 1 if args.stop is None else args.stop))
     kept[:first] = False
     if kept.sum() < LEAST:
         raise RunError(
-            f"{run.path}: {kept.sum()} points between --start and --stop, at least {LEAST} are "
-            "needed: measure more often, or choose variables of every step"
+            f"{run.path}: {kept.sum()} points are between --start and --stop, but at least {LEAST} "
+            "are needed: measure more often, or choose variables that are recorded at every step"
         )
     evenly(steps[kept], run.path)
     ready = {}
     for name, values in series.items():
         ready[name] = PREPARED[args.prepare](values)[:, kept]
         if not np.isfinite(ready[name]).all() or (ready[name].std(1) == 0).any():
-            raise RunError(f"{run.path}: {name} is constant or not finite in a seed")
+            raise RunError(f"{run.path}: {name} is constant or not finite in a seed: leave it out")
     return steps[kept], ready
 
 

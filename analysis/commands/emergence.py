@@ -22,8 +22,12 @@ SHOWN += ("p", "q", "p_guard")
 
 def add_arguments(parser) -> None:
     """Add the flags of this command to its parser."""
-    parser.add_argument("--out", type=Path, default=Path("out/emergence"), help="for the results")
-    parser.add_argument("--metric", help="dimensionality; each run's own by default")
+    parser.add_argument(
+        "--out", type=Path, default=Path("out/emergence"), help="folder for the results"
+    )
+    parser.add_argument(
+        "--metric", help="recorded metric that D is computed from; by default that of each run"
+    )
 
 
 def run(args):
@@ -104,7 +108,9 @@ def _open_all(paths, partial, metric):
         try:
             run = open_run(path, partial)
             if run.name in {other.name for other, _ in opened}:
-                raise RunError(f"{path}: another of the runs is called {run.name}, too")
+                raise RunError(
+                    f"{path}: another run is also named {run.name}: rename one of the folders"
+                )
             of = emergence.changes(run, metric)
         except RunError as error:
             refused.append(str(error))
@@ -166,20 +172,21 @@ def _summary(result, table):
         "",
         f"{len(result['order'])} runs, {len(table)} pairs of D and a capability: {counts}.",
         "",
-        "The comparison uses increments of ln D and of the capability, without the course that a",
-        "run's seeds share at their different speeds, without trend and with equal variance, over",
-        "lags of up to 20 measurements either way. p is against random signs of blocks of time,",
-        "the same for all seeds; q is corrected over all tests (Benjamini-Hochberg). A claim needs",
-        "q <= .05 and p <= .05 against series of the same spectrum. `leads` and `lags` need a 90 %",
-        "interval of the lag on one side of 0 and less than half of the correlation on the other,",
-        f"`simultaneous` an interval within {lags.RESOLUTION} measurements around 0; other claims",
-        "are `order undetermined`: coupled, and nothing more.",
+        "The test compares the increments of ln D with those of the capability, at lags of up to",
+        "20 measurements in both directions. Three things are removed from the increments: the",
+        "trajectory that the seeds of a run share, each at its own speed; trends; and changes of",
+        "the variance. p compares with random signs of blocks of time, the same for all seeds. q",
+        "is p corrected over all tests (Benjamini-Hochberg). Any verdict but `no evidence` needs",
+        "q <= .05, and p <= .05 against series of the same spectrum. For `leads` and `lags`, the",
+        "90 % interval of the best lag is on one side of 0, and the correlation on the other side",
+        "is less than half as large. For `simultaneous`, the interval contains 0 and is within",
+        f"{lags.RESOLUTION} measurements of it. `order undetermined` means that D and the",
+        "capability are coupled, but that none of these orders holds.",
         "",
-        f"Power: a planted lead of {emergence.PLANTED_STEPS} steps (at least "
-        f"{emergence.LEAST_PLANTED} measurements) in a run's first capability is called so in "
-        f"{found} of correlation, mean over runs, if that were the only effect among all tests; "
-        "without any, in "
-        f"{powers.iloc[:, 0].mean():.0%}.",
+        f"Power: a lead of {emergence.PLANTED_STEPS} steps (at least {emergence.LEAST_PLANTED} "
+        "measurements) was planted in the first capability of each run, as the only effect among "
+        f"all tests. The share of trials with the verdict `leads`, mean over runs, is {found} "
+        f"(correlation of the lead); without a planted lead it is {powers.iloc[:, 0].mean():.0%}.",
         "",
         *_verdict_table(table),
         "",
@@ -222,7 +229,9 @@ def _late_table(orders):
         "## Order of landmarks",
         "",
         "Medians over seeds, in steps. A landmark of D that precedes the capability in every seed "
-        "does not make it a cause: rho says whether seeds that turn sooner become able sooner.",
+        "is not yet its cause. rho is the correlation over seeds between the step of the landmark "
+        "and that of the capability; `able` is the step at which the test accuracy is halfway "
+        "from its first to its best value.",
         "",
         "| run | fits data | able | late | landmark of D | lead (range) | precedes | rho (p) |",
         "|---|---|---|---|---|---|---|---|",

@@ -9,9 +9,22 @@ from analysis.runs.importer import import_arrays
 
 def add_arguments(parser) -> None:
     """Add the flags of this command to its parser."""
-    parser.add_argument("arrays", nargs="+", help=".npz files")
-    parser.add_argument("--out", type=Path, required=True, help="run directory to make")
-    parser.add_argument("--head", default="none", help="last, none or a layer's name")
+    parser.add_argument(
+        "arrays",
+        nargs="+",
+        help=".npz files with step, loss, grad_norm, layer_names and at least one metric [T, L]",
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        required=True,
+        help="run directory to make, or folder for those of several files",
+    )
+    parser.add_argument(
+        "--head",
+        default="none",
+        help="layer with the outputs of the network, left out of D: last, none or its name",
+    )
 
 
 def run(args):

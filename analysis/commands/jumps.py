@@ -16,8 +16,12 @@ from tapjax.contract import detector
 
 def add_arguments(parser) -> None:
     """Add the flags of this command to its parser."""
-    parser.add_argument("--out", type=Path, default=Path("out/jumps"), help="folder for results")
-    parser.add_argument("--metric", help="dimensionality; each run's own by default")
+    parser.add_argument(
+        "--out", type=Path, default=Path("out/jumps"), help="folder for the results"
+    )
+    parser.add_argument(
+        "--metric", help="recorded metric that D is computed from; by default that of each run"
+    )
 
 
 def run(args):
@@ -64,7 +68,7 @@ def find_jumps(paths: Sequence, out: Path | None, partial: bool, metric: str | N
             }
         )
     if not counts:
-        raise RunError("no run could be judged: " + "; ".join(refused))
+        raise RunError("no run could be searched for jumps: " + "; ".join(refused))
     result = {
         "command": "jumps",
         "runs": counts,

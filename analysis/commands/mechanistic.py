@@ -30,9 +30,19 @@ CACHED = 4  # maximum number of steps whose snapshots are in memory
 
 def add_arguments(parser) -> None:
     """Add the flags of this command to its parser."""
-    parser.add_argument("--out", type=Path, default=Path("out/mechanistic"), help="for the results")
-    parser.add_argument("--jump", type=int, help="only the moment of this number, from 1")
-    parser.add_argument("--snapshots", type=Path, help="folder; RUN/snapshots by default")
+    parser.add_argument(
+        "--out", type=Path, default=Path("out/mechanistic"), help="folder for the results"
+    )
+    parser.add_argument(
+        "--jump",
+        type=int,
+        help="number of the only critical step to compare in each run, from 1; by default all",
+    )
+    parser.add_argument(
+        "--snapshots",
+        type=Path,
+        help="folder with the snapshots of a single run; by default RUN/snapshots",
+    )
 
 
 def run(args):
@@ -42,7 +52,9 @@ def run(args):
       RunError: one folder of snapshots was given for several runs.
     """
     if args.snapshots and len(find_runs(args.runs)) > 1:
-        raise RunError("--snapshots belongs to one run")
+        raise RunError(
+            "--snapshots is the folder of a single run: give one run, or leave --snapshots out"
+        )
     return explain(args.runs, args.out, args.partial, args.jump, args.snapshots)
 
 
@@ -68,7 +80,9 @@ def explain(paths, out: Path, partial=False, number: int | None = None, snapshot
     for path in find_runs(paths):
         run = open_run(path, partial)
         if run.name in runs:
-            raise RunError(f"{path}: another of the runs is called {run.name}, too")
+            raise RunError(
+                f"{path}: another run is also named {run.name}: rename one of the folders"
+            )
         folder, course = out / run.name, course_of.describe(run)
         results, why = compare_moments(
             run, Path(snapshots or run.path / "snapshots"), folder, number
@@ -131,7 +145,7 @@ def compare_moments(run, folder: Path, out: Path, number: int | None = None):
     chosen = list(enumerate(planned["moments"], 1))
     if number is not None:
         if not 1 <= number <= len(chosen):
-            raise RunError(f"--jump={number}: {folder} has {len(chosen)} moments")
+            raise RunError(f"--jump={number}: {folder} has {len(chosen)} critical steps")
         chosen = [chosen[number - 1]]
     at = functools.lru_cache(CACHED)(functools.partial(read_snapshots, folder))
     quiet = _quiet_pairs(run, planned)
@@ -145,7 +159,7 @@ def compare_moments(run, folder: Path, out: Path, number: int | None = None):
         except RunError as error:
             left_out.append(str(error))
             continue
-        title = f"moment {i}: {result.moment}, seed {result.measurements['seed']}"
+        title = f"critical step {i}: {result.moment}, seed {result.measurements['seed']}"
         drawn = _draw_moment(result, sides, f"{title}{synthetic(run)}", out / f"moment_{i}")
         numbered = {"number": i} | result.measurements
         results.append(result._replace(measurements=numbered, visualizations=drawn))

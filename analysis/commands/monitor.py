@@ -14,9 +14,15 @@ from tapjax.live.monitor import METHODS, Monitor
 
 def add_arguments(parser) -> None:
     """Add the flags of this command to its parser."""
-    parser.add_argument("--out", type=Path, default=Path("out/monitor"), help="for the results")
-    parser.add_argument("--method", choices=METHODS, default=METHODS[0], help="of forecasting")
-    parser.add_argument("--metric", help="dimensionality; each run's own by default")
+    parser.add_argument(
+        "--out", type=Path, default=Path("out/monitor"), help="folder for the results"
+    )
+    parser.add_argument(
+        "--method", choices=METHODS, default=METHODS[0], help="forecasting method of the monitor"
+    )
+    parser.add_argument(
+        "--metric", help="recorded metric that D is computed from; by default that of each run"
+    )
 
 
 def run(args):
@@ -53,7 +59,9 @@ def replay(paths, out: Path, partial: bool = False, method=METHODS[0], metric=No
             names = {"run": run.name, "seed": seed}
             warned += [names | warning._asdict() for warning in monitor.warnings]
     if not rows:
-        raise RunError("no curve is long enough to forecast anything")
+        raise RunError(
+            "no curve is long enough for a forecast: train longer, or measure more often"
+        )
     table = pd.DataFrame(rows)
     curves = table.groupby(["run", "seed"]).ngroups
     alarms = pd.DataFrame(warned, columns=["run", "seed", "step", "kind"])

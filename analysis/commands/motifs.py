@@ -47,30 +47,54 @@ SHOWN += ("contiguity", "contiguity_p", "agreement", "agreement_p", "epoch_bits"
 
 def add_arguments(parser) -> None:
     """Add the flags of this command to its parser."""
-    parser.add_argument("--out", type=Path, default=Path("out/motifs"), help="for the results")
+    parser.add_argument(
+        "--out", type=Path, default=Path("out/motifs"), help="folder for the results"
+    )
     parser.add_argument("--channels", help=CHANNELS)
     parser.add_argument(
-        "--of", default=OF[0], choices=OF, help="changes, or deviations from a moving mean"
+        "--of",
+        default=OF[0],
+        choices=OF,
+        help="what is mapped: changes from point to point (increments), or deviations from a "
+        "moving mean (levels)",
     )
-    parser.add_argument("--modes", type=int, default=MODES, help="principal components")
-    parser.add_argument("--start", type=int, default=0, help="first step that is used")
-    parser.add_argument("--stop", type=int, help="step after the last that is used")
+    parser.add_argument("--modes", type=int, default=MODES, help="number of principal components")
+    parser.add_argument("--start", type=int, default=0, help="first training step to use")
     parser.add_argument(
-        "--slowest", type=int, help="longest period, points; default 500, or a 24th of a run"
+        "--stop", type=int, help="training step before which to stop; by default the end of the run"
     )
     parser.add_argument(
-        "--window", type=int, help="of level and scale, points; default four times the slowest"
+        "--slowest",
+        type=int,
+        help="longest period, in points; by default 500, at most a 24th of the shortest run",
     )
-    parser.add_argument("--train", type=int, default=3000, help="points that make the map")
-    parser.add_argument("--every", type=int, default=1, help="points from one placed to the next")
     parser.add_argument(
-        "--sigma", type=float, default=1 / 40, help="of the density, as a share of the map's extent"
+        "--window",
+        type=int,
+        help="length of the moving window for level and scale, in points; by default 4 times the "
+        "longest period",
+    )
+    parser.add_argument(
+        "--train", type=int, default=3000, help="number of points that the map is made from"
+    )
+    parser.add_argument(
+        "--every", type=int, default=1, help="distance from one placed point to the next, in points"
+    )
+    parser.add_argument(
+        "--sigma",
+        type=float,
+        default=1 / 40,
+        help="width (standard deviation) of the kernel of the density, as a share of the map's "
+        "extent",
     )
     parser.add_argument(
         "--repeats", type=int, default=0,
-        help=f"maps of controls that a claim of distinct states takes, at least {ENOUGH}",
+        help=f"number of maps per control, at least {ENOUGH} for a claim of distinct states; 0 for "
+        "no claim",
     )  # fmt: skip
-    parser.add_argument("--seed", type=int, default=0, help="of the map and of the controls")
+    parser.add_argument(
+        "--seed", type=int, default=0, help="random seed of the map and of the controls"
+    )
 
 
 def run(args):
@@ -127,20 +151,23 @@ def _maps(series, settings, without_states) -> dict:
 def _settings(args, points) -> tuple[Settings, int]:
     """Check the flags, and return the settings of the maps and the length of the moving window."""
     if args.modes < 1 or args.every < 1 or args.repeats < 0 or not 0 < args.sigma < 1:
-        raise RunError("--modes and --every begin at 1, --repeats at 0, --sigma is from 0 to 1")
+        raise RunError(
+            "--modes and --every must be 1 or more, --repeats 0 or more, --sigma between 0 and 1"
+        )
     if 0 < args.repeats < ENOUGH:
         raise RunError(
-            f"--repeats={args.repeats}: with fewer than {ENOUGH} maps of controls no p is as low "
-            f"as {RATE}"
+            f"--repeats={args.repeats}: fewer than {ENOUGH} maps per control cannot reach "
+            f"p = {RATE}; give at least {ENOUGH}, or 0 for no claim"
         )
     slowest = args.slowest or min(500, points // 24)
     if not 4 <= slowest <= points // 4:
         raise RunError(
-            f"--slowest={slowest} is not between 4 and a quarter of the {points} points of a run"
+            f"--slowest={slowest} is not between 4 points and a quarter of the {points} points of "
+            "the shortest run"
         )
     window = args.window or 4 * slowest
     if window < slowest:
-        raise RunError(f"--window={window} is shorter than the slowest period, {slowest} points")
+        raise RunError(f"--window={window} is shorter than the longest period, {slowest} points")
     return Settings(slowest, args.train, args.every, args.sigma, args.seed), window
 
 
@@ -194,7 +221,7 @@ def _draw(runs, found, series, maps, described, names, settings, title, out):
         figures.learning(runs, title, out / "learning.png"),
         figures.scalogram(
             found[0].steps, amplitudes(series[0], grid), grid, epoch and epoch / every,
-            f"{names[0]}: how strongly each component moves", out / "scalogram.png",
+            f"{names[0]}: amplitude of each component by period", out / "scalogram.png",
         ),
         figures.overview(one, steps, names, title, out / "map.png"),
         figures.controls(maps, sweeps, title, out / "controls.png"),

@@ -27,7 +27,9 @@ SHOWN += ("cloning_loss", "loss_late", "x1_loss_late", "hard_rank_end", "x1_hard
 def add_arguments(parser) -> None:
     """Add the flags of this command to its parser."""
     parser.description = __doc__
-    parser.add_argument("--out", type=Path, default=Path("out/plasticity"), help="for the results")
+    parser.add_argument(
+        "--out", type=Path, default=Path("out/plasticity"), help="folder for the results"
+    )
 
 
 def run(args):
@@ -62,8 +64,8 @@ def compare(paths, out: Path, partial: bool = False):
     table = pd.DataFrame(rows).set_index("setting")
     result = {"command": "plasticity", "rows": rows, "early_signs": signs, "figures": drawn}
     result["refused"] = [
-        f"{run.name}: what is remembered: eval_every={run.config['eval_every']} does not divide "
-        f"tasks.steps={learning.task_steps(run)}, so that ends of tasks were not evaluated"
+        f"{run.name}: memory of tasks: eval_every={run.config['eval_every']} does not divide "
+        f"tasks.steps={learning.task_steps(run)}, so the ends of tasks were not evaluated"
         for run in runs
         if run.has("eval", "task_accuracy") and not learning.has_matrix(run)
     ]

@@ -14,19 +14,23 @@ from tapjax.contract.files import RunError, read_json
 
 def add_arguments(parser) -> None:
     """Add the flags of this command to its parser."""
-    parser.add_argument("--arch", required=True, help="e.g. mlp:depth=6,width=96")
-    parser.add_argument("--dataset", required=True, help="a data set of the calibration")
+    parser.add_argument("--arch", required=True, help="architecture, such as mlp:depth=6,width=96")
+    parser.add_argument(
+        "--dataset", required=True, help="name of a data set that the calibration contains"
+    )
     parser.add_argument(
         "--calibration",
         type=Path,
         default=Path("out/predictor/predictor.json"),
-        help="predictor.json of `predictor`",
+        help="path of predictor.json, which the command `predictor` writes",
     )
     parser.add_argument(
         "--predictor", choices=predict.PREDICTORS, default="gp", help="kind of predictor"
     )
     parser.add_argument("--d0", type=float, help="D at initialisation, if it was measured")
-    parser.add_argument("--out", type=Path, default=Path("out/predict"), help="for the results")
+    parser.add_argument(
+        "--out", type=Path, default=Path("out/predict"), help="folder for the results"
+    )
 
 
 def run(args):
@@ -59,7 +63,7 @@ def forecast(calibration: Path, arch: str, dataset: str, predictor: str, d0, out
         raise RunError(str(error)) from error
     if dataset not in stored["shapes"]:
         known = ", ".join(stored["shapes"])
-        raise RunError(f"--dataset={dataset} is not in the calibration, which has {known}")
+        raise RunError(f"--dataset={dataset} is not in the calibration: choose one of {known}")
     if d0 is not None and not d0 > 0:
         raise RunError(f"--d0={d0} must be above 0")
     examples = stored["examples"]
@@ -89,14 +93,14 @@ def forecast(calibration: Path, arch: str, dataset: str, predictor: str, d0, out
         "forecast": plain(table.reset_index().to_dict("list")),
     }
     write_results(out, "forecast", result, table)
-    title = f"{arch} on {dataset}, not trained"
+    title = f"{arch} on {dataset}, before training"
     draw_forecast(table, title, stored["metric"], not inside, out / "forecast.png")
     return result, table.iloc[:: max(len(table) // 12, 1)]
 
 
 def _calibration(path: Path) -> dict:
     """Read the file that `predictor` wrote, and restore its examples."""
-    problem = f"{path} is no calibration; make one with `predictor`"
+    problem = f"{path} is not a calibration: make one with the command `predictor`"
     if not path.is_file():
         raise RunError(problem)
     stored = read_json(path, {"shapes": dict, "metric": str, "examples": list})

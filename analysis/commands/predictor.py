@@ -22,14 +22,18 @@ BY_FAMILY = ["predictor", "use_init", "family"]
 
 def add_arguments(parser) -> None:
     """Add the flags of this command to its parser."""
-    parser.add_argument("--out", type=Path, default=Path("out/predictor"), help="for the results")
-    parser.add_argument("--metric", help="dimensionality; each run's own by default")
+    parser.add_argument(
+        "--out", type=Path, default=Path("out/predictor"), help="folder for the results"
+    )
+    parser.add_argument(
+        "--metric", help="recorded metric that D is computed from; by default that of each run"
+    )
     parser.add_argument(
         "--shuffles",
         type=int,
         default=19,
-        help="permutations of the architectures that skill is compared with; 0 leaves this out, "
-        "and fewer than 19 cannot reach p = .05",
+        help="number of permutations of the architectures that the skill is compared with; 0 omits "
+        "the comparison, and fewer than 19 cannot reach p = .05",
     )
 
 

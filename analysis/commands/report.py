@@ -25,7 +25,7 @@ from analysis.tap import predict
 from tapjax.contract import detector
 from tapjax.contract.layout import write_text
 
-TITLE = "What happened while it trained"
+TITLE = "What happened while the networks trained"
 SECTION = "section.html"
 MOST_PICTURES = 24
 
@@ -48,7 +48,9 @@ class Section(NamedTuple):
 
 def add_arguments(parser) -> None:
     """Add the flags of this command to its parser."""
-    parser.add_argument("--out", type=Path, default=Path("out/report.html"), help="HTML file")
+    parser.add_argument(
+        "--out", type=Path, default=Path("out/report.html"), help="HTML file to write"
+    )
 
 
 def run(args):
@@ -130,11 +132,12 @@ def _runs(paths, out, partial):
     made_up = [run for run in runs if run.model.get("synthetic")]
     notes = [f"Read in part: {run.name}, {run.extent}." for run in runs if not run.complete]
     if made_up:
-        notes.append(f"{len(made_up)} of the runs are on SYNTHETIC data.")
+        notes.append(f"{len(made_up)} of the runs were trained on SYNTHETIC data.")
     return [
         page.paragraph(
-            f"Runs: {len(table)}, curves: {int(table['seeds'].sum())}. D is the mean over hidden "
-            "layers; the head is measured and left out. Accuracy is on the whole test split."
+            f"{len(table)} runs with {int(table['seeds'].sum())} curves, one per seed. D is the "
+            "mean dimensionality of the hidden layers; the head is measured, but left out of D. "
+            "Accuracy is that on the whole test split. Values are means over seeds."
         ),
         *map(page.paragraph, notes),
         page.table(table),
@@ -149,24 +152,30 @@ def _models(paths, out, partial):
     pictures = sorted(out.glob("*_dimension.png"))
     return [
         page.paragraph(
-            "R2 is that of the simulated curve against the measured curve's own mean. The tail is "
-            "forecast from the first 40 % of the steps; its error is relative to the range of D, "
-            "and persistence (the last level seen) is what a forecast has to beat."
+            "R2 compares the fitted curve with the mean of the measured curve, whose R2 is 0. The "
+            "tail of each curve is also forecast from the first 40 % of the steps; the error of "
+            "this forecast is given relative to the range of D. A useful forecast has to beat "
+            "persistence, which repeats the last observed level."
         ),
         *_refused(result),
         page.table(scores),
-        *(page.picture(out / f"fit_{v}.png", f"scores {v}") for v in ("r2", "r2_log")),
+        *(
+            page.picture(
+                out / f"fit_{v}.png", f"{v} of the fits by model, architecture and data set"
+            )
+            for v in ("r2", "r2_log")
+        ),
         page.details(
-            "TAP with transient compression: parameters with 95 % intervals",
+            "TAP with transient compression: fitted parameters with 95 % intervals",
             page.paragraph(
-                "alpha is per unit of integrated gradient norm. A fit is identified if the curve "
-                "fits, the error rises on both sides of alpha and of D_max, and the first half of "
-                "the run does not contradict the whole. The numbers of other fits mean nothing on "
-                "their own."
+                "The unit of alpha is 1 / integrated gradient norm. The parameters of a fit are "
+                "identified if three conditions hold: the curve fits the data, the error rises on "
+                "both sides of alpha and of D_max, and the first half of the run agrees with the "
+                "whole run. Do not interpret the parameters of other fits."
             ),
             page.table(best[columns]),
         ),
-        page.details("Curves", *_pictures(pictures)),
+        page.details("Fitted curves", *_pictures(pictures)),
     ]
 
 
@@ -177,9 +186,9 @@ def _alpha(paths, out, partial):
         return [*_notes(result), *_refused(result)]
     parts = [
         page.paragraph(
-            f"alpha is identified in {result['identified']} of {result['curves']} curves. "
-            "r2_loao is the score on architectures left out of the fit, and the one to believe; "
-            "0 is what the mean of all architectures reaches."
+            f"alpha is identified in {result['identified']} of {result['curves']} curves. Only "
+            "r2_loao, the R2 on architectures that were left out of the fit, shows whether alpha "
+            "can be predicted; predicting the mean of all architectures gives 0."
         ),
         *_refused(result),
         page.table(forms),
@@ -187,7 +196,7 @@ def _alpha(paths, out, partial):
     ]
     if shares:
         text = ", ".join(f"{name} {share:.0%}" for name, share in shares.items())
-        parts.append(page.paragraph(f"Where the variance of ln alpha lies: {text}."))
+        parts.append(page.paragraph(f"Shares of the variance of ln alpha: {text}."))
     if (out / "alpha_consistency.png").exists():
         parts.append(page.picture(out / "alpha_consistency.png", "alpha across data sets"))
     return parts
@@ -199,7 +208,7 @@ def _jumps(paths, out, partial):
     return [
         page.paragraph(
             f"{table['jumps_of_D'].sum()} jumps of D in {points:,} measurements. "
-            f"{detector.by_chance(points)} (`validate-detector` measures this.)"
+            f"{detector.by_chance(points)} (`validate-detector` measures this rate.)"
         ),
         *_refused(result),
         page.table(table),
@@ -213,16 +222,17 @@ def _inside(paths, out, partial):
     without = len(result["refused"])
     return [
         page.paragraph(
-            "Which layer settles first, how many jumps there are, in how many seeds layers move "
-            "together, or D with the loss, more than shifted copies do (one seed in 20 by chance). "
-            "q against permuted layers, corrected over the runs."
+            "One row per run: jumps per 1000 measurements; the order in which layers settle (rho "
+            "is the correlation of depth and settling step; q is based on permuted layers and "
+            "corrected over the runs); and the number of seeds in which layers move together, or D "
+            "with the loss, more than series shifted in time do (one seed in 20 does so by chance)."
         ),
         page.table(families),
         *(
             [
                 page.paragraph(
-                    "Changes around critical moments beyond what changes between ordinary pairs "
-                    "of states equally far apart; p over all layers and quantities at once."
+                    "Changes around critical steps that exceed the changes between ordinary pairs "
+                    "of states, equally far apart. p is corrected for all layers and quantities."
                 ),
                 page.table(table),
             ]
@@ -232,16 +242,16 @@ def _inside(paths, out, partial):
         *(
             [
                 page.paragraph(
-                    f"{without} of {len(paths)} runs have no snapshots to look inside: "
-                    "python -m launch.replay --run=RUN --moments takes them."
+                    f"Runs or critical steps that were not compared: {without}. A comparison needs "
+                    "snapshots: `python -m launch.replay --run=RUN --moments` takes them."
                 )
             ]
             if without
             else []
         ),
         *_pictures(sorted(out.glob("*/change_map.png"))),
-        *_folded("Pictures", _pictures(sorted(out.glob("*/moment_*.png")))),
-        *_folded("Settling", _pictures(sorted(out.glob("*/convergence.png")))),
+        *_folded("Critical steps", _pictures(sorted(out.glob("*/moment_*.png")))),
+        *_folded("Order in which layers settle", _pictures(sorted(out.glob("*/convergence.png")))),
     ]
 
 
@@ -252,20 +262,21 @@ def _before(paths, out, partial):
     families = pd.DataFrame(result["by_family"])
     return [
         page.paragraph(
-            f"{result['architectures']} architectures, each predicted from the others. r2 is on a "
-            "uniform grid of steps, r2_log on a log-time grid, both of the seed mean; skill is "
-            "over D at initialisation x the family's mean relative curve, a baseline that "
-            "shuffled architectures may beat, too (see `python -m analysis predictor`); coverage "
-            "is that of the 90 % band. Against single seeds: r2_one_seed, whose ceiling "
-            "is seed_r2, how well the mean of the other seeds predicts a seed."
+            f"{result['architectures']} architectures, each predicted from all others. r2 and "
+            "r2_log score the prediction of the mean over seeds, on a uniform and on a "
+            "logarithmic grid of steps. skill compares with a baseline, D at initialisation times "
+            "the mean relative curve of the family; shuffled architectures may beat this baseline, "
+            "too (see `python -m analysis predictor`). coverage is the share of points inside the "
+            "90 % band. r2_one_seed scores the prediction of single seeds; its ceiling is "
+            "seed_r2, the R2 with which the mean of the other seeds predicts a seed."
         ),
         page.table(scores),
         page.picture(out / "predictor.png", "R2 of held-out architectures"),
         *_folded("By family", _notes(result) + ([page.table(families)] * bool(len(families)))),
         page.picture(out / "held_out.png", "measured and predicted curves"),
         page.paragraph(
-            "Bands and curves are those of the Gaussian process from the architecture alone. "
-            f"{predict.COMPONENTS} components a curve."
+            "Curves and 90 % bands are predicted by the Gaussian process from the architecture "
+            f"alone, with {predict.COMPONENTS} components per curve."
         ),
     ]
 
@@ -276,16 +287,17 @@ def _monitor(paths, out, partial):
     pictures = sorted(out.glob("*/seed_*/monitor_visualization.png"))
     return [
         page.paragraph(
-            f"What the live monitor would have said of {result['curves']} curves, each forecast "
-            "made from what came before it. error is that of ln D; skill is over persistence, "
-            "which has none; the intervals claim 90 %."
+            f"The live monitor was applied to {result['curves']} recorded curves. Each forecast "
+            "uses only the measurements before it. error is the error of ln D; skill compares it "
+            "with persistence, whose skill is 0; coverage should be .9, because the intervals are "
+            "90 % intervals."
         ),
         page.table(table),
         page.paragraph(
-            f"{result['curves_with_a_warning']} of {result['curves']} curves raised a warning"
+            f"The monitor warned in {result['curves_with_a_warning']} of {result['curves']} curves"
             f"{': ' + kinds if kinds else ''}."
         ),
-        page.details("Curves", *_pictures(pictures)),
+        page.details("Monitored curves", *_pictures(pictures)),
     ]
 
 
@@ -297,15 +309,17 @@ def _emergence(paths, out, partial):
     late = [name for name, order in result["order"].items() if order and order["late"]]
     return [
         page.paragraph(
-            f"{counts}. Compared are increments of ln D and of each capability, as differences "
-            "between seeds where there are several; null_95 is the |r| that 95 % of surrogates "
-            "stay below at all lags; q is corrected over all tests. leads: D moves first."
+            f"Verdicts: {counts}. The test compares the increments of ln D with those of each "
+            "capability, as differences between seeds if a run has several. null_95 is the |r| "
+            "that 95 % of surrogates do not exceed at any lag; q is corrected over all tests. "
+            "`leads` means that D changes first, `lags` that the capability does."
         ),
         *_refused(result),
-        page.picture(out / "emergence.png", "verdicts and power"),
+        page.picture(out / "emergence.png", "verdicts of all tests, and power of the test"),
         page.table(table),
         page.details(
-            "Power: share of planted leads found, by strength (at 0: false positives)",
+            "Power: share of planted leads that are found, by their correlation (at 0: false "
+            "positives)",
             page.table(power),
         ),
         *_pictures([out / f"{name}_emergence.png" for name in late]),
@@ -320,10 +334,12 @@ def _credit(paths, out, partial):
     result, table = compare_credits(_of_family(paths, "credit", partial), out, partial)
     return [
         page.paragraph(
-            "Each rule's credits after training: cosine with the true gradient (gamma; dir_gamma: "
-            "that of the copied output gradient in the same network), correlation with the loss's "
-            "answer (rho), and what training by them is worth, seed by seed against the controls; "
-            "q is that of an exact sign-flip test, corrected over the rows."
+            "The credits of each method after training. gamma is their cosine with the true "
+            "gradient, and dir_gamma that of the output gradient copied to every layer of the same "
+            "network. rho is the correlation of the changes of the loss that credits and true "
+            "gradients predict along random directions. over_dir and over_dfa are differences in "
+            "accuracy from the controls, seed by seed; their q is that of a sign-flip "
+            "test, corrected over the rows."
         ),
         *_notes(result),
         page.table(table),
@@ -338,9 +354,9 @@ def _plasticity(paths, out, partial):
     ]
     return [
         page.paragraph(
-            "early and late: the online score in the second and in the last tenth of the tasks; "
-            "over_plain: late, seed by seed, less that of the plain run; q is that of an exact "
-            "sign-flip test, corrected over the rows."
+            "early and late are the online score in the second and in the last tenth of the "
+            "tasks. over_plain is late minus late of the plain run, seed by seed; its q is that of "
+            "a sign-flip test, corrected over the rows."
         ),
         *_notes(result),
         page.table(table),
@@ -353,10 +369,12 @@ def _movements(paths, out, partial):
     result, table = compare_spectra(_of_family(paths, "motifs", partial), out, partial)
     return [
         page.paragraph(
-            "How the components of the weights move, beside the same steps with random signs: "
-            "slope of the power spectrum (-2: a random walk), how much of the first components "
-            "cosines of time explain, variance of the first three. A map of what recurs takes "
-            "minutes: python -m analysis motifs."
+            "How the principal components of the weights move, compared with a random walk that "
+            "makes the same steps with random signs. slope is that of the power spectrum (-2 for a "
+            "random walk), cosine the mean R2 of the first components with one cosine of time "
+            "each, and first_3 the share of variance of the first three components. The map of "
+            "recurring states is a separate command that takes minutes: `python -m analysis "
+            "motifs`."
         ),
         *_notes(result),
         page.table(table),
@@ -383,7 +401,7 @@ def _folded(title, parts):
 def _pictures(paths):
     shown = [page.picture(path, path.stem) for path in paths[:MOST_PICTURES]]
     rest = len(paths) - len(shown)
-    return [*shown, *([page.paragraph(f"{rest} more are not shown.")] if rest else [])]
+    return [*shown, *([page.paragraph(f"{rest} more figures are not shown.")] if rest else [])]
 
 
 SECTIONS = {
@@ -391,11 +409,11 @@ SECTIONS = {
     "tap": Section("Models of D(t)", _models),
     "alpha": Section("Is alpha a function of the architecture?", _alpha),
     "jumps": Section("Jumps", _jumps),
-    "mechanistic": Section("What changes inside", _inside),
-    "predictor": Section("D(t) before training", _before),
-    "monitor": Section("The monitor, replayed", _monitor),
-    "emergence": Section("Does D move before capabilities?", _emergence),
+    "mechanistic": Section("What changes inside the networks", _inside),
+    "predictor": Section("Prediction of D(t) before training", _before),
+    "monitor": Section("Replayed live monitor", _monitor),
+    "emergence": Section("Does D move before capabilities do?", _emergence),
     "credit": Section("Credit without a backward pass", _credit, "credit"),
-    "plasticity": Section("Does it go on learning?", _plasticity, "plasticity"),
-    "spectra": Section("How components move", _movements, "motifs"),
+    "plasticity": Section("Do the networks keep learning?", _plasticity, "plasticity"),
+    "spectra": Section("How the components of the weights move", _movements, "motifs"),
 }

@@ -28,24 +28,33 @@ MEASURES = ("slope", "cosine", "first_3")
 
 def add_arguments(parser) -> None:
     """Add the flags of this command to its parser."""
-    parser.add_argument("--out", type=Path, default=Path("out/spectra"), help="for the results")
+    parser.add_argument(
+        "--out", type=Path, default=Path("out/spectra"), help="folder for the results"
+    )
     parser.add_argument("--channels", help=CHANNELS)
     parser.add_argument(
-        "--of", default="levels", choices=OF, help="what was recorded, or its changes"
+        "--of",
+        default="levels",
+        choices=OF,
+        help="what is analysed: recorded values (levels), or changes from point to point "
+        "(increments)",
     )
-    parser.add_argument("--modes", type=int, default=MODES, help="principal components")
-    parser.add_argument("--start", type=int, default=0, help="first step that is used")
-    parser.add_argument("--stop", type=int, help="step after the last that is used")
+    parser.add_argument("--modes", type=int, default=MODES, help="number of principal components")
+    parser.add_argument("--start", type=int, default=0, help="first training step to use")
+    parser.add_argument(
+        "--stop", type=int, help="training step before which to stop; by default the end of the run"
+    )
     parser.add_argument(
         "--segment", type=int,
-        help=f"points of a segment; default {power_spectra.SEGMENT}, or an eighth of a run",
+        help=f"length of a segment of the spectrum, in points; by default {power_spectra.SEGMENT}, "
+        "at most an eighth of the run",
     )  # fmt: skip
 
 
 def run(args):
     """Run the command with its parsed flags."""
     if args.modes < 1:
-        raise RunError(f"--modes={args.modes} is less than 1")
+        raise RunError(f"--modes={args.modes} must be at least 1")
     columns = args.channels, args.start, args.stop
     return compare(args.runs, args.out, args.partial, columns, args.of, args.modes, args.segment)
 
@@ -94,8 +103,8 @@ def _one(columns: Recorded, epoch, what, of, modes, segment, folder):
     segment = segment or min(power_spectra.SEGMENT, points // 8)
     if not 16 <= segment <= points // 2:
         raise RunError(
-            f"{columns.name}: segments of {segment} points; they lie between 16 and half of the "
-            f"{points} points"
+            f"{columns.name}: segments of {segment} points: --segment must be between 16 and half "
+            f"of the {points} points of the run"
         )
     found = power_spectra.movements(columns, of, modes, segment)
     frequency = power_spectra.frequencies(segment)

@@ -14,7 +14,11 @@ SHOWN += ("test_accuracy",)
 
 def add_arguments(parser) -> None:
     """Add the flags of this command to its parser."""
-    parser.add_argument("--out", type=Path, help="folder for summary.json and summary.csv")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        help="folder for summary.json and summary.csv; by default none are written",
+    )
 
 
 def run(args):

@@ -14,7 +14,9 @@ from analysis.tap.calibration import fit_run, fit_table, model_scores
 def add_arguments(parser) -> None:
     """Add the flags of this command to its parser."""
     parser.add_argument("--out", type=Path, default=Path("out/tap"), help="folder for the results")
-    parser.add_argument("--metric", help="dimensionality to average over hidden layers")
+    parser.add_argument(
+        "--metric", help="recorded metric that D is computed from; by default that of each run"
+    )
 
 
 def run(args):

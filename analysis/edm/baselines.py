@@ -39,7 +39,7 @@ def autoregression(x_T, rows=None, most: int = MOST) -> Autoregression:
     x_T = one_series(x_T, len(states), "x")
     rows = library_rows(states, np.arange(len(x_T)) if rows is None else rows, what="fitted")
     if len(rows) < 2 * most:
-        raise ValueError(f"{len(rows)} rows for an autoregression of up to {most} lags")
+        raise ValueError(f"{len(rows)} rows are too few for {most} lags, give at least {2 * most}")
     design = np.hstack([np.ones((len(rows), 1)), states[rows, 1:]])
     fits = []
     for order in range(most + 1):

@@ -120,7 +120,7 @@ def cross_map(
     states, theiler = delays(x, dimension, tau), whole(theiler, "theiler", 0)
     wanted = columns(y_TxV, "y")
     if len(wanted) != len(states):
-        raise ValueError(f"x has {len(states)} points and y has {len(wanted)}")
+        raise ValueError(f"x has {len(states)} points, but y has {len(wanted)}")
     moved = targets(wanted, horizon)
     usable = np.isfinite(states).all(1) & np.isfinite(moved).all(1)
     if rows is not None:
@@ -152,24 +152,29 @@ def cross_map(
 def _sizes(sizes) -> np.ndarray:
     sizes = np.array([whole(size, "library size", 1) for size in np.ravel(sizes)])
     if not len(sizes):
-        raise ValueError("no library sizes")
+        raise ValueError("sizes is empty: give at least one library size")
     return sizes
 
 
 def _fitting(sizes, total, count):
     if min(sizes) <= count or max(sizes) > total:
-        raise ValueError(f"library sizes {sizes.tolist()} of {total} rows, {count} neighbours")
+        raise ValueError(
+            f"library sizes {sizes.tolist()} must be above {count}, the number of neighbours, "
+            f"and at most {total}, the number of rows"
+        )
 
 
 def _positions(members, total):
     """Check given libraries [samples, size] of one size, in which no row may occur twice."""
     members = np.atleast_2d(np.asarray(members))
     if not np.issubdtype(members.dtype, np.integer):
-        raise ValueError(f"libraries are of type {members.dtype}: positions are needed")
+        raise ValueError(f"libraries are of type {members.dtype}: integer positions are needed")
     if members.size and (members.min() < 0 or members.max() >= total):
-        raise ValueError(f"libraries have positions {members.min()} to {members.max()} of {total}")
+        raise ValueError(
+            f"libraries have positions {members.min()} to {members.max()}: use 0 to {total - 1}"
+        )
     if (np.diff(np.sort(members, 1), axis=1) == 0).any():
-        raise ValueError("a library names a row twice: it is a set, whose size is that of its rows")
+        raise ValueError("a library names a row twice: give every row once")
     return members.astype(int)
 
 

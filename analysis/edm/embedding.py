@@ -164,15 +164,19 @@ def row_numbers(given, length: int, what: str) -> np.ndarray:
     given = np.asarray(given)
     if given.dtype == bool:
         if given.shape != (length,):
-            raise ValueError(f"{what} has booleans of shape {given.shape} for {length} rows")
+            raise ValueError(
+                f"{what} has booleans of shape {given.shape}: one per row, ({length},), is needed"
+            )
         return np.flatnonzero(given)
     if given.ndim != 1 or not (np.issubdtype(given.dtype, np.integer) or not given.size):
         raise ValueError(
             f"{what} rows are of type {given.dtype} and shape {given.shape}: row numbers [N] or "
-            "one boolean a row are needed"
+            "one boolean per row are needed"
         )
     if given.size and (given.min() < 0 or given.max() >= length):
-        raise ValueError(f"{what} rows {given.min()} to {given.max()} of {length}")
+        raise ValueError(
+            f"{what} rows {given.min()} to {given.max()} of {length}: use 0 to {length - 1}"
+        )
     return given.astype(int)
 
 

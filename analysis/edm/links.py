@@ -127,7 +127,7 @@ def evidence(
     before, settings = lags <= 0, {"samples": samples, "seed": seed}
     if not before.any():
         raise ValueError(
-            f"lags {list(lags)}: at one of them at least the cause must not come later"
+            f"lags {list(lags)}: at least one must be 0 or negative (the cause is not later)"
         )
     skill, null = [], []
     for effect, cause in zip(effect_SxT, cause_SxT, strict=True):

@@ -53,7 +53,7 @@ def multiview(
     names = [(v, lag) for v in range(x_TxV.shape[1]) for lag in range(dimension)]
     states, size = delays(x_TxV, dimension, tau), size or x_TxV.shape[1]
     if size > len(names):
-        raise ValueError(f"views of {size} coordinates out of {len(names)}")
+        raise ValueError(f"size={size}: there are only {len(names)} coordinates for a view")
     ranked_on = library if ranked_on is None else ranked_on
     settings = {"dimension": 1, "horizon": horizon, "theiler": theiler, "neighbours": size + 1}
 

@@ -93,12 +93,16 @@ def smaps(
     library = library_rows(states, library, target)
     prediction = usable(states, prediction, "prediction")
     if not all(np.isfinite(theta) and theta >= 0 for theta in thetas):
-        raise ValueError(f"theta of {list(thetas)}: finite and not negative")
+        raise ValueError(f"theta must be finite and not negative: {list(thetas)}")
     if len(library) < states.shape[1] + 2:
-        raise ValueError(f"{len(library)} library rows for {states.shape[1] + 1} coefficients")
+        raise ValueError(
+            f"{len(library)} library rows are too few for {states.shape[1] + 1} coefficients"
+        )
     count = whole(neighbours or len(library), "neighbours", 1)
     if count <= states.shape[1]:
-        raise ValueError(f"neighbours={neighbours} for {states.shape[1] + 1} coefficients")
+        raise ValueError(
+            f"neighbours={neighbours} are too few for {states.shape[1] + 1} coefficients"
+        )
     space = _prepare(states, target, library, theiler, count)
     moments = np.empty((len(thetas), len(prediction), space.products.shape[1]))
     step = min(max(BLOCK // len(space.rows), 1), len(prediction))

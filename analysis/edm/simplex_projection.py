@@ -53,7 +53,7 @@ def simplex(
     prediction = usable(states, prediction, "prediction")
     count = whole(neighbours or states.shape[1] + 1, "neighbours", 1)
     if len(library) < count:
-        raise ValueError(f"{len(library)} library rows for {count} neighbours")
+        raise ValueError(f"{len(library)} library rows are too few for {count} neighbours")
     index, distance = nearest(
         states[library], library, states[prediction], prediction, count, theiler
     )

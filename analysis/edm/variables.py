@@ -71,7 +71,7 @@ def _find(run, name):
     if values.ndim == 2 and not layer:
         return "probe", values
     if values.shape[2:] != (len(run.layer_names),):
-        raise RunError(f"{run.path}: {name!r} is not one value a step or a layer")
+        raise RunError(f"{run.path}: {name!r} is not one value per step or per layer")
     if not layer:
         return "probe", values[:, :, run.hidden].mean(-1)
     if layer not in run.layer_names:
@@ -85,7 +85,7 @@ def _of_matrix(run, metric, matrix):
     if values.ndim == 2 and not matrix:
         return values
     if values.shape[2:] != (len(names),):
-        raise RunError(f"{run.path}: {metric!r} is not one value a step or a weight matrix")
+        raise RunError(f"{run.path}: {metric!r} is not one value per step or matrix")
     if not matrix:
         return values.mean(-1)
     if matrix not in names:

@@ -23,7 +23,7 @@ def alpha_relationships(fits, table, out: Path) -> Path:
     figure, panels = plt.subplots(2, 2, figsize=(9, 7), layout="constrained")
     for axes, (name, label) in zip(
         panels.flat,
-        (("depth", "depth"), ("width", "width"), ("num_params", "parameters")),
+        (("depth", "depth"), ("width", "width"), ("num_params", "number of parameters")),
         strict=False,
     ):
         for i, (family, rows) in enumerate(table.groupby("family")):
@@ -39,9 +39,9 @@ def alpha_relationships(fits, table, out: Path) -> Path:
     axes = panels[1, 1]
     axes.hist(np.clip(fits["r2"], -1, 1), bins=np.linspace(-1, 1, 41), color="C7")
     axes.axvline(0.8, color="k", lw=0.8, ls=":")
-    axes.set_xlabel("R2 of the fitted curve (clipped at -1)")
-    axes.set_ylabel("curves")
-    figure.suptitle("Alpha, geometric mean over the identified curves of each architecture")
+    axes.set_xlabel("R2 of the fitted curve (clipped at -1; dotted: .8)")
+    axes.set_ylabel("number of curves")
+    figure.suptitle("Alpha of each architecture, geometric mean over its identified curves")
     return save(figure, out)
 
 
@@ -62,8 +62,8 @@ def alpha_consistency(fits, out: Path) -> Path:
         y = [names.index(name) + 0.15 * i for name in rows["architecture"]]
         axes.semilogx(rows["alpha"], y, "o", ms=3.5, color=f"C{i}", label=data)
     axes.set_yticks(range(len(names)), names, fontsize=8)
-    axes.set_xlabel("alpha (per integrated gradient norm), one point a seed")
-    axes.set_title("Alpha of the identified curves, by data set", fontsize=10)
+    axes.set_xlabel("alpha (per integrated gradient norm), one point per seed")
+    axes.set_title("Alpha of the identified curves, by architecture and data set", fontsize=10)
     axes.grid(alpha=0.25)
     axes.legend(fontsize=8)
     return save(figure, out)

@@ -31,16 +31,20 @@ def overview(runs, setting: str, out: Path) -> Path:
         _course(axes[1], run.steps("probe"), run.array("probe", "gamma")[..., :-1].mean(-1), colour)
         if run.has("eval", "accuracy"):
             _course(axes[2], run.steps("eval"), run.array("eval", "accuracy"), colour)
-    axes[0].set(xlabel="hidden state (0: input of the first block)", ylabel="Gamma of each")
-    axes[1].set(xlabel="training step", ylabel="Gamma (cosine with the true gradient), mean")
+    axes[0].set(
+        xlabel="hidden state (0: input of the first block)", ylabel="Gamma of the hidden state"
+    )
+    axes[1].set(xlabel="training step", ylabel="Gamma, mean over hidden states")
     axes[2].set(xlabel="training step", ylabel="test accuracy")
     for axis in axes[:2]:
         axis.set_ylim(-0.1, 1.05)
         axis.axhline(0, color="0.7", linewidth=0.8, zorder=0)
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, fontsize=8, loc="outside lower center", ncols=len(labels))
-    axes[0].set_title("dashed: the copied output gradient in the same network", fontsize=8)
-    seeds = f"means over {len(runs[0].seeds)} seeds, bands their range"
+    axes[0].set_title(
+        "Gamma: cosine of credit and true gradient\ndashed: copied output gradient", fontsize=8
+    )
+    seeds = f"means over {len(runs[0].seeds)} seeds; bands: range over seeds"
     figure.suptitle(f"{setting}{synthetic(runs[0])}; {seeds}", fontsize=9)
     return save(figure, out)
 

@@ -41,12 +41,14 @@ def dimension_curves(run: Run, curves: dict, out: Path, metric: str | None = Non
         head = run.layer_names.index(run.model["head"])
         name = f"{run.model['head']} (not in D)"
         left.plot(t, layers_SxTxL[:, :, head].mean(0), "k:", lw=1, label=name)
-    left.set_title("layers, mean over seeds")
+    left.set_title("each layer, mean over seeds")
     _band(right, t, d_SxT, run)
     for name, colour in MODEL_COLOURS.items():
         fitted = [curve for (_, model), curve in curves.items() if model == name]
         if fitted:
-            right.plot(t, np.mean(fitted, 0), color=colour, lw=1.2, label=f"{name}, mean of fits")
+            right.plot(
+                t, np.mean(fitted, 0), color=colour, lw=1.2, label=f"{name}, mean of the fits"
+            )
     right.set_title("D, mean over hidden layers")
     for axes in (left, right):
         axes.set_xscale("symlog", linthresh=10)
@@ -83,7 +85,7 @@ def score_heat_map(table, value: str, out: Path) -> Path:
     Returns:
       The path written.
     """
-    names = {"r2": "R2, uniform grid", "r2_log": "R2, log-time grid"}
+    names = {"r2": "R2 on a uniform grid of steps", "r2_log": "R2 on a log-time grid"}
     models = list(dict.fromkeys(table["model"]))
     grids = {
         model: rows.pivot_table(value, "architecture", "data", aggfunc="median", sort=False)
@@ -102,9 +104,11 @@ def score_heat_map(table, value: str, out: Path) -> Path:
         image = _score_grid(axes, grids[model])
         axes.set_title(model.replace("_", "\n"), fontsize=9)
     figure.colorbar(
-        image, ax=panels, label=f"{names.get(value, value)}\n(colour clipped to 0-1)", aspect=30
+        image, ax=panels, label=f"{names.get(value, value)}\n(colours clipped to 0-1)", aspect=30
     )
-    figure.suptitle("Fit of D(t), median over seeds", fontsize=10)
+    figure.suptitle(
+        "Fits of D(t) by model, architecture and data set: median R2 over seeds", fontsize=10
+    )
     return save(figure, out)
 
 

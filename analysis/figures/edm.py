@@ -11,7 +11,7 @@ from analysis.figures.style import save
 MOST = 12  # maximum number of convergence panels in one figure
 MARKS = {
     "drives": "drives",
-    "synchrony or reverse": "later",
+    "synchrony or reverse": "synchrony\nor reverse",
     "no evidence": "",
     UNPROVEN: "",
     UNTESTED: "untested",
@@ -44,9 +44,9 @@ def matrix(links: list[dict], title: str, out: Path) -> Path:
     image = axis.imshow(rho, vmin=0, vmax=1, cmap="viridis_r")
     axis.set_xticks(range(len(names)), names, rotation=30, ha="right")
     axis.set_yticks(range(len(names)), names)
-    axis.set_xlabel("effect, whose states estimate the cause")
+    axis.set_xlabel("effect (its states estimate the cause)")
     axis.set_ylabel("cause")
-    figure.colorbar(image, ax=axis, label="cross-map skill (rho), whole library", shrink=0.8)
+    figure.colorbar(image, ax=axis, label="cross-map skill (rho), largest library", shrink=0.8)
     figure.suptitle(title, fontsize=9)
     return save(figure, out)
 
@@ -74,17 +74,17 @@ def convergence(found: dict, title: str, out: Path) -> Path:
         low, high = np.quantile(e.null, [0.025, 0.975], axis=0)
         axis.vlines(
             e.sizes[[0, -1]], low, high, color="0.8", linewidth=5,
-            label="surrogates of the cause, 95 %",
+            label="surrogates, 95 % range",
         )  # fmt: skip
         if e.n > 1:
-            axis.plot(e.sizes, e.other_runs, "C1:", label="causes of other runs, mean")
+            axis.plot(e.sizes, e.other_runs, "C1:", label="causes of other seeds, mean")
         axis.plot(e.sizes, e.rho, "C0.-", label="recorded")
-        axis.set_title(f"{pair[0]} -> {pair[1]}, lag {e.best_lag}", fontsize=8)
+        axis.set_title(f"{pair[0]} -> {pair[1]}, best lag {e.best_lag}", fontsize=8)
         axis.set_xscale("log")
     for axis in axes.flat[len(pairs) :]:
         axis.axis("off")
     for axis in axes.flat[max(len(pairs) - columns, 0) : len(pairs)]:
-        axis.set_xlabel("library, share of the points")
+        axis.set_xlabel("library size (share of points)")
         axis.tick_params(labelbottom=True)
     for axis in axes[:, 0]:
         axis.set_ylabel("cross-map skill (rho)")
@@ -118,8 +118,8 @@ def forecast_skill(rows: list[dict], title: str, out: Path) -> Path:
             )
         axis.axhline(1, color="0.6", linewidth=1)
         axis.set_title(name, fontsize=9)
-        axis.set_xlabel("points ahead")
-    axes[0, 0].set_ylabel("RMSE relative to persistence")
+        axis.set_xlabel("horizon (points)")
+    axes[0, 0].set_ylabel("RMSE / RMSE of persistence")
     figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
     figure.suptitle(title, fontsize=9)
     return save(figure, out)

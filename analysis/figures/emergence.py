@@ -58,7 +58,7 @@ def _courses(panels, run, rows, metric):
     if run.has("probe", "confidence"):
         _with_range(panels[2], t, run.array("probe", "confidence"), "C2", "confidence")
         _with_range(panels[2], t, run.array("probe", "ece"), "C4", "ECE")
-    marks = (("capability_step", "C0", "capability halfway"), ("D_peak_step", "k", "peak of D"))
+    marks = (("capability_step", "C0", "capability halfway up"), ("D_peak_step", "k", "peak of D"))
     for key, colour, label in marks:
         at = [row[key] for row in rows if row[key] is not None]
         if 2 * len(at) >= len(rows) > 0:
@@ -87,11 +87,13 @@ def _correlations(axes, found, every):
         colour = COLOURS[coupling.capability]
         axes.plot(x, coupling.test.r_K, "-", lw=1.4, color=colour, label=coupling.capability)
     bound = max(coupling.test.null_95 for coupling in found)
-    axes.axhspan(-bound, bound, color="k", alpha=0.08, lw=0, label="95 % of surrogates (all lags)")
+    axes.axhspan(
+        -bound, bound, color="k", alpha=0.08, lw=0, label="95 % of surrogates (over all lags)"
+    )
     axes.axvline(0, color="k", lw=0.6)
     top = 1.9 * max(bound, *(np.abs(c.test.r_K).max() for c in found))
     axes.set_ylim(-0.6 * top, top)
-    axes.set_xlabel("lag in steps (right: D first)")
+    axes.set_xlabel("lag (steps; positive: D changes first)")
     axes.set_ylabel("correlation of increments")
     axes.legend(fontsize=7, frameon=False, ncols=2, loc="upper left")
     axes.grid(alpha=0.25)
@@ -99,18 +101,18 @@ def _correlations(axes, found, every):
 
 def _events(axes, coupling, every):
     average, x = coupling.events, lags.LAGS * every
-    title = f"{average['events']} large changes of D"
+    title = f"{average['events']} large changes of D, all seeds"
     if average["mean"] is None:
         axes.set_axis_off()
         title += ": too few to average over"
     else:
         axes.fill_between(x, average["low"], average["high"], color="k", alpha=0.1, lw=0)
         axes.plot(x, average["mean"], color=COLOURS[coupling.capability], lw=1.3)
-        title += f" (grey: 95 % at other times; p {average['p']:.3f})"
+        title += f"\n(grey: 95 % range at shifted times; p {average['p']:.3f})"
         axes.axvline(0, color="k", lw=0.6)
     axes.set_title(title, fontsize=9)
-    axes.set_xlabel("steps after the change")
-    axes.set_ylabel(f"increments of {coupling.capability}")
+    axes.set_xlabel("time after the change of D (steps)")
+    axes.set_ylabel(f"mean increment of {coupling.capability}")
     axes.grid(alpha=0.25)
 
 
@@ -137,9 +139,9 @@ def verdicts(table, powers: dict, out: Path) -> Path:
         )  # fmt: skip
     left.axhline(1, color="k", lw=0.8, ls=":")
     left.axvline(0, color="k", lw=0.6)
-    left.set_xlabel("best lag in steps (right: D first)")
-    left.set_ylabel("|r| there / 95 % of surrogates")
-    left.legend(fontsize=8, title="verdict (tests)", title_fontsize=8)
+    left.set_xlabel("best lag (steps; positive: D changes first)")
+    left.set_ylabel("|r| at the best lag / 95 % of surrogates")
+    left.legend(fontsize=8, title="verdict (number of tests)", title_fontsize=8)
     left.grid(alpha=0.25)
     for power in powers.values():
         right.plot(list(power), list(power.values()), color="0.75", lw=0.8)
@@ -148,10 +150,10 @@ def verdicts(table, powers: dict, out: Path) -> Path:
         list(next(iter(powers.values()))),
         mean,
         "k.-",
-        label=f"mean of {len(powers)}, each as the only effect",
+        label=f"mean of {len(powers)} curves; the lead is the only effect",
     )
-    right.set_xlabel("strength of a planted lead (correlation)")
-    right.set_ylabel("share of trials called `leads`")
+    right.set_xlabel("correlation of the planted lead")
+    right.set_ylabel("share of trials with the verdict `leads`")
     right.set_ylim(-0.02, 1.02)
     right.legend(fontsize=8, loc="center left")
     right.grid(alpha=0.25)

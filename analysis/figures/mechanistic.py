@@ -40,7 +40,7 @@ def attention_pattern(sides_PxHxQxQ, title: str, out: Path) -> Path:
         row[0].set_ylabel(f"{side}\nquery token")
     for cell in axes[-1]:
         cell.set_xlabel("key token", fontsize=8)
-    figure.colorbar(image, ax=axes, label="probability, mean over examples", shrink=0.7)
+    figure.colorbar(image, ax=axes, label="attention probability, mean over examples", shrink=0.7)
     figure.suptitle(title)
     return save(figure, out)
 
@@ -131,9 +131,9 @@ def entropy_evolution(steps, entropy: dict, most: float, moments, title: str, ou
     for cell, (layer, entropy_TxH) in zip(axes[0], entropy.items(), strict=True):
         for head, series in enumerate(np.asarray(entropy_TxH).T):
             cell.plot(steps, series, ".-", ms=4, lw=1, label=f"head {head}")
-        cell.axhline(most, color="k", lw=0.8, ls=":", label="uniform")
+        cell.axhline(most, color="k", lw=0.8, ls=":", label="uniform attention")
         for i, step in enumerate(moments):
-            cell.axvline(step, color="r", lw=1, ls="--", label=None if i else "moment")
+            cell.axvline(step, color="r", lw=1, ls="--", label=None if i else "critical step")
         cell.set_title(layer, fontsize=9)
         cell.set_xlabel("training step")
         cell.grid(alpha=0.25)
@@ -180,9 +180,9 @@ def change_map(layers, results, title: str, out: Path) -> Path:
     names = [f"{m['number']}\nstep {m['steps'][1]}" for m in about]
     axes.set_xticks(range(len(results)), names, fontsize=8)
     axes.set_yticks(range(len(layers)), layers, fontsize=8)
-    axes.set_xlabel("moment")
+    axes.set_xlabel("critical step")
     ticks = [tick for tick in (0.1, 0.3, 1, 3, 10, 30) if tick < np.nanmax(z_LxM)]
-    bar = figure.colorbar(image, label="largest change\n(spreads of ordinary changes)")
+    bar = figure.colorbar(image, label="largest change z\n(in spreads of ordinary changes)")
     bar.set_ticks(ticks, labels=[f"{tick:g}" for tick in ticks], minor=False)
     bar.minorticks_off()
     figure.suptitle(title, fontsize=10)
@@ -209,7 +209,7 @@ def settling(steps_SxL, layers, verdict: dict, title: str, out: Path) -> Path:
     axes.plot(np.median(steps_SxL, 0), depth, "o-", color="#0072b2", label="median over seeds")
     axes.set_yticks(depth, layers, fontsize=8)
     axes.invert_yaxis()
-    axes.set_xlabel("training step from which D stays within 10 % of its range")
+    axes.set_xlabel("step from which D stays near its final value (within 10 % of its range)")
     axes.grid(alpha=0.25)
     axes.legend(fontsize=8, frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=2)
     told = "" if verdict["rho"] is None else f" (rho {verdict['rho']:.2f})"

@@ -41,7 +41,7 @@ def learning(runs, title: str, out: Path) -> Path:
         if run.has("eval", "accuracy"):
             for seed in run.array("eval", "accuracy"):
                 axes[1].plot(run.steps("eval"), seed, color=f"C{i}", linewidth=0.8)
-    axes[0].set_ylabel(f"training loss, means of {width} steps")
+    axes[0].set_ylabel(f"training loss, mean of {width} steps")
     axes[1].set_ylabel("test accuracy")
     if not axes[1].lines:
         axes[1].remove()
@@ -85,7 +85,7 @@ def scalogram(steps, amplitude_TxCxF, frequency_F, epoch, title: str, out: Path)
         axis.set_ylabel(f"component {i + 1}\nperiod (points)")
         if epoch and epoch <= 1 / frequency_F[0]:
             axis.axhline(epoch, color="c", linewidth=0.8, linestyle="--")
-    axes[-1, 0].set_xlabel("training step" + (" (dashed: an epoch)" if epoch else ""))
+    axes[-1, 0].set_xlabel("training step" + (" (dashed: one epoch)" if epoch else ""))
     figure.colorbar(image, ax=axes, label="amplitude", shrink=0.8)
     figure.suptitle(title, fontsize=9)
     return save(figure, out)
@@ -118,7 +118,7 @@ def overview(found: Mapped, steps: list, names: list[str], title: str, out: Path
     image = axes[0, 1].scatter(*z.T, c=np.concatenate(steps)[pick], cmap="viridis", **dots)
     figure.colorbar(image, ax=axes[0, 1], label="training step", shrink=0.8)
     image = axes[1, 0].scatter(*z.T, c=amount, cmap="magma", vmin=low, vmax=high, **dots)
-    figure.colorbar(image, ax=axes[1, 0], label="how much moves (sum of amplitudes)", shrink=0.8)
+    figure.colorbar(image, ax=axes[1, 0], label="sum of all amplitudes", shrink=0.8)
     for i, name in enumerate(names):
         axes[1, 1].scatter(*z[series == i].T, color=f"C{i % 10}", label=name, **dots)
     axes[1, 1].legend(markerscale=4, fontsize=7, frameon=False, loc="center left",
@@ -157,7 +157,7 @@ def controls(maps: dict[str, Mapped], counts: dict[str, dict], title: str, out: 
         axes[-1].plot(list(found), list(found.values()), ".-", label=name)
     axes[-1].set_yscale("log")
     axes[-1].set_xlabel("extent of the map / sigma of the density")
-    axes[-1].set_ylabel("basins")
+    axes[-1].set_ylabel("number of basins")
     axes[-1].legend(fontsize=7, frameon=False)
     figure.suptitle(title, fontsize=9)
     return save(figure, out)
@@ -192,11 +192,12 @@ def ethogram(found: Mapped, steps: list, names: list[str], title: str, out: Path
         )  # fmt: skip
         axis.set_yticks([])
         axis.set_ylabel(name, fontsize=8)
-    rest = "; lowest row: the rest" if len(order) < count else ""
+    rest = "; lowest row: all other states" if len(order) < count else ""
     axes[-1, 0].set_xlabel(
-        f"training step; rows: the {len(order)} most visited states of {count}, by when{rest}"
+        f"training step\nrows: the {len(order)} most visited of {count} states, by mean time of "
+        f"visit{rest}"
     )
-    figure.colorbar(image, ax=axes, label=f"share of a {PARTS}th of the time", shrink=0.8)
+    figure.colorbar(image, ax=axes, label="share of points per time bin", shrink=0.8)
     figure.suptitle(title, fontsize=9)
     return save(figure, out)
 
@@ -251,7 +252,7 @@ def graph(found: Mapped, summary: dict, title: str, out: Path) -> Path:
     _square(axis, found.regions.extent)
     axis.set_title(
         f"the {len(kept)} most visited of {len(share)} states; arrows: {LEAST_MOVE:.0%} or more of "
-        "the moves out of a state", fontsize=8,
+        "the moves out of a state\narea of a circle: share of the time in the state", fontsize=8,
     )  # fmt: skip
     figure.suptitle(title, fontsize=9)
     return save(figure, out)

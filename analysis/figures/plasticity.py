@@ -82,7 +82,9 @@ def memory(run, label: str, out: Path) -> Path:
         colour = plt.get_cmap("viridis")(i / max(len(tasks) - 1, 1))
         right.plot(tasks[i:], matrix_KxK[i:, i], "o-", markersize=3, color=colour)
     right.set(xlabel="tasks learned", ylabel=f"accuracy, {judged_by}", ylim=(-0.02, 1.02))
-    right.set_title("a line a task, from when it is learned (yellow: the last)", fontsize=9)
+    right.set_title(
+        "one line per task, from the end of its training (yellow: last task)", fontsize=9
+    )
     left.set_title(
         f"forgetting (Chaudhry et al. 2018) {found['forgetting'].mean():.3f}, "
         f"backward transfer (BWT) {found['backward_transfer'].mean():.3f}",
@@ -123,7 +125,7 @@ def cloning(runs, labels, title: str, out: Path) -> Path:
     axes[0].set_ylabel("cloning loss, 1 - R$^2$ within clones")
     axes[1].set(ylabel="training loss", yscale="log")
     axes[2].set_ylabel("independent units (hard rank), all layers")
-    axes[1].set_title("solid: the clone, dashed: its base; dotted: the cloning", fontsize=8)
+    axes[1].set_title("solid: clone; dashed: base network; dotted: step of cloning", fontsize=8)
     _legend(figure, axes[0])
     figure.suptitle(f"{title}{synthetic(runs[0])}; {_seeds(runs)}", fontsize=9)
     return save(figure, out)
@@ -141,7 +143,10 @@ def early_signs(rows, title: str, out: Path) -> Path:
       The path written.
     """
     figure, axis = plt.subplots(figsize=(7.5, 0.42 * len(rows) + 1.8), layout="constrained")
-    kinds = (("rho", "alone", "C0", -0.12), ("given_score", "given the score's own", "C1", 0.12))
+    kinds = (
+        ("rho", "alone", "C0", -0.12),
+        ("given_score", "given the early change of the score", "C1", 0.12),
+    )
     for key, text, colour, shift in kinds:
         shown = [(i, row) for i, row in enumerate(rows) if key in row]
         x = [row[key] for _, row in shown]
@@ -152,7 +157,9 @@ def early_signs(rows, title: str, out: Path) -> Path:
         axis.errorbar(x, y, xerr=ends, fmt="o", color=colour, markersize=4, capsize=2, label=text)
     axis.axvline(0, color="0.6", linewidth=0.8, zorder=0)
     axis.set_yticks(range(len(rows)), [TEXT.get(row["quantity"], row["quantity"]) for row in rows])
-    axis.set(xlim=(-1.05, 1.05), xlabel="Spearman's rho of its early change with the later one of")
+    axis.set(
+        xlim=(-1.05, 1.05), xlabel="Spearman's rho of the early change with the later change of"
+    )
     axis.set_xlabel(f"{axis.get_xlabel()} the score")
     axis.invert_yaxis()
     axis.legend(fontsize=8)

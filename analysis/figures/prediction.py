@@ -45,7 +45,9 @@ def prediction_scores(table, out: Path) -> Path:
         axes.axhline(0.8, color="k", lw=0.8, ls=":")
         ceiling = table["seed_r2"].astype(float).median()
         if np.isfinite(ceiling):
-            axes.axhline(ceiling, color="k", lw=0.8, label="other seeds predict a seed (median)")
+            axes.axhline(
+                ceiling, color="k", lw=0.8, label="ceiling: other seeds predict a seed (median)"
+            )
         axes.set_xticks(range(len(names)), names)
         axes.set_title("with D at initialisation" if init else "architecture only", fontsize=10)
         axes.set_ylim(-1.05, 1.05)
@@ -77,13 +79,20 @@ def skill_beside_shuffled(nulls: list[dict], out: Path) -> Path:
         np.array([row[name] for row in nulls]) for name in ("skill_shuffled", "skill_shuffled_95")
     )
     axes.hlines(y, median, upper, color="C7", lw=5, alpha=0.5)
-    axes.plot(median, y, "|", color="C7", ms=10, label="shuffled: median, bar to 95 % quantile")
+    axes.plot(
+        median,
+        y,
+        "|",
+        color="C7",
+        ms=10,
+        label="shuffled architectures: median, bar to 95 % quantile",
+    )
     axes.plot([row["skill_folds"] for row in nulls], y, "o", color="C0", ms=5, label="measured")
     names = [f"{r['predictor']}{', D(init)' if r['use_init'] else ''}" for r in nulls]
     axes.set_yticks(y, [f"{n}  p {r['skill_p']:.2f}" for n, r in zip(names, nulls, strict=True)])
     axes.invert_yaxis()
     axes.axvline(0, color="k", lw=0.8, ls=":")
-    axes.set_xlabel("skill over D(init) x mean relative curve, median over networks")
+    axes.set_xlabel("skill over the baseline D(init) x mean relative curve,\nmedian over networks")
     axes.grid(axis="x", alpha=0.25)
     axes.legend(fontsize=8, frameon=False)
     return save(figure, out)
@@ -123,7 +132,7 @@ def held_out_curves(examples, rows, forecasts, out: Path) -> Path:
         axes.plot(e.step_G, np.exp(made.log_d_G), color="C0", lw=1.3, label="predicted")
         axes.fill_between(
             e.step_G, np.exp(made.log_d_G - width), np.exp(made.log_d_G + width), color="C0",
-            alpha=0.2, lw=0, label="90 % band",
+            alpha=0.2, lw=0, label="90 % band of the prediction",
         )  # fmt: skip
         outside = "" if row["bracketed"] else ", extrapolating"
         axes.set_title(
@@ -159,7 +168,13 @@ def forecast(table, title: str, metric: str, extrapolating: bool, out: Path) -> 
     axes.plot(table.index, table["D"], color="C0", label="forecast")
     if np.isfinite(table["low"]).all():
         axes.fill_between(
-            table.index, table["low"], table["high"], color="C0", alpha=0.2, lw=0, label="90 % band"
+            table.index,
+            table["low"],
+            table["high"],
+            color="C0",
+            alpha=0.2,
+            lw=0,
+            label="90 % band of the prediction",
         )
     axes.set_xscale("symlog", linthresh=10)
     axes.set_xlim(0, table.index[-1])

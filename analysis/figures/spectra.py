@@ -47,8 +47,10 @@ def power(found: dict, frequency_F, epoch, every: int, title: str, out: Path) ->
         axis.set_xscale("log")
         axis.set_yscale("log")
         axis.set_title(group, fontsize=9)
-        axis.set_xlabel("cycles a step" if every == 1 else f"cycles a point ({every} steps)")
-    axes[0, 0].set_ylabel("power, weighted by shares of variance")
+        axis.set_xlabel(
+            "frequency (cycles per step)" if every == 1 else f"frequency (cycles per {every} steps)"
+        )
+    axes[0, 0].set_ylabel("power (weighted by share of variance)")
     handles, labels = axes[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False)
     figure.suptitle(f"{title}; bands: range over seeds", fontsize=9)
@@ -80,7 +82,7 @@ def components(found: dict, steps, title: str, out: Path) -> Path:
             at = steps[len(steps) - len(score) :][::thin]
             for j, line in enumerate(score.T[:3]):
                 axis.plot(at, line[::thin] / line.std(), linewidth=0.8, label=f"component {j + 1}")
-            axis.set_ylabel(f"{name}\nscore (its std)", fontsize=8)
+            axis.set_ylabel(f"{name}\nscore (std)", fontsize=8)
             axis.set_xlabel("training step", fontsize=8)
         for own, colour, name in ((recorded, "C0", "recorded"), (walk, WALK, "random walk")):
             score = own[0].score_TxK
@@ -88,8 +90,8 @@ def components(found: dict, steps, title: str, out: Path) -> Path:
                 thin = max(len(score) // POINTS, 1)
                 path = (score[:, :2] / score[:, :2].std(0))[::thin]
                 column[2].plot(*path.T, color=colour, linewidth=0.8, label=name)
-        column[2].set_xlabel("component 1", fontsize=8)
-        column[2].set_ylabel("component 2", fontsize=8)
+        column[2].set_xlabel("component 1 (std)", fontsize=8)
+        column[2].set_ylabel("component 2 (std)", fontsize=8)
         column[0].set_title(group, fontsize=9)
     for axis in (axes[0, 0], axes[2, 0]):
         if axis.lines:
@@ -121,7 +123,7 @@ def shares(found: dict, title: str, out: Path) -> Path:
                     label=label if i == 0 else None,
                 )  # fmt: skip
         axis.set_title(group, fontsize=9)
-        axis.set_xlabel("components")
+        axis.set_xlabel("number of components")
         axis.set_ylim(0, 1.02)
     axes[0, 0].set_ylabel("cumulative share of variance")
     axes[0, 0].legend(fontsize=7, frameon=False)

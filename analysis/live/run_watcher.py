@@ -73,7 +73,7 @@ class Watch:
         at, steps = record["probe_step"], record["step"]
         layers_SxTxL = record[f"probe/{self.metric}"]
         if layers_SxTxL.shape[2:] != (len(self.model["layer_names"]),):
-            raise RunError(f"{self.metric!r} is no dimensionality of layers")
+            raise RunError(f"{self.metric!r} is not one value per layer: name another --metric")
         d_SxT = layers_SxTxL[:, :, self._hidden].astype(float).mean(2)
         for i, (seed, monitor) in enumerate(self.monitors.items()):
             loss, norm = (

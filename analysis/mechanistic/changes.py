@@ -224,7 +224,7 @@ def ordinary(pair: Pair, rectified) -> Ordinary:
     if shapes[0] != shapes[1]:
         raise RunError(
             f"the snapshots of steps {pair.before.step} and {pair.after.step} do not hold the same "
-            "arrays: write them anew with launch.replay --moments"
+            "arrays: take them again with `python -m launch.replay --run=RUN --moments`"
         )
     middle = (pair.before.step + pair.after.step) // 2
     return Ordinary(pair.seed, middle, changes(pair, rectified), unit_changes(pair))
@@ -309,12 +309,12 @@ def _check_enough(run, moment, null):
     earlier = sum(o.seed == moment.seed and o.step < moment.step for o in null)
     if len(null) < LEAST_PAIRS:
         raise RunError(
-            f"{where}: {len(null)} ordinary pairs are too few, at least {LEAST_PAIRS}; train "
-            "longer, or choose a smaller checkpoint.pin_window"
+            f"{where}: {len(null)} ordinary pairs are too few, at least {LEAST_PAIRS} are needed; "
+            "train longer, or choose a smaller checkpoint.pin_window"
         )
     if earlier < LEAST_EARLIER:
         raise RunError(
-            f"{where}: too early, {earlier} ordinary pairs of its seed precede it and "
+            f"{where}: the step is too early: {earlier} ordinary pairs of its seed precede it, but "
             f"{LEAST_EARLIER} are needed; choose a smaller checkpoint.pin_window"
         )
 

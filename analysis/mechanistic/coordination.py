@@ -59,7 +59,7 @@ def coordinated(layers_TxL, rng, shifts: int = 199) -> Verdict:
     """
     layers_TxL = _finite(layers_TxL)
     if layers_TxL.shape[1] < 3 or len(layers_TxL) < LEAST_LENGTH:
-        raise ValueError(f"coordination needs 3 layers and {LEAST_LENGTH} measurements")
+        raise ValueError(f"coordination needs at least 3 layers and {LEAST_LENGTH} measurements")
     moving_TxL = _moving(layers_TxL)
     null = [_shift_each(moving_TxL, rng).mean(1).max() for _ in range(shifts)]
     share_T = np.append(0.0, moving_TxL.mean(1))
@@ -106,10 +106,10 @@ def loss_linked(d_T, loss_T, rng, shifts: int = 199) -> Verdict:
     """
     d_T, loss_T = _finite(d_T), _finite(loss_T)
     if len(d_T) < LEAST_LENGTH:
-        raise ValueError(f"a link with the loss needs {LEAST_LENGTH} measurements")
+        raise ValueError(f"a link with the loss needs at least {LEAST_LENGTH} measurements")
     change_d, change_loss = np.diff(d_T), np.diff(np.log(np.maximum(loss_T, 1e-12)))
     if not change_d.std() or not change_loss.std():
-        raise ValueError("a link needs series that change")
+        raise ValueError("a link with the loss needs series that change")
     null = [
         np.abs(_window_correlation(change_d, _shifted(change_loss, rng))).max()
         for _ in range(shifts)

@@ -49,7 +49,9 @@ def jumps_of_run(run: Run, metric: str | None = None) -> list[dict]:
     metric = metric or run.model["dimension"]
     t, least = run.steps("probe"), detector.LEAST_LENGTH
     if len(t) < least:
-        raise RunError(f"{run.path}: {len(t)} measurements are too few for jumps, at least {least}")
+        raise RunError(
+            f"{run.path}: {len(t)} measurements are too few for jumps, at least {least} are needed"
+        )
     layers_SxTxL = run.array("probe", metric)
     each = np.concatenate([run.dimension(metric, gaps=True)[:, :, None], layers_SxTxL], 2)
     rows = []
@@ -82,7 +84,10 @@ def critical_moments(run: Run, most: int, window: int, asked=()) -> list[list[Cr
     last = int(run.steps("probe")[-1])
     for step in asked:
         if not window <= step <= last - window:
-            raise RunError(f"step {step} is nearer than {window} steps to an end of {run.path}")
+            raise RunError(
+                f"step {step} is nearer than {window} steps to an end of {run.path}: choose a step "
+                f"from {window} to {last - window}"
+            )
     chosen = [(step, "asked", {"seed": seed}) for step in asked for seed in run.seeds]
     if not asked:
         for step, kind, info in _of_jumps(run, window) + _of_periods(run):

@@ -50,7 +50,9 @@ def excesses(null_NxK, seed_N, step_N, observed_K, seed, step, least_K=1e-9, of_
     rows = usable(seed_N)
     kept = np.unique(seed_N[rows])
     if seed not in kept or len(rows) < LEAST_PAIRS:
-        raise ValueError(f"{len(rows)} ordinary pairs are too few, at least {LEAST_PAIRS}")
+        raise ValueError(
+            f"{len(rows)} ordinary pairs are too few, at least {LEAST_PAIRS} are needed"
+        )
     same = seed_N == seed
     z_K = _beyond(observed_K, step, null_NxK[same], step_N[same], least_K)
     largest_N = np.zeros(len(seed_N))

@@ -14,7 +14,7 @@ ROUNDING = 1e-3  # tolerance of the sum of a row of probabilities
 def _probabilities(p):
     p = np.asarray(p, float)
     if (p < 0).any() or np.abs(p.sum(-1) - 1).max() > ROUNDING:
-        raise ValueError("attention must be probabilities: non-negative, each row of sum 1")
+        raise ValueError("attention must hold probabilities: not negative, with sum 1 per row")
     return p
 
 

@@ -26,17 +26,18 @@ def report(name: str, course: dict, results: list[AnalysisResult], why: list[str
     lines += [f"{len(course['seeds'])} seeds, {course['measurements']} measurements.", ""]
     lines += [line for reason in why for line in (f"No comparison: {reason}", "")]
     if not results and not why:
-        lines += ["No critical moment was found. " + NOTHING, ""]
+        lines += ["No critical step was found. " + NOTHING, ""]
     for result in results:
         lines += _moment(result)
     if results:
         lines += [
-            "z: the logarithm of a change, in spreads of what changes between ordinary pairs of "
-            "states, equally far apart, in the same part of training; of one unit, the largest z "
-            "over the units of its layer, in spreads of that largest. p: the share of such pairs "
-            "whose largest z over all layers and quantities is as large, times the number of "
-            "moments. It holds for steps chosen beforehand; jumps are chosen because something "
-            "happened, in D at least.",
+            "z is the excess of the logarithm of a change over the changes between ordinary pairs "
+            "of states, equally far apart, in the same part of training, in units of their spread. "
+            "For a single unit, it is the largest z over the units of its layer, in units of the "
+            "spread of this maximum. p is the share of ordinary pairs whose largest z over all "
+            "layers and quantities is at least as large, times the number of critical steps. p is "
+            "valid for steps that were chosen beforehand. Jumps were chosen because something "
+            "changed, at least D.",
             "",
         ]
     return "\n".join(lines + _course(course)) + "\n"
@@ -48,12 +49,12 @@ def _moment(result):
     why = ", ".join(f"{key} {_value(value)}" for key, value in m["why"].items() if key != "run")
     power = f"{m['null_pairs']} ordinary pairs, smallest possible p {m['smallest_p']:.3f}"
     if m["smallest_p"] > ALPHA:
-        power += ": too few to find anything, train longer"
+        power += ", which is too few to find anything: train longer"
     said = f"{len(found)} changes beyond the null:" if found else NOTHING
-    lines = [f"## Moment {m['number']}: {result.moment}, seed {m['seed']}", "", why, ""]
+    lines = [f"## Critical step {m['number']}: {result.moment}, seed {m['seed']}", "", why, ""]
     lines += [f"Compared with {power}.", "", said, ""]
     if m["not_measured"]:
-        lines += [f"Not a number, hence not judged: {', '.join(m['not_measured'])}.", ""]
+        lines += [f"Not tested, because values are not finite: {', '.join(m['not_measured'])}.", ""]
     if found:
         columns = ("layer", "quantity", "unit", *SIDES, "change", "ordinary", "z", "p")
         lines += _table(columns, found[:MOST_ROWS])
@@ -61,7 +62,7 @@ def _moment(result):
             lines += ["", f"and {len(found) - MOST_ROWS} more in analysis_results.json."]
         lines += [
             "",
-            "Units whose weights moved furthest beyond their layer and their habit:",
+            "Units whose weights changed most, compared with their layer and their usual changes:",
             "",
         ]
         lines += _table(("layer", "unit", "change", "z"), m["units"][:5])
@@ -84,11 +85,11 @@ def _value(value):
 
 def _course(course):
     order = course["convergence"]
-    lines = ["## Layers", "", f"Settling: {order['pattern']}."]
+    lines = ["## Layers", "", f"Order in which layers settle: {order['pattern']}."]
     if order["rho"] is not None:
         lines[-1] += (
-            f" Depth and settling step correlate by {order['rho']:.2f} ({order['low']:.2f} to "
-            f"{order['high']:.2f} over seeds)"
+            f" Depth and settling step correlate with {order['rho']:.2f} ({order['low']:.2f} "
+            f"to {order['high']:.2f} over seeds)"
         )
         lines[-1] += "." if order["p"] is None else f", p {order['p']:.3f} of this run alone."
     lines += ["", "![convergence](convergence.png)" if order["pattern"] != UNSETTLED else "", ""]
@@ -102,20 +103,20 @@ def _course(course):
         "",
         "## Jumps",
         "",
-        f"{len(course['jumps'])} jumps in {looked_at} measurements of D and of layers. "
+        f"{len(course['jumps'])} jumps in {looked_at} measurements of D and of all layers. "
         f"{detector.by_chance(looked_at)}",
     ]
     if kinds["kinds"]:
         lines += [
-            f"Kinds by size, speed and phase: {kinds['kinds']}, silhouette "
-            f"{kinds['silhouette']:.2f}, found again in halves with {kinds['stability']:.2f} "
-            f"(p {kinds['p']:.2f})."
+            f"Kinds of jumps by size, speed and phase: {kinds['kinds']}, with silhouette "
+            f"{kinds['silhouette']:.2f}. The kinds of two halves of the jumps agree with "
+            f"{kinds['stability']:.2f} (p {kinds['p']:.2f})."
         ]
     for name, test in course["early_against_late"].items():
         judged = test["too_few"] or f"p {test['p']:.3f}, {test['n']} seeds, {test['jumps']} jumps"
-        said = "" if test["too_few"] else f" by {test['rho']:.2f}"
+        said = "" if test["too_few"] else f" {test['rho']:.2f}"
         lines += [
-            f"Later jumps: correlation of {name.replace('_', ' ')} with the phase of training"
-            f"{said} ({judged})."
+            f"Early and late jumps: correlation of {name.replace('_', ' ')} with the phase of "
+            f"training{said} ({judged})."
         ]
     return lines

@@ -16,9 +16,9 @@ LIMIT = 8.0  # standard deviations at which outliers are clipped
 # weight matrix.
 SCALARS = ("loss", "grad_norm", "probe_loss", "weight_grad_norm", "update_norm", "update_cosine")
 OF = ("increments", "levels")
-CHANNELS = """weights (sketches), units (means over fixed examples), scalars (norms and losses), or
-names as in edm --variables; by default weights where they were sketched, else loss, grad_norm and D
-of every layer"""
+CHANNELS = """what is analysed: weights (sketches of the weight matrices), units (means over
+fixed examples), scalars (norms and losses), or names as in `edm --variables`; by default weights if
+sketches were recorded, otherwise loss, grad_norm and D of every hidden layer"""
 
 
 class Recorded(NamedTuple):
@@ -133,12 +133,15 @@ def groups(found: Recorded) -> dict[str, np.ndarray]:
       RunError: a value is missing, or a group never changes or always changes by the same amount.
     """
     if not np.isfinite(found.values).all():
-        raise RunError(f"{found.name}: the channels are not finite")
+        raise RunError(f"{found.name}: a channel has values that are not finite")
     names = np.array(found.group_D)
     columns = {name: np.flatnonzero(names == name) for name in dict.fromkeys(found.group_D)}
     for name, own in columns.items():
         x = found.values[..., own]
-        for kind, what in ((x, "never changes"), (np.diff(x, axis=1), "changes by as much always")):
+        for kind, what in (
+            (x, "never changes"),
+            (np.diff(x, axis=1), "changes at a fixed rate"),
+        ):
             if (np.ptp(kind, axis=1) <= ROUNDING * np.abs(x).max(1)).all(-1).any():
                 raise RunError(f"{found.name}: {name} {what} in a seed")
     return columns
@@ -233,7 +236,7 @@ def channels(found: list[Recorded], modes: int, of: str, window: int) -> list[Ch
         columns.
     """
     if len({tuple(f.group_D) for f in found}) > 1:
-        raise RunError("the runs do not have the same columns: map them apart")
+        raise RunError("the runs do not have the same columns: analyse them separately")
     change = [moving(f, of, window) for f in found]
     if found[0].own:
         scored = [[components(own, modes) for own in x] for x in change]

@@ -48,7 +48,7 @@ def conditional(distance_NxK, perplexity: float = PERPLEXITY) -> np.ndarray:
     """
     distance = np.asarray(distance_NxK, float)
     if (np.isfinite(distance).sum(1) < perplexity).any():
-        raise ValueError(f"perplexity {perplexity} needs at least as many neighbours")
+        raise ValueError(f"perplexity {perplexity} needs at least {perplexity} neighbours")
     distance = distance - distance.min(1, keepdims=True)
     low, high = np.zeros((2, len(distance), 1))
     high[:] = np.inf

@@ -61,7 +61,7 @@ def fit(shares_NxM, perplexity=PERPLEXITY, seed: int = 0, iterations: int = LATE
 
     shares_NxM = np.asarray(shares_NxM, float)
     if len(shares_NxM) > MOST:
-        raise ValueError(f"{len(shares_NxM)} training points, at most {MOST}: take fewer")
+        raise ValueError(f"{len(shares_NxM)} training points are too many, at most {MOST}")
     apart = divergences(shares_NxM, shares_NxM)
     apart = (apart / max(apart.max(), np.finfo(float).tiny)) ** 2
     np.fill_diagonal(apart, np.inf)

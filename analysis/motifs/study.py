@@ -68,12 +68,16 @@ def mapped(series: list[np.ndarray], settings: Settings) -> Mapped:
     index = [np.arange(end.start, end.stop, settings.every) for end in ends]
     if sum(map(len, index)) < FEWEST or min(map(len, index)) <= OWN_PERPLEXITY + 1:
         raise ValueError(
-            f"{sum(map(len, index))} points are left to place, a map takes {FEWEST}: the ends "
-            f"reach as far as the slowest period, {settings.slowest} points, and one of "
-            f"{settings.every} of the rest is taken"
+            f"{sum(map(len, index))} points can be placed on the map, but at least {FEWEST} are "
+            f"needed, and more than {OWN_PERPLEXITY + 1} of each series: lower "
+            f"slowest={settings.slowest} (points near the ends of a series are left out) or "
+            f"every={settings.every} (the others are thinned)"
         )
     if settings.train < max(LEAST_TRAINED, len(series)):
-        raise ValueError(f"{settings.train} points make no map, at least {LEAST_TRAINED} do")
+        raise ValueError(
+            f"train={settings.train} points are too few for a map, at least "
+            f"{max(LEAST_TRAINED, len(series))} are needed"
+        )
     points, totals = zip(
         *(_shares(x, grid, i) for x, i in zip(series, index, strict=True)), strict=True
     )

@@ -27,7 +27,7 @@ def frequencies(lowest: float, highest: float, count: int = COUNT) -> np.ndarray
       ValueError: the range is empty or not within (0, 1/2].
     """
     if not 0 < lowest < highest <= 0.5:
-        raise ValueError(f"frequencies {lowest} to {highest}: 0 < lowest < highest <= 0.5")
+        raise ValueError(f"frequencies {lowest} to {highest} need 0 < lowest < highest <= 0.5")
     return np.geomspace(lowest, highest, count)
 
 

@@ -88,7 +88,9 @@ def finished_tasks(run: Run) -> int:
     """
     steps = int(run.steps("scalar")[-1]) + run.config.get("scalar_bin", 1)
     if steps < task_steps(run):
-        raise RunError(f"{run.path}: no task is finished at step {steps}")
+        raise RunError(
+            f"{run.path}: no task is finished at step {steps}, the first ends at {task_steps(run)}"
+        )
     return steps // task_steps(run)
 
 

@@ -35,7 +35,7 @@ def import_arrays(source: Path, out: Path, head: str = "none") -> list[str]:
       RunError: the arrays are malformed, or `out` already holds a run.
     """
     if (out / "config.json").exists():
-        raise RunError(f"{out} already holds a run")
+        raise RunError(f"{out} already holds a run: choose another --out")
     arrays = _read(source)
     layers = [str(name) for name in arrays["layer_names"]]
     metrics, remarks = _metrics(arrays, source, len(layers))

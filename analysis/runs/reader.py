@@ -86,9 +86,9 @@ class Run:
         if not problem and expected < self.status["step"]:
             problem = f"{path}: the records end at step {expected} of {self.status['step']}"
         if not kept:
-            raise RunError(f"{problem}; nothing comes before")
+            raise RunError(f"{problem}; no record precedes it")
         if problem and not partial:
-            raise RunError(f"{problem}; --partial analyses what comes before")
+            raise RunError(f"{problem}; --partial analyses the steps before it")
         self.complete = finished and not problem
         return kept
 
@@ -123,10 +123,12 @@ class Run:
                 what = f"{part.dtype} of shape {part.shape}"
                 raise RunError(f"{path}: {name!r} is {what}, not numbers [S, {steps}, ...]")
             if len(part) != seeds:
-                raise RunError(f"{path}: {name!r} is of {len(part)} seeds, the run of {seeds}")
+                raise RunError(f"{path}: {name!r} has {len(part)} seeds, but the run has {seeds}")
             part = part[self._kept].astype(float)
             if name in FINITE and not np.isfinite(part).all():
-                raise RunError(f"{path}: {name!r} is not finite, which STATUS.json does not say")
+                raise RunError(
+                    f"{path}: {name!r} is not finite, but STATUS.json reports no divergence"
+                )
             yield part
 
     def array(self, group: str, name: str) -> np.ndarray:
@@ -234,7 +236,7 @@ class Run:
         parts = []
         for layers_SxTxL in self._parts(f"probe/{metric}"):
             if layers_SxTxL.shape[2:] != (len(self.layer_names),):
-                raise RunError(f"{self.path}: {metric!r} is no dimensionality of layers")
+                raise RunError(f"{self.path}: {metric!r} is not one value per layer")
             parts.append(layers_SxTxL[:, :, self.hidden].mean(-1))
         d_SxT = _joined(self.path, metric, parts, 1)
         finite = np.isfinite(d_SxT)
@@ -302,7 +304,9 @@ def find_runs(paths) -> list[Path]:
     names = [place.name for place in found]
     for place in found:
         if names.count(place.name) > 1:
-            raise RunError(f"two runs are named {place.name!r}: rename a folder, or go one by one")
+            raise RunError(
+                f"two runs are named {place.name!r}: rename a folder, or analyse them separately"
+            )
     return list(found.values())
 
 
@@ -328,11 +332,11 @@ def read_manifest(path: Path) -> list:
     if not seeds or any(type(seed) is not int or seed < 0 for seed in seeds):
         raise RunError(f"{path / 'config.json'}: seeds={seeds} are not integers, 0 or above")
     if len(set(seeds)) < len(seeds):
-        raise RunError(f"{path / 'config.json'}: seeds={seeds} names one twice")
+        raise RunError(f"{path / 'config.json'}: seeds={seeds} names a seed twice")
     if not layers or any(type(name) is not str or not name for name in layers):
         raise RunError(f"{path / 'model.json'}: layer_names={layers} are not names")
     if len(set(layers)) < len(layers):
-        raise RunError(f"{path / 'model.json'}: layer_names={layers} names one twice")
+        raise RunError(f"{path / 'model.json'}: layer_names={layers} names a layer twice")
     if model["head"] not in (None, *layers):
         raise RunError(f"{path / 'model.json'}: head={model['head']!r} is none of the layers")
     width = found["config.json"].get("scalar_bin", 1)
@@ -359,4 +363,4 @@ def _joined(path, name, parts, axis):
     try:
         return np.concatenate(list(parts), axis)
     except ValueError as error:
-        raise RunError(f"{path}: {name!r} has another shape in every record: {error}") from error
+        raise RunError(f"{path}: {name!r} differs in shape between records: {error}") from error

@@ -49,15 +49,15 @@ def read_snapshots(folder: Path, step: int, wanted=None) -> dict[int, Snapshot]:
     )
     missing = [name for name in SNAPSHOT if name not in arrays]
     if missing:
-        raise RunError(f"{path} is no snapshot: it has no {missing[0]!r}")
+        raise RunError(f"{path} is not a snapshot: it has no {missing[0]!r}")
     found_step, seeds_S, y_P, _ = (arrays.pop(name) for name in SNAPSHOT)
     if found_step.ndim or found_step.dtype.kind not in "iu" or found_step != step:
-        raise RunError(f"{path} holds step {found_step}")
+        raise RunError(f"{path} holds step {found_step}, not {step}")
     if seeds_S.ndim != 1 or seeds_S.dtype.kind not in "iu" or y_P.ndim != 1:
-        raise RunError(f"{path}: seeds or probe_y are no vectors of integers")
+        raise RunError(f"{path}: seeds and probe_y must be vectors of integers")
     for name, values in arrays.items():
         if values.dtype.kind not in "biuf" or values.shape[:1] != seeds_S.shape:
-            raise RunError(f"{path}: {name!r} is not [S, ...] numbers of {len(seeds_S)} seeds")
+            raise RunError(f"{path}: {name!r} is not numbers [S, ...] of {len(seeds_S)} seeds")
     seeds = seeds_S.tolist()
     snapshots = {}
     for i, seed in enumerate(seeds):

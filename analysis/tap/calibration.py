@@ -36,7 +36,9 @@ def fit_run(
     """
     t, d_SxT, g_SxT = run.steps("probe"), run.dimension(metric), run.gradient_integral()
     if len(t) < 20:
-        raise RunError(f"{run.path}: {len(t)} measurements are too few to fit, at least 20")
+        raise RunError(
+            f"{run.path}: {len(t)} measurements are too few for a fit, at least 20 are needed"
+        )
     rows, curves = [], {}
     for seed, d, g in zip(run.seeds, d_SxT, g_SxT, strict=True):
         if not (np.isfinite(d).all() and d.min() > 0 and np.ptp(d) > FLAT * d.mean()):

@@ -98,8 +98,8 @@ def changes(run: Run, metric: str | None = None) -> Changes:
     gaps = np.diff(run.steps("probe"))
     if np.ptp(gaps) > 0:
         raise RunError(
-            f"{run.path}: measurements are {gaps.min()} to {gaps.max()} steps apart; lags need "
-            "an even cadence"
+            f"{run.path}: measurements are {gaps.min()} to {gaps.max()} steps apart, but "
+            "lags need a constant distance"
         )
     d_SxT = run.dimension(metric)
     if not d_SxT.min() > 0:

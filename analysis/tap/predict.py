@@ -94,7 +94,9 @@ def example(run: Run, metric: str | None = None) -> Example:
     structure = run.structure(FEATURES)
     t, d_SxT = run.steps("probe"), run.dimension(metric)
     if t[0] > 0:
-        raise RunError(f"{run.path}: D at initialisation is missing, the first step is {t[0]}")
+        raise RunError(
+            f"{run.path}: D at initialisation is missing, the first measurement is at step {t[0]}"
+        )
     if not (np.isfinite(d_SxT).all() and d_SxT.min() > 0):
         raise RunError(f"{run.path}: D has values that are zero or not finite")
     grid = log_grid(int(t[-1]))
@@ -135,11 +137,14 @@ def check_examples(examples: Sequence[Example]) -> None:
         raise RunError(f"{few} for a calibration and >= {LEAST_GROUPS} for scores")
     lengths = sorted({int(e.step_G[-1]) for e in examples})
     if len(lengths) > 1:
-        raise RunError(f"the runs have different lengths: {lengths[0]} and {lengths[-1]} steps")
+        raise RunError(
+            f"the runs have different lengths, such as {lengths[0]} and {lengths[-1]} steps: give "
+            "runs of one length"
+        )
     cells = [(e.architecture, e.data) for e in examples]
     twice = sorted({cell for cell in cells if cells.count(cell) > 1})
     if twice:
-        raise RunError(f"{twice[0][0]} on {twice[0][1]} is among the runs twice")
+        raise RunError(f"{twice[0][0]} on {twice[0][1]} is among the runs twice: leave one out")
 
 
 def features(structure: dict, data: str, vocabulary: dict, log_d0: float | None) -> np.ndarray:

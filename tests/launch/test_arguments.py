@@ -43,7 +43,8 @@ def test_what_can_work_passes():
         (["--config.lr=1"], "error: --config.lr is no field; did you mean 'optimizer.lr'?"),
         (
             [],
-            "error: --workdir=... is missing: Run directory to write in; required unless --dry_run is given.",
+            "error: --workdir=... is missing: Run directory to write in; required unless "
+            "--dry_run is given.",
         ),
     ],
 )

@@ -55,7 +55,7 @@ def test_the_page_has_a_section_of_their_own(runs, tmp_path):
     page = tmp_path / "report.html"
     python("analysis", "report", runs / "tasks", f"--out={page}")
     text = page.read_text()
-    assert "<h2>Does it go on learning?</h2>" in text and "over_plain" in text
+    assert "<h2>Do the networks keep learning?</h2>" in text and "over_plain" in text
     assert "<h2>Credit without a backward pass</h2>" not in text
 
 

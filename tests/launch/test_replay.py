@@ -85,7 +85,7 @@ def test_a_run_without_moments_shows_nothing_beyond_the_null(small, tmp_path):
     result = python("analysis", "mechanistic", small, f"--out={tmp_path}")
     assert result.returncode == 0, result.stderr
     report = (tmp_path / "run" / "comparison_report.md").read_text()
-    assert "No critical moment was found. Nothing beyond the null." in report
+    assert "No critical step was found. Nothing beyond the null." in report
     assert (tmp_path / "run" / "entropy_evolution.png").stat().st_size > 10_000
 
 
@@ -119,7 +119,7 @@ def test_the_planted_change_is_ranked_first_and_ordinary_training_is_not(planted
     report = (tmp_path / "b" / "run" / "comparison_report.md").read_text()
     assert f"asked at step {RESET // 2}" in report and "Nothing beyond the null." in report
     result = python(*args, f"--out={tmp_path / 'b'}", "--jump=3")
-    assert result.returncode == 2 and "has 2 moments" in result.stderr
+    assert result.returncode == 2 and "has 2 critical steps" in result.stderr
 
 
 def test_pinning_later(small):

@@ -74,10 +74,10 @@ def test_spectra_of_a_run_beside_a_random_walk(run, tmp_path):
     ("arguments", "message"),
     [
         (["motifs", "--slowest=1000"], "--slowest=1000 is not between"),
-        (["motifs", "--channels=D", "--slowest=60", "--every=2"], "a map takes 200"),
+        (["motifs", "--channels=D", "--slowest=60", "--every=2"], "at least 200 are needed"),
         (["motifs", "--modes=0"], "--modes"),
         (["motifs", "--channels=loss,D"], "loss never changes"),
-        (["motifs", "--train=40"], "40 points make no map"),
+        (["motifs", "--train=40"], "train=40 points are too few"),
         (["motifs", "--window=3"], "--window=3 is shorter"),
         (["motifs", "--repeats=-1"], "--repeats"),
         (["motifs", "--repeats=5"], "fewer than 19 maps"),

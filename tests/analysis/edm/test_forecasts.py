@@ -105,7 +105,7 @@ def test_errors_name_what_is_wrong():
     x = np.arange(50.0)
     with pytest.raises(ValueError, match="prediction rows 0 to 50 of 50"):
         edm.simplex(x, x, range(20), range(51), dimension=2)
-    with pytest.raises(ValueError, match="3 library rows for 4 neighbours"):
+    with pytest.raises(ValueError, match="3 library rows are too few for 4 neighbours"):
         edm.simplex(x, x, range(2, 5), range(20, 30), dimension=3)
     with pytest.raises(ValueError, match="no library row"):
         edm.simplex(x, x * np.nan, range(20), range(30), dimension=3)

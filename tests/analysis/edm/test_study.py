@@ -49,7 +49,7 @@ def test_a_scalar_of_weight_matrices(tmp_path):
     np.testing.assert_array_equal(series["weight_norm"], norms.mean(-1))
     with pytest.raises(RunError, match="no weight matrix 'c'"):
         variables.variables(run, ["weight_norm/c"])
-    with pytest.raises(RunError, match="not one value a step or a weight"):
+    with pytest.raises(RunError, match="not one value per step or matrix"):
         variables.variables(run, ["loss/a"])
 
 

@@ -68,7 +68,7 @@ def test_series_of_different_lengths_share_a_map():
 
 def test_too_short_a_series_is_refused():
     x, _ = passing(points=150)
-    with pytest.raises(ValueError, match="a map takes 200"):
+    with pytest.raises(ValueError, match="at least 200 are needed"):
         mapped(list(x), SETTINGS)
 
 

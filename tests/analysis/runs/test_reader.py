@@ -26,7 +26,7 @@ def test_chunks_are_joined_and_the_head_stays_out_of_d(tmp_path):
 @pytest.mark.parametrize(
     ("lost", "message"),
     [
-        (0, "000000100.npz: a gap, starts at step 100 instead of 0; nothing comes before"),
+        (0, "000000100.npz: a gap, starts at step 100 instead of 0; no record precedes it"),
         (500, "000000400.npz: the records end at step 500 of 600; --partial"),
     ],
 )
@@ -42,7 +42,7 @@ def test_a_record_of_other_seeds_is_refused(tmp_path):
     path = write_run(tmp_path / "r", D, chunk=100)
     other = write_run(tmp_path / "s", np.concatenate([D, D]), chunk=100)
     shutil.copy(other / "records" / "000000300.npz", path / "records")
-    with pytest.raises(RunError, match=r"000000300.npz: 'scalar/loss' is of 4 seeds, the run of 2"):
+    with pytest.raises(RunError, match=r"000000300.npz: 'scalar/loss' has 4 seeds, but the run has 2"):
         open_run(path).array("scalar", "loss")
 
 
