@@ -62,6 +62,9 @@ def body() -> int:
         problem = "get_config returned None, not a config" if given else "--config=FILE is missing"
         print(f"error: {problem}", file=sys.stderr)
         return 2
+    if WORKDIR.value is None and not DRY.value:
+        print(f"error: --workdir=... is missing: {flags.FLAGS['workdir'].help}", file=sys.stderr)
+        return 2
     check(CONFIG.value)
     keep_compiled()
     from tapjax.run import loop
@@ -70,9 +73,6 @@ def body() -> int:
         print("\n".join(f"{name} = {value!r}" for name, value in flatten(CONFIG.value).items()))
         print("\n".join(loop.preview(CONFIG.value)))
         return 0
-    if WORKDIR.value is None:
-        print(f"error: --workdir=... is missing: {flags.FLAGS['workdir'].help}", file=sys.stderr)
-        return 2
     before = None
     with contextlib.suppress(RunError):  # loop.run reports a damaged STATUS.json
         before = _status(Path(WORKDIR.value))

@@ -8,7 +8,7 @@ from launch.benchmarks.tables import markdown, plain_table
 from launch.benchmarks.workers import torch_metrics
 from tapjax.run import loop
 
-pytestmark = pytest.mark.usefixtures("full_compile")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("full_compile")]
 
 TASK = {"arch": "mlp:depth=1,width=8", "steps": 5}
 

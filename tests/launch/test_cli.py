@@ -35,6 +35,7 @@ def test_a_quick_run(tmp_path):
     assert other.returncode == 2 and "probe.every: 5 -> 10" in other.stderr
 
 
+@pytest.mark.slow
 def test_the_four_phases_one_after_another(tmp_path):
     args = ["--archs=mlp_narrow", "--quick", "--seeds=2", f"--workdir={tmp_path}"]
     early = launch("tap", *args, "--phase=2")
@@ -63,6 +64,7 @@ def test_the_four_phases_one_after_another(tmp_path):
     assert "Models of D(t)" in page and "Replayed live monitor" in page
 
 
+@pytest.mark.slow
 def test_a_run_watched_live_and_from_outside(tmp_path):
     run = f"--config={CONFIG}:quick,arch=mlp:depth=1,width=8"
     result = launch("run", run, f"--workdir={tmp_path / 'a'}", "--monitor")
@@ -86,6 +88,7 @@ def test_a_failed_run_ends_its_monitor(tmp_path):
     assert result.returncode == 2 and "stranger" in result.stderr
 
 
+@pytest.mark.slow
 def test_a_failing_run_is_reported_and_the_rest_go_on(tmp_path):
     blocked = tmp_path / "runs" / "mlp_narrow__digits"
     blocked.mkdir(parents=True)

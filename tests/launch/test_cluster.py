@@ -16,7 +16,7 @@ from tests.conftest import optimised
 from tests.tapjax.same import assert_same_run
 
 pytest.importorskip("distributed", reason="needs the extra [cluster]")
-pytestmark = pytest.mark.fault
+pytestmark = [pytest.mark.slow, pytest.mark.fault]
 
 ROOT = Path(__file__).parents[2]
 CONFIG = ["--config=configs/tap/calibration.py", "--fixed=quick,seeds=2"]

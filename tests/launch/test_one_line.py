@@ -28,6 +28,7 @@ def home_of_nobody(tmp_path_factory):
     return path, run(*QUICK, f"--workdir={path}", HOME="/proc", TAPJAX_CACHE="")
 
 
+@pytest.mark.slow
 def test_without_a_home_folder_a_run_trains(home_of_nobody):
     path, result = home_of_nobody
     assert result.returncode == 0 and "DONE at step 20" in result.stdout

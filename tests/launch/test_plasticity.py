@@ -10,6 +10,8 @@ import pytest
 from configs.plasticity import bits, cloning, continual, mitigations
 from tapjax.config.schema import check, flatten
 
+pytestmark = pytest.mark.slow
+
 ARCH = "arch=mlp:widths=12-8"
 
 

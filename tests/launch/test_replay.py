@@ -13,7 +13,7 @@ from tapjax.contract.layout import SNAPSHOT
 from tapjax.run import loop
 from tests.conftest import RESET
 
-pytestmark = pytest.mark.usefixtures("full_compile")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("full_compile")]
 
 
 def python(*args):

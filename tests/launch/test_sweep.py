@@ -32,6 +32,7 @@ def runs(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_a_sweep_is_compared(runs, tmp_path):
     result = python("analysis", "credit", runs, f"--out={tmp_path}", "--json")
     assert result.returncode == 0, result.stderr
@@ -109,6 +110,7 @@ def test_combinations():
     assert [run["arch"] for run in runs.values()] == architectures
 
 
+@pytest.mark.slow
 def test_fields_and_blocks_of_seeds(tmp_path):
     grid = "--grid=config.optimizer.lr=3e-4;seed_block=2;config.steps=10"
     fixed = "--fixed=quick,arch=mlp:depth=1,width=8,seeds=3"

@@ -34,6 +34,7 @@ def run(tmp_path_factory):
     return sketched(tmp_path_factory.mktemp("sketched") / "run")
 
 
+@pytest.mark.slow
 def test_motifs_of_a_run_with_planted_states(run, tmp_path):
     pytest.importorskip("openTSNE", reason="openTSNE is not installed (extra `motifs`)")
     pytest.importorskip("skimage", reason="scikit-image is not installed (extra `motifs`)")

@@ -67,6 +67,7 @@ def test_no_claim_where_a_known_link_is_not_recovered(tmp_path, monkeypatch):
     assert {row["verdict"] for row in one["links"]} == {UNPROVEN}
 
 
+@pytest.mark.slow
 def test_all_runs_are_corrected_together_and_untested_together(tmp_path):
     """Of four runs eight links are tested: five seeds are too few for that, six are not."""
     runs = [coupled_run(tmp_path / f"run{i}") for i in range(4)]

@@ -27,6 +27,7 @@ def control():
     )
 
 
+@pytest.mark.slow
 def test_planted_states_are_found_in_both_series(planted):
     found, states = planted
     for i in range(2):
@@ -36,6 +37,7 @@ def test_planted_states_are_found_in_both_series(planted):
     assert len(basins[0] & basins[1]) >= 1
 
 
+@pytest.mark.slow
 def test_they_are_not_in_surrogates_of_the_same_spectrum(planted, control):
     _, states = planted
     for i in range(2):

@@ -33,6 +33,7 @@ def judge(x_SxTxC, repeats):
     return verdict.judge(list(x_SxTxC), settings, controls("increments", 120), repeats)
 
 
+@pytest.mark.slow
 def test_planted_states_are_beyond_maps_of_controls():
     rows = judge(passing(1, 1500)[0], 2)
     assert [(row["control"], row["measure"]) for row in rows] == [

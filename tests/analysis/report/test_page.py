@@ -10,6 +10,8 @@ import pytest
 from analysis.commands.report import SECTIONS
 from tests.analysis.made_runs import collapse_and_recovery, write_run
 
+pytestmark = pytest.mark.slow
+
 T = np.arange(0, 801, 5.0)
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 

@@ -38,6 +38,7 @@ def table(rng, methods, seeds):
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("methods", "seeds"), [(1, 6), (20, 10)])
 def test_methods_without_effect_are_not_claimed(methods, seeds):
     rng, claimed = np.random.default_rng(0), 0

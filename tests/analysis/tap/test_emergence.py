@@ -52,6 +52,7 @@ def test_few_seeds_have_no_rank_correlation(tmp_path):
     assert order["D_peak_step"]["rho"] is None
 
 
+@pytest.mark.slow
 def test_a_planted_lead_is_the_verdict_and_its_lag_is_in_steps(tmp_path):
     paths = [grokking(tmp_path / "lead", rho=0.6), grokking(tmp_path / "null")]
     result, table = find_emergence(paths, tmp_path / "out")

@@ -37,6 +37,7 @@ def held_out(examples, predictor, use_init=True):
     return [row for row in rows if row["bracketed"]]
 
 
+@pytest.mark.slow_except("ridge", "gp-0.95-False")
 @pytest.mark.parametrize("use_init", [True, False])
 @pytest.mark.parametrize("predictor,least", [("gp", 0.95), ("ridge", 0.8), ("ensemble", 0.8)])
 def test_what_depends_on_the_architecture_is_predicted(predictor, least, use_init):
@@ -63,11 +64,13 @@ def test_the_tap_route_predicts_tap_curves(use_init):
     assert all(row["coverage"] is None for row in rows)
 
 
+@pytest.mark.slow
 def test_what_does_not_depend_on_it_is_not():
     rows = [row for seed in range(3) for row in held_out(planted(seed, null=True), "gp")]
     assert np.median([row["skill"] for row in rows]) < 0.25
 
 
+@pytest.mark.slow
 def test_skill_is_held_against_shuffled_architectures():
     found = predict.skill_of_shuffled(planted(), "ridge", False, 19)
     assert found["skill_folds"] > found["skill_shuffled_95"] and found["skill_p"] == 0.05

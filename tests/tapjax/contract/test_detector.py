@@ -115,6 +115,7 @@ def test_a_search_in_parts_finds_what_one_search_finds(seed, part):
         np.testing.assert_allclose([j[2:] for j in parts], [j[2:] for j in whole])
 
 
+@pytest.mark.slow
 @settings(max_examples=15, deadline=None)
 @given(
     seed=st.integers(0, 10**6),

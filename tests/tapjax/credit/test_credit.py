@@ -125,6 +125,7 @@ CASES += [("state_bridge", {"field": "residual", "steps": 3, "ema": 0.5})]
 CASES += [("vector_field", {"mode": "central", "shared": True, "shuffle": True, "terminal": 1.0})]
 
 
+@pytest.mark.slow_except("fields0", "fields1", "fields2", "fields4", "fields7", "fields9")
 @pytest.mark.parametrize(("name", "fields"), CASES)
 def test_every_estimator_gives_credits_and_learns(name, fields):
     layered, params, batch = network()
@@ -165,6 +166,7 @@ def test_a_plain_field_learns_small_credits_in_their_own_units(matched):
     assert similar > 0.9 if matched else similar < 0.5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("field", ["residual", "bilinear"])
 def test_fields_that_start_as_the_copied_gradient(field):
     layered, params, batch = network()
@@ -188,6 +190,7 @@ def test_the_bilinear_field_and_the_chain_are_linear_in_the_error():
         np.testing.assert_allclose(double, 2 * once, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("skip", [0.0, 1.0])
 def test_a_chain_learns_the_true_credit_from_responses_alone(skip):
     """On a fixed batch the field of the adjoint recursion's own form gets close to it."""

@@ -207,6 +207,7 @@ def test_blocks_and_head_have_their_own_rates():
         assert moved == pytest.approx(rate, rel=0.05), name
 
 
+@pytest.mark.slow
 def test_a_frozen_network_stands_still_while_its_credit_learns_anew():
     cfg = credit_run(freeze_step=10)
     cfg.rule.name, cfg.credit.name = "backprop", "vector_field"
@@ -225,6 +226,7 @@ def test_a_frozen_network_stands_still_while_its_credit_learns_anew():
     assert max(jax.tree.leaves(moved)) > 0
 
 
+@pytest.mark.slow
 def test_linear_dynamics_run_and_only_the_credit_learns():
     cfg = credit_run()
     cfg.model.name, cfg.data.name, cfg.credit.name = (
@@ -247,6 +249,7 @@ def test_linear_dynamics_run_and_only_the_credit_learns():
     assert set(score) == {"loss"} and np.isfinite(score["loss"]).all()
 
 
+@pytest.mark.slow
 def test_seeds_in_one_program_are_the_seeds_alone():
     cfg = credit_run()
     cfg.credit.name = "vector_field"

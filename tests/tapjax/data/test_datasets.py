@@ -93,6 +93,7 @@ def test_sizes_are_at_most_and_it_is_said():
     assert not datasets.load_arrays("digits", train_size=500).remarks
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     not os.environ.get("TFDS_DATA_DIR"), reason="TFDS_DATA_DIR names no folder of prepared data"
 )

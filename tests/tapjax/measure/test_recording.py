@@ -85,6 +85,7 @@ def test_the_last_update_is_remembered():
         params = 1 + updates
 
 
+@pytest.mark.slow
 def test_norms_and_directions_are_those_of_the_replayed_states(recorded):
     run, params = recorded
     weights = [np.stack(kind) for kind in zip(*map(matrices, params), strict=True)]  # [T, S, ...]
@@ -132,6 +133,7 @@ def test_what_fixed_examples_see(recorded):
     assert run.array("scalar", "unit_mean").shape[-1] == 16 + 16 + 10
 
 
+@pytest.mark.slow
 def test_a_chaotic_rate_is_each_seeds_own_and_recorded(tmp_path):
     plain, driven_run = tmp_path / "plain", tmp_path / "driven"
     loop.run(config(), plain)

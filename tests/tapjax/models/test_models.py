@@ -172,6 +172,7 @@ def training_step(name, style):
     return jax.grad(loss, has_aux=True)(params, stats)
 
 
+@pytest.mark.slow_except("mlp", "cnn", "vit")
 @pytest.mark.parametrize("name", STYLED)
 def test_every_style_has_gradients(name):
     for style in some_styles(name):
@@ -183,6 +184,7 @@ def test_every_style_has_gradients(name):
             assert own == (norm != "none" and style.get("affine", True)), style
 
 
+@pytest.mark.slow_except("mlp", "cnn")
 @pytest.mark.parametrize(
     ("name", "style"),
     [
@@ -197,6 +199,7 @@ def test_gradients_are_finite(name, style):
     assert all(jnp.isfinite(g).all() for g in jax.tree.leaves(grads))
 
 
+@pytest.mark.slow_except("mlp", "cnn")
 @pytest.mark.parametrize("name", [*STYLED, "transformer:depth=1,width=8,heads=2"])
 def test_activations_are_watched_and_can_be_shifted(name, getkey):
     model = make_model(name, DIGITS, 3)
@@ -247,6 +250,7 @@ EVERY = [
 EVERY += ["transformer:depth=1,width=8,heads=2", "vit:depth=1,width=8,heads=2,patch=5"]
 
 
+@pytest.mark.slow_except("shape0")
 @pytest.mark.parametrize("name", EVERY)
 @pytest.mark.parametrize("shape", AWKWARD)
 def test_every_pixel_counts(name, shape):

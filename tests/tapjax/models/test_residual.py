@@ -49,6 +49,7 @@ def test_a_patch_holds_the_pixels_of_its_square():
     np.testing.assert_array_equal(patches(x, 4)[0, 1, 0], expected)
 
 
+@pytest.mark.slow
 def test_convolutional_blocks_have_forward_and_backward_derivatives(net):
     layered, params, batch = net
     seen = observe(layered, params, batch, jax.random.key(2))
@@ -78,6 +79,7 @@ def test_estimators_work_at_every_place(net, fields):
     assert credits.shape == seen.h.shape and jnp.isfinite(credits).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("skip", [0.0, 0.5])
 def test_a_convolutional_chain_learns_the_true_credit_from_responses(skip):
     cfg = schema.defaults("credit")

@@ -58,6 +58,7 @@ def images(n=9):
     return jax.random.normal(jax.random.key(1), (n, *SHAPE))
 
 
+@pytest.mark.slow_except("mlp:")
 @pytest.mark.parametrize(("name", "factor", "style"), CASES)
 def test_a_clone_computes_the_same(name, factor, style):
     small, wide, base, clone = pair(name, factor, style)
@@ -178,6 +179,7 @@ def test_clones_stay_clones_under_every_optimizer(optimizer):
     assert np.abs(kernel - clone[0]["hidden_1"]["kernel"]).max() > 1e-2
 
 
+@pytest.mark.slow_except("style0")
 @pytest.mark.parametrize("style", [{"norm": "batch"}, {"norm": "layer"}])
 def test_normalisation_does_not_part_clones_but_dropout_does(style):
     """T8: a first step with independent masks is enough."""

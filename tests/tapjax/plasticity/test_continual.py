@@ -165,6 +165,7 @@ def test_the_probe_holds_a_task_s_classes_or_one_of_them(one_class):
         assert min(counts) == max(counts) > 20
 
 
+@pytest.mark.slow_except("True")
 @pytest.mark.parametrize("one_class", [False, True])
 def test_random_labels_are_scored_on_what_was_taught(one_class):
     cfg = small("labels")

@@ -62,6 +62,7 @@ def train(step, params, state, steps):
 CRELU = [f"crelu {name}" for name in NETWORKS[:5]]
 
 
+@pytest.mark.slow_except("mlp", "cnn")
 @pytest.mark.parametrize("name", NETWORKS + CRELU)
 def test_units_are_wired_as_the_network_computes(name):
     """Without its outgoing weights a unit has no effect; its incoming ones have none on others."""
@@ -94,6 +95,7 @@ def set_part(tree, path, value):
 PLAIN = {"sgd": optax.sgd(1e-2), "adam": optax.adam(1e-2), "momentum": optax.sgd(1e-2, 0.9)}
 
 
+@pytest.mark.slow_except("adam")
 @pytest.mark.parametrize("name", PLAIN)
 @pytest.mark.parametrize("fields", [{"rate": 0.0}, {"name": "redo", "period": 10**6}])
 def test_with_nothing_to_renew_an_update_is_the_optimizers_own(name, fields):
@@ -127,6 +129,7 @@ def test_only_mature_units_are_renewed_at_the_rate_asked_for():
         assert before.min() >= 10
 
 
+@pytest.mark.slow_except("mlp")
 @pytest.mark.parametrize("name", NETWORKS[:4])
 def test_renewed_units_forget_and_are_silent(name):
     """Outgoing weights are zero, incoming ones new, and so is what Adam remembers of both."""
@@ -165,6 +168,7 @@ def test_renewed_units_forget_and_are_silent(name):
                 np.testing.assert_array_equal(lookup(after, wire.path), expected)
 
 
+@pytest.mark.slow_except("relu-none-mlp", "crelu-none-cnn:channels=3-4]")
 @pytest.mark.parametrize("name", ["mlp:widths=6-5", "cnn:channels=3-4,fc=5", "cnn:channels=3-4"])
 @pytest.mark.parametrize("legacy", ["none", "no_correction"])
 @pytest.mark.parametrize("activation", ["relu", "crelu"])
@@ -200,6 +204,7 @@ def test_published_faults_can_be_had():
     assert not new["hidden_0"]["bias"].any() and old["hidden_0"]["bias"].any()
 
 
+@pytest.mark.slow_except("0", "1")
 @pytest.mark.parametrize("utility", UTILITIES)
 def test_every_utility_ranks_units(utility):
     _, _, params, _, tx, step, _ = make("mlp:widths=6-5", utility=utility, rate=0.0)
@@ -258,6 +263,7 @@ def test_redo_judges_single_examples_as_many(period):
 WIDE = {"dense": ("mlp:widths=90-80", {}), "conv": ("cnn:channels=16-24", {"norm": "batch"})}
 
 
+@pytest.mark.slow_except("torch")
 @pytest.mark.parametrize("kind", WIDE)
 @pytest.mark.parametrize("init", schema.fields("tap")["model.init"].check.choices)
 def test_renewed_units_are_drawn_as_at_the_beginning(init, kind):

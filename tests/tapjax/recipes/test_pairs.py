@@ -205,6 +205,7 @@ def run(cfg, steps=3):
     return state, scalars
 
 
+@pytest.mark.slow_except("mlp")
 @pytest.mark.parametrize(
     ("arch", "mitigation"),
     [
@@ -218,6 +219,7 @@ def test_units_are_renewed_in_networks_of_every_kind(arch, mitigation):
     run(continual.get_config(f"quick,arch={arch},optimizer=adam,mitigation={mitigation}"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mitigation", ["cbp+noise+shrink_perturb", "redo+l2_init+spectral"])
 def test_clones_take_remedies_and_a_driven_rate(mitigation):
     cfg = cloning.get_config(f"quick,arch=mlp:widths=3-2,optimizer=adam,mitigation={mitigation}")

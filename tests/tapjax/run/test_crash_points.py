@@ -62,6 +62,7 @@ def _listing(path):
     return tuple((str(p.relative_to(path)), p.stat().st_size) for p in sorted(path.rglob("*")))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "family,most",
     [

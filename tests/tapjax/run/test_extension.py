@@ -118,6 +118,7 @@ def test_fewer_steps_or_another_field_are_refused(tiny, runs):
             loop.run(changed, runs / "run", extend=True)
 
 
+@pytest.mark.slow
 def test_of_an_extended_schedule_every_step_is_known(tmp_path):
     """Up to the former length the old schedule, then the longer one; resumed and replayed so."""
     cfg = CASES["schedule cosine"]()
@@ -142,6 +143,7 @@ def test_of_an_extended_schedule_every_step_is_known(tmp_path):
         assert "bit for bit" in drift.describe()
 
 
+@pytest.mark.slow_except("begin")
 @pytest.mark.parametrize("place", ["begin", "write_json", "_reopen", "_train"])
 def test_killed_while_it_is_reopened(place, tiny, runs, tmp_path, monkeypatch):
     shutil.copytree(runs / "run", tmp_path / "run")
@@ -158,6 +160,7 @@ def test_killed_while_it_is_reopened(place, tiny, runs, tmp_path, monkeypatch):
     assert_same_run(runs / "whole", tmp_path / "run")
 
 
+@pytest.mark.slow
 def test_one_that_cannot_be_made_longer_is_what_it_was(tiny, runs, tmp_path):
     """Another record, or no checkpoint that can be read: the results of the run stay."""
     for name in ("drift", "checkpoint"):
@@ -183,6 +186,7 @@ def test_one_that_cannot_be_made_longer_is_what_it_was(tiny, runs, tmp_path):
         assert train(make_job(name, tiny, tmp_path)).status == "DONE"
 
 
+@pytest.mark.slow
 def test_killed_while_it_falls_back_to_an_earlier_checkpoint(tiny, runs, tmp_path, monkeypatch):
     shutil.copytree(runs / "run", tmp_path / "run")
     for file in (tmp_path / "run" / "ckpt" / "40").rglob("*"):
@@ -210,6 +214,7 @@ def test_an_interrupted_extension_is_not_done(tiny, runs, tmp_path):
     assert_same_run(runs / "whole", tmp_path / "run")
 
 
+@pytest.mark.slow
 def test_snapshots_of_a_run_that_was_made_longer_stay(tiny, runs, tmp_path):
     path = tmp_path / "run"
     shutil.copytree(runs / "run", path)

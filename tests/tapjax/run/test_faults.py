@@ -37,6 +37,7 @@ def kill_then_resume(path, place, undisturbed):
     assert_same_run(undisturbed, path)
 
 
+@pytest.mark.slow_except("record:2")
 @pytest.mark.parametrize("place", ["before:1", "record:2", "checkpoint:3", "checkpoint:1"])
 def test_sigkill_then_resume_is_bit_identical(place, undisturbed, tmp_path):
     path = tmp_path / "run"
@@ -45,12 +46,14 @@ def test_sigkill_then_resume_is_bit_identical(place, undisturbed, tmp_path):
     assert (status["status"], status["interruptions"]) == ("DONE", 1)
 
 
+@pytest.mark.slow
 def test_a_record_without_its_checkpoint_is_moved_aside(undisturbed, tmp_path):
     path = tmp_path / "run"
     kill_then_resume(path, "record:3", undisturbed)
     assert [file.name for file in (path / "orphaned").iterdir()] == ["000000020.npz"]
 
 
+@pytest.mark.slow
 def test_a_checkpoint_without_its_final_name_is_ignored_and_cleaned(undisturbed, tmp_path):
     path = tmp_path / "run"
     assert drive(path, "commit:3").returncode == -signal.SIGKILL
@@ -61,6 +64,7 @@ def test_a_checkpoint_without_its_final_name_is_ignored_and_cleaned(undisturbed,
     assert_same_run(undisturbed, path)
 
 
+@pytest.mark.slow
 def test_killed_five_times(undisturbed, tmp_path):
     path, moment = tmp_path / "run", random.Random(5)
     for _ in range(5):
@@ -111,6 +115,7 @@ def test_a_second_process_is_turned_away_until_the_first_is_dead(undisturbed, tm
     assert_same_run(undisturbed, path)
 
 
+@pytest.mark.slow
 def test_changed_data_is_noticed(tiny, tmp_path):
     import numpy as np
 
@@ -128,6 +133,7 @@ def test_changed_data_is_noticed(tiny, tmp_path):
         loop.run(tiny, tmp_path / "run")
 
 
+@pytest.mark.slow_except("jaxlib")
 @pytest.mark.parametrize("field", ["jaxlib", "device_kind"])
 def test_another_jaxlib_or_device_needs_permission(tiny, tmp_path, field):
     path = tmp_path / "run"

@@ -211,6 +211,7 @@ def own_probe(model, loss, classes):
     return lambda state, data: {"step_twice": 2.0 * state.step}
 
 
+@pytest.mark.slow
 def test_models_and_probes_of_ones_own(tiny, tmp_path):
     jax.config.update("jax_numpy_rank_promotion", "allow")
     try:

@@ -71,6 +71,7 @@ def small(family):
     return cfg
 
 
+@pytest.mark.slow_except("motifs", "tap")
 @pytest.mark.parametrize("family", ["tap", "credit", "plasticity", "clones", "motifs"])
 def test_a_probe_of_ones_own_works_in_every_family(family):
     cfg = small(family)

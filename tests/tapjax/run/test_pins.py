@@ -57,6 +57,7 @@ def test_a_pin_holds_the_exact_state(planted_run, tmp_path):
             assert checkpoint.digests(states) == checkpoint.digests(kept[step])
 
 
+@pytest.mark.slow
 def test_further_steps_are_pinned_by_replay_and_stay(tiny, tmp_path):
     loop.run(tiny, tmp_path / "run")
     assert checkpoints(tmp_path / "run" / "pins") == []
@@ -109,6 +110,7 @@ def test_training_does_not_go_far_back_for_a_pin(tiny):
     assert list(pins._within_reach(carried, wanted)) == [500, near, 90_005]
 
 
+@pytest.mark.slow
 def test_pins_beyond_the_point_of_resumption_are_made_anew(tiny, tmp_path):
     loop.run(tiny, tmp_path / "run")
     pins.ask_for(tmp_path / "run", {step: [{"side": "asked for"}] for step in (5, 35)})

@@ -60,6 +60,7 @@ def live_digests(cfg, path):
     return found
 
 
+@pytest.mark.slow_except("mlp")
 @pytest.mark.parametrize("family", EVERY)
 def test_a_replayed_state_is_the_live_one_bit_for_bit(family, tiny, tmp_path):
     cfg = of_family(tiny, family)
@@ -80,6 +81,7 @@ def test_a_replayed_state_is_the_live_one_bit_for_bit(family, tiny, tmp_path):
     assert drift.compared and set(drift.worst.values()) == {0.0}
 
 
+@pytest.mark.slow
 def test_single_steps_that_stray_from_their_block_are_refused(tiny, tmp_path):
     tiny.model.name, tiny.over_seeds, tiny.checkpoint.pin_jumps = *FAMILIES["cnn, map"], 0
     loop.run(tiny, tmp_path / "run")
@@ -95,6 +97,7 @@ def test_single_steps_that_stray_from_their_block_are_refused(tiny, tmp_path):
         assert [step for step, _ in replay.states_at(timeline, [3], drift)] == [3]
 
 
+@pytest.mark.slow
 def test_replay_after_a_kill_and_a_resume(tiny, tmp_path):
     path, live = tmp_path / "run", live_digests(tiny, tmp_path / "live")
     command = [sys.executable, "-m", "tests.tapjax.run.crash_driver", str(path)]
@@ -128,6 +131,7 @@ def test_a_period_bounds_the_cost(tiny, tmp_path):
         assert plan == [(30, 39)] and set(timeline.managers[0].all_steps()) == {10, 20, 30, 40}
 
 
+@pytest.mark.slow
 @ignore_orphaned_reads
 def test_a_damaged_checkpoint_only_costs_time(tiny, tmp_path, caplog):
     loop.run(tiny, tmp_path / "run")

@@ -95,6 +95,7 @@ def stop_after(cfg, path, step, **options):
         loop.run(cfg, path, **options)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "case", [n if n in FEW else pytest.param(n, marks=pytest.mark.long) for n in CASES]
 )

@@ -73,6 +73,7 @@ def test_chunks_compose_bit_for_bit(parts):
     assert_trees(run(parts, n=4, times=1), run(parts, n=2, times=2))
 
 
+@pytest.mark.slow_except("0")
 def test_a_chunk_equals_single_steps(parts):
     made, data, init = parts
     states, record = run(parts, "loop", seeds=(3,))
@@ -85,6 +86,7 @@ def test_a_chunk_equals_single_steps(parts):
     np.testing.assert_allclose(losses[0], record.scalars["loss"][0, 0], rtol=1e-6)
 
 
+@pytest.mark.slow_except("mlp")
 @pytest.mark.parametrize("over", ["map", "loop", "shard"])
 def test_seeds_run_any_way_agree(parts, over):
     one, other = run(parts, "vmap"), run(parts, over)

@@ -76,6 +76,7 @@ def truncate(folder):
     os.truncate(largest(folder), largest(folder).stat().st_size // 8)
 
 
+@pytest.mark.slow_except("truncate")
 @pytest.mark.parametrize("damage", [flip_a_value, truncate])
 def test_a_damaged_checkpoint_falls_back_to_the_one_before(damage, tiny, finished, broken):
     damage(broken / "ckpt" / "40")
@@ -85,6 +86,7 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(damage, tiny, finishe
     assert_same_run(finished, broken)
 
 
+@pytest.mark.slow_except("0")
 @pytest.mark.parametrize("trial", range(10))
 def test_a_bit_flipped_anywhere_in_a_checkpoint_changes_nothing(trial, tiny, finished, broken):
     rng = random.Random(trial)
@@ -156,6 +158,7 @@ def small_files(path):
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
+@pytest.mark.slow_except("record-small_files")
 @pytest.mark.parametrize("limit", [small_disk, small_files])
 @pytest.mark.parametrize("place", ["record", "checkpoint"])
 def test_a_full_disk(limit, place, tiny, finished, tmp_path, monkeypatch, capfd):

@@ -56,6 +56,7 @@ def stopped(stopped_run, tmp_path):
     return tiny, shutil.copytree(path, tmp_path / "run")
 
 
+@pytest.mark.slow
 def test_settings_that_change_numbers_do_not_reach_a_run(tiny, tmp_path):
     loop.run(tiny, tmp_path / "plain")
     with contextlib.ExitStack() as stack:

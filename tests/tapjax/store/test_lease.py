@@ -39,6 +39,7 @@ def content(path):
     return {p: p.read_bytes() for p in sorted(path.rglob("*")) if p.is_file()}
 
 
+@pytest.mark.slow
 def test_a_process_that_gives_heartbeats_keeps_its_run(tiny, tmp_path, holding):
     assert watch(tmp_path / "run", 4 * lease.BEAT) is None
     job = make_job("run", tiny, tmp_path)
@@ -56,6 +57,7 @@ def test_a_stopped_process_loses_its_run(tiny, tmp_path, holding, undisturbed):
     assert_same_run(undisturbed, tmp_path / "run")
 
 
+@pytest.mark.slow
 def test_one_on_another_machine_does_not_write_when_it_wakes_up(
     tiny, tmp_path, holding, undisturbed, monkeypatch
 ):
