@@ -52,6 +52,7 @@ def test_a_path_that_is_no_text_is_refused(tmp_path):
     assert (result.returncode, result.stderr) == (2, "error: the arguments are not all UTF-8\n")
 
 
+@pytest.mark.slow
 def test_the_backend_of_a_notebook_need_not_be_installed(home_of_nobody, tmp_path):
     path, _ = home_of_nobody
     result = run(

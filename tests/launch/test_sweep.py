@@ -48,6 +48,7 @@ def test_a_sweep_is_compared(runs, tmp_path):
     assert len(pd.read_csv(tmp_path / "credit.csv")) == 3
 
 
+@pytest.mark.slow
 def test_what_is_done_is_not_trained_again(runs):
     before = {p: p.stat().st_mtime_ns for p in runs.glob("*/records/*.npz")}
     args = ("--fixed=dataset=digits,depth=1,width=16,seeds=2,quick", "--grid=method=dfa")

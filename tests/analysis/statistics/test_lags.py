@@ -174,6 +174,7 @@ def test_a_power_is_that_of_the_verdict_after_the_correction():
     assert among < alone
 
 
+@pytest.mark.slow
 def test_p_values_are_calibrated_for_two_seeds_and_few_blocks():
     """A single row of 100 measurements: the sign that flips nothing has to count as a tie."""
     tests = [result_of(*coupled(seed, seeds=2, length=101), seed) for seed in range(150)]

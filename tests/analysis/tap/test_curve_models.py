@@ -54,6 +54,7 @@ def test_planted_parameters_are_recovered(name):
         assert abs(PLANTED[name][i] - middle) < 1.7 * half
 
 
+@pytest.mark.slow
 def test_intervals_cover_as_often_as_they_say():
     model, truth = MODELS["tap"], PLANTED["tap"]
     clean = np.exp(model.log_curve(truth, AXIS))

@@ -110,6 +110,7 @@ def test_norms_and_directions_are_those_of_the_replayed_states(recorded):
     assert len(names) == of("moment1_norm").shape[-1] == of("sketch").shape[2]
 
 
+@pytest.mark.slow
 def test_batches_are_told_apart(recorded):
     run, _ = recorded
     hashes = run.array("scalar", "batch_hash")

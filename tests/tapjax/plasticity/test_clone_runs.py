@@ -52,6 +52,7 @@ def test_what_sees_clones_alike_keeps_them(runs, args):
     assert (found.array("probe", "dup_fraction") >= (1 - 1 / whole) * 0.3).all()
 
 
+@pytest.mark.slow
 def test_at_corrected_rates_a_clone_follows_its_base(runs):
     """T6, through batch normalisation and a whole run; at equal rates it does not."""
     found, equal = (open_run(runs(**args)) for args in reversed(STAYING))

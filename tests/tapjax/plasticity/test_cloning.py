@@ -82,6 +82,7 @@ def test_a_clone_computes_the_same(name, factor, style):
         assert float(found["feature_alignment"]) == pytest.approx(1, abs=1e-4)
 
 
+@pytest.mark.slow
 def test_in_double_precision_the_difference_is_rounding():
     small, wide, base, clone = pair("mlp:widths=6-4", 3, {"norm": "layer", "activation": "tanh"})
     with jax.enable_x64(True):

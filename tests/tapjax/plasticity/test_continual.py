@@ -33,6 +33,7 @@ def run(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_every_task_is_evaluated_after_every_task(run):
     found = open_run(run)
     matrix = found.array("eval", "task_accuracy")

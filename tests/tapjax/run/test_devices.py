@@ -28,7 +28,7 @@ def on_one(tmp_path_factory):
     return path, json.loads(result.stdout)
 
 
-@pytest.mark.slow_except("4")
+@pytest.mark.slow
 @pytest.mark.parametrize("devices", [2, 4])
 def test_seeds_over_devices(on_one, devices, tmp_path):
     result = drive(tmp_path / "run", devices)

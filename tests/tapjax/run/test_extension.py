@@ -72,6 +72,7 @@ def test_runs_of_other_families_go_on(case, tmp_path):
     assert_same_run(tmp_path / "whole", tmp_path / "run")
 
 
+@pytest.mark.slow
 def test_a_run_that_was_stopped_may_get_more_steps(tiny, runs, tmp_path):
     stop_after(tiny, tmp_path / "run", 20)
     loop.run(longer(tiny), tmp_path / "run")

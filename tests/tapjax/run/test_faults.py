@@ -100,6 +100,7 @@ def test_sigterm_finishes_the_chunk_and_saves(undisturbed, tmp_path):
     assert not (path / "orphaned").exists()
 
 
+@pytest.mark.slow
 def test_a_second_process_is_turned_away_until_the_first_is_dead(undisturbed, tmp_path):
     path = tmp_path / "run"
     first = subprocess.Popen([*DRIVER, str(path), "hold:2"], stdout=subprocess.PIPE, text=True)

@@ -64,7 +64,7 @@ def test_too_large_a_run_is_refused_with_advice(tiny, tmp_path, monkeypatch, cha
 
 def test_the_limit_is_a_number(monkeypatch):
     monkeypatch.setenv(memory.LIMIT, "much")
-    with pytest.raises(ConfigError, match="TAPJAX_MEMORY_GB='much' is no number"):
+    with pytest.raises(ConfigError, match="TAPJAX_MEMORY_GB='much' is not a number"):
         memory.available()
     monkeypatch.delenv(memory.LIMIT)
     assert memory.available() > 10**8

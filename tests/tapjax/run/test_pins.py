@@ -21,6 +21,7 @@ def checkpoints(path):
     return sorted(int(p.name) for p in path.iterdir() if p.name.isdigit())
 
 
+@pytest.mark.slow
 @pytest.mark.fault
 def test_a_planted_change_is_found_while_training_and_pinned(planted_run):
     found = json.loads((planted_run / "jumps.json").read_text())["jumps"]

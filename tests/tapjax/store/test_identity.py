@@ -66,6 +66,7 @@ def test_settings_that_change_numbers_do_not_reach_a_run(tiny, tmp_path):
     assert_same_run(tmp_path / "plain", tmp_path / "changed")
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_under_another_setting_of_the_user(stopped, tmp_path):
     tiny, path = stopped
     loop.run(tiny, tmp_path / "undisturbed")

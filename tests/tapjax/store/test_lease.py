@@ -48,6 +48,7 @@ def test_a_process_that_gives_heartbeats_keeps_its_run(tiny, tmp_path, holding):
     assert f"process {holding.pid} on " in result.reason
 
 
+@pytest.mark.slow
 def test_a_stopped_process_loses_its_run(tiny, tmp_path, holding, undisturbed):
     os.kill(holding.pid, signal.SIGSTOP)
     assert train(make_job("run", tiny, tmp_path), Policy(lease=2)).status == "DONE"
