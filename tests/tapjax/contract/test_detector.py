@@ -28,7 +28,6 @@ def scores():
     return {row["fixture"]: row for row in detector_validity.validate(find_each, SEEDS, FRESH)}
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", ["step of 4 sd", "step of 6 sd", "step of 33 sd", "three steps"])
 def test_planted_steps_are_found(scores, name):
     assert scores[name]["recall"] >= 0.95
