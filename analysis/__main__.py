@@ -89,7 +89,7 @@ def main(program: str = "python -m analysis") -> int:
     args = parser(program, command).parse_args(list(map(with_home, given)))
     try:
         _check_out(args.out if "out" in args else None)
-        with threadpool_limits(1, user_api="blas"):  # for speed, see predict.leave_one_out
+        with threadpool_limits(1, user_api="blas"):  # for speed, see held_out.leave_one_out
             result, table = _module(COMMANDS[command][0]).run(args)
         _note_parts(args, result)
         _print(args, result, table)

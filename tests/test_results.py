@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from analysis.tap import alpha, predict
+from analysis.tap import alpha, held_out, predict
 from launch.benchmarks.tables import markdown
 from launch.benchmarks.validity import suite
 from tests.results_tables import TABLES, UNCOVERED, Item
@@ -221,7 +221,7 @@ def test_skill_beside_shuffled_architectures_is_that_of_the_calibration():
     )
     ((_, _, rows),) = [found for found in page_tables(page) if head in found[0]]
     for name, init, *numbers in rows:
-        found = predict.skill_of_shuffled(examples, name, init == "yes", 19)
+        found = held_out.skill_of_shuffled(examples, name, init == "yes", 19)
         texts = dict(zip(found, numbers, strict=True))
         assert is_written(texts, found), (name, init, texts, found)
 

@@ -7,7 +7,7 @@ import pandas as pd
 
 from analysis.commands.output import plain, write_results
 from analysis.figures.prediction import forecast as draw_forecast
-from analysis.tap import predict
+from analysis.tap import held_out, predict
 from tapjax.contract.architectures import parse_architecture, structure
 from tapjax.contract.files import RunError, read_json
 
@@ -71,7 +71,7 @@ def forecast(calibration: Path, arch: str, dataset: str, predictor: str, d0, out
     sizes = structure(architecture, tuple(shape), classes)
     log_d0 = None if d0 is None else float(np.log(d0))
     made = predict.fit(examples, predictor, d0 is not None)(sizes, dataset, log_d0)
-    inside = predict.bracketed(sizes, [e.structure for e in examples])
+    inside = held_out.bracketed(sizes, [e.structure for e in examples])
     width = predict.Z_90 * made.sd_G
     table = pd.DataFrame(
         {

@@ -14,7 +14,7 @@ from analysis.figures.prediction import (
 )
 from analysis.runs.reader import RunError, find_runs, open_run
 from analysis.statistics.corrections import LEAST_GROUPS, too_few
-from analysis.tap import predict
+from analysis.tap import held_out, predict
 from tapjax.contract.layout import write_json
 
 BY_FAMILY = ["predictor", "use_init", "family"]
@@ -93,10 +93,10 @@ def evaluate(paths, out: Path, partial: bool = False, metric: str | None = None,
     cases = [(name, init) for name in predict.PREDICTORS for init in (False, True)]
     rows, nulls = [], []
     for name, init in tqdm(cases, desc="predictors", disable=None):
-        scored, forecasts = predict.leave_one_out(examples, name, init)
+        scored, forecasts = held_out.leave_one_out(examples, name, init)
         rows += scored
         if shuffles:
-            null = predict.skill_of_shuffled(examples, name, init, shuffles)
+            null = held_out.skill_of_shuffled(examples, name, init, shuffles)
             nulls.append({"predictor": name, "use_init": init} | null)
         if (name, init) == cases[0]:
             held_out_curves(examples, scored, forecasts, out / "held_out.png")

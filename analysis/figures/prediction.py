@@ -13,7 +13,7 @@ def prediction_scores(table, out: Path) -> Path:
     """Draw R2 of each held-out architecture by predictor, beside the ceiling that seeds set.
 
     Args:
-      table: data frame of the rows from `predict.leave_one_out`.
+      table: data frame of the rows from `held_out.leave_one_out`.
       out: path of the PNG file to write.
 
     Returns:
@@ -67,7 +67,7 @@ def skill_beside_shuffled(nulls: list[dict], out: Path) -> Path:
     """Draw the skill of each predictor beside its skill on shuffled architectures.
 
     Args:
-      nulls: results of `predict.skill_of_shuffled`, each with its `predictor` and `use_init`.
+      nulls: results of `held_out.skill_of_shuffled`, each with its `predictor` and `use_init`.
       out: path of the PNG file to write.
 
     Returns:
@@ -103,8 +103,8 @@ def held_out_curves(examples, rows, forecasts, out: Path) -> Path:
 
     Args:
       examples: examples of the calibration.
-      rows: rows from `predict.leave_one_out`.
-      forecasts: Forecast for each row, also from `predict.leave_one_out`.
+      rows: rows from `held_out.leave_one_out`.
+      forecasts: Forecast for each row, also from `held_out.leave_one_out`.
       out: path of the PNG file to write.
 
     Returns:

@@ -5,7 +5,7 @@ import pytest
 
 from analysis.commands import predict as command
 from analysis.runs.reader import RunError
-from analysis.tap import predict
+from analysis.tap import held_out, predict
 from tapjax.contract.architectures import parse_architecture, structure
 
 GRID = predict.log_grid(1000)
@@ -31,8 +31,8 @@ def planted(seed=0, null=False):
     return made
 
 
-def held_out(examples, predictor, use_init=True):
-    rows, forecasts = predict.leave_one_out(examples, predictor, use_init)
+def of_those_left_out(examples, predictor, use_init=True):
+    rows, forecasts = held_out.leave_one_out(examples, predictor, use_init)
     assert len(forecasts) == len(rows)
     return [row for row in rows if row["bracketed"]]
 
@@ -41,7 +41,7 @@ def held_out(examples, predictor, use_init=True):
 @pytest.mark.parametrize("use_init", [True, False])
 @pytest.mark.parametrize("predictor,least", [("gp", 0.95), ("ridge", 0.8), ("ensemble", 0.8)])
 def test_what_depends_on_the_architecture_is_predicted(predictor, least, use_init):
-    rows = held_out(planted(), predictor, use_init)
+    rows = of_those_left_out(planted(), predictor, use_init)
     assert len(rows) == 4
     assert np.median([row["r2_log"] for row in rows]) > least
     assert np.median([row["skill"] for row in rows]) > 0.5
@@ -59,23 +59,23 @@ def test_the_tap_route_predicts_tap_curves(use_init):
         curve = predict.TAP.log_curve(tap, axis)
         seeds = curve + 0.005 * np.random.default_rng(0).standard_normal((3, len(GRID)))
         examples.append(e._replace(log_d_SxG=seeds, gradient_G=0.5 * GRID, tap_P=tap))
-    rows = held_out(examples, "tap", use_init)
+    rows = of_those_left_out(examples, "tap", use_init)
     assert min(row["r2_log"] for row in rows) > 0.9
     assert all(row["coverage"] is None for row in rows)
 
 
 @pytest.mark.slow
 def test_what_does_not_depend_on_it_is_not():
-    rows = [row for seed in range(3) for row in held_out(planted(seed, null=True), "gp")]
+    rows = [row for seed in range(3) for row in of_those_left_out(planted(seed, null=True), "gp")]
     assert np.median([row["skill"] for row in rows]) < 0.25
 
 
 @pytest.mark.slow
 def test_skill_is_held_against_shuffled_architectures():
-    found = predict.skill_of_shuffled(planted(), "ridge", False, 19)
+    found = held_out.skill_of_shuffled(planted(), "ridge", False, 19)
     assert found["skill_folds"] > found["skill_shuffled_95"] and found["skill_p"] == 0.05
     nothing = [
-        predict.skill_of_shuffled(planted(seed, null=True), "ridge", False, 19)["skill_p"]
+        held_out.skill_of_shuffled(planted(seed, null=True), "ridge", False, 19)["skill_p"]
         for seed in range(5)
     ]
     assert np.median(nothing) > 0.05
@@ -84,7 +84,7 @@ def test_skill_is_held_against_shuffled_architectures():
 def test_shuffling_keeps_curves_and_families():
     examples = planted()
     examples[0] = examples[0]._replace(structure=examples[0].structure | {"family": "cnn"})
-    made = predict.shuffled(examples, np.random.default_rng(0))
+    made = held_out.shuffled(examples, np.random.default_rng(0))
     assert made[0].structure == examples[0].structure  # the only one of its family
     assert [e.structure["width"] for e in made] != [e.structure["width"] for e in examples]
     sizes = sorted(e.structure["num_params"] for e in made)
@@ -93,9 +93,9 @@ def test_shuffling_keeps_curves_and_families():
 
 
 def test_bands_hold_what_they_promise():
-    rows = [row for seed in range(3) for row in held_out(planted(seed), "gp")]
+    rows = [row for seed in range(3) for row in of_those_left_out(planted(seed), "gp")]
     assert np.mean([row["coverage"] for row in rows]) > 0.8
-    assert held_out(planted(), "knn")[0]["coverage"] is None
+    assert of_those_left_out(planted(), "knn")[0]["coverage"] is None
 
 
 def test_a_calibration_survives_json():
@@ -110,7 +110,7 @@ def test_only_surrounded_architectures_are_bracketed():
     others = [e.structure for e in planted()]
 
     def inside(name):
-        return predict.bracketed(structure(parse_architecture(name), SHAPE, CLASSES), others)
+        return held_out.bracketed(structure(parse_architecture(name), SHAPE, CLASSES), others)
 
     assert inside("mlp:depth=3,width=48")
     assert not inside("mlp:depth=8,width=48") and not inside("mlp:depth=3,width=16")
