@@ -1,6 +1,6 @@
 """Measure speed as ratios: our loop against plain PyTorch, and against itself.
 
-    python -m launch.bench --suite=all --out=docs/results/bench
+    tapjax bench --suite=all --out=docs/results/bench
 
 Both sides of a ratio are measured in the same session. Each side is a separate process, pinned to
 one core with one thread, and the sides take turns. A ratio is the median over turns of the ratio of
@@ -334,7 +334,7 @@ SUITE = flags.DEFINE_enum(
     "suite",
     "all",
     ["all", *SUITES, *LONG],
-    "Suite to run; all leaves out the long ones, validity, soak and stream.",
+    "Suite to run; all leaves out the long ones: validity, soak, stream and scaling.",
 )
 
 

@@ -8,6 +8,7 @@ The names `tap` and `monitor` have two meanings: `tapjax tap` and `tapjax monito
 a flag follows, and the analysis if a run follows.
 """
 
+import os
 import runpy
 import sys
 
@@ -36,7 +37,7 @@ def commands() -> str:
     return "\n".join([*lines, "", "`tapjax COMMAND --help` lists the flags of a command."])
 
 
-def main() -> int:
+def _run_command() -> int:
     """Run the command that the first argument names, and return its exit code."""
     name, *rest = sys.argv[1:] or [""]
     if name in ("", "help", "--help", "-h"):
@@ -57,3 +58,16 @@ def main() -> int:
     known = [*SCRIPTS, *COMMANDS]
     print(f"error: {name!r} is no command{did_you_mean(name, known)}", file=sys.stderr)
     return 2
+
+
+def main() -> int:
+    """Run the command that the first argument names, and return its exit code."""
+    try:
+        try:
+            return _run_command()
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        # The reader, such as `head`, has stopped reading: print nothing more, not even at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1

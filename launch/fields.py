@@ -1,6 +1,6 @@
 """List the fields of a config with their names, defaults, allowed values and meanings.
 
-    python -m launch.fields credit
+    tapjax fields credit
 
 Without a family, the script lists the fields that every run has, and then those of each family.
 """

@@ -1,10 +1,13 @@
 """Watch a run while it trains, or examine a run that has ended, without changing it.
 
-    python -m launch.monitor --run=runs/a --follow
+    tapjax monitor --run=runs/a --follow
 
 The script prints the current D, forecasts of D with 90 % intervals, their skill over persistence,
 jumps and warnings. It writes monitor_state.json and monitor_visualization.png for each seed. It
 does not need JAX.
+
+`tapjax monitor RUNS`, with a run directory first, replays recorded runs and scores the forecasts;
+`tapjax monitor RUNS --help` lists its flags.
 """
 
 from pathlib import Path

@@ -1,8 +1,8 @@
 """Recompute any step of a run: its weights, activations, attention, filters or gradients.
 
-    python -m launch.replay --run=runs/a --steps=1200:1300:10 --record=weights,activations
-    python -m launch.replay --run=runs/a --moments     # around its jumps, for analysis mechanistic
-    python -m launch.replay --run=runs/a --pin         # keep checkpoints around its jumps
+    tapjax replay --run=runs/a --steps=1200:1300:10 --record=weights,activations
+    tapjax replay --run=runs/a --moments     # around its jumps, for analysis mechanistic
+    tapjax replay --run=runs/a --pin         # keep checkpoints around its jumps
 
 Steps are numbers and START:STOP:STEP ranges, STOP excluded. The state of a step is the state before
 its update. The script starts from the nearest checkpoint at or before a step and writes

@@ -1,7 +1,7 @@
 """Train and measure one config.
 
-    python -m launch.run --config=configs/tap/calibration.py:quick --workdir=runs/a
-    python -m launch.run --config=configs/tap/calibration.py --config.optimizer.lr=3e-4 ...
+    tapjax run --config=configs/tap/calibration.py:quick --workdir=runs/a
+    tapjax run --config=configs/tap/calibration.py --config.optimizer.lr=3e-4 ...
 
 The same command resumes an interrupted run. With a larger number of steps it continues a finished
 run. With --monitor, forecasts, jumps and warnings are printed during training and kept in

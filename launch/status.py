@@ -1,7 +1,7 @@
 """Show the state and the progress of the runs of a sweep.
 
-    python -m launch.status runs/rates
-    watch -n 10 python -m launch.status runs/rates
+    tapjax status runs/rates
+    watch -n 10 tapjax status runs/rates
 
 The script reads the files that the runs themselves have written. Therefore it works during
 training, from any machine that can read the folder, with or without a scheduler. --json prints one

@@ -1,9 +1,9 @@
 r"""Train a config file for every combination of some of its arguments, here or on many machines.
 
-    python -m launch.sweep --config=configs/credit/online.py --fixed=epochs=6,seeds=1 \
+    tapjax sweep --config=configs/credit/online.py --fixed=epochs=6,seeds=1 \
         --grid='method=dfa,dir;block_lr=1e-4,3e-4;seed_block=0:4' --workdir=runs/rates
-    python -m launch.sweep ... --engine=dask --scheduler=tcp://127.0.0.1:8786
-    python -m launch.sweep ... --engine=dask --scheduler=tls://HOST:8786 \
+    tapjax sweep ... --engine=dask --scheduler=tcp://127.0.0.1:8786
+    tapjax sweep ... --engine=dask --scheduler=tls://HOST:8786 \
         --tls_ca_file=ca.pem --tls_cert=cert.pem --tls_key=key.pem
 
 Each combination is a run in a folder of WORKDIR that is named by its arguments. Runs that are done

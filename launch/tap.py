@@ -1,13 +1,16 @@
 """Run the tap experiment in four phases, with one report at the end.
 
-    python -m launch.tap --quick --workdir=runs/quick
-    python -m launch.tap --grid --datasets=fashion_mnist --phase=1 --workdir=runs/grid
-    python -m launch.tap --grid --datasets=fashion_mnist --phase=2 --workdir=runs/grid
+    tapjax tap --quick --workdir=runs/quick
+    tapjax tap --grid --datasets=fashion_mnist --phase=1 --workdir=runs/grid
+    tapjax tap --grid --datasets=fashion_mnist --phase=2 --workdir=runs/grid
 
 Phase 1 trains architectures on data sets and tests whether alpha is a function of the architecture.
 Phase 2 predicts D(t) before training, leaving out each architecture in turn. Phase 3 replays every
 run to the live monitor. Phase 4 also trains addition modulo a prime, a capability that emerges
 late, and tests whether D changes before capabilities do. Phases 2 and 3 read the runs of phase 1.
+
+`tapjax tap RUNS`, with a run directory first, is the analysis of recorded runs;
+`tapjax tap RUNS --help` lists its flags.
 
 Runs that are done are skipped, so the same command resumes the experiment. A run that fails is
 reported, and the other runs continue. The results are in WORKDIR/analysis; report.html is the

@@ -1,6 +1,6 @@
 """Estimators of the credit on a network that backprop trained and that stays fixed.
 
-    python -m launch.sweep --config=configs/credit/frozen.py --workdir=RUNS \
+    tapjax sweep --config=configs/credit/frozen.py --workdir=RUNS \
         --grid='method=dfa,dir,state_bridge,scalar_bridge,vector,vector_response'
 
 The network (L = 4, d = 256) trains for `pretrain` epochs by AdamW with a cosine schedule to zero.

@@ -1,6 +1,6 @@
 """Student and teacher of the same depth, from linear (alpha 0) to tanh (alpha 1).
 
-    python -m launch.sweep --config=configs/credit/ladder.py --workdir=RUNS \
+    tapjax sweep --config=configs/credit/ladder.py --workdir=RUNS \
         --grid='method=dfa,dir,state_bridge,scalar_bridge;alpha=0,0.25,0.5,1;depth=2,4,8,12'
 
 The methods `vector`, `vector_shuffled`, `vector_no_terminal` and `vector_onesided` give the pilot

@@ -1,6 +1,6 @@
 """Linear-quadratic control, to test whether an estimator finds the costate of a linear system.
 
-    python -m launch.run --config=configs/credit/lq.py:method=state_bridge --workdir=RUN
+    tapjax run --config=configs/credit/lq.py:method=state_bridge --workdir=RUN
 
 The known linear system takes eight steps of h + A_l h + noise in eight dimensions, with the cost
 |h_L - y|^2 / 2. Gamma is the cosine with the true costate. `scale` is the scale of A. At .17, as in

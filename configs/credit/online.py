@@ -1,6 +1,6 @@
 """Residual MLP that one credit method trains from initialisation.
 
-    python -m launch.run --config=configs/credit/online.py:method=vector_bilinear --workdir=RUN
+    tapjax run --config=configs/credit/online.py:method=vector_bilinear --workdir=RUN
 
 The recipe `repaired` uses the raw credits of a block's output. The recipe `notes` is that of the
 notes: per-example RMS normalisation, credits of a block's input, and a warm-up by direct feedback.

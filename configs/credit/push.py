@@ -1,6 +1,6 @@
 """Comparison of learned credits with the copied output gradient where the copy must fail.
 
-    python -m launch.sweep --config=configs/credit/push.py --workdir=RUNS \
+    tapjax sweep --config=configs/credit/push.py --workdir=RUNS \
         --grid='method=bp,dfa,dir,vector_response,response_shuffled'
 
 The question is whether a learned credit is worth its cost there. The network has eight blocks

@@ -1,8 +1,8 @@
 """One network of each family, measured every 5 steps, to be examined around its jumps.
 
-    python -m launch.run --config=configs/mechanistic/families.py:family=cnn --workdir=runs/cnn
-    python -m launch.replay --run=runs/cnn --moments
-    python -m analysis mechanistic runs/cnn --out=out/mechanistic
+    tapjax run --config=configs/mechanistic/families.py:family=cnn --workdir=runs/cnn
+    tapjax replay --run=runs/cnn --moments
+    tapjax mechanistic runs/cnn --out=out/mechanistic
 
 Arguments: `family` (key of `ARCHITECTURES`), `dataset`, `seeds` (number of seeds), `steps`, `plant`
 (reinitialise a head, a channel or a unit after two thirds of training), `quick`.

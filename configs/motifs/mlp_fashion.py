@@ -1,12 +1,12 @@
 """Small MLP on fashion_mnist, with a record of each of its 46,900 steps.
 
-    python -m launch.run --config=configs/motifs/mlp_fashion.py --workdir=runs/fashion
+    tapjax run --config=configs/motifs/mlp_fashion.py --workdir=runs/fashion
 
 The run is the published one (784-256-256-10, Adam at 3e-4, batches of 128, 100 epochs), except that
 the cross entropy receives logits and that the images are normalised. Each step records the norms of
 weights, gradients, updates and Adam's moments, a sketch of every weight matrix, the losses of fixed
 test images by class and the means of all units. A replay can recover any step in full. `drive` in
-(0, 1) makes the learning rate a chaotic signal, a known cause on which `python -m analysis edm` can
+(0, 1) makes the learning rate a chaotic signal, a known cause on which `tapjax edm` can
 be tested.
 """
 

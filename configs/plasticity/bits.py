@@ -1,6 +1,6 @@
 """Slowly changing regression: five hidden units learn online, one example at a time.
 
-    python -m launch.run --config=configs/plasticity/bits.py --workdir=runs/bits
+    tapjax run --config=configs/plasticity/bits.py --workdir=runs/bits
 
 An input is 20 bits and a constant. 15 of the bits do not change for 10,000 examples. Then all 15
 are drawn again, as in the code behind the published figure. With `flips=one`, one of them flips

@@ -1,7 +1,7 @@
 """Network and a clone of twice its width, to test whether the clone ever uses its new units.
 
-    python -m launch.run --config=configs/plasticity/cloning.py --workdir=runs/clone
-    python -m launch.run --config=configs/plasticity/cloning.py:mitigation=dropout \
+    tapjax run --config=configs/plasticity/cloning.py --workdir=runs/clone
+    tapjax run --config=configs/plasticity/cloning.py:mitigation=dropout \
         --workdir=runs/dropout
 
 The base trains for `before` epochs and is then cloned. Both networks continue for `after` epochs on

@@ -1,8 +1,8 @@
 """Sequence of tasks, to test whether a network continues to learn as well as it did at first.
 
-    python -m launch.run --config=configs/plasticity/continual.py:dataset=fashion_mnist \
+    tapjax run --config=configs/plasticity/continual.py:dataset=fashion_mnist \
         --workdir=runs/permuted
-    python -m launch.sweep --config=configs/plasticity/continual.py --workdir=runs/compared \
+    tapjax sweep --config=configs/plasticity/continual.py --workdir=runs/compared \
         --fixed=dataset=fashion_mnist --grid='mitigation=none,l2,cbp,layer_norm'
 
 The kinds of tasks are `permuted` (pixels), `labels` (random), `classes` (some of the data set's

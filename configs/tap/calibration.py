@@ -1,6 +1,6 @@
 """Dimensionality D(t) of one architecture on one data set, measured every 5 steps.
 
-    python -m launch.run --config=configs/tap/calibration.py:arch=mlp_wide,dataset=fashion_mnist \
+    tapjax run --config=configs/tap/calibration.py:arch=mlp_wide,dataset=fashion_mnist \
         --workdir=runs/mlp_wide
 
 On two CPU cores, mlp_medium_5 on fashion_mnist with 3 seeds and 2000 steps takes 20 s. D falls from

@@ -1,7 +1,7 @@
 """Designed grid of 60 architectures of three families under one protocol.
 
-Command (one cell; `python -m launch.tap --grid --datasets=fashion_mnist` runs them all):
-    python -m launch.run --config=configs/tap/grid.py:arch=mlp:depth=4,width=64 --workdir=runs/cell
+Command (one cell; `tapjax tap --grid --datasets=fashion_mnist` runs them all):
+    tapjax run --config=configs/tap/grid.py:arch=mlp:depth=4,width=64 --workdir=runs/cell
 
 On two CPU cores, a cell with three seeds takes from 5 s (mlp:depth=1,width=16) to 5 min (the widest
 CNN). Expected: D(t) has a U-shape in every MLP, and the accuracy is .80 to .86 after 1000 steps.

@@ -1,7 +1,7 @@
 """Addition modulo 59, a capability that emerges long after the training pairs are memorised.
 
-    python -m launch.run --config=configs/tap/grokking.py --workdir=runs/grokking_mlp
-    python -m launch.run --workdir=runs/grokking_transformer \
+    tapjax run --config=configs/tap/grokking.py --workdir=runs/grokking_mlp
+    tapjax run --workdir=runs/grokking_transformer \
         --config=configs/tap/grokking.py:arch=transformer:depth=1,width=64,heads=4
 
 On one CPU core with 10 seeds, the MLP takes 200 s. It knows the training pairs by step 160 and half

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+import launch
 from analysis.__main__ import parser
 from analysis.commands import COMMANDS
 from launch import cli
@@ -84,3 +85,16 @@ def test_a_config_of_the_package_is_found_from_any_folder(tmp_path):
     )
     result = tapjax(*run, cwd=tmp_path, env=root)
     assert "steps = 35" in result.stdout, result.stderr
+
+
+def test_the_current_folder_comes_after_the_package(tmp_path, monkeypatch):
+    """As in an editable install, whose finder is asked only after the search path."""
+    root = str(Path(launch.__file__).parents[1])
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", ["", "elsewhere", str(tmp_path)])
+    launch.current_folder_last()
+    assert sys.path == ["elsewhere", root, str(tmp_path)]
+    monkeypatch.chdir(root)
+    monkeypatch.setattr(sys, "path", ["", "elsewhere"])
+    launch.current_folder_last()
+    assert sys.path == ["", "elsewhere"]

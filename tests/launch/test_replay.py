@@ -141,8 +141,8 @@ def test_steps():
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        ((), "nothing asked for"),
-        (("--steps=41",), "step 41 lies ahead: the run is DONE at step 40"),
+        ((), "nothing to do"),
+        (("--steps=41",), "step 41 has not been reached: the run is DONE at step 40"),
         (("--steps=3", "--record=weight"), "did you mean 'weights'"),
         (("--steps=3", "--record=filters"), "has none of it"),
         (("--moments", "--pin"), "give one"),

@@ -69,7 +69,7 @@ RUN = {
     "loss": Field(
         "cross_entropy",
         one_of("cross_entropy", "squared_error", "regression", or_import_path=True),
-        "Loss; regression is for tasks.kind=bits.",
+        "Loss per example; regression, the squared error of one output, is for tasks.kind=bits.",
     ),
 }
 DATA = {
@@ -140,7 +140,9 @@ OPTIMIZER = {
     "optimizer.name": Field(
         "adam", one_of("adam", "adamw", "sgd", "momentum", "rmsprop"), "Optimizer."
     ),
-    "optimizer.lr": Field(1e-3, ABOVE_ZERO, "Learning rate, at its largest."),
+    "optimizer.lr": Field(
+        1e-3, ABOVE_ZERO, "Learning rate after the warm-up and before any decay."
+    ),
     "optimizer.schedule": Field(
         "constant",
         one_of("constant", "cosine", "linear"),
@@ -177,7 +179,9 @@ OPTIMIZER = {
         "that gradient.",
     ),
     "optimizer.noise_decay": Field(
-        1.0, at_least(0), "Factor per step of that noise; 0 leaves a single noisy step."
+        1.0,
+        at_least(0),
+        "Factor by which optimizer.noise decays per step; 0 leaves a single noisy step.",
     ),
     "optimizer.l2_init": Field(
         0.0, at_least(0), "Strength of the pull towards the initial weights (L2 init)."

@@ -86,7 +86,11 @@ CREDIT = {
     "credit.code": Field(
         "error",
         one_of("error", "delta", "target", "error+h", "delta+h"),
-        "What a learned credit is conditioned on, besides the hidden state of its layer.",
+        "What a learned credit is conditioned on besides the hidden state of its layer: the "
+        "gradient of "
+        "the loss by the output (error), that by the last hidden state (delta), or the "
+        "output minus the "
+        "error (target); with +h also a random projection of the last hidden state.",
     ),
     "credit.layer_norm": Field(True, SWITCH, "Normalise the inputs of the estimator."),
     "credit.width": Field(256, at_least(1), "Width of the estimator's hidden layer."),
@@ -94,7 +98,7 @@ CREDIT = {
     "credit.schedule": Field(
         "constant",
         one_of("constant", "cosine", "linear"),
-        "Decay of that learning rate to 0 over the run.",
+        "Decay of credit.lr to 0 over the run.",
     ),
     "credit.directions": Field(4, at_least(1), "Random directions per step."),
     "credit.targets": Field(
@@ -107,7 +111,7 @@ CREDIT = {
     "credit.mode": Field(
         "jvp",
         one_of("jvp", "central", "onesided"),
-        "How they are computed: by jax.jvp, or by finite differences.",
+        "How directional derivatives are computed: by jax.jvp or by finite differences.",
     ),
     "credit.distribution": Field(
         "rademacher", one_of("rademacher", "gaussian"), "Distribution of the random directions."

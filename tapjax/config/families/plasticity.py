@@ -16,7 +16,9 @@ TASKS = {
     ),
     "tasks.slow": Field(15, at_least(1), "Bits that stay constant during a task of kind bits."),
     "tasks.flips": Field(
-        "one", one_of("one", "all"), "Flip one of these bits per task, or draw all of them anew."
+        "one",
+        one_of("one", "all"),
+        "Change one of the slow bits per task, or draw all of them anew.",
     ),
     "tasks.head": Field(
         "keep", one_of("keep", "zero"), "Keep the output layer or set it to 0 at every new task."
@@ -30,10 +32,16 @@ TASKS = {
     ),
 }
 CLONE = {
-    "clone.factor": Field(1, at_least(1), "Clones per unit; 1 for none."),
+    "clone.factor": Field(
+        1, at_least(1), "Units of the clone per unit of the network; 1 for no clone."
+    ),
     "clone.times": Field(1, at_least(1), "Number of times that the network is cloned."),
     "clone.step": Field(
-        0, at_least(0), "Step at which the network is cloned, and the steps until the next time."
+        0,
+        at_least(0),
+        "Step at which the network is cloned; with clone.times above 1 it is cloned again "
+        "after as many "
+        "further steps.",
     ),
     "clone.track": Field(
         False, SWITCH, "Use learning rates with which SGD lets a clone follow its base."
@@ -77,7 +85,9 @@ RENEWAL = {
     "renewal.legacy": Field(
         "none",
         one_of("none", "no_correction", "same_weights"),
-        "Reproduce a fault of published code.",
+        "Fault of published code to reproduce: the mean activation of a reset unit is not "
+        "added to the "
+        "next bias (no_correction), or incoming weights are kept (same_weights).",
     ),
 }
 PROBE = {

@@ -174,7 +174,7 @@ def test_one_that_cannot_be_made_longer_is_what_it_was(tiny, runs, tmp_path):
         if file.is_file():
             file.write_bytes(b"")
     for name, said in (
-        ("drift", "stray from the record"),
+        ("drift", "differ from the record"),
         ("checkpoint", "no checkpoint is usable"),
     ):
         before = {p: p.read_bytes() for p in (tmp_path / name).rglob("*.[jn][sp]*") if p.is_file()}
