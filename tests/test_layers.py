@@ -73,6 +73,12 @@ def rooms_used(path):
     return {room(m) for m in imports(path) if m.split(".")[0] in ("tapjax", "analysis")} - {""}
 
 
+def test_every_room_is_a_package():
+    """Without __init__.py a folder is left out of the wheel."""
+    folders = {path.parent for path in sources("tapjax", "analysis", "launch", "configs", "tests")}
+    assert not [folder for folder in folders if not (folder / "__init__.py").is_file()]
+
+
 def test_every_module_lies_in_a_room():
     found = {room(module_name(p)) for p in sources("tapjax", "analysis")} - {""}
     assert found == set(ROOMS)

@@ -1,6 +1,6 @@
 """Runs and arrays that are broken, or made to do harm: one line and exit code 2, and nothing else.
 
-TAPJAX_FUZZ=2000 python -m pytest tests/analysis/runs/test_hostile.py tries that many inputs a property.
+TAPJAX_FUZZ=2000 python -m pytest tests/analysis/runs/test_hostile.py tries 2000 inputs per property.
 """
 
 import contextlib
@@ -18,9 +18,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from analysis.figures import style
+from analysis.runs.snapshots import read_snapshots
 from tapjax.contract.files import RunError, read_npz
 from tapjax.contract.layout import write_npz
-from analysis.runs.snapshots import read_snapshots
 from tests.analysis.command import analysis
 from tests.analysis.made_runs import collapse_and_recovery, write_run
 from tests.fuzzing import fuzzing

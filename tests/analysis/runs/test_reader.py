@@ -42,7 +42,9 @@ def test_a_record_of_other_seeds_is_refused(tmp_path):
     path = write_run(tmp_path / "r", D, chunk=100)
     other = write_run(tmp_path / "s", np.concatenate([D, D]), chunk=100)
     shutil.copy(other / "records" / "000000300.npz", path / "records")
-    with pytest.raises(RunError, match=r"000000300.npz: 'scalar/loss' has 4 seeds, but the run has 2"):
+    with pytest.raises(
+        RunError, match=r"000000300.npz: 'scalar/loss' has 4 seeds, but the run has 2"
+    ):
         open_run(path).array("scalar", "loss")
 
 
