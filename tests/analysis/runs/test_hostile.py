@@ -1,6 +1,6 @@
 """Runs and arrays that are broken, or made to do harm: one line and exit code 2, and nothing else.
 
-TAPJAX_FUZZ=2000 python -m pytest tests/analysis/runs/test_hostile.py tries 2000 inputs per property.
+TAPJAX_FUZZ=2000 python -m pytest tests/analysis/runs/test_hostile.py tries 2000 inputs per test.
 """
 
 import contextlib
