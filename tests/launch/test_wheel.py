@@ -1,6 +1,7 @@
 """The wheel, installed in a fresh environment and used from folders of a user's own."""
 
 import os
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -10,6 +11,8 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.slow
+SOURCE = ("tapjax", "analysis", "launch", "configs", "setup.cfg", "pyproject.toml")
+SOURCE += ("README.md", "LICENSE")
 RUN = ["run", "--config=configs/tap/calibration.py:quick,arch=mlp:widths=8,seeds=1"]
 RUN += ["--config.steps=20", "--config.chunk_steps=10"]
 OWN_MODEL = """
@@ -34,9 +37,12 @@ def net(shape, classes):
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory):
     """An environment with the wheel; its dependencies are those of this environment."""
-    folder = tmp_path_factory.mktemp("wheel")
+    folder, source = tmp_path_factory.mktemp("wheel"), tmp_path_factory.mktemp("source")
+    for name in SOURCE:  # a build/ folder of an older checkout would put its modules in the wheel
+        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
+        copy(ROOT / name, source / name)
     pip = [sys.executable, "-m", "pip", "-q"]
-    subprocess.run([*pip, "wheel", "--no-deps", "-w", folder, ROOT], check=True, cwd=folder)
+    subprocess.run([*pip, "wheel", "--no-deps", "-w", folder, source], check=True, cwd=folder)
     (wheel,) = folder.glob("*.whl")
     venv = folder / "venv"
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", venv], check=True)
