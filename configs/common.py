@@ -39,10 +39,10 @@ def parse_arg(arg: str, **spec) -> ConfigDict:
       All arguments of `spec` with their values.
 
     Raises:
-      ValueError: a name is unknown, or a value cannot be read.
+      ValueError: a name is unknown or given twice, or a value cannot be read.
     """
     args = ConfigDict(spec)
-    last = None
+    last, seen = None, set()
     for part in filter(None, (arg or "").split(",")):
         name, equals, value = part.partition("=")
         if name not in spec and equals and last and ":" in args[last]:
@@ -53,6 +53,9 @@ def parse_arg(arg: str, **spec) -> ConfigDict:
                 f"config argument {name!r} is not one of {', '.join(spec)}"
                 + did_you_mean(name, spec)
             )
+        if name in seen:
+            raise ValueError(f"config argument {name!r} is given twice")
+        seen.add(name)
         args[name] = read_value(name, value, equals, spec[name])
         last = name if isinstance(spec[name], str) else None
     return args

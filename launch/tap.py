@@ -26,6 +26,7 @@ from launch.flags import main
 from launch.training import train_all
 from tapjax.config.schema import ConfigError, check
 from tapjax.contract.architectures import ZOO
+from tapjax.data.datasets import load_arrays
 from tapjax.run.limits import check_addresses
 from tapjax.sweep.engines import local
 from tapjax.sweep.jobs import is_done, make_job
@@ -73,6 +74,9 @@ def body() -> int:
     phases = tuple(PHASES) if PHASE.value == "all" else (PHASE.value,)
     calibration, emergence = _calibration(), _emergence() if "4" in phases else {}
     wanted = (calibration if "1" in phases else {}) | emergence
+    if "1" in phases:
+        for name in _names(DATASETS.value):  # an unknown name is reported before any training
+            load_arrays(name)
     jobs = [make_job(name, config, _runs()) for name, config in wanted.items()]
     check_addresses()
     failed, preempted = train_all(jobs, local())

@@ -5,11 +5,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 PAGE = (Path(__file__).parents[1] / "docs" / "first-hour.md").read_text()
 BLOCKS = r"^```python\n(.*?)^```|^    (tapjax [^\n]*)$"
 CODE = "import sys; from launch.cli import main; sys.exit(main())"
 
 
+@pytest.mark.slow
 def test_the_first_hour(tmp_path):
     parts = re.findall(BLOCKS, PAGE, re.MULTILINE | re.DOTALL)
     assert [bool(code) for code, _ in parts] == [False] * 3 + [True, False, True]

@@ -58,6 +58,7 @@ def test_flags_of_analyses_exist(command):
     assert flags <= set(parser("tapjax", command)._option_string_actions)
 
 
+@pytest.mark.slow
 def test_the_python_example_runs(tmp_path):
     start = INDENTED.index("from configs.tap import calibration")
     length = next(

@@ -9,7 +9,7 @@ from tqdm import tqdm
 from analysis.commands.output import plain, write_results
 from analysis.figures.alpha import alpha_consistency, alpha_relationships
 from analysis.mechanistic.critical_steps import jumps_of_run
-from analysis.runs.reader import RunError, find_runs, open_run
+from analysis.runs.reader import RunError, open_runs
 from analysis.statistics.corrections import LEAST_GROUPS, too_few
 from analysis.tap import alpha
 from analysis.tap.calibration import fit_run, fit_table
@@ -57,8 +57,8 @@ def fit_alpha(
     Raises:
       RunError: no run could be fitted, or alpha is not identified in any curve.
     """
-    runs = [open_run(path, partial) for path in find_runs(paths)]
-    rows, refused = [], []
+    runs, refused = open_runs(paths, partial)
+    rows = []
     for run in tqdm(runs, desc="fitting", unit="run", disable=None):
         try:
             rows += [_facts(run, metric) | row for row in fit_run(run, metric, (model,))[0]]

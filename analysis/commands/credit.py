@@ -54,9 +54,9 @@ def compare(paths, out: Path, partial: bool = False):
       (JSON result, table to print).
 
     Raises:
-      RunError: a run is not of the credit family.
+      RunError: no run is of the credit family.
     """
-    runs = open_family(paths, "credit", partial)
+    runs, refused = open_family(paths, "credit", partial)
     rows = quality.table(runs)
     told = [correct(rows, f"over_{r}_p", f"over_{r}_q") for r in quality.REFERENCES]
     table = pd.DataFrame(rows).set_index("setting")
@@ -64,6 +64,7 @@ def compare(paths, out: Path, partial: bool = False):
     for i, (setting, members) in enumerate(settings(runs, quality.setting), 1):
         figures[setting] = overview(members, setting, out / f"setting_{i}.png").name
     result = {"command": "credit", "rows": plain(rows), "figures": figures}
+    result["refused"] = refused
     result["notes"] = [line for line in told if line]
     write_results(out, "credit", result, table)
     return result, table[[name for name in SHOWN if name in table]].dropna(axis=1, how="all")

@@ -20,7 +20,7 @@ from analysis.edm.nulls import NULLS
 from analysis.edm.study import forecasts, known, power, study
 from analysis.edm.variables import PREPARED, WINDOW, evenly, variables
 from analysis.figures.edm import convergence, forecast_skill, matrix
-from analysis.runs.reader import RunError, find_runs, open_run
+from analysis.runs.reader import RunError, open_runs
 
 LEAST = 200  # smallest number of points
 
@@ -86,7 +86,7 @@ def run(args):
     Raises:
       RunError: a series cannot be analysed, or the requested surrogates are too few for any claim.
     """
-    runs = [open_run(path, args.partial) for path in find_runs(args.runs)]
+    runs, refused = open_runs(args.runs, args.partial)
     ready = [prepared(run, args) for run in runs]
     links = [len(series) * (len(series) - 1) for _, series in ready]
     why = _untestable(runs, links)
@@ -114,7 +114,8 @@ def run(args):
         found.append(_one(run, *own_ready, own, rows, 0 if reason else tests, settings, args))
     table = pd.DataFrame([row for one in found for row in one["links"]]).set_index("run")
     notes = [f"{run.name}: links untested: {r}" for run, r in zip(runs, why, strict=True) if r]
-    result = {"command": "edm", "links_tested": tests, "runs": plain(found), "notes": notes}
+    result = {"command": "edm", "links_tested": tests, "runs": plain(found)}
+    result |= {"refused": refused, "notes": notes}
     write_results(args.out, "edm", result, table)
     return result, table
 

@@ -10,7 +10,7 @@ import pandas as pd
 
 from analysis.commands.output import plain, write_results
 from analysis.mechanistic.critical_steps import COLUMNS, jumps_of_run
-from analysis.runs.reader import RunError, find_runs, open_run
+from analysis.runs.reader import RunError, open_runs
 from tapjax.contract import detector
 
 
@@ -44,9 +44,9 @@ def find_jumps(paths: Sequence, out: Path | None, partial: bool, metric: str | N
     Raises:
       RunError: every run is too short for the detector.
     """
-    rows, counts, refused, total = [], [], [], 0
-    for path in find_runs(paths):
-        run = open_run(path, partial)
+    runs, refused = open_runs(paths, partial)
+    rows, counts, total = [], [], 0
+    for run in runs:
         try:
             found = jumps_of_run(run, metric)
         except RunError as error:

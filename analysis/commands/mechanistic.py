@@ -17,7 +17,7 @@ from analysis.mechanistic import changes, metrics, report_text
 from analysis.mechanistic import overview as course_of
 from analysis.mechanistic.convergence import CHARACTER
 from analysis.mechanistic.critical_steps import COLUMNS, CriticalMoment
-from analysis.runs.reader import RunError, find_runs, open_run
+from analysis.runs.reader import RunError, find_runs, open_runs
 from analysis.runs.snapshots import read_plan, read_snapshots
 from analysis.statistics.corrections import ALPHA, q_values
 from tapjax.contract.layout import write_json, write_text
@@ -76,13 +76,9 @@ def explain(paths, out: Path, partial=False, number: int | None = None, snapshot
       RunError: snapshots are damaged, a run has no critical step of this number, or two runs have
         the same name.
     """
-    runs, shown, refused = {}, [], []
-    for path in find_runs(paths):
-        run = open_run(path, partial)
-        if run.name in runs:
-            raise RunError(
-                f"{path}: another run is also named {run.name}: rename one of the folders"
-            )
+    runs, shown = {}, []
+    opened, refused = open_runs(paths, partial)
+    for run in opened:
         folder, course = out / run.name, course_of.describe(run)
         results, why = compare_moments(
             run, Path(snapshots or run.path / "snapshots"), folder, number

@@ -8,7 +8,7 @@ from tqdm import tqdm
 from analysis.commands.output import plain, write_results
 from analysis.figures.prediction import monitored
 from analysis.live.replay import replay_seed
-from analysis.runs.reader import RunError, find_runs, open_run
+from analysis.runs.reader import RunError, open_runs
 from tapjax.live.monitor import METHODS, Monitor
 
 
@@ -49,19 +49,22 @@ def replay(paths, out: Path, partial: bool = False, method=METHODS[0], metric=No
     Raises:
       RunError: no curve is long enough for a forecast.
     """
+    runs, refused = open_runs(paths, partial)
     rows, warned = [], []
-    for path in tqdm(find_runs(paths), desc="replaying", unit="run", disable=None):
-        run = open_run(path, partial)
-        for i, seed in enumerate(run.seeds):
-            monitor, scores = replay_seed(run, i, method, metric)
+    for run in tqdm(runs, desc="replaying", unit="run", disable=None):
+        try:
+            replayed = [replay_seed(run, i, method, metric) for i in range(len(run.seeds))]
+        except RunError as error:
+            refused.append(str(error))
+            continue
+        for seed, (monitor, scores) in zip(run.seeds, replayed, strict=True):
             save_monitor(monitor, run.model, seed, out / run.name)
             rows += [{"run": run.name, "seed": seed, **score} for score in scores]
             names = {"run": run.name, "seed": seed}
             warned += [names | warning._asdict() for warning in monitor.warnings]
     if not rows:
-        raise RunError(
-            "no curve is long enough for a forecast: train longer, or measure more often"
-        )
+        too_short = "no curve is long enough for a forecast: train longer, or measure more often"
+        raise RunError("; ".join(refused or [too_short]))
     table = pd.DataFrame(rows)
     curves = table.groupby(["run", "seed"]).ngroups
     alarms = pd.DataFrame(warned, columns=["run", "seed", "step", "kind"])
@@ -73,6 +76,7 @@ def replay(paths, out: Path, partial: bool = False, method=METHODS[0], metric=No
         "warnings_by_kind": alarms["kind"].value_counts().to_dict(),
         "forecasts": plain(rows),
         "warnings": plain(warned),
+        "refused": refused,
     }
     write_results(out, "monitor", result, table.set_index("run"))
     by = table.groupby("horizon")

@@ -25,7 +25,7 @@ from analysis.motifs.stages import RATE, epoch_information, evidence_of_order
 from analysis.motifs.study import Settings, mapped, summary
 from analysis.motifs.verdict import ENOUGH, judge, verdict
 from analysis.motifs.wavelets import amplitudes, frequencies
-from analysis.runs.reader import RunError, find_runs, open_run
+from analysis.runs.reader import RunError, open_runs
 from analysis.runs.seeds import interval
 from tapjax.contract.layout import write_npz
 
@@ -99,7 +99,7 @@ def add_arguments(parser) -> None:
 
 def run(args):
     """Run the command with its parsed flags."""
-    runs = [open_run(path, args.partial) for path in find_runs(args.runs)]
+    runs, refused = open_runs(args.runs, args.partial)
     kind = args.channels or default_kind(runs[0])
     columns = [between(recorded(r, kind), args.start, args.stop) for r in runs]
     settings, window = _settings(args, min(len(c.steps) for c in columns))
@@ -130,7 +130,7 @@ def run(args):
             "settings": settings._asdict() | {"window": window, "repeats": args.repeats},
             "variance_shares": [own for c in found for own in c.share.tolist()],
             "verdict": said, "judged": judged, "rows": rows, "maps": described, "stages": stages,
-            "figures": drawn,
+            "figures": drawn, "refused": refused,
         }
     )  # fmt: skip
     table = pd.DataFrame(rows).set_index("map")

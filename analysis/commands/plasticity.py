@@ -51,9 +51,9 @@ def compare(paths, out: Path, partial: bool = False):
       (JSON result, table to print).
 
     Raises:
-      RunError: a run is not of the plasticity family.
+      RunError: no run is of the plasticity family.
     """
-    runs = open_family(paths, "plasticity", partial)
+    runs, refused = open_family(paths, "plasticity", partial)
     rows, signs, drawn = [], {}, {}
     groups = settings(runs, learning.setting)
     for i, (name, members) in enumerate(groups, 1):
@@ -63,7 +63,7 @@ def compare(paths, out: Path, partial: bool = False):
     told = correct(rows, "over_plain_p", "over_plain_q")
     table = pd.DataFrame(rows).set_index("setting")
     result = {"command": "plasticity", "rows": rows, "early_signs": signs, "figures": drawn}
-    result["refused"] = [
+    result["refused"] = refused + [
         f"{run.name}: memory of tasks: eval_every={run.config['eval_every']} does not divide "
         f"tasks.steps={learning.task_steps(run)}, so the ends of tasks were not evaluated"
         for run in runs

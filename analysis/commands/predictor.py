@@ -12,7 +12,7 @@ from analysis.figures.prediction import (
     prediction_scores,
     skill_beside_shuffled,
 )
-from analysis.runs.reader import RunError, find_runs, open_run
+from analysis.runs.reader import RunError, open_runs
 from analysis.statistics.corrections import LEAST_GROUPS, too_few
 from analysis.tap import held_out, predict
 from tapjax.contract.layout import write_json
@@ -63,7 +63,7 @@ def evaluate(paths, out: Path, partial: bool = False, metric: str | None = None,
       RunError: there are too few architectures, the runs cannot be combined in one calibration, or
         `shuffles` is negative.
     """
-    runs = [open_run(path, partial) for path in find_runs(paths)]
+    runs, refused = open_runs(paths, partial)
     examples = [predict.example(run, metric) for run in runs]
     predict.check_examples(examples)
     if shuffles < 0:
@@ -88,6 +88,7 @@ def evaluate(paths, out: Path, partial: bool = False, metric: str | None = None,
         table.index.name = "architecture"
         result = {"command": "predictor", "architectures": len(architectures), "scores": []}
         result |= {"by_family": [], "bracketed_by_family": [], "examples": [], "notes": [few]}
+        result["refused"] = refused
         write_results(out, "loao", result, table)
         return result, table
     cases = [(name, init) for name in predict.PREDICTORS for init in (False, True)]
@@ -117,6 +118,7 @@ def evaluate(paths, out: Path, partial: bool = False, metric: str | None = None,
         "by_family": plain(families.to_dict("records")),
         "bracketed_by_family": plain(inside.to_dict("records")),
         "examples": plain(rows),
+        "refused": refused,
         "notes": [f"{family}: {why}" for family, why in small.items()],
     }
     write_results(out, "loao", result, table.set_index("architecture"))

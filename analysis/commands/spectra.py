@@ -17,7 +17,7 @@ from analysis.motifs.channels import (
     epoch_steps,
     recorded,
 )
-from analysis.runs.reader import RunError, find_runs, open_run
+from analysis.runs.reader import RunError, open_runs
 from analysis.runs.seeds import interval
 from analysis.statistics.corrections import correct, sign_flip_p
 
@@ -81,8 +81,9 @@ def compare(
       RunError: the channels are not recorded or constant, or a run is too short.
     """
     kind, *part = columns
+    runs, refused = open_runs(paths, partial)
     rows, drawn = [], {}
-    for run in (open_run(path, partial) for path in find_runs(paths)):
+    for run in runs:
         own = kind or default_kind(run)
         found = between(recorded(run, own), *part)
         made, drawn[run.name] = _one(
@@ -91,7 +92,7 @@ def compare(
         rows += made
     told = [correct(rows, f"{measure}_p", f"{measure}_q") for measure in MEASURES]
     table = pd.DataFrame(rows).set_index("run")
-    result = {"command": "spectra", "of": of, "rows": rows, "figures": drawn}
+    result = {"command": "spectra", "of": of, "rows": rows, "figures": drawn, "refused": refused}
     result = plain(result | {"notes": [line for line in told if line]})
     write_results(out, "spectra", result, table)
     return result, table.drop(columns=[name for name in table if name.endswith("_half")])

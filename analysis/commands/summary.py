@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 
 from analysis.commands.output import plain, write_results
-from analysis.runs.reader import Run, find_runs, open_run
+from analysis.runs.reader import DivergedError, Run, find_runs, open_run, read_manifest
 
 # Columns of `summarise` that the printed table shows.
 SHOWN = ("status", "seeds", "last_step", "D_first", "D_min", "D_min_step", "D_last", "loss_last")
@@ -36,30 +36,53 @@ def summarise(run: Run) -> dict:
       Name, architecture, data set, status, numbers of finite and of diverged seeds, first and last
       step, D at the first, lowest and last measurement, final loss, and test accuracy if recorded.
     """
-    d_SxT, t = run.dimension(), run.steps("probe")
-    d = d_SxT.mean(0)
-    row = {
-        "run": run.name,
-        "architecture": run.model["architecture"],
-        "data": run.model["data"],
-        "status": run.status["status"],
-        "seeds": len(run.seeds),
-        "diverged": len(run.diverged),
-        "first_step": int(t[0]),
-        "last_step": int(t[-1]),
-        "D_is": run.model["dimension"],
-        "D_first": d[0],
-        "D_min": d.min(),
-        "D_min_step": int(t[d.argmin()]),
-        "D_last": d[-1],
-        "D_last_sd": d_SxT[:, -1].std(ddof=1) if len(run.seeds) > 1 else None,
-        "loss_last": run.tail("scalar", "loss", 50).mean(),
-    }
+    row = _identity(run.name, run.model, run.status, len(run.seeds)) | _dimension(run)
+    row["loss_last"] = run.tail("scalar", "loss", 50).mean()
     if run.has("eval", "accuracy"):
         accuracy = run.tail("eval", "accuracy", 1)[:, 0]
         row["test_accuracy"] = accuracy.mean()
         row["test_accuracy_sd"] = accuracy.std(ddof=1) if len(accuracy) > 1 else None
     return row
+
+
+def _identity(name, model, status, seeds):
+    return {
+        "run": name,
+        "architecture": model["architecture"],
+        "data": model["data"],
+        "status": status["status"],
+        "seeds": seeds,
+        "diverged": len(status.get("diverged", {})),
+        "first_step": 0,
+        "last_step": status["step"],
+        "D_is": model["dimension"],
+    }
+
+
+def _dimension(run):
+    """Return what the measurements of D say, or nothing if the run did not measure it."""
+    if not run.has("probe", run.model["dimension"]):
+        return {}
+    d_SxT, t = run.dimension(), run.steps("probe")
+    d = d_SxT.mean(0)
+    return {
+        "first_step": int(t[0]),
+        "last_step": int(t[-1]),
+        "D_first": d[0],
+        "D_min": d.min(),
+        "D_min_step": int(t[d.argmin()]),
+        "D_last": d[-1],
+        "D_last_sd": d_SxT[:, -1].std(ddof=1) if len(run.seeds) > 1 else None,
+    }
+
+
+def _row(path, partial):
+    """Return the row of one run; if every seed diverged, it holds no values."""
+    try:
+        return summarise(open_run(path, partial))
+    except DivergedError:
+        _, _, model, _, status = read_manifest(path)
+        return _identity(path.name, model, status, 0)
 
 
 def summary(paths, out: Path | None, partial: bool) -> tuple[dict, pd.DataFrame]:
@@ -73,7 +96,7 @@ def summary(paths, out: Path | None, partial: bool) -> tuple[dict, pd.DataFrame]
     Returns:
       (JSON result, table to print).
     """
-    rows = [summarise(open_run(path, partial)) for path in find_runs(paths)]
+    rows = [_row(path, partial) for path in find_runs(paths)]
     table = pd.DataFrame(rows).set_index("run")
     result = {"command": "summary", "runs": plain(rows)}
     write_results(out, "summary", result, table)

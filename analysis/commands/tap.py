@@ -7,7 +7,7 @@ from tqdm import tqdm
 
 from analysis.commands.output import plain, write_csv, write_results
 from analysis.figures.curves import dimension_curves, score_heat_map
-from analysis.runs.reader import RunError, find_runs, open_run
+from analysis.runs.reader import RunError, open_runs
 from analysis.tap.calibration import fit_run, fit_table, model_scores
 
 
@@ -39,8 +39,8 @@ def tap(paths, out: Path, partial: bool, metric: str | None = None) -> tuple[dic
     Raises:
       RunError: no run could be fitted.
     """
-    runs = [open_run(path, partial) for path in find_runs(paths)]
-    rows, refused = [], []
+    runs, refused = open_runs(paths, partial)
+    rows = []
     for run in tqdm(runs, desc="fitting", unit="run", disable=None):
         try:
             fitted, curves = fit_run(run, metric)

@@ -85,13 +85,15 @@ def summary(course: dict) -> dict:
       course: description of the run from `describe`.
 
     Returns:
-      Architecture and data; jumps per 1000 measurements of D and of a layer; the pattern in which
+      Architecture and data; jumps per 1000 measurements of D and of a layer, None if the run is too
+      short to be searched; the pattern in which
       layers settle, with `rho` and `p`; and the number of seeds in which layers move together and
       in which D moves with the loss.
     """
     series = len(course["seeds"]) * course["measurements"]
-    of_d = [jump for jump in course["jumps"] if jump["layer"] == detector.MEAN]
-    of_layers = len(course["jumps"]) - len(of_d)
+    of_d = len([jump for jump in course["jumps"] if jump["layer"] == detector.MEAN])
+    of_layers = (len(course["jumps"]) - of_d) / len(course["settled"])
+    searched = course["measurements"] >= detector.LEAST_LENGTH
     together = {
         kind: [row for row in course["coordination"] if row["kind"] == kind and row["p"]]
         for kind in ("layers together", "D with the loss")
@@ -99,8 +101,8 @@ def summary(course: dict) -> dict:
     return {
         "architecture": course["architecture"],
         "data": course["data"],
-        "jumps_of_D_per_1000": 1000 * len(of_d) / series,
-        "jumps_a_layer_per_1000": 1000 * of_layers / series / len(course["settled"]),
+        "jumps_of_D_per_1000": 1000 * of_d / series if searched else None,
+        "jumps_a_layer_per_1000": 1000 * of_layers / series if searched else None,
         "settling": course["convergence"]["pattern"],
         "rho": course["convergence"]["rho"],
         "p": course["convergence"]["p"],

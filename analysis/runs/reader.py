@@ -31,6 +31,10 @@ OPTIONAL = {
 FINITE = ("scalar/loss", "scalar/grad_norm")  # must be finite for every seed that did not diverge
 
 
+class DivergedError(RunError):
+    """Raised for a run in which every seed diverged."""
+
+
 class Run:
     """A run directory, opened read-only. Seeds whose loss became non-finite are left out.
 
@@ -56,7 +60,7 @@ class Run:
         self._axes = {}  # (record file, name of a step axis) -> steps along that axis
         self._files = self._check_files(partial)
         if not self.seeds:
-            raise RunError(f"{path}: every seed diverged, nothing is left to analyse")
+            raise DivergedError(f"{path}: every seed diverged, nothing is left to analyse")
 
     def _check_files(self, partial):
         files = record_steps(self.path / "records")
@@ -279,6 +283,30 @@ def open_run(path, partial: bool = False) -> Run:
     if os.fsencode(path.resolve().name).decode(errors="replace") != path.resolve().name:
         raise RunError(f"{ascii(str(path))}: the name is not UTF-8: rename the folder")
     return Run(path.resolve(), partial)
+
+
+def open_runs(paths, partial: bool = False) -> tuple[list[Run], list[str]]:
+    """Open all runs among the given folders, except those in which every seed diverged.
+
+    Args:
+      paths: run directories, or folders that contain them.
+      partial: see `open_run`.
+
+    Returns:
+      (open runs, one line for each run left out).
+
+    Raises:
+      RunError: a run cannot be opened for another reason, or no run is left.
+    """
+    runs, left_out = [], []
+    for path in find_runs(paths):
+        try:
+            runs.append(open_run(path, partial))
+        except DivergedError as error:
+            left_out.append(str(error))
+    if not runs:
+        raise RunError("; ".join(left_out))
+    return runs, left_out
 
 
 def find_runs(paths) -> list[Path]:

@@ -3,14 +3,14 @@
 import numpy as np
 from scipy import stats
 
-from analysis.runs.reader import Run, RunError, find_runs, open_run
+from analysis.runs.reader import Run, RunError, open_runs
 
 CONFIDENCE = 0.95
 NAMES = ("data.name", "model.name", "tasks.kind")  # fields that name a setting if there is only one
 
 
-def open_family(paths, family: str, partial: bool = False) -> list[Run]:
-    """Open runs that must belong to one family of experiments.
+def open_family(paths, family: str, partial: bool = False) -> tuple[list[Run], list[str]]:
+    """Open the runs that belong to one family of experiments.
 
     Args:
       paths: run directories, or folders that contain them.
@@ -18,16 +18,17 @@ def open_family(paths, family: str, partial: bool = False) -> list[Run]:
       partial: whether to open unfinished runs, too.
 
     Returns:
-      The opened runs.
+      (open runs of the family, one line for each run left out).
 
     Raises:
-      RunError: a run belongs to another family or cannot be opened.
+      RunError: no run belongs to the family, or a run cannot be opened.
     """
-    runs = [open_run(path, partial) for path in find_runs(paths)]
-    for run in runs:
-        if run.config.get("family") != family:
-            raise RunError(f"{run.path} is not of the {family} family")
-    return runs
+    runs, left_out = open_runs(paths, partial)
+    members = [run for run in runs if run.config.get("family") == family]
+    left_out += [f"{run.path} is not of the {family} family" for run in runs if run not in members]
+    if not members:
+        raise RunError("; ".join(left_out))
+    return members, left_out
 
 
 def interval(values_S) -> tuple[float, float]:

@@ -8,6 +8,7 @@ from tapjax.contract.architectures import parse_architecture
 SINGLE_GROUPS = 32  # in layers of at most this number of units, each group consists of one unit
 # Families of architectures whose activation, normalisation and dropout can be chosen.
 STYLED = ("mlp", "cnn", "resnet", "resnet18", "vit")
+WITH_MOMENTUM = ("momentum", "rmsprop")
 # Families of architectures that consist of blocks, where each block has its own credit.
 LAYERED = ("residual", "residual_conv", "dynamics")
 
@@ -69,6 +70,11 @@ def _step_relations(flat):
     lengths = [0, *flat["former_steps"], steps]
     if any(a >= b for a, b in itertools.pairwise(lengths)):
         found.append(f"former_steps={flat['former_steps']} must grow, and be less than steps")
+    if flat["optimizer.momentum"] != -1 and flat["optimizer.name"] not in WITH_MOMENTUM:
+        found.append(
+            f"optimizer.momentum={flat['optimizer.momentum']} is only for "
+            f"{' and '.join(WITH_MOMENTUM)}, not for {flat['optimizer.name']!r}"
+        )
     if flat["data.layout"] != "auto" and not flat["data.name"].endswith(".npz"):
         found.append("data.layout is for an .npz file as data.name")
     return found

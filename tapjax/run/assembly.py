@@ -10,6 +10,7 @@ from tapjax.data.datasets import load_arrays
 from tapjax.data.sampling import device_data
 from tapjax.recipes import RECIPES
 from tapjax.run.manifest import manifest
+from tapjax.run.user_objects import explained, user_objects
 from tapjax.step import blocks
 from tapjax.step.programs import Programs, make_programs
 from tapjax.types import DeviceData, Recipe, Tree
@@ -56,15 +57,18 @@ def assemble(cfg: ConfigDict) -> Assembly:
     sizes = (cfg.data.train_size, cfg.data.test_size, cfg.data.validation_size)
     arrays = load_arrays(cfg.data.name, *sizes, cfg.data.normalise, cfg.data.layout)
     schema.check_data(cfg, arrays)
-    recipe = RECIPES[cfg.family](cfg, arrays)
+    with explained(cfg):
+        recipe = RECIPES[cfg.family](cfg, arrays)
     data, probe_index = device_data(arrays, cfg.probe.size)
     over_seeds = blocks.choose_over_seeds(
         cfg.over_seeds, len(cfg.seeds), recipe.structure, cfg.data.batch_size
     )
     data = blocks.share(data, over_seeds, len(cfg.seeds))
     programs = make_programs(cfg, recipe, over_seeds, arrays)
-    like = jax.eval_shape(programs.init)
-    if cfg.probe.extra:  # refuses a duplicate name before anything is written
-        jax.eval_shape(programs.probe, like, data)
+    with explained(cfg):
+        like = jax.eval_shape(programs.init)
+        if user_objects(cfg):  # errors in them are reported before anything is written
+            jax.eval_shape(programs.chunk(1), like, data)
+            jax.eval_shape(programs.evaluate, like, data)
     contents = manifest(cfg, recipe, arrays, probe_index, over_seeds, like.params)
     return Assembly(cfg, recipe, programs, data, like, contents, arrays.remarks)

@@ -61,6 +61,7 @@ def test_a_script_says_it_before_jax_is_loaded(arguments, said):
     assert (result.returncode, result.stderr.strip()) == (2, said)
 
 
+@pytest.mark.slow
 def test_a_tilde_is_the_home_folder(tmp_path):
     result = subprocess.run(
         [sys.executable, "-m", "launch.run", "--config=configs/tap/calibration.py:quick",

@@ -149,6 +149,7 @@ def test_bad_usage_exits_with_2_before_jax_is_imported(args, message, tmp_path):
     assert len(result.stderr.strip().splitlines()) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.fault
 def test_a_run_that_diverges_exits_with_3_and_keeps_its_last_good_state(tmp_path):
     run = f"--config={CONFIG}:quick,arch=mlp:depth=1,width=8"

@@ -72,6 +72,7 @@ def test_tap_and_monitor_are_analyses_where_runs_follow(monkeypatch, capsys, tmp
         assert script.returncode == 2 and "is missing" in script.stderr
 
 
+@pytest.mark.slow
 def test_a_config_of_the_package_is_found_from_any_folder(tmp_path):
     run = ["run", "--config=configs/tap/calibration.py:quick,arch=mlp:widths=8", "--dry_run"]
     root = {"PYTHONPATH": str(Path(cli.__file__).parents[1]), "PATH": "/bin", "HOME": str(tmp_path)}

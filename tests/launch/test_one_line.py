@@ -71,6 +71,7 @@ def test_a_place_that_cannot_be_written_is_refused_first(home_of_nobody, tmp_pat
         assert result.returncode == 2 and said in result.stderr and result.stderr.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_ctrl_c_says_where_a_run_stopped(tmp_path):
     path = tmp_path / "run"
     arguments = [*QUICK, "--config.steps=1000000", "--config.checkpoint.every=20"]
@@ -110,6 +111,7 @@ def test_too_few_addresses_for_anything_are_refused(script, arguments, tmp_path)
     assert "error: ulimit -v lets a process have 1.5 GB of addresses" in result.stderr
 
 
+@pytest.mark.slow
 def test_too_few_addresses_for_a_run_are_refused(tmp_path):
     wide = "--config=configs/tap/calibration.py:quick,arch=mlp:depth=4,width=4096"
     result = run(wide, f"--workdir={tmp_path / 'a'}", addresses=4_000_000_000)

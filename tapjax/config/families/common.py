@@ -157,7 +157,7 @@ OPTIMIZER = {
     "optimizer.momentum": Field(
         -1.0,
         own_or_share("the optimizer's own"),
-        "Momentum of momentum (own: 0.9) and rmsprop (own: 0, as in PyTorch); unused by others.",
+        "Momentum of momentum (own: 0.9) and rmsprop (own: 0, as in PyTorch); others take none.",
     ),
     "optimizer.weight_decay": Field(
         0.0,

@@ -186,6 +186,7 @@ def test_jumps_lists_planted_ones_and_nothing_else(tmp_path):
     assert (tmp_path / "out" / "jumps.csv").exists()
 
 
+@pytest.mark.slow
 def test_the_detector_is_compared_with_others(tmp_path):
     result = analysis("validate-detector", "--seeds=1", f"--out={tmp_path}", "--json")
     scores = json.loads(result.stdout)["scores"]
@@ -193,6 +194,7 @@ def test_the_detector_is_compared_with_others(tmp_path):
     assert analysis("validate-detector", "--seeds=0").returncode == 2
 
 
+@pytest.mark.slow
 def test_alpha_needs_architectures(tmp_path):
     source = foreign(tmp_path / "a.npz", stable_rank=None)
     import_arrays(source, tmp_path / "run")
@@ -202,6 +204,7 @@ def test_alpha_needs_architectures(tmp_path):
     assert result.returncode == 2 and "structure's 'depth'" in result.stderr
 
 
+@pytest.mark.slow
 def test_alpha_and_predictor_of_a_small_calibration(tmp_path):
     names = ("mlp_wide", "mlp_narrow", "mlp_medium", "cnn_deep", "cnn_shallow")
     for i, name in enumerate(names):  # curves that determine alpha: they saturate within the run
@@ -245,6 +248,7 @@ def test_alpha_and_predictor_of_a_small_calibration(tmp_path):
     assert (tmp_path / "out" / "predictor.json").exists()
 
 
+@pytest.mark.slow
 def test_monitor_replays_runs(tmp_path):
     t = np.arange(0, 1501, 5.0)
     d = 5 * collapse_and_recovery(t)

@@ -58,6 +58,7 @@ def test_motifs_of_a_run_with_planted_states(run, tmp_path):
         assert len(arrays["state/1"]) == len(arrays["inside/1"]) == len(arrays["step/1"])
 
 
+@pytest.mark.slow
 def test_spectra_of_a_run_beside_a_random_walk(run, tmp_path):
     command = [sys.executable, "-m", "analysis", "spectra", str(run), "--segment=120", "--json"]
     result = subprocess.run([*command, f"--out={tmp_path}"], capture_output=True, text=True)

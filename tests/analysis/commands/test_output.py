@@ -47,6 +47,7 @@ def test_a_figure_that_cannot_be_written_leaves_the_old_one(tmp_path, monkeypatc
     assert not plt.get_fignums()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command,file", [("jumps", ""), ("report", "report.html")])
 def test_on_a_full_disk_every_file_is_the_old_one_or_the_new_one(
     command, file, tmp_path, monkeypatch

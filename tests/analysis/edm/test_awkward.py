@@ -102,6 +102,7 @@ def test_rows_mean_the_same_in_every_forecast(name):
                 made(bad, AHEAD)
 
 
+@pytest.mark.slow
 def test_rows_mean_the_same_in_cross_mapping():
     mask = np.isin(np.arange(T), LIBRARY)
     wanted = edm.cross_map(X, Y, dimension=2, rows=LIBRARY, sizes=[20, 60]).rho

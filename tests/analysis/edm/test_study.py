@@ -53,6 +53,7 @@ def test_a_scalar_of_weight_matrices(tmp_path):
         variables.variables(run, ["loss/a"])
 
 
+@pytest.mark.slow
 def test_no_claim_where_a_known_link_is_not_recovered(tmp_path, monkeypatch):
     settings = {"surrogates": 79, "samples": 3, "lags": [-1, 0]}
     assert study.known(300, 5, 2, **settings)["recovered"]
@@ -159,6 +160,7 @@ def edm(*args):
     )
 
 
+@pytest.mark.slow
 def test_a_planted_link_between_variables_of_a_run_is_reported(tmp_path):
     run, out = coupled_run(tmp_path / "coupled"), tmp_path / "out"
     arguments = ("--variables=loss,D", "--prepare=raw", "--samples=5", "--lags=1", "--json")

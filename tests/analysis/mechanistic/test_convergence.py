@@ -66,6 +66,7 @@ def jump_rows(kinds, rng):
     ]
 
 
+@pytest.mark.slow
 def test_kinds_of_jumps_are_found_again_and_noise_is_less_stable():
     rng, kinds = np.random.default_rng(0), np.repeat([0, 1, 2], 12)
     found = convergence.cluster(jump_rows(kinds, rng))
@@ -76,6 +77,7 @@ def test_kinds_of_jumps_are_found_again_and_noise_is_less_stable():
     assert convergence.cluster(jump_rows(kinds[:5], rng))["kinds"] is None
 
 
+@pytest.mark.slow
 def test_structureless_jumps_have_no_stable_kinds():
     rng = np.random.default_rng(1)
     trials = [convergence.cluster(jump_rows(np.zeros(24), rng), seed)["p"] for seed in range(3)]

@@ -99,6 +99,7 @@ def test_stages_that_seeds_share_and_stages_that_they_do_not():
     assert few["contiguity"] is None and few["ordered"] is None
 
 
+@pytest.mark.slow
 def test_states_without_order_make_no_stages():
     """Recurring states: contiguity is claimed no more often than its p allows."""
     p = []

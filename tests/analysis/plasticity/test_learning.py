@@ -147,7 +147,7 @@ def test_methods_are_compared_seed_by_seed_with_the_plain_one(tmp_path):
     planted(tmp_path / "b", base + 0.02, **cbp)
     planted(tmp_path / "c", base, **{"optimizer.lr": 0.5})
     planted(tmp_path / "d", base - 0.01, **cbp | {"optimizer.lr": 0.5})
-    runs = open_family([tmp_path], "plasticity")
+    runs, _ = open_family([tmp_path], "plasticity")
     (name, members), *others = settings(runs, learning.setting)
     assert not others and "tasks.kind=single" in name
     rows = learning.table(members)

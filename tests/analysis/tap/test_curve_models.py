@@ -216,6 +216,7 @@ def test_correlated_noise_widens_an_interval_as_it_should():
     assert 2 < widths[0.8] / widths[0.0] < 4.5
 
 
+@pytest.mark.slow
 def test_short_and_strange_series_give_no_false_certainty():
     rng, t = np.random.default_rng(0), np.arange(0, 100, 5.0)
     short = Axis(t, t / 2, t[-1])

@@ -92,6 +92,7 @@ def test_shuffling_keeps_curves_and_families():
     assert all(a.log_d_SxG is b.log_d_SxG for a, b in zip(made, examples, strict=True))
 
 
+@pytest.mark.slow
 def test_bands_hold_what_they_promise():
     rows = [row for seed in range(3) for row in of_those_left_out(planted(seed), "gp")]
     assert np.mean([row["coverage"] for row in rows]) > 0.8

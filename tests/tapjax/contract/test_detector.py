@@ -101,6 +101,7 @@ def test_a_jump_is_where_and_how_large_it_was_planted():
     assert jump.size == pytest.approx(-2, abs=0.15) and jump.score > 1
 
 
+@pytest.mark.slow
 @settings(max_examples=8, deadline=None)
 @given(seed=st.integers(0, 10**6), part=st.integers(1, 130))
 def test_a_search_in_parts_finds_what_one_search_finds(seed, part):

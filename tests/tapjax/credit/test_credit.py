@@ -77,6 +77,7 @@ def test_the_derivative_along_a_direction_is_the_gradients_share(seen):
     assert target_error(seen, "jvp") <= 1e-5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("mode", "tolerance"), [("central", 1e-3), ("onesided", 1e-2)])
 def test_differences_are_nearly_that(mode, tolerance):
     layered, params, batch = network(block_scale=0.1)
@@ -90,6 +91,7 @@ def test_joint_targets_are_the_sum_over_layers_and_block_targets_the_recursion(s
     np.testing.assert_allclose(block_targets(seen, true, v), expected, rtol=1e-3, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_losses_that_follow_from_other_states(seen):
     starts = seen.h[:, None] + 0.1 * jax.random.normal(
         jax.random.key(4), (DEPTH + 1, 2, BATCH, WIDTH)
@@ -176,6 +178,7 @@ def test_fields_that_start_as_the_copied_gradient(field):
     np.testing.assert_allclose(credits, jnp.broadcast_to(seen.last, seen.h.shape), atol=1e-6)
 
 
+@pytest.mark.slow
 def test_the_bilinear_field_and_the_chain_are_linear_in_the_error():
     layered, params, batch = network()
     seen = observe(layered, params, batch, jax.random.key(2))
@@ -249,6 +252,7 @@ def test_a_warm_up_uses_the_first_and_trains_the_second():
         np.testing.assert_allclose(credits, expected if i < 2 else late, rtol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("field", ["plain", "residual"])
 @pytest.mark.parametrize("layer_norm", [True, False])
 def test_bridges_differentiate_by_the_hidden_state_itself(field, layer_norm):

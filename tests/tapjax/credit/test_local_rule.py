@@ -97,6 +97,7 @@ def test_the_credit_of_a_blocks_input_is_another_one(net):
     assert cosine < 0.99
 
 
+@pytest.mark.slow
 def test_no_gradient_passes_through_a_block(net):
     """With credits held fixed, a block's update ignores the blocks above it and the head."""
     layered, params, batch = net
@@ -143,6 +144,7 @@ def test_a_clipped_gradient_has_at_most_that_norm():
     assert local_rule.clipped(tree, 0.0) is tree and local_rule.clipped(tree, 100.0)["a"][0] == 2
 
 
+@pytest.mark.slow
 def test_trust_is_one_for_the_truth_and_little_for_noise(net):
     layered, params, batch = net
     seen = observe(layered, params, batch, KEY)

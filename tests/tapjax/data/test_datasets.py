@@ -153,6 +153,7 @@ def test_made_up_tasks_go_in_as_they_are():
         assert arrays.mean.tolist() == [0] and arrays.std.tolist() == [1] and not arrays.remarks
 
 
+@pytest.mark.slow
 def test_wine_is_learned(tmp_path):
     """Unstandardised, as in the file, the same network stays at .62."""
     x, y = load_wine(return_X_y=True)

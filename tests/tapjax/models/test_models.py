@@ -94,6 +94,7 @@ def test_torch_initialisation_is_uniform_within_its_bound():
             np.testing.assert_allclose(leaf.std(), bound / 3**0.5, rtol=0.1)
 
 
+@pytest.mark.slow
 def test_batch_statistics_move_in_training_only(getkey):
     model = make_model("resnet18", DIGITS, 10)
     params, stats = jax.jit(model.init)(getkey())
@@ -106,6 +107,7 @@ def test_batch_statistics_move_in_training_only(getkey):
     assert jax.tree.structure(trained) == jax.tree.structure(stats)
 
 
+@pytest.mark.slow
 def test_dropout_acts_in_training_only(getkey):
     model = make_model("transformer:depth=1,width=16", DIGITS, 10)
     params, stats = model.init(getkey())

@@ -123,6 +123,7 @@ def small(**rule):
     return cfg
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("steps", [0, 3])
 def test_parts_learn_in_turn(steps):
     ready = assembly.assemble(small(alternate=steps))

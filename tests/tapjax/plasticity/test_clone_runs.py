@@ -90,6 +90,7 @@ def test_any_step_is_had_again_across_a_cloning(runs):
     assert checkpoint.digests(states) == checkpoint.digests(later)
 
 
+@pytest.mark.slow
 def test_a_clone_that_is_none_stops_the_run(monkeypatch, tmp_path):
     monkeypatch.setattr(clone_runs, "SAME", -1.0)
     with pytest.raises(ConfigError, match="cloning changed the function: logits differ by"):

@@ -58,7 +58,7 @@ def images(n=9):
     return jax.random.normal(jax.random.key(1), (n, *SHAPE))
 
 
-@pytest.mark.slow_except("mlp:")
+@pytest.mark.slow_except("mlp:widths=6-4-2-style0", "mlp:widths=6-4-2-style3")
 @pytest.mark.parametrize(("name", "factor", "style"), CASES)
 def test_a_clone_computes_the_same(name, factor, style):
     small, wide, base, clone = pair(name, factor, style)
@@ -96,6 +96,7 @@ def test_in_double_precision_the_difference_is_rounding():
         np.testing.assert_allclose(a, b, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_two_expansions_are_one_of_the_product():
     style, arch = Style(initializer="torch"), parse_architecture("cnn:channels=3,fc=4")
     small = build(arch, SHAPE, CLASSES, style)
@@ -180,7 +181,7 @@ def test_clones_stay_clones_under_every_optimizer(optimizer):
     assert np.abs(kernel - clone[0]["hidden_1"]["kernel"]).max() > 1e-2
 
 
-@pytest.mark.slow_except("style0")
+@pytest.mark.slow
 @pytest.mark.parametrize("style", [{"norm": "batch"}, {"norm": "layer"}])
 def test_normalisation_does_not_part_clones_but_dropout_does(style):
     """T8: a first step with independent masks is enough."""

@@ -55,6 +55,7 @@ def test_units_are_measured_layer_by_layer(run):
     assert found.dimension().shape == (2, 10)
 
 
+@pytest.mark.slow
 def test_any_step_is_had_again_across_a_change_of_tasks(run):
     with replay.open_timeline(run) as timeline:
         ready = timeline.assembly
@@ -113,6 +114,7 @@ def test_a_task_counts_only_examples_of_its_own():
     assert data.probe.allowed is None
 
 
+@pytest.mark.slow
 def test_online_regression_runs_one_example_at_a_time(tmp_path):
     assert loop.run(bits.get_config("quick"), tmp_path / "run").status == "DONE"
     found = open_run(tmp_path / "run")
@@ -166,7 +168,7 @@ def test_the_probe_holds_a_task_s_classes_or_one_of_them(one_class):
         assert min(counts) == max(counts) > 20
 
 
-@pytest.mark.slow_except("True")
+@pytest.mark.slow
 @pytest.mark.parametrize("one_class", [False, True])
 def test_random_labels_are_scored_on_what_was_taught(one_class):
     cfg = small("labels")

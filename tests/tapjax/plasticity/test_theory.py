@@ -88,6 +88,7 @@ def train(model, params, tx, steps=200):
     return jax.jit(lambda: jax.lax.scan(step, start, None, steps))()[0][0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("activation", ["relu", "tanh"])
 @pytest.mark.parametrize("factor", [2, 3])
 def test_equal_row_sums_make_equal_units_and_column_sums_equal_signals(activation, factor):
@@ -144,6 +145,7 @@ def test_coordinatewise_optimizers_keep_them_but_l2_within_adam_does_not(tx, sta
     assert found < 1e-9 if stays else found > 1e-2
 
 
+@pytest.mark.slow
 def test_adam_clones_learn_as_a_base_with_larger_rates():
     """T6 for Adam without epsilon: kernels between hidden units and out of them f times as fast."""
     factor, adam = 2, optax.adam(1e-3, eps=1e-300)
@@ -241,6 +243,7 @@ def test_a_dead_first_layer_unit_is_frozen_unless_weights_decay(tx, frozen):
     assert float(jnp.abs(later["hidden_2"]["kernel"] - params["hidden_2"]["kernel"]).max()) > 1e-3
 
 
+@pytest.mark.slow
 def test_momentum_moves_a_unit_that_has_just_died_for_a_while():
     """T10: what the optimizer remembers is spent first."""
     base, _, _ = clone(2)
@@ -254,6 +257,7 @@ def test_momentum_moves_a_unit_that_has_just_died_for_a_while():
     assert moves[0] > 1e-3 and moves[-1] < 1e-6 * moves[0]
 
 
+@pytest.mark.slow
 def test_after_batch_normalisation_no_unit_is_silent_on_the_whole_batch():
     """T11: a centred column of some variance has a positive entry."""
     model = network(norm="batch", affine=False)

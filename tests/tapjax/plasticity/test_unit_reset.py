@@ -312,6 +312,7 @@ def test_after_a_renewal_a_constant_gradient_has_steps_of_the_rate(name):
     np.testing.assert_allclose(sizes, 1, rtol=2e-4)
 
 
+@pytest.mark.slow
 def test_what_is_forgotten_depends_on_what_it_means():
     """Moments and anchors follow the renewed elements, singular vectors and rates do not."""
     params = {"w": jnp.ones((3, 3)), "b": jnp.ones(3)}

@@ -46,6 +46,7 @@ def follow(cfg):
     return {name: np.stack([row[name] for row in found], 1) for name in found[0]}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("fields", "begins_anew"),
     [
@@ -74,6 +75,7 @@ def test_recorded_and_applied_rates_agree_around_a_new_task(fields, begins_anew)
         np.testing.assert_allclose(found["lr"][0], expected, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_clones_go_on_at_the_rate_of_their_base():
     """Before and after it becomes a clone, under a schedule and a drive: at corrected rates both
     stay together, which they do not if either begins its schedule or drive anew."""

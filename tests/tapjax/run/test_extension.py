@@ -37,6 +37,7 @@ def runs(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_a_finished_run_goes_on(tiny, tmp_path):
     tiny.eval_every = 25  # not where it ends
     loop.run(longer(tiny), tmp_path / "whole")

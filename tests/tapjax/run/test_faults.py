@@ -89,6 +89,7 @@ def test_sigkill_at_a_random_moment(trial, undisturbed, tmp_path):
     assert_same_run(undisturbed, path)
 
 
+@pytest.mark.slow
 def test_sigterm_finishes_the_chunk_and_saves(undisturbed, tmp_path):
     path = tmp_path / "run"
     stopped = drive(path, "term:2")
@@ -134,7 +135,7 @@ def test_changed_data_is_noticed(tiny, tmp_path):
         loop.run(tiny, tmp_path / "run")
 
 
-@pytest.mark.slow_except("jaxlib")
+@pytest.mark.slow
 @pytest.mark.parametrize("field", ["jaxlib", "device_kind"])
 def test_another_jaxlib_or_device_needs_permission(tiny, tmp_path, field):
     path = tmp_path / "run"

@@ -127,6 +127,7 @@ def test_one_diverging_seed_leaves_the_others_untouched(tiny, finished, tmp_path
     np.testing.assert_array_equal(bad.dimension()[0], good.dimension()[0])
 
 
+@pytest.mark.slow
 def test_a_divergence_is_known_again_from_the_records(tiny, tmp_path):
     """STATUS.json is written after the checkpoint: a kill in between must not hide it."""
     path = tmp_path / "run"
@@ -139,6 +140,7 @@ def test_a_divergence_is_known_again_from_the_records(tiny, tmp_path):
     assert open_run(path).diverged == {"1": 0}
 
 
+@pytest.mark.slow
 def test_a_damaged_record_is_named(tiny, tmp_path):
     path = tmp_path / "run"
     unfinished_run(tiny, path)
@@ -177,6 +179,7 @@ def test_stopping_and_resuming_changes_nothing(tiny, finished, tmp_path, monkeyp
     assert_same_run(finished[1], tmp_path / "run")
 
 
+@pytest.mark.slow
 def test_a_run_killed_after_its_last_checkpoint_only_has_to_be_declared_done(
     tiny, finished, tmp_path
 ):

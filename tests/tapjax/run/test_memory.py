@@ -24,7 +24,7 @@ def test_peak_bytes_of_known_functions():
     assert 4_000_000 <= memory.peak_bytes(outer, x) <= 4_020_000
 
 
-@pytest.mark.slow_except("mlp")
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "over"),
     [

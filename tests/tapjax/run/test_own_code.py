@@ -202,6 +202,7 @@ def test_train_may_have_no_default():
     assert (np.asarray(dropped) == 0).any() and (np.asarray(calm) != 0).all()
 
 
+@pytest.mark.slow
 def test_a_module_need_not_take_train(tmp_path):
     cfg = small("tap")
     cfg.model.name = f"{HERE}:plain"

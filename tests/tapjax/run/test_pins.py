@@ -37,6 +37,7 @@ def test_a_planted_change_is_found_while_training_and_pinned(planted_run):
     assert checkpoints(planted_run / "pins") == sorted(map(int, pinned))
 
 
+@pytest.mark.slow
 def test_online_and_offline_find_the_same_jumps(planted_run):
     online = json.loads((planted_run / "jumps.json").read_text())["jumps"]
     offline = jumps_of_run(open_run(planted_run))
@@ -46,6 +47,7 @@ def test_online_and_offline_find_the_same_jumps(planted_run):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.fault
 def test_a_pin_holds_the_exact_state(planted_run, tmp_path):
     steps = checkpoints(planted_run / "pins")
@@ -135,6 +137,7 @@ def test_which_steps_deserve_it():
     assert [(why["seed"], why["side"]) for why in wanted[125]] == [(0, "after"), (1, "after")]
 
 
+@pytest.mark.slow
 @pytest.mark.fault
 def test_the_latest_checkpoints_reach_back_far_enough(tiny, tmp_path):
     tiny.steps, tiny.checkpoint.keep, tiny.checkpoint.pin_jumps = 2000, 1, 1

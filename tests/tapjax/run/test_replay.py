@@ -123,6 +123,7 @@ def test_it_starts_from_the_nearest_checkpoint(finished):
         assert replay.sources(timeline, [40, 12, 33, 35]) == [(0, 12), (30, 33), (33, 35), (40, 40)]
 
 
+@pytest.mark.slow
 def test_a_period_bounds_the_cost(tiny, tmp_path):
     tiny.checkpoint.pin_jumps, tiny.checkpoint.keep_period, tiny.checkpoint.keep = 0, 10, 1
     loop.run(tiny, tmp_path / "run")

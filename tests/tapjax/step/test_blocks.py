@@ -12,9 +12,10 @@ from tapjax.step import blocks, step
 pytestmark = pytest.mark.usefixtures("full_compile")
 
 K, N = 5, 3
+ARCHITECTURES = ["mlp:depth=1,width=8", pytest.param("cnn:channels=2-3", marks=pytest.mark.slow)]
 
 
-@pytest.fixture(scope="module", params=["mlp:depth=1,width=8", "cnn:channels=2-3"])
+@pytest.fixture(scope="module", params=ARCHITECTURES)
 def parts(request):
     cfg = schema.defaults()
     cfg.model.name = request.param
@@ -86,7 +87,7 @@ def test_a_chunk_equals_single_steps(parts):
     np.testing.assert_allclose(losses[0], record.scalars["loss"][0, 0], rtol=1e-6)
 
 
-@pytest.mark.slow_except("mlp")
+@pytest.mark.slow
 @pytest.mark.parametrize("over", ["map", "loop", "shard"])
 def test_seeds_run_any_way_agree(parts, over):
     one, other = run(parts, "vmap"), run(parts, over)
@@ -94,6 +95,7 @@ def test_seeds_run_any_way_agree(parts, over):
     assert_trees(one[0].params, other[0].params, exact=False, rtol=2e-3, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_seeds_differ_and_do_not_depend_on_each_other(parts):
     _, both = run(parts, "loop", seeds=(0, 1))
     _, alone = run(parts, "loop", seeds=(1,))
@@ -101,6 +103,7 @@ def test_seeds_differ_and_do_not_depend_on_each_other(parts):
     np.testing.assert_array_equal(both.scalars["loss"][1], alone.scalars["loss"][0])
 
 
+@pytest.mark.slow
 def test_binned_scalars_are_means_of_bins(parts):
     _, fine = run(parts)
     _, coarse = run(parts, scalar_bin=5)

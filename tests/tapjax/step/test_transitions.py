@@ -31,6 +31,7 @@ def changed(arch, layer, unit, seeds=2):
     return {path: leaf for path, leaf in name.items() if leaf.any()}, after
 
 
+@pytest.mark.slow
 def test_a_head_is_its_inputs_and_its_outputs():
     moved, _ = changed("transformer:depth=2,width=16,heads=4", "block_1_attention", 2)
     block = "block_1/attention/"
@@ -44,6 +45,7 @@ def test_a_head_is_its_inputs_and_its_outputs():
     assert (moved[f"{block}out/kernel"].all(2) == columns[None]).all()
 
 
+@pytest.mark.slow
 def test_a_channel_a_unit_and_a_whole_layer():
     moved, after = changed("cnn:channels=4-8", "conv_1", 3)
     assert set(moved) == {"conv_1/kernel", "conv_1/bias"}

@@ -113,6 +113,7 @@ def drop_a_leaf(params):
     return {name: leaf for name, leaf in params.items() if name != "head"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("edit", [rename_a_leaf, drop_a_leaf])
 def test_a_leaf_missing_or_renamed_is_named(edit, tiny, broken):
     for step in sorted(int(p.name) for p in (broken / "ckpt").glob("[0-9]*")):
@@ -235,6 +236,7 @@ def read_only(finished, tmp_path):
             folder.chmod(0o755)
 
 
+@pytest.mark.slow
 def test_a_run_moved_and_read_only_is_analysed_and_not_resumed(tiny, finished, read_only, tmp_path):
     out = tmp_path / "out"
     command = [sys.executable, "-m", "analysis", "tap", read_only, f"--out={out}", "--json"]

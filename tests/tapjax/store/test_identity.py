@@ -82,6 +82,7 @@ def test_what_differs_is_named(field):
     assert said.startswith(field) and " -> " in said
 
 
+@pytest.mark.slow
 def test_a_run_of_another_machine_needs_permission(stopped):
     tiny, path = stopped
     env = json.loads((path / "env.json").read_text())
@@ -127,6 +128,7 @@ def test_comments_are_no_code_and_numbers_are(tmp_path, monkeypatch):
     monkeypatch.delitem(sys.modules, "their_model")
 
 
+@pytest.mark.slow
 def test_before_it_goes_on_a_run_is_tried_against_its_record(stopped):
     tiny, path = stopped
     record = path / "records" / "000000010.npz"
@@ -151,6 +153,7 @@ def test_a_lost_record_is_noticed_before_going_on(stopped, lost):
         loop.run(tiny, path)
 
 
+@pytest.mark.slow
 def test_a_lost_record_of_a_finished_run_is_noticed(tiny, tmp_path):
     loop.run(tiny, tmp_path)
     (tmp_path / "records" / "000000030.npz").unlink()

@@ -93,6 +93,7 @@ def test_only_a_process_that_holds_the_lock_is_ended(tmp_path):
         bystander.wait()
 
 
+@pytest.mark.slow
 def test_a_process_that_makes_no_progress_gives_no_heartbeats(tmp_path, monkeypatch):
     monkeypatch.setattr(lease, "BEAT", 0.05)
     with locked(tmp_path) as mine:
