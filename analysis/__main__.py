@@ -26,6 +26,18 @@ class Help(argparse.ArgumentDefaultsHelpFormatter):
         return super()._get_help_string(action)
 
 
+class Parser(argparse.ArgumentParser):
+    """Parser that reports wrong usage in one line."""
+
+    def error(self, message):
+        """Print one line on stderr and exit with code 2."""
+        unknown = message.removeprefix("unrecognized arguments: ").split()[0].partition("=")[0]
+        known = [name for action in self._actions for name in action.option_strings]
+        if message.startswith("unrecognized") and unknown.startswith("-"):
+            message = f"{unknown} is no flag{did_you_mean(unknown, known)}"
+        self.exit(2, f"error: {printable(message)}; `{self.prog} --help` lists the flags\n")
+
+
 def parser(program: str, command: str) -> argparse.ArgumentParser:
     """Return the argument parser of one command.
 
@@ -37,9 +49,7 @@ def parser(program: str, command: str) -> argparse.ArgumentParser:
       Parser of the arguments that follow the command's name.
     """
     module = _module(COMMANDS[command][0])
-    made = argparse.ArgumentParser(
-        prog=f"{program} {command}", description=module.__doc__, formatter_class=Help
-    )
+    made = Parser(prog=f"{program} {command}", description=module.__doc__, formatter_class=Help)
     if command in READERS:
         made.add_argument("runs", nargs="+", help="run directories, or folders that hold them")
         made.add_argument("--partial", action="store_true", help="read unfinished or damaged runs")

@@ -102,6 +102,8 @@ def field_problem(name: str, value: str) -> str:
     """
     fields = [field for family in FAMILIES for field in schema_fields(family)]
     fields = list(dict.fromkeys(fields))
+    if name == "family":
+        return "--config.family cannot be set: choose a config file of that family"
     if name in fields:
         if name == "seeds" and value.strip().lstrip("-").isdigit():
             return (

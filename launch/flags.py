@@ -9,11 +9,17 @@ import textwrap
 from absl import app, flags, logging
 
 from launch import arguments
-from tapjax.contract.text import printable, with_home
+from tapjax.contract.text import did_you_mean, printable, with_home
 
 HELP = {"--help", "-h", "-help", "--helpfull", "--helpshort"}
 KINDS = {"int": "N", "comma separated list of strings": "NAME,NAME,..."}
 MOST_STEPS = 1_000_000  # in one range of --steps
+# Beginnings of absl's messages about the value of a flag, and what the value must be.
+WANTED = {
+    "invalid literal for int": "an integer",
+    "could not convert string to float": "a number",
+    r"\('Non-boolean argument": "true or false",
+}
 INTERRUPTED = 130  # exit code that a shell reports for a process ended by SIGINT
 EXIT = {"DONE": 0, "DIVERGED": 3, "PREEMPTED": 75}
 
@@ -101,8 +107,23 @@ def _is_text(argument) -> bool:
 
 
 def _said_by_absl(message) -> str:
+    """Return an error message of absl in the style of this project."""
     missing = re.match(r"flag --(\w+)=None: Flag --\w+ must have a value", message)
-    return f"--{missing[1]}=... is missing: {flags.FLAGS[missing[1]].help}" if missing else message
+    if missing:
+        return f"--{missing[1]}=... is missing: {flags.FLAGS[missing[1]].help}"
+    unknown = re.match(r"Unknown command line flag '([^']*)'", message)
+    if unknown:
+        known = [flag.name for flag in flags.FLAGS.get_key_flags_for_module("__main__")]
+        return f"--{unknown[1]} is no flag{did_you_mean(unknown[1], known)}"
+    for pattern, wanted in WANTED.items():
+        found = re.match(rf"flag --([\w.]+)=(.*?): {pattern}", message, re.DOTALL)
+        if found:
+            return f"--{found[1]}={found[2]} must be {wanted}"
+    one_of = re.match(r"flag --(\w+)=(.*?): value should be one of <(.*)>", message)
+    if one_of:
+        name, given, choices = one_of[1], one_of[2], one_of[3].split("|")
+        return f"--{name}={given} is not one of {', '.join(choices)}{did_you_mean(given, choices)}"
+    return message
 
 
 def _usage(message) -> int:

@@ -17,6 +17,7 @@ from absl import flags
 from analysis.commands.monitor import save_monitor
 from analysis.live.run_watcher import Watch, follow
 from launch.flags import main
+from tapjax.contract.files import RunError
 from tapjax.live.monitor import METHODS
 
 RUN = flags.DEFINE_string("run", None, "Run directory to watch.", required=True)
@@ -32,6 +33,8 @@ def body() -> int:
     """Watch the run, save the results and return the exit code."""
     watch = Watch(RUN.value, METRIC.value, METHOD.value)
     out = Path(OUT.value or Path("out/monitor") / Path(RUN.value).resolve().name)
+    if out.exists() and not out.is_dir():
+        raise RunError(f"--out={out} is no folder: name another")
 
     def ended():
         return not FOLLOW.value or watch.status != "RUNNING"

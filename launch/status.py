@@ -18,7 +18,7 @@ from absl import flags
 from launch.flags import main
 from tapjax.config.schema import ConfigError
 from tapjax.contract.files import RunError, read_json
-from tapjax.contract.text import printable
+from tapjax.contract.text import plural, printable
 from tapjax.store.lease import holder
 from tapjax.sweep.jobs import FAILURES, planned, tally_of
 
@@ -47,7 +47,9 @@ def body(folder: str) -> int:
         age = f"{row['age']:.0f} s ago" if row["age"] is not None else ""
         line = f"{row['run']:{width}}  {row['status']:<11} {share}  {age:>12}  {row['note']}"
         print(printable(line.rstrip()))
-    print(f"{len(rows)} runs: {', '.join(f'{n} {status}' for status, n in counts.items())}")
+    print(
+        f"{plural(len(rows), 'run')}: {', '.join(f'{n} {status}' for status, n in counts.items())}"
+    )
     return 0
 
 
@@ -55,7 +57,7 @@ def survey(folder: Path) -> list[dict]:
     """Collect the state of every run that was planned in a folder or is present in it.
 
     Args:
-      folder: folder of the runs.
+      folder: folder of the runs, or a single run.
 
     Returns:
       One dict per run, with the keys run, status (that of STATUS.json; WAITING before the run is
@@ -69,6 +71,8 @@ def survey(folder: Path) -> list[dict]:
     plan = planned(folder)
     there = [path.parent.name for path in folder.glob("*/config.json")]
     names = [*plan, *sorted(set(there) - set(plan))]
+    if not names and (folder / "config.json").is_file():  # a single run
+        folder, names = folder.resolve().parent, [folder.resolve().name]
     if not names:
         raise ConfigError(f"{folder} holds no runs")
     return [_row(folder, name, plan.get(name)) for name in names]

@@ -26,6 +26,7 @@ from launch.flags import main
 from launch.training import train_all
 from tapjax.config.schema import ConfigError, check
 from tapjax.contract.architectures import ZOO
+from tapjax.contract.text import plural
 from tapjax.data.datasets import load_arrays
 from tapjax.run.limits import check_addresses
 from tapjax.sweep.engines import local
@@ -171,7 +172,7 @@ def _runs() -> Path:
 def _analyse(phase, runs) -> dict:
     from analysis.commands.report import write_sections
 
-    print(f"phase {phase}: analysing {len(runs)} runs", flush=True)
+    print(f"phase {phase}: analysing {plural(len(runs), 'run')}", flush=True)
     return write_sections(PHASES[phase], runs, Path(WORKDIR.value) / "analysis")
 
 

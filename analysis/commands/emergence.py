@@ -15,6 +15,7 @@ from analysis.statistics import lags
 from analysis.statistics.corrections import q_values
 from analysis.tap import emergence
 from tapjax.contract.layout import write_text
+from tapjax.contract.text import plural
 
 SHOWN = ("capability", "verdict", "best_lag_steps", "low", "high", "r", "null_95")
 SHOWN += ("p", "q", "p_guard")
@@ -170,7 +171,8 @@ def _summary(result, table):
     lines = [
         "# Phase 4: does dimensionality move before capabilities?",
         "",
-        f"{len(result['order'])} runs, {len(table)} pairs of D and a capability: {counts}.",
+        f"{plural(len(result['order']), 'run')}, "
+        f"{plural(len(table), 'pair')} of D and a capability: {counts}.",
         "",
         "The test compares the increments of ln D with those of the capability, at lags of up to",
         "20 measurements in both directions. Three things are removed from the increments: the",

@@ -160,6 +160,11 @@ def _settings(args, points) -> tuple[Settings, int]:
             f"p = {RATE}; give at least {ENOUGH}, or 0 for no claim"
         )
     slowest = args.slowest or min(500, points // 24)
+    if not args.slowest and slowest < 4:
+        raise RunError(
+            f"the {points} points of the shortest run are too few for a map: at least 96 are "
+            "needed, or fewer with --slowest of at least 4"
+        )
     if not 4 <= slowest <= points // 4:
         raise RunError(
             f"--slowest={slowest} is not between 4 points and a quarter of the {points} points of "

@@ -20,6 +20,7 @@ from analysis.report import page
 from analysis.runs.reader import open_runs
 from analysis.tap import predict
 from tapjax.contract import detector
+from tapjax.contract.text import plural
 
 MOST_PICTURES = 24
 
@@ -49,9 +50,9 @@ def _runs(paths, out, partial):
         notes.append(f"{len(made_up)} of the runs were trained on SYNTHETIC data.")
     return [
         page.paragraph(
-            f"{len(table)} runs with {int(table['seeds'].sum())} curves, one per seed. D is the "
-            "mean dimensionality of the hidden layers; the head is measured, but left out of D. "
-            "Accuracy is that on the whole test split. Values are means over seeds."
+            f"{plural(len(table), 'run')} with {plural(int(table['seeds'].sum()), 'curve')}, one "
+            "per seed. D is the mean dimensionality of the hidden layers; the head is measured but "
+            "left out of D. Accuracy is that on the whole test split. Values are means over seeds."
         ),
         *map(page.paragraph, notes),
         page.table(table),
@@ -121,7 +122,7 @@ def _jumps(paths, out, partial):
     points = (table["seeds"] * table["measurements"]).sum()
     return [
         page.paragraph(
-            f"{table['jumps_of_D'].sum()} jumps of D in {points:,} measurements. "
+            f"{plural(int(table['jumps_of_D'].sum()), 'jump')} of D in {points:,} measurements. "
             f"{detector.by_chance(points)} (`validate-detector` measures this rate.)"
         ),
         *_refused(result),

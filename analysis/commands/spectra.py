@@ -20,6 +20,7 @@ from analysis.motifs.channels import (
 from analysis.runs.reader import RunError, open_runs
 from analysis.runs.seeds import interval
 from analysis.statistics.corrections import correct, sign_flip_p
+from tapjax.contract.text import plural
 
 MODES = 10
 # Each measure is compared with random walks, and corrected for multiple tests separately.
@@ -111,7 +112,7 @@ def _one(columns: Recorded, epoch, what, of, modes, segment, folder):
     frequency = power_spectra.frequencies(segment)
     rows = [_row(columns.name, group, *pair, frequency) for group, pair in found.items()]
     every = int(columns.steps[1] - columns.steps[0])
-    title = f"{columns.name}: {what}, {len(columns.values)} seeds"
+    title = f"{columns.name}: {what}, {plural(len(columns.values), 'seed')}"
     pictures = [
         figures.power(
             found, frequency, epoch and every / epoch, every, title, folder / "power.png"

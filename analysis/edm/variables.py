@@ -67,6 +67,10 @@ def _find(run, name):
         return "scalar", _of_matrix(run, metric, layer)
     if name == "D":
         return "probe", run.dimension()
+    if metric != "D" and not run.has("probe", metric):
+        known = {"D", *run.names("scalar"), *run.names("probe")}
+        known |= {f"eval/{evaluated}" for evaluated in run.names("eval")}
+        raise RunError(f"{run.path} has no {name!r}; recorded are {', '.join(sorted(known))}")
     values = run.array("probe", run.model["dimension"] if metric == "D" else metric)
     if values.ndim == 2 and not layer:
         return "probe", values

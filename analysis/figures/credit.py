@@ -7,6 +7,7 @@ import numpy as np
 
 from analysis.credit.quality import measure, method
 from analysis.figures.style import save, synthetic
+from tapjax.contract.text import plural
 
 MOST = 10  # maximum number of methods in one figure
 
@@ -44,7 +45,7 @@ def overview(runs, setting: str, out: Path) -> Path:
     axes[0].set_title(
         "Gamma: cosine of credit and true gradient\ndashed: copied output gradient", fontsize=8
     )
-    seeds = f"means over {len(runs[0].seeds)} seeds; bands: range over seeds"
+    seeds = f"means over {plural(len(runs[0].seeds), 'seed')}; bands: range over seeds"
     figure.suptitle(f"{setting}{synthetic(runs[0])}; {seeds}", fontsize=9)
     return save(figure, out)
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 
-from analysis.figures.style import save
+from analysis.figures.style import binned, save
 from analysis.motifs.regions import CELLS, Regions
 from analysis.motifs.stages import occupancy
 from analysis.motifs.study import Mapped
@@ -30,18 +30,14 @@ def learning(runs, title: str, out: Path) -> Path:
     """
     figure, axes = plt.subplots(1, 2, figsize=(9, 3.4), layout="constrained")
     for i, run in enumerate(runs):
-        steps, loss = run.steps("scalar"), run.array("scalar", "loss")
-        width = max(len(steps) // 200, 1)
-        kept = len(steps) // width * width
-        means = loss[:, :kept].reshape(len(loss), -1, width).mean(-1)
-        at = steps[:kept].reshape(-1, width).mean(1)
-        for j, seed in enumerate(means):
+        at, loss_SxN = binned(run, "loss")
+        for j, seed in enumerate(loss_SxN):
             label = run.name if j == 0 else None
             axes[0].plot(at, seed, color=f"C{i}", linewidth=0.8, label=label)
         if run.has("eval", "accuracy"):
             for seed in run.array("eval", "accuracy"):
                 axes[1].plot(run.steps("eval"), seed, color=f"C{i}", linewidth=0.8)
-    axes[0].set_ylabel(f"training loss, mean of {width} steps")
+    axes[0].set_ylabel("training loss, averaged over bins")
     axes[1].set_ylabel("test accuracy")
     if not axes[1].lines:
         axes[1].remove()

@@ -5,9 +5,10 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 
-from analysis.figures.style import save, synthetic
+from analysis.figures.style import binned, save, synthetic
 from analysis.plasticity.learning import remembered, score, score_name, task_matrix, unit_courses
 from analysis.runs.seeds import interval
+from tapjax.contract.text import plural
 
 PANELS = {
     "dead_fraction": "dead units",
@@ -92,7 +93,8 @@ def memory(run, label: str, out: Path) -> Path:
     )
     left.locator_params(integer=True)
     right.locator_params(axis="x", integer=True)
-    figure.suptitle(f"{label}{synthetic(run)}; means over {len(run.seeds)} seeds", fontsize=9)
+    seeds = plural(len(run.seeds), "seed")
+    figure.suptitle(f"{label}{synthetic(run)}; means over {seeds}", fontsize=9)
     return save(figure, out)
 
 
@@ -113,7 +115,7 @@ def cloning(runs, labels, title: str, out: Path) -> Path:
         at = run.steps("probe")
         _band(axes[0], at, run.array("probe", "cloning_loss").mean(-1), colour, label)
         for name, line in (("", "-"), ("x1_", "--")):
-            steps, loss_SxT = _binned(run, f"{name}loss")
+            steps, loss_SxT = binned(run, f"{name}loss")
             axes[1].plot(steps, loss_SxT.mean(0), line, color=colour, linewidth=1)
             rank_SxT = run.array("probe", f"{name}hard_rank").sum(-1)
             axes[2].plot(at, rank_SxT.mean(0), line, color=colour, linewidth=1)
@@ -163,7 +165,7 @@ def early_signs(rows, title: str, out: Path) -> Path:
     axis.set_xlabel(f"{axis.get_xlabel()} the score")
     axis.invert_yaxis()
     axis.legend(fontsize=8)
-    axis.set_title(f"{title}; {rows[0]['runs']} runs, all seeds", fontsize=9)
+    axis.set_title(f"{title}; {plural(rows[0]['runs'], 'run')}, all seeds", fontsize=9)
     return save(figure, out)
 
 
@@ -178,17 +180,8 @@ def _band(axis, x, values_SxT, colour, label):
         axis.fill_between(x, mean_T - half_T, mean_T + half_T, color=colour, alpha=0.2)
 
 
-def _binned(run, name, most=200):
-    """Return the steps and the values of a scalar, averaged over bins of equal width."""
-    step, values_SxT = run.steps("scalar"), run.array("scalar", name)
-    width = max(len(step) // most, 1)
-    whole = len(step) // width * width
-    binned = values_SxT[:, :whole].reshape(len(values_SxT), -1, width).mean(-1)
-    return step[:whole].reshape(-1, width).mean(1), binned
-
-
 def _seeds(runs):
-    return f"means over {len(runs[0].seeds)} seeds with 95 % intervals"
+    return f"means over {plural(len(runs[0].seeds), 'seed')} with 95 % intervals"
 
 
 def _legend(figure, axis):

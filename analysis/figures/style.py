@@ -36,3 +36,21 @@ def save(figure, out: Path) -> Path:
 def synthetic(run: Run) -> str:
     """Return the mark that titles of runs on synthetic data get, empty for other runs."""
     return " (SYNTHETIC)" if run.model.get("synthetic") else ""
+
+
+def binned(run, name: str, most: int = 200):
+    """Average a scalar over bins of equal width, so that a curve has at most `most` points.
+
+    Args:
+      run: open run.
+      name: name of the scalar.
+      most: largest number of bins. Steps after the last whole bin are left out.
+
+    Returns:
+      (mean step of each bin [N], values [S, N]).
+    """
+    step, values_SxT = run.steps("scalar"), run.array("scalar", name)
+    width = -(-len(step) // most)
+    whole = len(step) // width * width
+    values_SxN = values_SxT[:, :whole].reshape(len(values_SxT), -1, width).mean(-1)
+    return step[:whole].reshape(-1, width).mean(1), values_SxN

@@ -12,6 +12,7 @@ import numpy as np
 from analysis.runs.reader import read_manifest
 from tapjax.contract.files import RunError, read_json, read_npz
 from tapjax.contract.layout import record_steps
+from tapjax.contract.text import plural
 from tapjax.live.monitor import METHODS, Monitor, Report
 
 POLL = 1.0  # seconds
@@ -133,7 +134,7 @@ def _standing(reports):
     d = [report.d for report in finite]
     line = f"step {step}: D {np.mean(d):.2f}"
     if len(d) > 1:
-        line += f" ({min(d):.2f} to {max(d):.2f} over {len(d)} seeds)"
+        line += f" ({min(d):.2f} to {max(d):.2f} over {plural(len(d), 'seed')})"
     if len(finite) < len(reports):
         line += f", not finite in {len(reports) - len(finite)}"
     for horizon in finite[0].predictions:

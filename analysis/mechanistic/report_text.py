@@ -4,6 +4,7 @@ from analysis.mechanistic.changes import ALPHA, AnalysisResult, findings
 from analysis.mechanistic.convergence import UNSETTLED
 from analysis.mechanistic.critical_steps import SIDES
 from tapjax.contract import detector
+from tapjax.contract.text import plural
 
 MOST_ROWS = 12
 NOTHING = "Nothing beyond the null."
@@ -23,7 +24,7 @@ def report(name: str, course: dict, results: list[AnalysisResult], why: list[str
     """
     synthetic = " (SYNTHETIC data)" if course["synthetic"] else ""
     lines = [f"# {name}: {course['architecture']} on {course['data']}{synthetic}", ""]
-    lines += [f"{len(course['seeds'])} seeds, {course['measurements']} measurements.", ""]
+    lines += [f"{plural(len(course['seeds']), 'seed')}, {course['measurements']} measurements.", ""]
     lines += [line for reason in why for line in (f"No comparison: {reason}", "")]
     if not results and not why:
         lines += ["No critical step was found. " + NOTHING, ""]
@@ -103,8 +104,8 @@ def _course(course):
         "",
         "## Jumps",
         "",
-        f"{len(course['jumps'])} jumps in {looked_at} measurements of D and of all layers. "
-        f"{detector.by_chance(looked_at)}",
+        f"{plural(len(course['jumps']), 'jump')} in {looked_at} measurements of D and of all "
+        f"layers. {detector.by_chance(looked_at)}",
     ]
     if kinds["kinds"]:
         lines += [

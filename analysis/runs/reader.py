@@ -110,10 +110,8 @@ class Run:
         """Yield a quantity file by file, each part [S, T, ...] for the finite seeds."""
         group, _, short = name.partition("/")  # the name of the metric may itself contain slashes
         if name not in self._names:
-            known = sorted(
-                n.removeprefix(f"{group}/") for n in self._names if n.startswith(f"{group}/")
-            )
-            raise RunError(f"{self.path} has no {short!r}; recorded are {', '.join(known)}")
+            known = ", ".join(self.names(group))
+            raise RunError(f"{self.path} has no {short!r}; recorded are {known}")
         seeds, axis = len(self.config["seeds"]), STEP_AXES[group]
         for path in reversed(self._files) if backwards else self._files:
             if name not in self._held[path]:
@@ -204,6 +202,11 @@ class Run:
     def has(self, group: str, name: str) -> bool:
         """Return whether a quantity was recorded."""
         return f"{group}/{name}" in self._names
+
+    def names(self, group: str) -> list[str]:
+        """Return the sorted names of the quantities of a group."""
+        start = f"{group}/"
+        return sorted(name.removeprefix(start) for name in self._names if name.startswith(start))
 
     def steps(self, group: str) -> np.ndarray:
         """Return the training steps at which a group of arrays was recorded, [T]."""

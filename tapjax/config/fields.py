@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from tapjax.contract.architectures import ZOO, parse_architecture
+from tapjax.contract.architectures import parse_architecture
 from tapjax.contract.text import did_you_mean
 
 
@@ -101,7 +101,7 @@ def _architecture_fault(name):
     try:
         parse_architecture(name)
     except ValueError as error:
-        return f"is no architecture: {error}{did_you_mean(name, ZOO)}"
+        return f"is no architecture: {str(error).removeprefix(f'{name!r}: ')}"
     return ""
 
 

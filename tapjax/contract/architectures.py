@@ -9,6 +9,8 @@ A name is a key of `ZOO`, or a family with user-defined sizes:
 
 from typing import NamedTuple
 
+from tapjax.contract.text import did_you_mean
+
 MIN_TOKENS = 16
 MOST_LAYERS, MOST_UNITS = 1000, 1_000_000
 
@@ -95,8 +97,11 @@ def parse_architecture(name: str) -> Architecture:
         "residual_conv": {"depth", "width"},
         "dynamics": {"depth", "width"},
     }
-    if family not in allowed or not sizes:
-        raise ValueError(f"unknown architecture {name!r}")
+    if family not in allowed:
+        meant = did_you_mean(family, allowed) or did_you_mean(name, ZOO)
+        raise ValueError(f"unknown family {family!r}{meant}")
+    if not sizes:
+        raise ValueError(f"{family} needs sizes: {', '.join(sorted(allowed[family]))}")
     unknown = set(fields) - allowed[family]
     if unknown:
         raise ValueError(

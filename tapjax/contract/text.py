@@ -34,6 +34,11 @@ def with_home(argument: str) -> str:
     return f"{name}={os.path.expanduser(value)}" if equals and name[:1] == "-" else argument
 
 
+def plural(count: int, noun: str) -> str:
+    """Return a count and a noun that agree, as in `1 seed` and `2 seeds`."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
 def printable(text: str) -> str:
     """Replace control characters by their escape sequences and keep line ends.
 
