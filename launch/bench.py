@@ -377,7 +377,7 @@ def body() -> int:
         print("error: this suite needs PyTorch: pip install '.[bench]'", file=sys.stderr)
         return 2
     result = {
-        "command": f"python -m launch.bench --suite={SUITE.value} --turns={TURNS.value}",
+        "command": f"tapjax bench --suite={SUITE.value} --turns={TURNS.value}",
         "machine": machine(),
         "peaks": peaks() if "measure" in names else [],
         "suites": {},

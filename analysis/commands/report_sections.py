@@ -158,7 +158,7 @@ def _inside(paths, out, partial):
             [
                 page.paragraph(
                     f"Runs or critical steps that were not compared: {without}. A comparison needs "
-                    "snapshots: `python -m launch.replay --run=RUN --moments` takes them."
+                    "snapshots: `tapjax replay --run=RUN --moments` takes them."
                 )
             ]
             if without
@@ -181,7 +181,7 @@ def _before(paths, out, partial):
             "r2_log score the prediction of the mean over seeds, on a uniform and on a "
             "logarithmic grid of steps. skill compares with a baseline, D at initialisation times "
             "the mean relative curve of the family; shuffled architectures may beat this baseline, "
-            "too (see `python -m analysis predictor`). coverage is the share of points inside the "
+            "too (see `tapjax predictor`). coverage is the share of points inside the "
             "90 % band. r2_one_seed scores the prediction of single seeds; its ceiling is "
             "seed_r2, the R2 with which the mean of the other seeds predicts a seed."
         ),
@@ -288,7 +288,7 @@ def _movements(paths, out, partial):
             "makes the same steps with random signs. slope is that of the power spectrum (-2 for a "
             "random walk), cosine the mean R2 of the first components with one cosine of time "
             "each, and first_3 the share of variance of the first three components. The map of "
-            "recurring states is a separate command that takes minutes: `python -m analysis "
+            "recurring states is a separate command that takes minutes: `tapjax "
             "motifs`."
         ),
         *_notes(result),

@@ -224,7 +224,7 @@ def ordinary(pair: Pair, rectified) -> Ordinary:
     if shapes[0] != shapes[1]:
         raise RunError(
             f"the snapshots of steps {pair.before.step} and {pair.after.step} do not hold the same "
-            "arrays: take them again with `python -m launch.replay --run=RUN --moments`"
+            "arrays: take them again with `tapjax replay --run=RUN --moments`"
         )
     middle = (pair.before.step + pair.after.step) // 2
     return Ordinary(pair.seed, middle, changes(pair, rectified), unit_changes(pair))

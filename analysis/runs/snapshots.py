@@ -8,7 +8,7 @@ import numpy as np
 from tapjax.contract.files import RunError, read_json, read_npz
 from tapjax.contract.layout import SNAPSHOT, filters, record_name
 
-ADVICE = "python -m launch.replay --run=RUN --moments --out={out} writes it"
+ADVICE = "tapjax replay --run=RUN --moments --out={out} writes it"
 
 
 class Snapshot(NamedTuple):

@@ -98,7 +98,7 @@ def parse_architecture(name: str) -> Architecture:
         "dynamics": {"depth", "width"},
     }
     if family not in allowed:
-        meant = did_you_mean(family, allowed) or did_you_mean(name, ZOO)
+        meant = did_you_mean(name, ZOO) or did_you_mean(family, allowed)
         raise ValueError(f"unknown family {family!r}{meant}")
     if not sizes:
         raise ValueError(f"{family} needs sizes: {', '.join(sorted(allowed[family]))}")

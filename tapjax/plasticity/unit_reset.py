@@ -22,9 +22,6 @@ UTILITIES = (
     "weight", "contribution", "adaptation", "zero_contribution", "adaptable_contribution",
     "feature_by_input", "random",
 )  # fmt: skip
-LEGACY = ("none", "no_correction", "same_weights")
-
-
 # Number of examples on which ReDo judges a unit; the default size of the probe.
 JUDGED = 512
 INNER = 2**31  # random stream of the inner optimizer; layers use streams 0, 1, ...

@@ -77,7 +77,6 @@ def network(cfg, arrays) -> tuple[Model, dict]:
         inspect.signature(make).bind(arrays.shape, arrays.classes)
     except TypeError as error:
         raise ConfigError(f"model.name={cfg.name!r} must take (shape, classes): {error}") from error
-    # An error inside the user-defined function keeps its traceback, because the user needs it.
     made = make(arrays.shape, arrays.classes)
     if isinstance(made, Model):
         return made, {}

@@ -82,6 +82,7 @@ def test_a_run_watched_live_and_from_outside(tmp_path):
     assert missing.returncode == 2 and "not a run directory" in missing.stderr
 
 
+@pytest.mark.slow
 def test_a_failed_run_ends_its_monitor(tmp_path):
     (tmp_path / "stranger").touch()
     result = launch("run", f"--config={CONFIG}:quick", f"--workdir={tmp_path}", "--monitor")
@@ -114,6 +115,12 @@ def test_what_is_ambiguous_starts_nothing(tmp_path, args, message):
     assert not (tmp_path / "a").exists()
 
 
+def test_an_unknown_data_set_starts_nothing(tmp_path):
+    result = launch("tap", "--datasets=digits,nothing", f"--workdir={tmp_path / 'a'}")
+    assert result.returncode == 2 and "data set 'nothing' is not in" in result.stderr
+    assert not (tmp_path / "a").exists()
+
+
 def test_an_unknown_architecture_starts_nothing(tmp_path):
     result = launch("tap", "--archs=mlp_narrow,mlp_wid", f"--workdir={tmp_path / 'a'}")
     assert result.returncode == 2 and "did you mean 'mlp_wide'" in result.stderr
@@ -124,7 +131,11 @@ def test_an_unknown_architecture_starts_nothing(tmp_path):
     "args,message",
     [
         ([f"--config={CONFIG}", "--config.optimizer.lrr=1", "--workdir=x"], "lr"),
-        ([f"--config={CONFIG}", "--config.steps=many", "--workdir=x"], "steps"),
+        ([f"--config={CONFIG}", "--config.steps=many", "--workdir=x"], "=many must be an integer"),
+        ([f"--config={CONFIG}", "--config.optimizer.lr=x", "--workdir=x"], "=x must be a number"),
+        ([f"--config={CONFIG}", "--workdir=x", "--extend=5"], "--extend=5 must be true or false"),
+        ([f"--config={CONFIG}", "--workdir=x", "--resume=atuo"], "did you mean 'auto'"),
+        ([f"--config={CONFIG}", "--config.family=credit", "--workdir=x"], "choose a config file"),
         ([f"--config={CONFIG}", "--config.steps=7", "--workdir=x"], "multiple of probe.every"),
         ([f"--config={CONFIG}:arch=mlp_wid", "--workdir=x"], "did you mean 'mlp_wide'"),
         ([f"--config={CONFIG}:quik", "--workdir=x"], "did you mean 'quick'"),
@@ -132,7 +143,7 @@ def test_an_unknown_architecture_starts_nothing(tmp_path):
         ([f"--config={CONFIG}"], "workdir"),
         (["--workdir=x"], "--config"),
         ([f"--config={CONFIG}", "--workdir=x", "stray"], "stray"),
-        ([f"--config={CONFIG}", "--workdir=x", "--confg=y"], "confg"),
+        ([f"--config={CONFIG}", "--workdir=x", "--confg=y"], "did you mean 'config'"),
     ],
 )
 def test_bad_usage_exits_with_2_before_jax_is_imported(args, message, tmp_path):

@@ -47,6 +47,7 @@ def test_unknown_commands_get_a_suggestion(monkeypatch, capsys):
     assert capsys.readouterr().out == f"tapjax {__version__}\n"
 
 
+@pytest.mark.slow_except("run]")
 @pytest.mark.parametrize("name", cli.SCRIPTS)
 def test_help_of_a_script_names_every_flag(name):
     result = tapjax(name, "--help")

@@ -62,6 +62,7 @@ def test_the_backend_of_a_notebook_need_not_be_installed(home_of_nobody, tmp_pat
     assert "Traceback" not in result.stderr and "backend" not in result.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("out,said", [("{}/a", "is no folder"), ("", "--out= names no folder")])
 def test_a_place_that_cannot_be_written_is_refused_first(home_of_nobody, tmp_path, out, said):
     (tmp_path / "a").touch()

@@ -164,16 +164,16 @@ def test_the_named_outcome_is_judged_at_tuned_rates(method):
 @pytest.mark.parametrize(
     ("arg", "gamma"),
     [
-        ("method=state_bridge,depth=4", 0.34),
-        ("method=scalar_bridge,depth=12", 0.24),
-        ("method=scalar_bridge,terminal=0", 0.12),
-        ("method=scalar_bridge,code=delta", 0.562),
-        ("method=vector", 0.91),
-        ("method=vector_shuffled", 0.051),
-        ("method=scalar_bridge,alpha=0.5", None),
-        ("method=scalar_bridge,terminal=0.25", None),
-        ("method=scalar_bridge,warmup=0.5", 0.23),
-        ("method=scalar_bridge", 0.45),
+        ("recipe=notes,method=state_bridge,depth=4", 0.34),
+        ("recipe=notes,method=scalar_bridge,depth=12", 0.24),
+        ("recipe=notes,method=scalar_bridge,terminal=0", 0.12),
+        ("recipe=notes,method=scalar_bridge,code=delta", 0.562),
+        ("recipe=notes,method=vector", 0.91),
+        ("recipe=notes,method=vector_shuffled", 0.051),
+        ("recipe=notes,method=scalar_bridge,alpha=0.5", None),
+        ("recipe=notes,method=scalar_bridge,terminal=0.25", None),
+        ("recipe=notes,method=scalar_bridge,warmup=0.5", 0.23),
+        ("recipe=notes,method=scalar_bridge", 0.45),
     ],
 )
 def test_the_notes_number_of_an_experiment(arg, gamma):
@@ -184,16 +184,16 @@ def test_the_notes_number_of_an_experiment(arg, gamma):
 @pytest.mark.parametrize(
     ("arg", "gamma"),
     [
-        ("method=dfa", 0.101),
-        ("method=scalar_bridge", 0.179),
-        ("method=scalar_bridge,terminal=4", 0.187),
-        ("method=scalar_bridge,code=delta,warmup=0.05", 0.0),
-        ("method=scalar_bridge,warmup=0", None),
-        ("method=scalar_bridge,depth=4,width=512", 0.123),
-        ("method=dfa,depth=2,width=512", 0.196),
+        ("recipe=notes,method=dfa", 0.101),
+        ("recipe=notes,method=scalar_bridge", 0.179),
+        ("recipe=notes,method=scalar_bridge,terminal=4", 0.187),
+        ("recipe=notes,method=scalar_bridge,code=delta,warmup=0.05", 0.0),
+        ("recipe=notes,method=scalar_bridge,warmup=0", None),
+        ("recipe=notes,method=scalar_bridge,depth=4,width=512", 0.123),
+        ("recipe=notes,method=dfa,depth=2,width=512", 0.196),
         ("method=dfa,recipe=repaired", None),
     ],
 )
 def test_the_notes_number_of_an_online_experiment(arg, gamma):
-    config = online.get_config(f"recipe=notes,{arg}").to_dict()
+    config = online.get_config(arg).to_dict()
     assert quality.notes_of(config, quality.method(config)).get("gamma") == gamma

@@ -12,7 +12,7 @@ def test_a_rate_is_held_against_its_goal():
     assert not case("p", "planted", [True, False], least=0.9)["met"]
 
 
-@pytest.mark.slow_except("tables", "fits")
+@pytest.mark.slow_except("tables")
 @pytest.mark.parametrize("area", suite.AREAS)
 def test_every_case_of_an_area_runs_and_has_a_rate_from_before(area):
     rows = suite.AREAS[area](True)

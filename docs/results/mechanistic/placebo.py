@@ -1,6 +1,6 @@
 """Judge critical steps that were chosen blindly, in every seed, and count how often p is small.
 
-    python -m launch.replay --run=RUN --moments --steps=210,272,281 --out=SNAPSHOTS
+    tapjax replay --run=RUN --moments --steps=210,272,281 --out=SNAPSHOTS
     python docs/results/mechanistic/placebo.py RUN SNAPSHOTS [PLANTED_STEP]
 
 Ordinary pairs of states are those without a jump and without a planted change of their seed.

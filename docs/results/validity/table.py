@@ -1,6 +1,6 @@
 """Write the csv files of this folder from bench.json of the suite, and table.md from them.
 
-    python -m launch.bench --suite=validity --out=out/validity
+    tapjax bench --suite=validity --out=out/validity
     python docs/results/validity/table.py out/validity/bench.json
 
 Without an argument, the script writes only table.md.

@@ -12,7 +12,6 @@ from launch.benchmarks.validity.cases import case
 NULLS = 200
 PLANTED = 100
 QUICK = 2
-STEPS_PER_MEASUREMENT = 5
 RHO, LEAD = 0.4, 10  # planted lead: its correlation, and its length in measurements (50 steps)
 
 

@@ -1,3 +1,4 @@
+import json
 import os
 import shutil
 import zipfile
@@ -7,8 +8,9 @@ import pytest
 
 from analysis import open_run
 from analysis.commands.summary import summarise
-from analysis.runs.reader import RunError, find_runs
+from analysis.runs.reader import RunError, find_runs, open_runs
 from tapjax.contract.layout import write_json, write_npz
+from tests.analysis.command import analysis
 from tests.analysis.made_runs import set_status, write_run
 
 D = np.linspace(5, 9, 121)[None] + np.arange(2)[:, None]
@@ -107,6 +109,34 @@ def test_diverged_seeds_are_left_out(tmp_path):
     run = open_run(path)
     assert run.seeds == [1] and run.diverged == {"0": 7}
     np.testing.assert_allclose(run.dimension(), D[1:])
+
+
+@pytest.mark.fault
+def test_a_run_without_finite_seeds_is_left_out_of_its_folder(tmp_path):
+    for name in ("good", "lost"):
+        write_run(tmp_path / name, D)
+    set_status(tmp_path / "lost", status="DIVERGED", diverged={"0": 7, "1": 9})
+    runs, left_out = open_runs([tmp_path])
+    assert [run.name for run in runs] == ["good"]
+    assert len(left_out) == 1 and "lost: every seed diverged" in left_out[0]
+    with pytest.raises(RunError, match="every seed diverged"):
+        open_runs([tmp_path / "lost"])
+    rows = json.loads(analysis("summary", tmp_path, "--json").stdout)["runs"]
+    assert [(row["run"], row["seeds"], row["diverged"]) for row in rows] == [
+        ("good", 2, 0),
+        ("lost", 0, 2),
+    ]
+    assert rows[0]["D_last"] == D[:, -1].mean() and "D_last" not in rows[1]
+    found = json.loads(analysis("jumps", tmp_path, "--json").stdout)
+    assert [row["run"] for row in found["runs"]] == ["good"] and found["refused"] == left_out
+
+
+def test_a_run_that_measures_no_d_has_a_row_of_the_summary(tmp_path):
+    path = write_run(tmp_path / "r", D)
+    model = json.loads((path / "model.json").read_text())
+    write_json(path / "model.json", model | {"dimension": "nothing"})
+    row = summarise(open_run(path))
+    assert row["last_step"] == 600 and "D_last" not in row and row["loss_last"] > 0
 
 
 def test_copied_runs_are_read_elsewhere_and_folders_are_searched(tmp_path):

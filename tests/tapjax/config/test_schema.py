@@ -59,6 +59,8 @@ def test_defaults_are_valid(family):
         ("model.name", "mlp_wid", "did you mean 'mlp_wide'"),
         ("probe.extra", "nothing", "package.module:function"),
         ("scalar_bin", 3, "must divide"),
+        ("optimizer.momentum", 0.5, "only for momentum and rmsprop, not for 'adam'"),
+        ("model.name", "mlpp:depth=2", "unknown family 'mlpp'; did you mean 'mlp'"),
         ("optimizer.b1", 1.0, r"\[0, 1\)"),
         ("loss", None, "must be a name"),
         ("model.norm", "instance", "not for an mlp"),

@@ -82,6 +82,7 @@ def test_activations_that_are_not_finite_are_reported():
     assert [warning.kind for warning in report.warnings] == ["not_finite"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
 def test_jumps_of_a_long_run_are_those_found_afterwards(seed):
     rng = np.random.default_rng(seed)

@@ -121,6 +121,7 @@ def test_batches_are_told_apart(recorded):
     assert not again[0] & again[1]
 
 
+@pytest.mark.slow
 def test_what_fixed_examples_see(recorded):
     """At a measurement's step the recorded mean loss is that of the probe's first examples."""
     run, params = recorded

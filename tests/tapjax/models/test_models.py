@@ -174,7 +174,7 @@ def training_step(name, style):
     return jax.grad(loss, has_aux=True)(params, stats)
 
 
-@pytest.mark.slow_except("mlp", "cnn", "vit")
+@pytest.mark.slow_except("mlp")
 @pytest.mark.parametrize("name", STYLED)
 def test_every_style_has_gradients(name):
     for style in some_styles(name):
@@ -186,7 +186,7 @@ def test_every_style_has_gradients(name):
             assert own == (norm != "none" and style.get("affine", True)), style
 
 
-@pytest.mark.slow_except("mlp", "cnn")
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "style"),
     [
@@ -252,7 +252,7 @@ EVERY = [
 EVERY += ["transformer:depth=1,width=8,heads=2", "vit:depth=1,width=8,heads=2,patch=5"]
 
 
-@pytest.mark.slow_except("shape0")
+@pytest.mark.slow
 @pytest.mark.parametrize("name", EVERY)
 @pytest.mark.parametrize("shape", AWKWARD)
 def test_every_pixel_counts(name, shape):

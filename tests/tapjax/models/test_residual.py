@@ -59,6 +59,7 @@ def test_convolutional_blocks_have_forward_and_backward_derivatives(net):
     np.testing.assert_allclose(tail_targets(seen, v), expected, rtol=1e-3, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "fields",
     [

@@ -170,6 +170,7 @@ def gap(wide, params, stats, factor=2):
     )
 
 
+@pytest.mark.slow_except("sgd")
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_clones_stay_clones_under_every_optimizer(optimizer):
     """T4: block-constant clones are kept exactly, also by Adam and when the labels change."""

@@ -45,6 +45,7 @@ def test_every_task_is_evaluated_after_every_task(run):
     assert learned > 0.9 > matrix[:, 2, 0].mean()  # a head of zeros has forgotten
 
 
+@pytest.mark.slow
 def test_units_are_measured_layer_by_layer(run):
     found = open_run(run)
     assert found.model["unit_layers"] == ["hidden_0", "hidden_1"]
@@ -67,6 +68,7 @@ def test_any_step_is_had_again_across_a_change_of_tasks(run):
     assert checkpoint.digests(states) == checkpoint.digests(later)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("tasks", "renewed", "optimizer"),
     [

@@ -124,6 +124,7 @@ def test_sgd_moves_such_networks_along_the_clones_only():
 L2_IN_ADAM = optax.chain(optax.add_decayed_weights(0.1), optax.adam(1e-2))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("tx", "stays"),
     [
@@ -227,6 +228,7 @@ def of_unit_2(params):
     return np.concatenate([first["kernel"][:, 2], first["bias"][2:3], second["kernel"][2]])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("tx", "frozen"),
     [(optax.sgd(0.1), True), (optax.chain(optax.add_decayed_weights(0.1), optax.sgd(0.1)), False)],

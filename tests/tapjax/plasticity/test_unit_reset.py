@@ -263,7 +263,7 @@ def test_redo_judges_single_examples_as_many(period):
 WIDE = {"dense": ("mlp:widths=90-80", {}), "conv": ("cnn:channels=16-24", {"norm": "batch"})}
 
 
-@pytest.mark.slow_except("torch")
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", WIDE)
 @pytest.mark.parametrize("init", schema.fields("tap")["model.init"].check.choices)
 def test_renewed_units_are_drawn_as_at_the_beginning(init, kind):

@@ -112,6 +112,7 @@ def test_what_cannot_be_joined_says_why_and_all_else_can():
 PAIRS_OF_UPDATES = [pair for pair in itertools.combinations(OF_UPDATES, 2) if not refused(pair)]
 
 
+@pytest.mark.slow_except("[l2+")
 @pytest.mark.parametrize("pair", PAIRS_OF_UPDATES, ids="+".join)
 def test_a_pair_takes_three_steps_and_both_have_their_effect(pair):
     both, _ = three_steps(transformation(named("+".join(pair))))
@@ -124,6 +125,7 @@ def test_a_pair_takes_three_steps_and_both_have_their_effect(pair):
         assert max(jax.tree.leaves(gap)) > 0
 
 
+@pytest.mark.slow_except("-adam]")
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 @pytest.mark.parametrize("remedy", OF_UPDATES)
 def test_a_remedy_takes_three_steps_with_every_optimizer_and_a_driven_rate(remedy, optimizer):
@@ -205,7 +207,7 @@ def run(cfg, steps=3):
     return state, scalars
 
 
-@pytest.mark.slow_except("mlp")
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arch", "mitigation"),
     [

@@ -45,6 +45,7 @@ def test_seeds_over_devices(on_one, devices, tmp_path):
     np.testing.assert_allclose(run.dimension(), expected.dimension(), rtol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.fault
 def test_another_number_of_devices_is_refused(on_one):
     result = drive(on_one[0], 2)

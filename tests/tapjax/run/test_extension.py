@@ -114,6 +114,7 @@ def test_the_schedules_that_end_with_a_run_are_known():
     assert schedules_of_steps(decaying | {"rule.freeze_step": 5}) == ["credit.schedule='cosine'"]
 
 
+@pytest.mark.slow
 def test_fewer_steps_or_another_field_are_refused(tiny, runs):
     for changed in (longer(tiny, 20), longer(tiny, 60, **{"optimizer.lr": 0.5})):
         with pytest.raises(RunDirError, match="was started with another config"):

@@ -37,7 +37,7 @@ def kill_then_resume(path, place, undisturbed):
     assert_same_run(undisturbed, path)
 
 
-@pytest.mark.slow_except("record:2")
+@pytest.mark.slow
 @pytest.mark.parametrize("place", ["before:1", "record:2", "checkpoint:3", "checkpoint:1"])
 def test_sigkill_then_resume_is_bit_identical(place, undisturbed, tmp_path):
     path = tmp_path / "run"

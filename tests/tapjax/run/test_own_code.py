@@ -13,6 +13,7 @@ from configs.plasticity import cloning, continual
 from tapjax.config import schema
 from tapjax.models.zoo import check_module, from_module
 from tapjax.run import assembly, loop
+from tapjax.types import Proposal, Rule
 
 HERE = "tests.tapjax.run.test_own_code"
 
@@ -237,3 +238,59 @@ def test_a_module_that_cannot_be_measured_says_what_to_return(name, message):
             assembly.assemble(cfg)
     finally:
         jax.config.update("jax_numpy_rank_promotion", "raise")
+
+
+def loss_of_one(logits):
+    return logits
+
+
+def loss_of_the_batch(logits, y):
+    return logits.reshape(3)
+
+
+def no_rule(model, loss):
+    return 3
+
+
+def no_proposal(model, loss):
+    return Rule(lambda key, params: (), lambda rule, params, stats, batch, key: params)
+
+
+def other_gradients(model, loss):
+    def update(rule, params, stats, batch, key):
+        return Proposal({}, rule, stats, {"loss": jnp.zeros(())})
+
+    return Rule(lambda key, params: (), update)
+
+
+def no_credit(network, cfg, tx):
+    return 3
+
+
+@pytest.mark.parametrize(
+    ("field", "name", "message"),
+    [
+        ("loss", "loss_of_one", "TypeError: loss_of_one.. takes 1 positional argument"),
+        ("loss", "loss_of_the_batch", r"\w+Error: .*test_own_code.py, line"),
+        ("rule.name", "loss_of_one", "TypeError: loss_of_one.. takes 1 positional argument"),
+        ("rule.name", "no_rule", "AttributeError: 'int' object"),
+        ("rule.name", "no_proposal", r"\w+Error: "),
+        ("rule.name", "other_gradients", "ValueError: "),
+        ("credit.name", "no_credit", "AttributeError: 'int' object"),
+    ],
+)
+def test_an_object_that_cannot_be_used_is_refused_in_one_line(field, name, message):
+    cfg = small("credit" if field == "credit.name" else "tap")
+    cfg.update_from_flattened_dict({field: f"{HERE}:{name}"})
+    with pytest.raises(schema.ConfigError, match=f"{field}='{HERE}:{name}': {message}") as refused:
+        assembly.assemble(cfg)
+    assert "\n" not in str(refused.value) and ", line " in str(refused.value)
+
+
+def test_an_error_of_tapjax_itself_keeps_its_kind(monkeypatch):
+    def fails(*_):
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(assembly, "make_programs", fails)
+    with pytest.raises(ZeroDivisionError):
+        assembly.assemble(small("tap"))

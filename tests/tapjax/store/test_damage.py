@@ -96,6 +96,7 @@ def test_a_bit_flipped_anywhere_in_a_checkpoint_changes_nothing(trial, tiny, fin
     assert_same_run(finished, broken)
 
 
+@pytest.mark.slow
 def test_without_any_good_checkpoint_nothing_restarts_silently(tiny, broken):
     for path in (broken / "ckpt").glob("[0-9]*"):
         flip_a_value(path)
@@ -159,7 +160,7 @@ def small_files(path):
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-@pytest.mark.slow_except("record-small_files")
+@pytest.mark.slow
 @pytest.mark.parametrize("limit", [small_disk, small_files])
 @pytest.mark.parametrize("place", ["record", "checkpoint"])
 def test_a_full_disk(limit, place, tiny, finished, tmp_path, monkeypatch, capfd):

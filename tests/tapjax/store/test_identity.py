@@ -145,6 +145,7 @@ def test_before_it_goes_on_a_run_is_tried_against_its_record(stopped):
     assert "trained from step 10 once more: relative drift" in (path / "log.txt").read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lost", [0, 10])
 def test_a_lost_record_is_noticed_before_going_on(stopped, lost):
     tiny, path = stopped
