@@ -6,6 +6,7 @@ import itertools
 import json
 import os
 import sys
+import textwrap
 
 import pandas as pd
 from threadpoolctl import threadpool_limits
@@ -14,6 +15,8 @@ from analysis.commands import COMMANDS, OTHERS, READERS
 from analysis.runs.reader import RunError, find_runs, open_run
 from tapjax.contract.layout import write_json
 from tapjax.contract.text import did_you_mean, printable, with_home
+
+WIDTH = 98  # columns of printed tables and sentences
 
 
 class Help(argparse.ArgumentDefaultsHelpFormatter):
@@ -152,8 +155,11 @@ def _print(args, result, table):
     if args.json:
         print(json.dumps(result, allow_nan=False), flush=True)
         return
-    with pd.option_context("display.width", 160, "display.max_columns", 30):
-        print(printable(table.to_string(float_format=lambda v: f"{v:.3g}", na_rep="-")))
+    with pd.option_context("display.max_columns", 30, "display.max_colwidth", 40):
+        shown = table.to_string(float_format=lambda v: f"{v:.3g}", na_rep="-", line_width=WIDTH)
+        print(printable(shown))
+    for line in filter(None, (result.get("conclusion"), *result.get("conclusions", ()))):
+        print(printable(textwrap.fill(line, WIDTH, subsequent_indent="  ")))
     if args.out:
         print(f"written to {args.out}", flush=True)
 

@@ -42,7 +42,7 @@ QUICK_ARCHS = (
 )
 EMERGENCE_ARCHS = ("mlp_shallow_2", "mlp_medium_5", "cnn_shallow", "transformer_shallow")
 PHASES = {
-    "1": ("summary", "tap", "alpha", "jumps"),
+    "1": ("tap", "alpha", "jumps"),
     "2": ("predictor",),
     "3": ("monitor",),
     "4": ("emergence",),

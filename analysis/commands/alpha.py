@@ -15,6 +15,7 @@ from analysis.tap import alpha
 from analysis.tap.calibration import fit_run, fit_table
 from tapjax.contract.detector import LEAST_LENGTH, MEAN
 from tapjax.contract.layout import write_json, write_text
+from tapjax.contract.text import shortened
 
 CURVES = ("tap_compression", "tap")
 
@@ -65,7 +66,7 @@ def fit_alpha(
         except RunError as error:
             refused.append(str(error))
     if not rows:
-        raise RunError("no run could be fitted: " + "; ".join(refused))
+        raise RunError("no run could be fitted: " + shortened(refused))
     fits = fit_table(rows)
     known, table = fits["identified"].sum(), alpha.by_architecture(fits)
     if not len(table):
@@ -83,6 +84,7 @@ def fit_alpha(
         "architectures": len(table),
         "forms": plain(forms),
         "variance_shares_of_ln_alpha": shares,
+        "conclusion": _conclusion(few, forms),
         "refused": refused,
         "notes": [few] if few else [],
     }
@@ -99,6 +101,16 @@ def fit_alpha(
         shown = pd.DataFrame(forms).drop(columns="coefficients").set_index("form")
     write_text(out / "phase1_report.md", _report(result, fits, shown))
     return result, shown
+
+
+def _conclusion(few, forms):
+    if few:
+        return f"Not answered: {few}."
+    best = max(forms, key=lambda form: form["r2_loao"])
+    return (
+        f"The best form ({best['form']}) predicts ln alpha of architectures that were left out "
+        f"with an R2 of {best['r2_loao']:.2f}; 0 is the mean of the others."
+    )
 
 
 def _facts(run, metric):

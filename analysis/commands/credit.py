@@ -12,6 +12,7 @@ from analysis.credit import quality
 from analysis.figures.credit import overview
 from analysis.runs.seeds import open_family, settings
 from analysis.statistics.corrections import correct
+from tapjax.contract.text import plural
 
 SHOWN = ("method", "variant", "n", "gamma", "gamma_half", "dir_gamma", "rho", "param_cosine")
 SHOWN += (
@@ -66,5 +67,18 @@ def compare(paths, out: Path, partial: bool = False):
     result = {"command": "credit", "rows": plain(rows), "figures": figures}
     result["refused"] = refused
     result["notes"] = [line for line in told if line]
+    result["conclusion"] = _conclusion(rows)
     write_results(out, "credit", result, table)
     return result, table[[name for name in SHOWN if name in table]].dropna(axis=1, how="all")
+
+
+def _conclusion(rows):
+    """Name the method with the highest accuracy of each setting."""
+    said = []
+    for setting in dict.fromkeys(row["setting"] for row in rows):
+        scored = [r for r in rows if r["setting"] == setting and r.get("accuracy") is not None]
+        if scored:
+            top = max(scored, key=lambda row: row["accuracy"])
+            of = f"of {plural(len(scored), 'run')} in {setting}"
+            said.append(f"{top['method']} ({top['accuracy']:.3f}) {of}")
+    return f"Highest test accuracy: {'; '.join(said)}." if said else "No accuracy was recorded."

@@ -115,9 +115,19 @@ def run(args):
     table = pd.DataFrame([row for one in found for row in one["links"]]).set_index("run")
     notes = [f"{run.name}: links untested: {r}" for run, r in zip(runs, why, strict=True) if r]
     result = {"command": "edm", "links_tested": tests, "runs": plain(found)}
-    result |= {"refused": refused, "notes": notes}
+    result |= {"refused": refused, "notes": notes, "conclusion": _conclusion(table, tests)}
     write_results(args.out, "edm", result, table)
     return result, table
+
+
+def _conclusion(links, tests):
+    """Name the links that were found, or say that none was."""
+    if not tests:
+        return "No link was tested."
+    found = links[links["verdict"] == "drives"].reset_index()
+    named = [f"{row.cause} drives {row.effect} ({row.run})" for row in found.itertuples()]
+    listed = "; ".join(named) if named else "none"
+    return f"Links found among {tests} tested, each beyond its null after correction: {listed}."
 
 
 def _untestable(runs, links):

@@ -15,7 +15,7 @@ from analysis.statistics import lags
 from analysis.statistics.corrections import q_values
 from analysis.tap import emergence
 from tapjax.contract.layout import write_text
-from tapjax.contract.text import plural
+from tapjax.contract.text import plural, shortened
 
 SHOWN = ("capability", "verdict", "best_lag_steps", "low", "high", "r", "null_95")
 SHOWN += ("p", "q", "p_guard")
@@ -82,12 +82,13 @@ def find_emergence(paths, out: Path, partial: bool = False, metric: str | None =
             continue
         rows += [{"run": name} | _row(coupling, of.every) for coupling in found]
     if not rows:
-        raise RunError("no run could be tested: " + "; ".join(refused))
+        raise RunError("no run could be tested: " + shortened(refused))
     table = _with_verdicts(rows)
     result = {
         "command": "emergence",
         "tests": plain(table.to_dict("records")),
         "verdicts": table["verdict"].value_counts().to_dict(),
+        "conclusion": _conclusion(table["verdict"], powers),
         "power": plain(powers),
         "order": plain(orders),
         "weakest_classes": {
@@ -162,6 +163,18 @@ def _with_verdicts(rows):
     table["q"] = q_values(table["p"])
     table["verdict"] = [lags.verdict(*pair) for pair in zip(table["q"], table["test"], strict=True)]
     return table.drop(columns="test")
+
+
+def _conclusion(verdicts, powers):
+    leads, others = (verdicts == "leads").sum(), verdicts[verdicts != "leads"].value_counts()
+    listed = ", ".join(f"{n} {name}" for name, n in others.items())
+    strongest = list(next(iter(powers.values())))[-1]
+    found = np.mean([power[strongest] for power in powers.values()])
+    return (
+        f"D changes before a capability in {leads} of {plural(len(verdicts), 'test')}"
+        f"{f' ({listed})' if listed else ''}; a planted lead of correlation {float(strongest):g} "
+        f"would be found in {found:.0%} of the trials."
+    )
 
 
 def _summary(result, table):

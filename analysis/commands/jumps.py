@@ -12,6 +12,7 @@ from analysis.commands.output import plain, write_results
 from analysis.mechanistic.critical_steps import COLUMNS, jumps_of_run
 from analysis.runs.reader import RunError, open_runs
 from tapjax.contract import detector
+from tapjax.contract.text import plural, shortened
 
 
 def add_arguments(parser) -> None:
@@ -68,13 +69,24 @@ def find_jumps(paths: Sequence, out: Path | None, partial: bool, metric: str | N
             }
         )
     if not counts:
-        raise RunError("no run could be searched for jumps: " + "; ".join(refused))
+        raise RunError("no run could be searched for jumps: " + shortened(refused))
     result = {
         "command": "jumps",
         "runs": counts,
         "jumps": plain(rows),
+        "conclusion": _conclusion(counts),
         "by_chance": detector.by_chance(total),
         "refused": refused,
     }
     write_results(out, "jumps", result, pd.DataFrame(rows, columns=COLUMNS).set_index("run"))
     return result, pd.DataFrame(counts).set_index("run")
+
+
+def _conclusion(counts):
+    points = sum(row["seeds"] * row["measurements"] for row in counts)
+    found = sum(row["jumps_of_D"] for row in counts)
+    return (
+        f"{plural(found, 'jump')} of D in {plural(points, 'measurement')}; "
+        f"{detector.FALSE_PER_1000 * points / 1000:.1f} would be found on the worst kind of series "
+        "without jumps."
+    )

@@ -21,6 +21,7 @@ from analysis.runs.reader import RunError, find_runs, open_runs
 from analysis.runs.snapshots import read_plan, read_snapshots
 from analysis.statistics.corrections import ALPHA, q_values
 from tapjax.contract.layout import write_json, write_text
+from tapjax.contract.text import plural
 
 SHOWN = ("run", "moment", "seed", "layer", "quantity", "unit")
 SHOWN += ("before", "after", "change", "z", "p")
@@ -103,7 +104,20 @@ def explain(paths, out: Path, partial=False, number: int | None = None, snapshot
     else:
         table = pd.DataFrame(shown, columns=SHOWN).set_index("run")
         table = table.map(lambda value: np.nan if value is None else value)
-    return plain({"command": "mechanistic", "runs": runs, "refused": refused}), table
+    result = {"command": "mechanistic", "conclusion": _conclusion(runs, families, len(shown))}
+    return plain(result | {"runs": runs, "refused": refused}), table
+
+
+def _conclusion(runs, families, changes):
+    ordered = int((families["settling"] != "no order").sum())
+    text = f"Layers settle in an order in {ordered} of {plural(len(families), 'run')}"
+    compared = sum(len(run["moments"]) for run in runs.values())
+    if not compared:
+        return f"{text}; no critical step was compared, which needs snapshots."
+    return (
+        f"{text}; {plural(compared, 'critical step')} compared, with "
+        f"{plural(changes, 'change')} beyond the null."
+    )
 
 
 def _families(courses) -> pd.DataFrame:

@@ -9,6 +9,7 @@ from analysis.commands.output import plain, write_results
 from analysis.figures.prediction import monitored
 from analysis.live.replay import replay_seed
 from analysis.runs.reader import RunError, open_runs
+from tapjax.contract.text import plural, shortened
 from tapjax.live.monitor import METHODS, Monitor
 
 
@@ -64,7 +65,7 @@ def replay(paths, out: Path, partial: bool = False, method=METHODS[0], metric=No
             warned += [names | warning._asdict() for warning in monitor.warnings]
     if not rows:
         too_short = "no curve is long enough for a forecast: train longer, or measure more often"
-        raise RunError("; ".join(refused or [too_short]))
+        raise RunError(shortened(refused or [too_short]))
     table = pd.DataFrame(rows)
     curves = table.groupby(["run", "seed"]).ngroups
     alarms = pd.DataFrame(warned, columns=["run", "seed", "step", "kind"])
@@ -89,6 +90,12 @@ def replay(paths, out: Path, partial: bool = False, method=METHODS[0], metric=No
             "beats_persistence": by["skill"].agg(lambda v: (v > 0).mean()),
             "coverage": by["coverage"].mean(),
         }
+    )
+    nearest = shown.iloc[0]
+    result["conclusion"] = (
+        f"Forecasts {shown.index[0]} steps ahead beat persistence on "
+        f"{nearest['beats_persistence']:.0%} of {plural(int(nearest['curves']), 'curve')}; "
+        f"{nearest['coverage']:.0%} of the 90 % intervals hold."
     )
     return result, shown
 

@@ -129,14 +129,15 @@ def run(args):
             "command": "motifs", "channels": kind, "of": args.of, "series": names,
             "settings": settings._asdict() | {"window": window, "repeats": args.repeats},
             "variance_shares": [own for c in found for own in c.share.tolist()],
-            "verdict": said, "judged": judged, "rows": rows, "maps": described, "stages": stages,
+            "verdict": said, "conclusion": f"Recorded series: {said}.", "judged": judged,
+            "rows": rows, "maps": described, "stages": stages,
             "figures": drawn, "refused": refused,
         }
     )  # fmt: skip
     table = pd.DataFrame(rows).set_index("map")
     write_results(args.out, "motifs", result, table)
     table = table[[name for name in SHOWN if name in table]]
-    return result, table.assign(verdict=[said] + [""] * (len(table) - 1))
+    return result, table
 
 
 def _maps(series, settings, without_states) -> dict:

@@ -72,9 +72,22 @@ def compare(paths, out: Path, partial: bool = False):
     few = [too_few(len(m), LEAST_CORRELATED, "runs") for _, m in groups]
     early = [f"early signs of {name}: {why}" for (name, _), why in zip(groups, few, strict=True)]
     result["notes"] = [told] * bool(told) + [n for n, why in zip(early, few, strict=True) if why]
+    result["conclusion"] = _conclusion(rows)
     result = plain(result)
     write_results(out, "plasticity", result, table)
     return result, table[[name for name in SHOWN if name in table]].dropna(axis=1, how="all")
+
+
+def _conclusion(rows):
+    """Name the method that learns best late in training, in each setting."""
+    said = []
+    for setting in dict.fromkeys(row["setting"] for row in rows):
+        scored = [r for r in rows if r["setting"] == setting and r.get("late") is not None]
+        if scored:
+            top = max(scored, key=lambda row: row["late"])
+            gain = f", {top['over_plain']:+.3f} over plain" if top.get("over_plain") else ""
+            said.append(f"{top['method']} ({top['late']:.3f}{gain}) in {setting}")
+    return f"Best late in training: {'; '.join(said)}." if said else "No score was recorded."
 
 
 def _draw(members, name, signs, out, i):

@@ -88,7 +88,7 @@ def evaluate(paths, out: Path, partial: bool = False, metric: str | None = None,
         table.index.name = "architecture"
         result = {"command": "predictor", "architectures": len(architectures), "scores": []}
         result |= {"by_family": [], "bracketed_by_family": [], "examples": [], "notes": [few]}
-        result["refused"] = refused
+        result |= {"refused": refused, "conclusion": f"Not answered: {few}."}
         write_results(out, "loao", result, table)
         return result, table
     cases = [(name, init) for name in predict.PREDICTORS for init in (False, True)]
@@ -111,6 +111,7 @@ def evaluate(paths, out: Path, partial: bool = False, metric: str | None = None,
     families, inside = (t[~t["family"].isin(list(small))] for t in (families, inside))
     result = {
         "command": "predictor",
+        "conclusion": _conclusion(scores),
         "architectures": len(architectures),
         "seeds": sorted({len(e.log_d_SxG) for e in examples}),
         "shuffles": shuffles,
@@ -126,6 +127,14 @@ def evaluate(paths, out: Path, partial: bool = False, metric: str | None = None,
     if nulls:
         skill_beside_shuffled(nulls, out / "skill.png")
     return result, scores
+
+
+def _conclusion(scores):
+    best = scores.reset_index().sort_values("r2").iloc[-1]
+    return (
+        f"The best predictor ({best['predictor']}) reaches a median R2 of {best['r2']:.2f} on "
+        f"architectures that were left out; seeds limit it to {best['seed_r2']:.2f}."
+    )
 
 
 def _small_families(examples) -> dict[str, str]:

@@ -1,5 +1,7 @@
 """Run every analysis that suits the runs, and write the results to one self-contained page."""
 
+import shlex
+import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,12 +10,16 @@ import pandas as pd
 
 from analysis.commands.output import plain
 from analysis.commands.report_sections import SECTIONS
-from analysis.report import page
+from analysis.commands.summary import summary
+from analysis.figures import course, embedded, interactive
+from analysis.figures.overview import overview
+from analysis.report import page, sentences
 from analysis.runs.reader import RunError, find_runs, open_runs
-from tapjax.contract.layout import write_text
+from tapjax.contract.files import read_json
+from tapjax.contract.layout import write_json
 
 TITLE = "What happened while the networks trained"
-SECTION = "section.html"
+SECTION = "section.json"
 
 
 def add_arguments(parser) -> None:
@@ -37,7 +43,7 @@ def make_report(paths, out: Path, partial: bool = False):
       partial: whether to read unfinished runs, too.
 
     Returns:
-      (JSON result, table to print: the sections, and why a section was left out).
+      (JSON result, table to print: the conclusion of each section).
 
     Raises:
       RunError: `out` is a folder.
@@ -50,11 +56,15 @@ def make_report(paths, out: Path, partial: bool = False):
     names = [name for name, section in SECTIONS.items() if section.family in families]
     with tempfile.TemporaryDirectory() as folder:
         left_out = write_sections(names, found, Path(folder), partial)
-        join_sections(Path(folder), out)
-    rows = [{"section": SECTIONS[name].title, "left out": left_out.get(name, "")} for name in names]
-    table = pd.DataFrame(rows).set_index("section")
+        fragments = _fragments(Path(folder))
+        join_sections(Path(folder), out, partial)
+    rows = [
+        {"section": f["title"], "answered": "no" if name in left_out else "yes"}
+        for name, f in fragments.items()
+    ]
     result = {"command": "report", "page": str(out), "runs": len(found), "left_out": left_out}
-    return plain(result), table
+    result["conclusions"] = [f"{f['title']} {f['verdict']}" for f in fragments.values()]
+    return plain(result), pd.DataFrame(rows).set_index("section")
 
 
 def write_sections(names: Sequence[str], paths, folder: Path, partial: bool = False) -> dict:
@@ -74,24 +84,67 @@ def write_sections(names: Sequence[str], paths, folder: Path, partial: bool = Fa
         out, section = folder / name, SECTIONS[name]
         out.mkdir(parents=True, exist_ok=True)
         try:
-            parts = section.write(paths, out, partial)
+            verdict, parts = section.write(paths, out, partial)
         except RunError as error:
             left_out[name] = str(error)
-            parts = [page.paragraph(f"Left out: {error}.")]
-        parts = [page.heading(section.title), *parts]
-        write_text(out / SECTION, "\n".join(parts))
+            verdict, parts = f"Not answered: {error}.", []
+        covered = [str(Path(path).resolve()) for path in paths]
+        fragment = {"title": section.title, "verdict": verdict, "html": "\n".join(parts)}
+        write_json(out / SECTION, fragment | {"runs": covered})
     return left_out
 
 
-def join_sections(folder: Path, out: Path) -> Path:
+def join_sections(folder: Path, out: Path, partial: bool = False) -> Path:
     """Write the page from the fragments that exist.
 
     Args:
       folder: folder that `write_sections` filled.
       out: path of the HTML file to write.
+      partial: whether to read unfinished runs, too.
 
     Returns:
       The path written.
     """
-    fragments = [folder / name / SECTION for name in SECTIONS]
-    return page.write_page(out, TITLE, [f.read_text() for f in fragments if f.exists()])
+    fragments = _fragments(folder)
+    paths = list(dict.fromkeys(path for f in fragments.values() for path in f["runs"]))
+    answers = {name: (f["title"], f["verdict"]) for name, f in fragments.items()}
+    parts = _first(paths, folder, answers, partial)
+    for name, fragment in fragments.items():
+        parts += [page.heading(fragment["title"], name)]
+        parts += [page.paragraph(fragment["verdict"], "verdict"), fragment["html"]]
+    return page.write_page(out, TITLE, parts, embedded.scripts())
+
+
+def _fragments(folder):
+    """Return the fragments in a folder by name, in the order of `SECTIONS`."""
+    files = {name: folder / name / SECTION for name in SECTIONS}
+    return {name: read_json(file) for name, file in files.items() if file.exists()}
+
+
+def _first(paths, folder, answers, partial):
+    """Return what precedes the sections: what was run, conclusions, curves, and all runs."""
+    runs, left_out = open_runs(paths, partial)
+    curves = [course.read(run) for run in runs]
+    _, table = summary(paths, folder / "summary", partial)
+    told = [f"Read in part: {run.name}, {run.extent}." for run in runs if not run.complete]
+    command = f"Page made by: {shlex.join(['tapjax', *sys.argv[1:]])}"
+    static = overview(curves, folder / "overview.png")
+    caption = (
+        "Mean over seeds; bands show the range over seeds. Triangles are jumps of D, pinned "
+        "checkpoints, and changes that the config asked for."
+    )
+    return [
+        page.bullets([*sentences.what_was_run(runs), *told, *left_out, command], "facts"),
+        page.bullets(sentences.what_happened(curves)),
+        page.answers(answers),
+        page.heading("Curves", "curves"),
+        page.screen_and_paper(
+            embedded.embedded(interactive.linked(curves)), page.picture(static, caption)
+        ),
+        page.paragraph(
+            f"{caption} Drag to zoom, double-click or press reset to see everything; the panels "
+            "share their steps. The buttons hide and show runs.",
+            "caption screen",
+        ),
+        page.table(table, "All runs"),
+    ]

@@ -14,7 +14,6 @@ from analysis.commands.monitor import replay
 from analysis.commands.plasticity import compare as compare_plasticity
 from analysis.commands.predictor import evaluate
 from analysis.commands.spectra import compare as compare_spectra
-from analysis.commands.summary import summary
 from analysis.commands.tap import tap
 from analysis.report import page
 from analysis.runs.reader import open_runs
@@ -22,16 +21,26 @@ from analysis.tap import predict
 from tapjax.contract import detector
 from tapjax.contract.text import plural
 
-MOST_PICTURES = 24
+MOST_PICTURES = 6
+# Captions: what the figures of a section show, and how to read them.
+FITS = "measured D (black; band: range over seeds), its layers, and the fitted models (colours)"
+CHANGES = "changes around critical steps; darker is further beyond ordinary changes"
+MOMENT = "what the network held before, during and after the critical step"
+SETTLE = "step at which each layer has settled, by depth"
+MONITORED = "measured D, and forecasts with 90 % intervals made during the replay"
+COURSE = "D and capabilities over training (left), and their correlation by lag (right)"
+CREDITS = "Gamma of each method by layer, and the test accuracy it reaches"
+LEARNING = "online score over tasks, and measures of the units"
+MOVES = "principal components of the weights beside those of random walks"
 
 
 class Section(NamedTuple):
     """One analysis on the page.
 
     Attributes:
-      title: heading of the section.
+      title: heading of the section, as a question.
       write: function `write(paths, out, partial)` that runs the analysis, writes its files to the
-        folder `out`, and returns HTML fragments.
+        folder `out`, and returns the conclusion as a sentence and HTML fragments.
       family: family of experiments that the analysis needs. The page has the section only if there
         are runs of this family, and it covers only them. Empty if it suits all runs.
     """
@@ -41,92 +50,66 @@ class Section(NamedTuple):
     family: str = ""
 
 
-def _runs(paths, out, partial):
-    _, table = summary(paths, out, partial)
-    runs, _ = open_runs(paths, partial)
-    made_up = [run for run in runs if run.model.get("synthetic")]
-    notes = [f"Read in part: {run.name}, {run.extent}." for run in runs if not run.complete]
-    if made_up:
-        notes.append(f"{len(made_up)} of the runs were trained on SYNTHETIC data.")
-    return [
-        page.paragraph(
-            f"{plural(len(table), 'run')} with {plural(int(table['seeds'].sum()), 'curve')}, one "
-            "per seed. D is the mean dimensionality of the hidden layers; the head is measured but "
-            "left out of D. Accuracy is that on the whole test split. Values are means over seeds."
-        ),
-        *map(page.paragraph, notes),
-        page.table(table),
-    ]
-
-
 def _models(paths, out, partial):
     result, scores = tap(paths, out, partial)
     fits = pd.read_csv(out / "tap.csv", index_col="run")
     best = fits[fits["model"] == "tap_compression"]
     columns = ["seed", "alpha", "alpha_low", "alpha_high", "D0", "D_max", "identified", "r2"]
-    pictures = sorted(out.glob("*_dimension.png"))
-    return [
+    return result["conclusion"], [
         page.paragraph(
-            "R2 compares the fitted curve with the mean of the measured curve, whose R2 is 0. The "
-            "tail of each curve is also forecast from the first 40 % of the steps; the error of "
-            "this forecast is given relative to the range of D. A useful forecast has to beat "
-            "persistence, which repeats the last observed level."
+            "R2 compares a fitted curve with the mean of the measured curve, whose R2 is 0. The "
+            "tail of each curve is also forecast from the first 40 % of the steps. A useful "
+            "forecast has to beat persistence, which repeats the last observed level."
         ),
         *_refused(result),
-        page.table(scores),
-        *(
-            page.picture(
-                out / f"fit_{v}.png", f"{v} of the fits by model, architecture and data set"
-            )
-            for v in ("r2", "r2_log")
+        page.table(scores, "Scores of the models"),
+        *_folded(
+            "Fitted curves of every run", _pictures(sorted(out.glob("*_dimension.png")), FITS)
         ),
         page.details(
-            "TAP with transient compression: fitted parameters with 95 % intervals",
-            page.paragraph(
-                "The unit of alpha is 1 / integrated gradient norm. The parameters of a fit are "
-                "identified if three conditions hold: the curve fits the data, the error rises on "
-                "both sides of alpha and of D_max, and the first half of the run agrees with the "
-                "whole run. Do not interpret the parameters of other fits."
+            "R2 by architecture and data set",
+            *(
+                page.picture(out / f"fit_{v}.png", f"{t}. Yellow is a good fit, blue is none.")
+                for v, t in (("r2", "R2 on all steps"), ("r2_log", "R2 on log-spaced steps"))
             ),
-            page.table(best[columns]),
         ),
-        page.details("Fitted curves", *_pictures(pictures)),
+        page.table(best[columns], "alpha of each curve, with 95 % intervals"),
     ]
 
 
 def _alpha(paths, out, partial):
-    result, forms = fit_alpha(paths, out, partial)
-    shares = result["variance_shares_of_ln_alpha"]
-    if result["notes"]:
-        return [*_notes(result), *_refused(result)]
+    result, table = fit_alpha(paths, out, partial)
     parts = [
         page.paragraph(
-            f"alpha is identified in {result['identified']} of {result['curves']} curves. Only "
-            "r2_loao, the R2 on architectures that were left out of the fit, shows whether alpha "
-            "can be predicted; predicting the mean of all architectures gives 0."
+            f"{result['curves']} curves, {result['identified']} with an identified alpha, from "
+            f"{plural(result['architectures'], 'architecture')}. Each point of the figure is an "
+            "architecture; curves whose alpha is not identified are left out."
         ),
         *_refused(result),
-        page.table(forms),
-        page.picture(out / "alpha_relationships.png", "alpha against the architecture"),
+        page.picture(
+            out / "alpha_relationships.png",
+            "alpha against depth, width and number of parameters, and the R2 of the fits",
+        ),
+        page.table(
+            table, "Forms, scored on left-out architectures" if result["forms"] else "alpha"
+        ),
     ]
+    shares = result["variance_shares_of_ln_alpha"]
     if shares:
         text = ", ".join(f"{name} {share:.0%}" for name, share in shares.items())
         parts.append(page.paragraph(f"Shares of the variance of ln alpha: {text}."))
     if (out / "alpha_consistency.png").exists():
         parts.append(page.picture(out / "alpha_consistency.png", "alpha across data sets"))
-    return parts
+    return result["conclusion"], parts
 
 
 def _jumps(paths, out, partial):
     result, table = find_jumps(paths, out, partial)
-    points = (table["seeds"] * table["measurements"]).sum()
-    return [
-        page.paragraph(
-            f"{plural(int(table['jumps_of_D'].sum()), 'jump')} of D in {points:,} measurements. "
-            f"{detector.by_chance(points)} (`validate-detector` measures this rate.)"
-        ),
+    points = int((table["seeds"] * table["measurements"]).sum())
+    return result["conclusion"], [
+        page.paragraph(f"{detector.by_chance(points)} `tapjax validate-detector` measures it."),
         *_refused(result),
-        page.table(table),
+        page.table(table, "Jumps of each run"),
     ]
 
 
@@ -134,64 +117,46 @@ def _inside(paths, out, partial):
     result, table = explain(paths, out, partial)
     compared = any(run["moments"] for run in result["runs"].values())
     families = pd.read_csv(out / "families.csv", index_col="run")
-    without = len(result["refused"])
-    return [
+    return result["conclusion"], [
         page.paragraph(
-            "One row per run: jumps per 1000 measurements; the order in which layers settle (rho "
-            "is the correlation of depth and settling step; q is based on permuted layers and "
-            "corrected over the runs); and the number of seeds in which layers move together, or D "
-            "with the loss, more than series shifted in time do (one seed in 20 does so by chance)."
-        ),
-        page.table(families),
-        *(
-            [
-                page.paragraph(
-                    "Changes around critical steps that exceed the changes between ordinary pairs "
-                    "of states, equally far apart. p is corrected for all layers and quantities."
-                ),
-                page.table(table),
-            ]
-            if compared
-            else []
+            "Order of settling: rho is the correlation of depth and settling step; q is based on "
+            "permuted layers and corrected over the runs. The table also counts the seeds in which "
+            "layers move together, or D with the loss, more than series shifted in time do (one "
+            "seed in 20 does so by chance)."
         ),
         *(
-            [
-                page.paragraph(
-                    f"Runs or critical steps that were not compared: {without}. A comparison needs "
-                    "snapshots: `tapjax replay --run=RUN --moments` takes them."
-                )
-            ]
-            if without
+            [page.paragraph("`tapjax replay --run=RUN --moments` takes snapshots.")]
+            if result["refused"]
             else []
         ),
-        *_pictures(sorted(out.glob("*/change_map.png"))),
-        *_folded("Critical steps", _pictures(sorted(out.glob("*/moment_*.png")))),
-        *_folded("Order in which layers settle", _pictures(sorted(out.glob("*/convergence.png")))),
+        *_pictures(sorted(out.glob("*/change_map.png")), CHANGES),
+        *([page.table(table, "Changes that exceed those between ordinary states")] * compared),
+        *_folded("Critical steps", _pictures(sorted(out.glob("*/moment_*.png")), MOMENT)),
+        page.table(families, "Order of settling, and joint movement"),
+        *_folded(
+            "Order in which layers settle", _pictures(sorted(out.glob("*/convergence.png")), SETTLE)
+        ),
     ]
 
 
 def _before(paths, out, partial):
     result, scores = evaluate(paths, out, partial)
     if not result["scores"]:
-        return _notes(result)
+        return result["conclusion"], []
     families = pd.DataFrame(result["by_family"])
-    return [
+    return result["conclusion"], [
         page.paragraph(
-            f"{result['architectures']} architectures, each predicted from all others. r2 and "
-            "r2_log score the prediction of the mean over seeds, on a uniform and on a "
-            "logarithmic grid of steps. skill compares with a baseline, D at initialisation times "
-            "the mean relative curve of the family; shuffled architectures may beat this baseline, "
-            "too (see `tapjax predictor`). coverage is the share of points inside the "
-            "90 % band. r2_one_seed scores the prediction of single seeds; its ceiling is "
-            "seed_r2, the R2 with which the mean of the other seeds predicts a seed."
+            f"{result['architectures']} architectures, each predicted from all others. skill "
+            "compares with a baseline, D at initialisation times the mean relative curve of the "
+            "family; shuffled architectures may beat this baseline, too (see `tapjax predictor`)."
         ),
-        page.table(scores),
-        page.picture(out / "predictor.png", "R2 of held-out architectures"),
+        page.picture(out / "predictor.png", "R2 of held-out architectures, by predictor"),
+        page.table(scores, "Scores of the predictors"),
         *_folded("By family", _notes(result) + ([page.table(families)] * bool(len(families)))),
-        page.picture(out / "held_out.png", "measured and predicted curves"),
-        page.paragraph(
-            "Curves and 90 % bands are predicted by the Gaussian process from the architecture "
-            f"alone, with {predict.COMPONENTS} components per curve."
+        page.picture(
+            out / "held_out.png",
+            "Measured and predicted curves. Curves and 90 % bands are predicted by the Gaussian "
+            f"process from the architecture alone, with {predict.COMPONENTS} components per curve.",
         ),
     ]
 
@@ -199,20 +164,18 @@ def _before(paths, out, partial):
 def _monitor(paths, out, partial):
     result, table = replay(paths, out, partial)
     kinds = ", ".join(f"{kind} {n}" for kind, n in result["warnings_by_kind"].items())
-    pictures = sorted(out.glob("*/seed_*/monitor_visualization.png"))
-    return [
+    return result["conclusion"], [
         page.paragraph(
-            f"The live monitor was applied to {result['curves']} recorded curves. Each forecast "
-            "uses only the measurements before it. error is the error of ln D; skill compares it "
-            "with persistence, whose skill is 0; coverage should be .9, because the intervals are "
-            "90 % intervals."
+            "The live monitor was applied to every recorded curve; each forecast uses only the "
+            f"measurements before it. It warned in {result['curves_with_a_warning']} of "
+            f"{plural(result['curves'], 'curve')}{': ' + kinds if kinds else ''}."
         ),
-        page.table(table),
-        page.paragraph(
-            f"The monitor warned in {result['curves_with_a_warning']} of {result['curves']} curves"
-            f"{': ' + kinds if kinds else ''}."
+        *_refused(result),
+        page.table(table, "Forecasts by the number of steps ahead"),
+        page.details(
+            "Monitored curves",
+            *_pictures(_one_per_run(out.glob("*/seed_*/monitor_visualization.png")), MONITORED),
         ),
-        page.details("Monitored curves", *_pictures(pictures)),
     ]
 
 
@@ -220,45 +183,39 @@ def _emergence(paths, out, partial):
     result, table = find_emergence(paths, out, partial)
     power = pd.DataFrame(result["power"]).T
     power.columns = [f"planted {float(name):g}" for name in power.columns]
-    counts = ", ".join(f"{n} {name}" for name, n in result["verdicts"].items())
     late = [name for name, order in result["order"].items() if order and order["late"]]
-    return [
+    early = [name for name in result["order"] if name not in late]
+    return result["conclusion"], [
         page.paragraph(
-            f"Verdicts: {counts}. The test compares the increments of ln D with those of each "
-            "capability, as differences between seeds if a run has several. null_95 is the |r| "
-            "that 95 % of surrogates do not exceed at any lag; q is corrected over all tests. "
-            "`leads` means that D changes first, `lags` that the capability does."
+            "The test compares the increments of ln D with those of each capability, as "
+            "differences between seeds if a run has several. Verdicts use q, which is corrected "
+            "over all tests."
         ),
         *_refused(result),
-        page.picture(out / "emergence.png", "verdicts of all tests, and power of the test"),
-        page.table(table),
-        page.details(
-            "Power: share of planted leads that are found, by their correlation (at 0: false "
-            "positives)",
-            page.table(power),
+        page.picture(
+            out / "emergence.png",
+            "Left: each test by its best lag; points above the dotted line exceed 95 % of the "
+            "surrogates. Right: share of planted leads that the test finds.",
         ),
-        *_pictures([out / f"{name}_emergence.png" for name in late]),
-        page.details(
-            "All runs",
-            *_pictures([out / f"{n}_emergence.png" for n in result["order"] if n not in late]),
-        ),
+        page.table(table, "All tests"),
+        page.table(power, "Power: share of planted leads that are found, by their correlation"),
+        *_pictures([out / f"{name}_emergence.png" for name in late], COURSE),
+        *_folded("All runs", _pictures([out / f"{name}_emergence.png" for name in early], COURSE)),
     ]
 
 
 def _credit(paths, out, partial):
     result, table = compare_credits(_of_family(paths, "credit", partial), out, partial)
-    return [
+    return result["conclusion"], [
         page.paragraph(
-            "The credits of each method after training. gamma is their cosine with the true "
-            "gradient, and dir_gamma that of the output gradient copied to every layer of the same "
-            "network. rho is the correlation of the changes of the loss that credits and true "
-            "gradients predict along random directions. over_dir and over_dfa are differences in "
-            "accuracy from the controls, seed by seed; their q is that of a sign-flip "
-            "test, corrected over the rows."
+            "The credits of each method after training. Gamma is their cosine with the true "
+            "gradient. over copy and over dfa are differences in accuracy from two controls, the "
+            "output gradient copied to every layer and direct feedback."
         ),
+        *_refused(result),
         *_notes(result),
-        page.table(table),
-        *_pictures(sorted(out.glob("setting_*.png"))),
+        *_pictures(sorted(out.glob("setting_*.png")), CREDITS),
+        page.table(table, "Quality of the credits, and accuracy"),
     ]
 
 
@@ -267,33 +224,29 @@ def _plasticity(paths, out, partial):
     signs = [
         {"setting": name} | row for name, rows in result["early_signs"].items() for row in rows
     ]
-    return [
+    return result["conclusion"], [
         page.paragraph(
-            "early and late are the online score in the second and in the last tenth of the "
-            "tasks. over_plain is late minus late of the plain run, seed by seed; its q is that of "
-            "a sign-flip test, corrected over the rows."
+            "early and late are the online score in the second and in the last tenth of the tasks."
         ),
+        *_refused(result),
         *_notes(result),
-        page.table(table),
-        *_pictures(sorted(out.glob("*.png"))),
-        *([page.details("Early signs", page.table(pd.DataFrame(signs)))] if signs else []),
+        *_pictures(sorted(out.glob("*.png")), LEARNING),
+        page.table(table, "Learning, and the units"),
+        *([page.table(pd.DataFrame(signs), "Early signs")] if signs else []),
     ]
 
 
 def _movements(paths, out, partial):
     result, table = compare_spectra(_of_family(paths, "motifs", partial), out, partial)
-    return [
+    return result["conclusion"], [
         page.paragraph(
-            "How the principal components of the weights move, compared with a random walk that "
-            "makes the same steps with random signs. slope is that of the power spectrum (-2 for a "
-            "random walk), cosine the mean R2 of the first components with one cosine of time "
-            "each, and first_3 the share of variance of the first three components. The map of "
-            "recurring states is a separate command that takes minutes: `tapjax "
-            "motifs`."
+            "Compared with a random walk that makes the same steps with random signs. The map of "
+            "recurring states is a separate command that takes minutes: `tapjax motifs`."
         ),
+        *_refused(result),
         *_notes(result),
-        page.table(table),
-        *_pictures(sorted(out.glob("*/*.png"))),
+        *_pictures(sorted(out.glob("*/*.png")), MOVES),
+        page.table(table, "Movement of the components"),
     ]
 
 
@@ -313,22 +266,34 @@ def _folded(title, parts):
     return [page.details(title, *parts)] if parts else []
 
 
-def _pictures(paths):
-    shown = [page.picture(path, path.stem) for path in paths[:MOST_PICTURES]]
+def _pictures(paths, caption):
+    """Return figures with a caption that begins with the run or the setting."""
+    shown = [page.picture(path, f"{_named(path)}: {caption}") for path in paths[:MOST_PICTURES]]
     rest = len(paths) - len(shown)
-    return [*shown, *([page.paragraph(f"{rest} more figures are not shown.")] if rest else [])]
+    more = f"{plural(rest, 'more figure')}: the command of this analysis writes all of them."
+    return [*shown, *([page.paragraph(more, "caption")] if rest > 0 else [])]
+
+
+def _one_per_run(paths):
+    """Return the figure of the first seed of each run, sorted by run."""
+    return sorted({path.parent.parent: path for path in sorted(paths, reverse=True)}.values())
+
+
+def _named(path):
+    folder = path.parent
+    run = folder.parent.name if folder.name.startswith("seed_") else folder.name
+    return path.stem if run in SECTIONS else f"{run}, {path.stem}".replace("_", " ")
 
 
 SECTIONS = {
-    "summary": Section("Runs", _runs),
-    "tap": Section("Models of D(t)", _models),
+    "tap": Section("Which equation describes D(t)?", _models),
     "alpha": Section("Is alpha a function of the architecture?", _alpha),
-    "jumps": Section("Jumps", _jumps),
-    "mechanistic": Section("What changes inside the networks", _inside),
-    "predictor": Section("Prediction of D(t) before training", _before),
-    "monitor": Section("Replayed live monitor", _monitor),
+    "jumps": Section("Does D jump?", _jumps),
+    "mechanistic": Section("What changes inside the networks?", _inside),
+    "predictor": Section("Can D(t) be predicted before training?", _before),
+    "monitor": Section("Can D be forecast while a network trains?", _monitor),
     "emergence": Section("Does D move before capabilities do?", _emergence),
-    "credit": Section("Credit without a backward pass", _credit, "credit"),
+    "credit": Section("Can a network learn without a backward pass?", _credit, "credit"),
     "plasticity": Section("Do the networks keep learning?", _plasticity, "plasticity"),
-    "spectra": Section("How the components of the weights move", _movements, "motifs"),
+    "spectra": Section("How do the components of the weights move?", _movements, "motifs"),
 }

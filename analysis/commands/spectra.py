@@ -95,6 +95,10 @@ def compare(
     table = pd.DataFrame(rows).set_index("run")
     result = {"command": "spectra", "of": of, "rows": rows, "figures": drawn, "refused": refused}
     result = plain(result | {"notes": [line for line in told if line]})
+    result["conclusion"] = (
+        "The principal components have power spectra of slope "
+        f"{np.mean([row['slope'] for row in rows]):.2f} on average; a random walk has -2."
+    )
     write_results(out, "spectra", result, table)
     return result, table.drop(columns=[name for name in table if name.endswith("_half")])
 

@@ -9,6 +9,7 @@ from analysis.commands.output import plain, write_csv, write_results
 from analysis.figures.curves import dimension_curves, score_heat_map
 from analysis.runs.reader import RunError, open_runs
 from analysis.tap.calibration import fit_run, fit_table, model_scores
+from tapjax.contract.text import plural, shortened
 
 
 def add_arguments(parser) -> None:
@@ -50,15 +51,21 @@ def tap(paths, out: Path, partial: bool, metric: str | None = None) -> tuple[dic
         rows += fitted
         dimension_curves(run, curves, out / f"{run.name}_dimension.png", metric)
     if not rows:
-        raise RunError("no run could be fitted: " + "; ".join(refused))
+        raise RunError("no run could be fitted: " + shortened(refused))
     table = fit_table(rows)
     scores = model_scores(table)
+    best = scores.loc["tap_compression"]
     for value in ("r2", "r2_log"):
         score_heat_map(table, value, out / f"fit_{value}.png")
     result = {
         "command": "tap",
         "definition_of_D": sorted({run.model["dimension"] for run in runs}),
         "steps": {run.name: [int(run.steps("probe")[i]) for i in (0, -1)] for run in runs},
+        "conclusion": (
+            "The compression form of the TAP equation fits D(t) with a median R2 of "
+            f"{best['r2']:.2f}; its forecasts of the tail beat persistence on "
+            f"{best['beats_persistence']:.0%} of {plural(int(best['n']), 'curve')}."
+        ),
         "models": plain(scores.reset_index().to_dict("records")),
         "fits": plain(rows),
         "refused": refused,

@@ -9,6 +9,11 @@ from analysis.runs.reader import Run
 from tapjax.contract.layout import replace_file
 
 DPI = 130
+# Colours that colour-blind readers distinguish, legible on white and on black (Okabe and Ito 2008,
+# https://jfly.uni-koeln.de/color).
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")
+DASHES = ("solid", "dashed", "dotted")  # for more curves than colours
+NEUTRAL = "#777777"  # axes and text, legible on white and on black
 
 
 def save(figure, out: Path) -> Path:

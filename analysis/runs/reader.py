@@ -14,6 +14,7 @@ import numpy as np
 
 from tapjax.contract.files import RunError, names_and_arrays, read_json, read_npz
 from tapjax.contract.layout import MANIFEST, SCHEMA, STEP_AXES, record_steps
+from tapjax.contract.text import shortened
 
 # Fields that the files of every run must have, with their types.
 TYPES = {
@@ -308,7 +309,7 @@ def open_runs(paths, partial: bool = False) -> tuple[list[Run], list[str]]:
         except DivergedError as error:
             left_out.append(str(error))
     if not runs:
-        raise RunError("; ".join(left_out))
+        raise RunError(shortened(left_out))
     return runs, left_out
 
 

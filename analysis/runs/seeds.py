@@ -4,6 +4,7 @@ import numpy as np
 from scipy import stats
 
 from analysis.runs.reader import Run, RunError, open_runs
+from tapjax.contract.text import shortened
 
 CONFIDENCE = 0.95
 NAMES = ("data.name", "model.name", "tasks.kind")  # fields that name a setting if there is only one
@@ -27,7 +28,7 @@ def open_family(paths, family: str, partial: bool = False) -> tuple[list[Run], l
     members = [run for run in runs if run.config.get("family") == family]
     left_out += [f"{run.path} is not of the {family} family" for run in runs if run not in members]
     if not members:
-        raise RunError("; ".join(left_out))
+        raise RunError(shortened(left_out))
     return members, left_out
 
 

@@ -39,6 +39,13 @@ def plural(count: int, noun: str) -> str:
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
+def shortened(lines: Iterable[str], most: int = 2) -> str:
+    """Join lines with semicolons; of more than `most` lines, only the first are shown."""
+    lines = list(lines)
+    rest = len(lines) - most
+    return "; ".join(lines[:most]) + (f"; and {rest} more" if rest > 0 else "")
+
+
 def printable(text: str) -> str:
     """Replace control characters by their escape sequences and keep line ends.
 

@@ -1,0 +1,102 @@
+"""Curves of one run, ready to be drawn: D, loss, accuracy, layers, and the events in it."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from analysis.figures.style import binned
+from analysis.mechanistic.overview import found_jumps
+from analysis.runs.reader import Run, RunError
+from tapjax.contract import detector
+
+LEAST_POINTS = 5  # of a curve; a quantity evaluated less often is not drawn
+MOST_POINTS, MOST_LAYER_POINTS = 400, 150
+
+
+class Curve(NamedTuple):
+    """Mean over seeds and range over seeds of one quantity: all arrays [T]."""
+
+    step: np.ndarray
+    mean: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+
+
+class Curves(NamedTuple):
+    """What is drawn of one run.
+
+    `quantities` holds a Curve for each of `D`, `loss` and `accuracy` that was recorded. `layers`
+    are the steps [T] and the dimensionality of each layer, mean over seeds [T]. `events` are pairs
+    (step, text) of jumps of D, pinned checkpoints, and changes that the config asked for.
+    `final_accuracy` is the mean over seeds of the last test accuracy, None if there is none.
+    """
+
+    name: str
+    quantities: dict[str, Curve]
+    layers: tuple[np.ndarray, dict[str, np.ndarray]]
+    events: list[tuple[int, str]]
+    final_accuracy: float | None = None
+
+
+def read(run: Run) -> Curves:
+    """Read the curves of a run.
+
+    Args:
+      run: open run.
+
+    Returns:
+      Its Curves, each with at most `MOST_POINTS` points. Longer series are averaged over bins.
+    """
+    metric, quantities, layers = run.model["dimension"], {}, (np.array([]), {})
+    if run.has("probe", metric):
+        step, d_SxT = run.steps("probe"), run.dimension(gaps=True)
+        quantities["D"] = _curve(*_thinned(step, d_SxT, MOST_POINTS))
+        at, layers_SxTxL = _thinned(step, run.array("probe", metric), MOST_LAYER_POINTS)
+        each = layers_SxTxL.mean(0).T.astype(np.float32)
+        layers = (at, dict(zip(run.layer_names, each, strict=True)))
+    quantities["loss"] = _curve(*binned(run, "loss", MOST_POINTS))
+    for group, name in (("eval", "accuracy"), ("probe", "accuracy")):
+        if run.has(group, name) and len(run.steps(group)) >= LEAST_POINTS:
+            values_SxT = run.array(group, name)
+            quantities["accuracy"] = _curve(*_thinned(run.steps(group), values_SxT, MOST_POINTS))
+            break
+    groups = [group for group in ("eval", "probe") if run.has(group, "accuracy")]
+    final = run.tail(groups[0], "accuracy", 1).mean() if groups else None
+    return Curves(run.name, quantities, layers, events(run), final)
+
+
+def events(run: Run) -> list[tuple[int, str]]:
+    """List the jumps of D, the pinned checkpoints, and the changes that the config asked for.
+
+    Args:
+      run: open run.
+
+    Returns:
+      Pairs (step, text) in order of steps.
+    """
+    found = []
+    if run.has("probe", run.model["dimension"]):
+        try:
+            jumps = [row for row in found_jumps(run) if row["layer"] == detector.MEAN]
+        except RunError:  # a measurement is missing or not finite
+            jumps = []
+        found += [(row["step"], f"jump of D, seed {row['seed']}") for row in jumps]
+    pins = run.path / "pins"
+    if pins.is_dir():
+        found += [(int(p.name), "pinned checkpoint") for p in pins.iterdir() if p.name.isdigit()]
+    reset, clone = run.config.get("reset", {}), run.config.get("clone", {})
+    if reset.get("step"):
+        found.append((reset["step"], f"{reset['layer']}: unit {reset['unit']} was drawn anew"))
+    for i in range(clone.get("times", 0) if clone.get("factor", 1) > 1 else 0):
+        found.append(((i + 1) * clone["step"], f"every unit was cloned x{clone['factor']}"))
+    return sorted(found)
+
+
+def _curve(step, values_SxT):
+    return Curve(step, values_SxT.mean(0), values_SxT.min(0), values_SxT.max(0))
+
+
+def _thinned(step, values_SxT, most):
+    """Keep every n-th point, so that at most `most` remain."""
+    every = -(-len(step) // most)
+    return step[::every], values_SxT[:, ::every]

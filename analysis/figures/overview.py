@@ -1,0 +1,65 @@
+"""Static figure of D, loss and accuracy of several runs, with jumps and pinned checkpoints."""
+
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+from analysis.figures.course import Curves
+from analysis.figures.style import COLOURS, DASHES, save
+
+LABELS = {"D": "D", "loss": "training loss", "accuracy": "test accuracy"}
+MOST_LABELS = 12  # at the ends of the curves
+
+
+def overview(runs: list[Curves], out: Path, quantities=("D", "loss", "accuracy")) -> Path:
+    """Draw quantities of runs over training, one panel per quantity, with the range over seeds.
+
+    Args:
+      runs: curves of each run.
+      out: path of the file to write.
+      quantities: names of the panels from top to bottom; those that no run has are left out.
+
+    Returns:
+      The path written.
+    """
+    drawn = [name for name in quantities if any(name in run.quantities for run in runs)]
+    heights = [1.5 if name == "D" else 1.0 for name in drawn]
+    figure, panels = plt.subplots(
+        len(drawn), 1, figsize=(8, 0.6 + 1.9 * sum(heights)), sharex=True, squeeze=False,
+        height_ratios=heights, layout="constrained",
+    )  # fmt: skip
+    for axes, quantity in zip(panels[:, 0], drawn, strict=True):
+        for i, run in enumerate(runs):
+            if quantity in run.quantities:
+                _draw(axes, run.quantities[quantity], run.name, i)
+        axes.set_ylabel(LABELS[quantity])
+        axes.grid(alpha=0.25)
+        axes.spines[["top", "right"]].set_visible(False)
+        if quantity == "loss":
+            axes.set_yscale("log")
+    for i, run in enumerate(runs):
+        _mark(panels[0, 0], run, COLOURS[i % len(COLOURS)])
+    panels[-1, 0].set_xlabel("training step")
+    panels[-1, 0].set_xlim(left=0)
+    figure.legend(loc="outside lower center", ncols=4, fontsize=8, frameon=False)
+    return save(figure, out)
+
+
+def _draw(axes, curve, name, i):
+    colour, dash = COLOURS[i % len(COLOURS)], DASHES[i // len(COLOURS) % len(DASHES)]
+    label = None if axes.get_subplotspec().rowspan.start else name
+    axes.plot(curve.step, curve.mean, color=colour, linestyle=dash, linewidth=1.5, label=label)
+    axes.fill_between(curve.step, curve.low, curve.high, color=colour, alpha=0.18, linewidth=0)
+
+
+def _mark(axes, run, colour):
+    """Mark jumps by triangles on the curve of D, and pinned checkpoints by dots at the foot."""
+    curve = run.quantities.get("D")
+    jumps = [step for step, text in run.events if text.startswith("jump")]
+    if curve is not None and jumps:
+        height = np.interp(jumps, curve.step, curve.mean)
+        axes.plot(jumps, height, "v", color=colour, markeredgecolor="k", markersize=7)
+    pins = [step for step, text in run.events if text.startswith("pinned")]
+    transform = axes.get_xaxis_transform()
+    axes.plot(pins, [0.02] * len(pins), "|", color=colour, markersize=9, transform=transform)
