@@ -77,7 +77,7 @@ def explain(paths, out: Path, partial=False, number: int | None = None, snapshot
       RunError: snapshots are damaged, a run has no critical step of this number, or two runs have
         the same name.
     """
-    runs, shown = {}, []
+    runs, shown, compared = {}, [], []
     opened, refused = open_runs(paths, partial)
     for run in opened:
         folder, course = out / run.name, course_of.describe(run)
@@ -88,6 +88,7 @@ def explain(paths, out: Path, partial=False, number: int | None = None, snapshot
         detailed = pd.DataFrame(course["jumps"], columns=(*COLUMNS, *CHARACTER, "kind"))
         write_csv(folder / "jumps_detailed.csv", detailed, index=False)
         runs[run.name] = course | {"moments": [r._asdict() for r in results]}
+        compared += [(run.name, r.measurements, changes.findings(r)) for r in results]
         write_json(folder / "analysis_results.json", plain(runs[run.name]))
         text = report_text.report(run.name, course, results, why)
         write_text(folder / "comparison_report.md", text)
@@ -104,20 +105,30 @@ def explain(paths, out: Path, partial=False, number: int | None = None, snapshot
     else:
         table = pd.DataFrame(shown, columns=SHOWN).set_index("run")
         table = table.map(lambda value: np.nan if value is None else value)
-    result = {"command": "mechanistic", "conclusion": _conclusion(runs, families, len(shown))}
+    result = {"command": "mechanistic", "conclusion": _conclusion(compared, families)}
     return plain(result | {"runs": runs, "refused": refused}), table
 
 
-def _conclusion(runs, families, changes):
+def _conclusion(compared, families):
+    """Name the strongest change around each critical step that has one."""
     ordered = int((families["settling"] != "no order").sum())
     text = f"Layers settle in an order in {ordered} of {plural(len(families), 'run')}"
-    compared = sum(len(run["moments"]) for run in runs.values())
     if not compared:
         return f"{text}; no critical step was compared, which needs snapshots."
-    return (
-        f"{text}; {plural(compared, 'critical step')} compared, with "
-        f"{plural(changes, 'change')} beyond the null."
-    )
+    strongest = [
+        f"{name} at step {about['steps'][1]}, seed {about['seed']}: {_strongest(rows)}"
+        for name, about, rows in compared
+        if rows
+    ]
+    text += f"; {plural(len(compared), 'critical step')} compared, {len(strongest)} with changes"
+    return f"{text} beyond the null{': ' + '; '.join(strongest) if strongest else ''}."
+
+
+def _strongest(rows):
+    """Name the layer that changed most, and the unit within it if one stands out."""
+    layer = rows[0]["layer"]
+    units = [row["unit"] for row in rows if row["layer"] == layer and row["unit"] is not None]
+    return f"{layer}{f', unit {units[0]},' if units else ''} changed most"
 
 
 def _families(courses) -> pd.DataFrame:

@@ -58,7 +58,8 @@ def panel(quantity: str, x_range=None):
         axis.axis_label_text_font_style = "normal"
         axis.axis_label_text_color = axis.major_label_text_color = NEUTRAL
         axis.axis_line_color = axis.major_tick_line_color = axis.minor_tick_line_color = NEUTRAL
-    made.grid.grid_line_alpha = 0.3
+    made.grid.grid_line_color, made.grid.grid_line_alpha = NEUTRAL, 0.25
+    made.outline_line_color = None
     return made
 
 

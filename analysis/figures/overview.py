@@ -9,7 +9,7 @@ from analysis.figures.course import Curves
 from analysis.figures.style import COLOURS, DASHES, save
 
 LABELS = {"D": "D", "loss": "training loss", "accuracy": "test accuracy"}
-MOST_LABELS = 12  # at the ends of the curves
+LEGEND_WIDTH = 110  # characters
 
 
 def overview(runs: list[Curves], out: Path, quantities=("D", "loss", "accuracy")) -> Path:
@@ -42,7 +42,8 @@ def overview(runs: list[Curves], out: Path, quantities=("D", "loss", "accuracy")
         _mark(panels[0, 0], run, COLOURS[i % len(COLOURS)])
     panels[-1, 0].set_xlabel("training step")
     panels[-1, 0].set_xlim(left=0)
-    figure.legend(loc="outside lower center", ncols=4, fontsize=8, frameon=False)
+    columns = max(1, min(4, LEGEND_WIDTH // (max(len(run.name) for run in runs) + 6)))
+    figure.legend(loc="outside lower center", ncols=columns, fontsize=8, frameon=False)
     return save(figure, out)
 
 

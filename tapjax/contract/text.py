@@ -39,7 +39,7 @@ def plural(count: int, noun: str) -> str:
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
-def shortened(lines: Iterable[str], most: int = 2) -> str:
+def shortened(lines: Iterable[str], most: int = 1) -> str:
     """Join lines with semicolons; of more than `most` lines, only the first are shown."""
     lines = list(lines)
     rest = len(lines) - most

@@ -61,7 +61,7 @@ def test_the_four_phases_one_after_another(tmp_path):
     again = launch("tap", *args, "--phase=3")
     assert again.returncode == 0 and "DONE" not in again.stdout
     page = (tmp_path / "analysis" / "report.html").read_text()
-    assert "Models of D(t)" in page and "Replayed live monitor" in page
+    assert "Which equation describes D(t)?" in page and "mlp_narrow__digits" in page
 
 
 @pytest.mark.slow

@@ -1,3 +1,4 @@
+import html
 import json
 import re
 import shutil
@@ -45,17 +46,19 @@ def write_mlp(path, i):
 def test_every_section_stands_on_one_self_contained_page(page):
     path, result = page
     text = path.read_text()
-    for section in SECTIONS.values():
-        assert (f"<h2>{section.title}</h2>" in text) == (not section.family)
-    assert result["left_out"] == {}
-    assert "SYNTHETIC" in text and text.count("data:image/png") > 10
-    pixels = r'base64,[^"]*'  # may contain any letters
-    assert "http" not in re.sub(pixels, "", text) and 'src="data:' in text
-    for honest in ("null_95", "error_of_persistence", "beats_persistence"):
+    for name, section in SECTIONS.items():
+        assert (f'<h2 id="{name}">{section.title}</h2>' in text) == (not section.family)
+    assert result["left_out"] == {} and len(result["conclusions"]) == text.count("<dt>")
+    for said in result["conclusions"]:
+        assert html.escape(said.partition("? ")[2]) in text
+    assert "SYNTHETIC" in text and text.count("data:image/webp") > 10
+    body = text[text.rindex("<body>") :]  # before it are the scripts of Bokeh
+    assert "http" not in re.sub(r'base64,[^"]*', "", body) and len(text) < 3.5e6
+    for honest in ("|r| that 95 % of surrogates", "persistence", "beats persistence"):
         assert honest in text
     for what in ("architectures", "architectures with an identified alpha"):
-        assert text.count(f"too few to tell: n = 5 {what}, needs &gt;= 15") == 1
-    assert "r2_loao" not in text and "seed_r2" not in text and "left out of the fit" not in text
+        assert f"too few to tell: n = 5 {what}, needs &gt;= 15" in text
+    assert "r2_loao" not in text and "left out of the fit" not in text
 
 
 def test_an_analysis_that_does_not_fit_is_left_out_with_its_reason(tmp_path):
@@ -67,34 +70,49 @@ def test_an_analysis_that_does_not_fit_is_left_out_with_its_reason(tmp_path):
     assert result.returncode == 0, result.stderr
     text = (tmp_path / "r.html").read_text()
     assert "too few to tell: n = 1 architectures, needs &gt;= 5 for a calibration" in text
-    assert "Left out: " in text and "</summary>\n\n</details>" not in text
+    assert "Not answered: " in text and "</summary>\n\n</details>" not in text
+
+
+LOOK = """<script>addEventListener('load', () => setTimeout(() => {
+  const texts = [...document.body.querySelectorAll('p, li, dt, dd, td, th, summary, figcaption')];
+  document.title = JSON.stringify({
+    width: innerWidth, scrolled: document.documentElement.scrollWidth,
+    drawn: [...document.images].every(image => image.naturalWidth),
+    described: [...document.images].every(image => image.alt.length > 20),
+    panels: Bokeh.documents[0].roots()[0].children.length,
+    smallest: Math.min(...texts.map(text => parseFloat(getComputedStyle(text).fontSize))),
+  });
+  parent.postMessage(document.title, '*'); }, 2000))</script></body>"""
+FRAME = """<title>waiting</title><iframe src="{page}" width="390" height="800"></iframe>
+<script>addEventListener('message', event => document.title = event.data)</script>"""
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium (apt-get install chromium)")
 def test_a_phone_shows_it_without_scrolling_sideways_and_print_has_every_figure(page, tmp_path):
     path, _ = page
-    probe = (
-        "<script>addEventListener('load', () => document.title = JSON.stringify([innerWidth, "
-        "document.documentElement.scrollWidth, [...document.images].every(i => i.naturalWidth)]))"
-        "</script></body>"
-    )
-    probed = tmp_path / "probed.html"
-    probed.write_text(path.read_text().replace("</body>", probe))
-    dumped = chromium("--window-size=500,900", "--dump-dom", probed, tmp_path)
-    width, scrolled, drawn = json.loads(re.search(r"<title>(.*?)</title>", dumped).group(1))
-    assert scrolled <= width <= 500 and drawn
+    looked = tmp_path / "looked.html"
+    looked.write_text(LOOK.join(path.read_text().rsplit("</body>", 1)))
+    frame = tmp_path / "frame.html"
+    frame.write_text(FRAME.format(page=looked.name))
+    for shown, width in ((looked, 1300), (frame, 390)):
+        dumped, console = chromium("--window-size=1300,900", "--dump-dom", shown, tmp_path)
+        found = json.loads(html.unescape(re.search(r"<title>(.*?)</title>", dumped).group(1)))
+        assert found["scrolled"] <= found["width"] == width
+        assert found["drawn"] and found["described"] and found["smallest"] >= 11
+        logged = [line for line in console.splitlines() if "CONSOLE" in line]
+        assert found["panels"] >= 5 and all("[bokeh " in line for line in logged)
     printed = tmp_path / "report.pdf"
     chromium(f"--print-to-pdf={printed}", "--no-pdf-header-footer", path, tmp_path)
     images = printed.read_bytes().count(b"/Subtype /Image")
-    assert images >= path.read_text().count("data:image/png")
+    assert images >= path.read_text().count("data:image/webp")
 
 
 def chromium(*args):
     *flags, page, home = args
     result = subprocess.run(
         [CHROMIUM, "--headless=new", "--no-sandbox", "--disable-gpu", f"--user-data-dir={home}/c",
-         *map(str, flags), page.as_uri()],
+         "--virtual-time-budget=20000", "--enable-logging=stderr", *map(str, flags), page.as_uri()],
         capture_output=True, text=True, timeout=120,
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
-    return result.stdout
+    return result.stdout, result.stderr
