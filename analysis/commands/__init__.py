@@ -3,6 +3,7 @@
 # Name of a command -> (module in analysis.commands, help text). Commands in READERS read runs.
 READERS = {
     "summary": ("summary", "list runs with their status, dimensionality D, loss and test accuracy"),
+    "curves": ("curves", "draw D, loss and accuracy of runs in one figure"),
     "tap": ("tap", "fit curve models, among them the TAP equation, to D(t)"),
     "alpha": (
         "alpha",
@@ -10,6 +11,7 @@ READERS = {
     ),
     "jumps": ("jumps", "list the jumps of D and of every layer"),
     "monitor": ("monitor", "replay recorded runs to the live monitor and score its forecasts"),
+    "live": ("live", "show the curves of runs in a browser while they train"),
     "mechanistic": ("mechanistic", "measure what changes inside networks around critical steps"),
     "emergence": ("emergence", "test whether D changes before capabilities do"),
     "credit": ("credit", "measure the quality of estimated credits and the accuracy they lead to"),

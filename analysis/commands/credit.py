@@ -78,7 +78,8 @@ def _conclusion(rows):
     for setting in dict.fromkeys(row["setting"] for row in rows):
         scored = [r for r in rows if r["setting"] == setting and r.get("accuracy") is not None]
         if scored:
-            top = max(scored, key=lambda row: row["accuracy"])
+            top = max(f"{row['accuracy']:.3f}" for row in scored)
+            best = [row["method"] for row in scored if f"{row['accuracy']:.3f}" == top]
             of = f"of {plural(len(scored), 'run')} in {setting}"
-            said.append(f"{top['method']} ({top['accuracy']:.3f}) {of}")
+            said.append(f"{', '.join(best)} ({top}) {of}")
     return f"Highest test accuracy: {'; '.join(said)}." if said else "No accuracy was recorded."

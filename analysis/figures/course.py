@@ -86,7 +86,8 @@ def events(run: Run) -> list[tuple[int, str]]:
         found += [(int(p.name), "pinned checkpoint") for p in pins.iterdir() if p.name.isdigit()]
     reset, clone = run.config.get("reset", {}), run.config.get("clone", {})
     if reset.get("step"):
-        found.append((reset["step"], f"{reset['layer']}: unit {reset['unit']} was drawn anew"))
+        unit = f"unit {reset['unit']} of " if reset["unit"] >= 0 else ""
+        found.append((reset["step"], f"{unit}{reset['layer']} was drawn anew"))
     for i in range(clone.get("times", 0) if clone.get("factor", 1) > 1 else 0):
         found.append(((i + 1) * clone["step"], f"every unit was cloned x{clone['factor']}"))
     return sorted(found)

@@ -113,7 +113,7 @@ def linked(runs: list[Curves]):
         hover(made, [glyph for of_run in drawn.values() for glyph in of_run[1::2]][-len(runs) :])
     for i, run in enumerate(runs):
         drawn[i] += _marked(panels[0], run, i)
-    buttons = [_button(run.name, i, drawn[i]) for i, run in enumerate(runs)]
+    buttons = [button(run.name, i, drawn[i]) for i, run in enumerate(runs)]
     wrapped = {"flex-wrap": "wrap", "gap": "4px"}
     shown = [Row(children=buttons, styles=wrapped, sizing_mode="stretch_width"), *panels]
     if any(run.layers[1] for run in runs):
@@ -140,16 +140,15 @@ def _marked(panel, run, i):
     return [marks]
 
 
-def _button(name, i, renderers):
+def button(name: str, i: int, renderers: list) -> Toggle:
+    """Make a button in the colour of the i-th run that shows and hides what is drawn of it."""
     style = line_style(i)
     edge = f"14px {'double' if style['line_dash'] != 'solid' else 'solid'} {style['line_color']}"
     css = f".bk-btn {{ border-left: {edge} !important; font-size: 12px; }}"
-    button = Toggle(label=name, active=True, stylesheets=[css], button_type="default")
-    code = "for (const glyph of renderers) glyph.visible = button.active"
-    button.js_on_change(
-        "active", CustomJS(args={"renderers": renderers, "button": button}, code=code)
-    )
-    return button
+    made = Toggle(label=name, active=True, stylesheets=[css], button_type="default")
+    code = "for (const glyph of renderers) glyph.visible = made.active"
+    made.js_on_change("active", CustomJS(args={"renderers": renderers, "made": made}, code=code))
+    return made
 
 
 def _layers(runs, x_range):

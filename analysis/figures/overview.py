@@ -8,32 +8,39 @@ import numpy as np
 from analysis.figures.course import Curves
 from analysis.figures.style import COLOURS, DASHES, save
 
-LABELS = {"D": "D", "loss": "training loss", "accuracy": "test accuracy"}
-LEGEND_WIDTH = 110  # characters
+QUANTITIES = {"D": "D", "loss": "training loss", "accuracy": "test accuracy"}
+WIDTHS = {"single": 3.5, "double": 7.2}  # inches, of one and of two columns of a paper
+CHARACTERS = 15  # of a legend, per inch of its width
 
 
-def overview(runs: list[Curves], out: Path, quantities=("D", "loss", "accuracy")) -> Path:
+def overview(
+    runs: list[Curves], out: Path, quantities=tuple(QUANTITIES), width: str = "double"
+) -> Path:
     """Draw quantities of runs over training, one panel per quantity, with the range over seeds.
 
     Args:
       runs: curves of each run.
       out: path of the file to write.
       quantities: names of the panels from top to bottom; those that no run has are left out.
+      width: key of `WIDTHS`.
 
     Returns:
       The path written.
     """
     drawn = [name for name in quantities if any(name in run.quantities for run in runs)]
     heights = [1.5 if name == "D" else 1.0 for name in drawn]
+    columns = int(WIDTHS[width] * CHARACTERS) // (max(len(run.name) for run in runs) + 6)
+    columns = min(max(columns, 1), 4, len(runs))
+    height = 0.5 + 1.7 * sum(heights) + 0.18 * -(-len(runs) // columns)
     figure, panels = plt.subplots(
-        len(drawn), 1, figsize=(8, 0.6 + 1.9 * sum(heights)), sharex=True, squeeze=False,
+        len(drawn), 1, figsize=(WIDTHS[width], height), sharex=True, squeeze=False,
         height_ratios=heights, layout="constrained",
     )  # fmt: skip
     for axes, quantity in zip(panels[:, 0], drawn, strict=True):
         for i, run in enumerate(runs):
             if quantity in run.quantities:
                 _draw(axes, run.quantities[quantity], run.name, i)
-        axes.set_ylabel(LABELS[quantity])
+        axes.set_ylabel(QUANTITIES[quantity])
         axes.grid(alpha=0.25)
         axes.spines[["top", "right"]].set_visible(False)
         if quantity == "loss":
@@ -42,7 +49,6 @@ def overview(runs: list[Curves], out: Path, quantities=("D", "loss", "accuracy")
         _mark(panels[0, 0], run, COLOURS[i % len(COLOURS)])
     panels[-1, 0].set_xlabel("training step")
     panels[-1, 0].set_xlim(left=0)
-    columns = max(1, min(4, LEGEND_WIDTH // (max(len(run.name) for run in runs) + 6)))
     figure.legend(loc="outside lower center", ncols=columns, fontsize=8, frameon=False)
     return save(figure, out)
 
@@ -55,12 +61,19 @@ def _draw(axes, curve, name, i):
 
 
 def _mark(axes, run, colour):
-    """Mark jumps by triangles on the curve of D, and pinned checkpoints by dots at the foot."""
+    """Mark jumps of D by triangles on its curve, and pinned checkpoints by ticks at the foot."""
     curve = run.quantities.get("D")
     jumps = [step for step, text in run.events if text.startswith("jump")]
     if curve is not None and jumps:
         height = np.interp(jumps, curve.step, curve.mean)
         axes.plot(jumps, height, "v", color=colour, markeredgecolor="k", markersize=7)
     pins = [step for step, text in run.events if text.startswith("pinned")]
-    transform = axes.get_xaxis_transform()
-    axes.plot(pins, [0.02] * len(pins), "|", color=colour, markersize=9, transform=transform)
+    foot = axes.get_xaxis_transform()
+    axes.plot(pins, [0.03] * len(pins), "|", color=colour, markersize=8, transform=foot)
+    planted = [(step, text) for step, text in run.events if not text.startswith(("jump", "pinned"))]
+    for step, text in planted:
+        axes.axvline(step, color=colour, linestyle=":", linewidth=1)
+        axes.annotate(
+            text, (step, 0.97), xycoords=("data", "axes fraction"), xytext=(-4, 0), fontsize=8,
+            textcoords="offset points", color=colour, ha="right", va="top",
+        )  # fmt: skip

@@ -17,22 +17,23 @@ NEUTRAL = "#777777"  # axes and text, legible on white and on black
 
 
 def save(figure, out: Path) -> Path:
-    """Write a figure to a PNG file and close the figure.
+    """Write a figure to a file and close the figure.
 
     Args:
       figure: Matplotlib figure.
-      out: path of the PNG file to write.
+      out: path of the file to write; it ends in .png, .svg or .pdf.
 
     Returns:
       The path written.
     """
     out.parent.mkdir(parents=True, exist_ok=True)
+    write = partial(figure.savefig, format=out.suffix[1:], dpi=DPI)
     try:
-        replace_file(out, partial(figure.savefig, format="png", dpi=DPI))
+        replace_file(out, write)
     except ValueError:
         for text in figure.findobj(plt.Text):
             text.set_parse_math(False)  # dollar signs in names are not formulas
-        replace_file(out, partial(figure.savefig, format="png", dpi=DPI))
+        replace_file(out, write)
     finally:
         plt.close(figure)
     return out

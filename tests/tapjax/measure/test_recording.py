@@ -20,7 +20,7 @@ def config(**optimizer):
     cfg.seeds, cfg.steps, cfg.chunk_steps, cfg.eval_every = (0, 1), 40, 20, 0
     cfg.probe.every, cfg.probe.size, cfg.checkpoint.every = 10, 64, 20
     cfg.record.update(sketch=32, weights=8, examples=40)
-    cfg.optimizer.update(optimizer)
+    cfg.optimizer.update({"drive": 0.0} | optimizer)
     return cfg
 
 

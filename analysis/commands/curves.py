@@ -1,0 +1,56 @@
+"""Draw D, loss and accuracy of runs over training, with jumps and pinned checkpoints.
+
+Bands show the range over seeds. The file is a picture or a vector graphic, as its name ends.
+"""
+
+from pathlib import Path
+
+import pandas as pd
+
+from analysis.commands.output import plain
+from analysis.figures import course
+from analysis.figures.overview import QUANTITIES, WIDTHS, overview
+from analysis.report import sentences
+from analysis.runs.reader import RunError, open_runs
+from tapjax.contract.text import did_you_mean
+
+FORMATS = (".png", ".svg", ".pdf")
+
+
+def add_arguments(parser) -> None:
+    """Add the flags of this command to its parser."""
+    parser.add_argument(
+        "--out", type=Path, default=Path("out/curves.png"), help="file to write: .png, .svg or .pdf"
+    )
+    parser.add_argument(
+        "--quantities", default=",".join(QUANTITIES), help="panels from top to bottom, with commas"
+    )
+    parser.add_argument(
+        "--width", choices=list(WIDTHS), default="double", help="columns of a paper that it spans"
+    )
+
+
+def run(args):
+    """Run the command with its parsed flags.
+
+    Raises:
+      RunError: the file name has another ending, or a quantity is unknown or in no run.
+    """
+    if args.out.suffix not in FORMATS:
+        raise RunError(f"--out={args.out} must end in {', '.join(FORMATS)}")
+    names = [name.strip() for name in args.quantities.split(",")]
+    for name in names:
+        if name not in QUANTITIES:
+            known = f"is not one of {', '.join(QUANTITIES)}{did_you_mean(name, QUANTITIES)}"
+            raise RunError(f"--quantities={name!r} {known}")
+    runs, refused = open_runs(args.runs, args.partial)
+    curves = [course.read(run) for run in runs]
+    for name in names:
+        if not any(name in one.quantities for one in curves):
+            raise RunError(f"--quantities={name!r} was recorded in none of the runs")
+    overview(curves, args.out, names, args.width)
+    rows = [{"run": c.name, "step": step, "event": text} for c in curves for step, text in c.events]
+    table = pd.DataFrame(rows, columns=["run", "step", "event"]).set_index("run")
+    said = sentences.what_happened(curves)
+    result = {"command": "curves", "events": rows, "conclusions": said, "refused": refused}
+    return plain(result), table

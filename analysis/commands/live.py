@@ -1,0 +1,72 @@
+"""Show the curves of runs in a browser while they train, with forecasts, jumps and warnings.
+
+The page is served on this machine only, by default; --address=0.0.0.0 serves it to others, too. The
+command reads files and writes none. It works on finished runs as well, and finds runs that are
+added to a folder later. Stop it with Ctrl-C.
+"""
+
+import logging
+import time
+
+import pandas as pd
+
+from analysis.figures.live_page import Page
+from analysis.live.followed import Followed
+from analysis.runs.reader import RunError, find_runs
+from tapjax.contract.text import plural
+
+EVERY = 2.0  # seconds between two looks at the files
+
+
+def add_arguments(parser) -> None:
+    """Add the flags of this command to its parser."""
+    parser.add_argument("--port", type=int, default=5006, help="port; 0 for any free one")
+    parser.add_argument("--address", default="127.0.0.1", help="address of the server")
+
+
+class Fleet:
+    """All runs of some folders, read at most once per `EVERY` seconds for all open pages."""
+
+    def __init__(self, paths):
+        """Find the runs; see `update` for their records."""
+        self.paths, self.followed = paths, {}
+        self._looked = -EVERY
+        self.update()
+
+    def update(self) -> list[Followed]:
+        """Read what is new, and return all runs in order of their names."""
+        if time.monotonic() - self._looked >= EVERY:
+            for path in find_runs(self.paths):
+                if path not in self.followed:
+                    self.followed[path] = Followed(path)
+            for run in self.followed.values():
+                run.catch_up()
+            self._looked = time.monotonic()
+        return sorted(self.followed.values(), key=lambda run: run.name)
+
+
+def run(args):
+    """Serve the page until the user interrupts the command.
+
+    Raises:
+      RunError: there are no runs, or the port is in use.
+    """
+    from bokeh.server.server import Server
+
+    for name in ("bokeh", "tornado"):  # a closed window is no reason for a warning
+        logging.getLogger(name).setLevel(logging.ERROR)
+    fleet = Fleet(args.runs)
+
+    def open_page(document):
+        page = Page(document, fleet.update())
+        document.add_periodic_callback(lambda: page.update(fleet.update()), int(1000 * EVERY))
+
+    try:
+        server = Server({"/": open_page}, port=args.port, address=args.address)
+    except OSError as error:
+        raise RunError(f"--port={args.port} --address={args.address}: {error}") from error
+    server.start()
+    count = plural(len(fleet.followed), "run")
+    print(f"http://{args.address}:{server.port}/ shows {count}; Ctrl-C ends it", flush=True)
+    server.io_loop.start()
+    return {"command": "live"}, pd.DataFrame()

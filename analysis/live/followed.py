@@ -1,0 +1,138 @@
+"""A run that is followed while it trains: thinned curves, forecasts, warnings and jumps."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from analysis.runs.reader import read_manifest
+from tapjax.contract.files import RunError, read_json, read_npz
+from tapjax.contract.layout import record_steps
+from tapjax.live.monitor import Monitor, Prediction, Warned
+
+MOST_POINTS = 2000  # of a curve; half of the points are dropped when it has more
+MOST_MEASUREMENTS = 10_000  # that the monitors receive; longer runs are thinned for them, too
+
+
+class Thinned:
+    """A growing series of bounded length: of long series, every 2nd, 4th, ... point is kept."""
+
+    def __init__(self, most: int):
+        """Make an empty series of at most `most` points."""
+        self.most, self.every, self._count = most, 1, 0
+        self._steps, self._values = [], []
+
+    def add(self, step_T, values_SxT) -> list[int]:
+        """Append points.
+
+        Args:
+          step_T: steps of the new points [T].
+          values_SxT: values of every seed [S, T].
+
+        Returns:
+          Indices of the points among the T that were kept.
+        """
+        kept = [i for i in range(len(step_T)) if (self._count + i) % self.every == 0]
+        self._count += len(step_T)
+        self._steps += [int(step_T[i]) for i in kept]
+        self._values += [np.asarray(values_SxT[:, i], float) for i in kept]
+        while len(self._steps) > self.most:
+            self._steps, self._values = self._steps[::2], self._values[::2]
+            self.every *= 2
+        return kept
+
+    def arrays(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return the steps [T] and the values [S, T]."""
+        return np.array(self._steps, int), np.array(self._values).T
+
+
+class Progress(NamedTuple):
+    """State of a followed run, as its files say: status, last step, planned steps."""
+
+    status: str
+    step: int
+    steps: int
+
+
+class Followed:
+    """Curves and monitors of one run directory, which are updated from the records it gains.
+
+    Attributes:
+      path, name: path of the run directory, and its last component.
+      curves: `D`, `loss` and `accuracy` -> Thinned.
+      monitors: seed -> Monitor.
+      forecasts: seed -> list of Prediction from the last measurement.
+      problem: why the run cannot be read further; empty if it can.
+    """
+
+    def __init__(self, path: Path):
+        """Open a run directory; see `catch_up` for its records."""
+        self.path, self.name = Path(path), Path(path).resolve().name
+        *_, self.model, self._config, _ = read_manifest(self.path)
+        self.curves = {name: Thinned(MOST_POINTS) for name in ("D", "loss", "accuracy")}
+        self.monitors = {seed: Monitor() for seed in self._config["seeds"]}
+        self.forecasts: dict[int, list[Prediction]] = {}
+        self.problem = ""
+        self._for_monitors = Thinned(MOST_MEASUREMENTS)
+        names, head = self.model["layer_names"], self.model["head"]
+        self._hidden = [i for i, name in enumerate(names) if name != head]
+        self._read: set[str] = set()
+
+    @property
+    def progress(self) -> Progress:
+        """Return the status of the run, read anew."""
+        status = read_json(self.path / "STATUS.json")
+        return Progress(status["status"], int(status["step"]), int(self._config["steps"]))
+
+    @property
+    def warnings(self) -> list[tuple[int, Warned]]:
+        """Return pairs (seed, warning) in order of steps."""
+        found = [(seed, w) for seed, monitor in self.monitors.items() for w in monitor.warnings]
+        return sorted(found, key=lambda pair: pair[1].step)
+
+    @property
+    def jumps(self) -> list[tuple[int, int]]:
+        """Return pairs (step, seed) of the jumps of D."""
+        return sorted((j.step, seed) for seed, m in self.monitors.items() for j in m.jumps)
+
+    def catch_up(self) -> bool:
+        """Read the record files that were not read before.
+
+        Returns:
+          Whether there were any. A file that cannot be read ends the following, with the reason in
+          `problem`.
+        """
+        new = [p for p in record_steps(self.path / "records").values() if p.name not in self._read]
+        for path in [] if self.problem else new:
+            try:
+                self._add(read_npz(path, self._wanted))
+            except (RunError, KeyError, ValueError, IndexError) as error:
+                self.problem = f"{path.name}: {error}"
+                break
+            self._read.add(path.name)
+        return bool(new)
+
+    def _wanted(self, name):
+        metric = f"probe/{self.model['dimension']}"
+        known = ("step", "probe_step", "eval_step", "scalar/loss", "scalar/grad_norm", metric)
+        return name in known or name.endswith("/accuracy")
+
+    def _add(self, record):
+        steps, loss_SxT = record["step"], record["scalar/loss"]
+        self.curves["loss"].add(steps, loss_SxT)
+        at, metric = record.get("probe_step", np.array([])), f"probe/{self.model['dimension']}"
+        group = (
+            "probe" if "probe/accuracy" in record else "eval"
+        )  # the probe is measured more often
+        if f"{group}/accuracy" in record:
+            self.curves["accuracy"].add(record[f"{group}_step"], record[f"{group}/accuracy"])
+        if metric not in record:
+            return
+        d_SxT = record[metric][:, :, self._hidden].astype(float).mean(2)
+        self.curves["D"].add(at, d_SxT)
+        norms = record["scalar/grad_norm"]
+        for j in self._for_monitors.add(at, d_SxT):
+            for i, (seed, monitor) in enumerate(self.monitors.items()):
+                loss, norm = (np.interp(at[j], steps, s[i]) for s in (loss_SxT, norms))
+                report = monitor.update(int(at[j]), loss, norm, d_SxT[i, j])
+                self.forecasts[seed] = list(report.predictions.values())

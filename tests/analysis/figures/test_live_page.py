@@ -1,0 +1,36 @@
+import os
+import shutil
+
+from bokeh.document import Document
+
+from analysis.figures.live_page import Page
+from analysis.live.followed import Followed
+from tests.analysis.live.test_followed import run_in_parts
+from tests.analysis.made_runs import set_status
+
+
+def lengths(page):
+    return {key: len(source.data["step"]) for key, source in page.sources.items()}
+
+
+def test_an_open_page_gains_points_runs_and_jumps(tmp_path):
+    path, d_SxT, later = run_in_parts(tmp_path)
+    run = Followed(path)
+    run.catch_up()
+    page = Page(Document(), [run])
+    assert lengths(page)["run", "D"] == 20 and lengths(page)["run", "loss"] == 100
+    assert lengths(page)["run", "forecast"] == 3 and "RUNNING" in page.said.text
+    for record in later:
+        os.replace(tmp_path / record.name, record)
+    run.catch_up()
+    roots = page.document.roots
+    page.update([run])
+    assert page.document.roots == roots  # nothing is drawn anew, so a zoom stays
+    assert lengths(page)["run", "D"] == d_SxT.shape[1] and lengths(page)["run", "jumps"] >= 1
+    set_status(path, status="DONE")
+    shutil.copytree(path, tmp_path / "other")
+    other = Followed(tmp_path / "other")
+    other.catch_up()
+    page.update([other, run])
+    assert lengths(page)["other", "D"] == lengths(page)["run", "D"] == d_SxT.shape[1]
+    assert lengths(page)["run", "forecast"] == 0 and page.said.text.count("DONE") == 2

@@ -1,0 +1,71 @@
+import os
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from analysis import open_run
+from analysis.live.followed import Followed, Thinned
+from analysis.live.replay import replay_seed
+from tests.analysis.made_runs import collapse_and_recovery, write_run
+
+T = np.arange(0, 1001, 5.0)
+
+
+def run_in_parts(folder, status="RUNNING"):
+    """A run of ten records, all but the first of which are set aside."""
+    d_SxT = np.stack([5 * collapse_and_recovery(T), np.where(T > 600, 9, 4) + 0.01 * np.sin(T)])
+    accuracy = np.tile(1 - np.exp(-T / 100), (2, 1))
+    path = write_run(
+        folder / "run", d_SxT, chunk=100, status=status, **{"probe/accuracy": accuracy}
+    )
+    records = sorted((path / "records").iterdir())
+    for record in records[1:]:
+        record.rename(folder / record.name)
+    return path, d_SxT, records[1:]
+
+
+@given(st.lists(st.integers(0, 40), max_size=60), st.integers(1, 50))
+def test_a_thinned_series_is_bounded_and_evenly_spaced(lengths, most):
+    series, total = Thinned(most), 0
+    for length in lengths:
+        steps = np.arange(total, total + length)
+        series.add(steps, np.stack([steps, -steps]))
+        total += length
+    step, values = series.arrays()
+    assert len(step) <= most and list(step) == list(range(0, total, series.every))
+    if total:
+        np.testing.assert_array_equal(values, [step, -step])
+        assert len(step) > most / 2 or series.every == 1
+
+
+def test_records_are_followed_as_they_appear(tmp_path):
+    path, d_SxT, later = run_in_parts(tmp_path)
+    followed = Followed(path)
+    assert followed.catch_up() and not followed.catch_up()
+    np.testing.assert_allclose(followed.curves["D"].arrays()[1], d_SxT[:, :20])
+    for record in later:
+        os.replace(tmp_path / record.name, record)
+        assert followed.catch_up()
+    step, values = followed.curves["D"].arrays()
+    np.testing.assert_array_equal(step, T)
+    np.testing.assert_allclose(values, d_SxT)
+    assert len(followed.curves["loss"].arrays()[0]) == 1000
+    assert followed.curves["accuracy"].arrays()[1].shape == d_SxT.shape
+    run = open_run(path, partial=True)
+    for i, seed in enumerate(run.seeds):
+        replayed, _ = replay_seed(run, i, "damped_trend", None)
+        assert followed.monitors[seed].state() == replayed.state()
+    assert [(at, seed) for at, seed in followed.jumps if abs(at - 600) <= 10] == [(605, 1)]
+    assert [p.step for p in followed.forecasts[0]] == [1050, 1100, 1200]
+
+
+@pytest.mark.fault
+def test_a_damaged_record_ends_the_following_with_its_reason(tmp_path):
+    path, _, later = run_in_parts(tmp_path)
+    later[0].write_bytes(b"nothing")
+    followed = Followed(path)
+    followed.catch_up()
+    assert later[0].name in followed.problem
+    assert len(followed.curves["D"].arrays()[0]) == 20
