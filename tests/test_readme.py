@@ -1,15 +1,18 @@
 """The README promises commands and code: they have to be the ones that are checked."""
 
+import json
 import re
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from analysis.__main__ import parser
 from analysis.commands import COMMANDS
 from launch import cli
+from tapjax.live.monitor import participation_ratio
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -74,6 +77,20 @@ def test_the_python_example_runs(tmp_path):
     ]
     result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
+
+
+def test_the_monitor_runs_in_the_loop_of_the_readme(tmp_path, monkeypatch):
+    start = INDENTED.index("from tapjax.live import Monitor")
+    stop = INDENTED.index('monitor.save("runs/mine")') + 1
+    monkeypatch.chdir(tmp_path)
+    h1, h2 = np.random.default_rng(0).normal(size=(2, 20, 5))
+    names = {"batches": range(11), "train": lambda batch: (1.0, 0.5), "h1": h1, "h2": h2}
+    exec("\n".join(INDENTED[start:stop]), names)
+    state = json.loads((tmp_path / "runs" / "mine" / "monitor_state.json").read_text())
+    assert state["history"]["step"] == [0, 5, 10]
+    np.testing.assert_allclose(
+        state["history"]["d"], np.mean([participation_ratio(h) for h in (h1, h2)])
+    )
 
 
 def test_the_fault_matrix_names_tests_that_exist():
