@@ -23,7 +23,7 @@ def add_arguments(parser) -> None:
         "--out", type=Path, default=Path("out/curves.png"), help="file to write: .png, .svg or .pdf"
     )
     parser.add_argument(
-        "--quantities", default=",".join(QUANTITIES), help="panels from top to bottom, with commas"
+        "--quantities", help="panels from top to bottom, as in D,accuracy; by default all recorded"
     )
     parser.add_argument(
         "--width", choices=list(WIDTHS), default="double", help="columns of a paper that it spans"
@@ -38,7 +38,7 @@ def run(args):
     """
     if args.out.suffix not in FORMATS:
         raise RunError(f"--out={args.out} must end in {', '.join(FORMATS)}")
-    names = [name.strip() for name in args.quantities.split(",")]
+    names = [name.strip() for name in (args.quantities or ",".join(QUANTITIES)).split(",")]
     for name in names:
         if name not in QUANTITIES:
             known = f"is not one of {', '.join(QUANTITIES)}{did_you_mean(name, QUANTITIES)}"
@@ -46,7 +46,7 @@ def run(args):
     runs, refused = open_runs(args.runs, args.partial)
     curves = [course.read(run) for run in runs]
     for name in names:
-        if not any(name in one.quantities for one in curves):
+        if args.quantities and not any(name in one.quantities for one in curves):
             raise RunError(f"--quantities={name!r} was recorded in none of the runs")
     overview(curves, args.out, names, args.width)
     rows = [{"run": c.name, "step": step, "event": text} for c in curves for step, text in c.events]

@@ -4,9 +4,8 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
-from matplotlib.ticker import NullFormatter, StrMethodFormatter
 
-from analysis.figures.style import save
+from analysis.figures.style import few_decades, save
 
 
 def alpha_relationships(fits, table, out: Path) -> Path:
@@ -30,8 +29,7 @@ def alpha_relationships(fits, table, out: Path) -> Path:
             axes.loglog(
                 rows[name], rows["alpha"], "o", ms=4, color=f"C{i}", label=family, alpha=0.8
             )
-        axes.xaxis.set_minor_formatter(NullFormatter())
-        axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        few_decades(axes.xaxis)
         axes.set_xlabel(label)
         axes.set_ylabel("alpha (per integrated gradient norm)")
         axes.grid(alpha=0.25, which="both")
@@ -58,9 +56,12 @@ def alpha_consistency(fits, out: Path) -> Path:
     kept = fits[fits["identified"]]
     names = list(dict.fromkeys(kept["architecture"]))
     figure, axes = plt.subplots(figsize=(7, 1.5 + 0.22 * len(names)), layout="constrained")
-    for i, (data, rows) in enumerate(kept.groupby("data")):
-        y = [names.index(name) + 0.15 * i for name in rows["architecture"]]
+    groups = list(kept.groupby("data"))
+    for i, (data, rows) in enumerate(groups):
+        shift = 0.6 * ((i + 0.5) / len(groups) - 0.5)  # within the row of the architecture
+        y = [names.index(name) + shift for name in rows["architecture"]]
         axes.semilogx(rows["alpha"], y, "o", ms=3.5, color=f"C{i}", label=data)
+    few_decades(axes.xaxis)
     axes.set_yticks(range(len(names)), names, fontsize=8)
     axes.set_xlabel("alpha (per integrated gradient norm), one point per seed")
     axes.set_title("Alpha of the identified curves, by architecture and data set", fontsize=10)

@@ -8,6 +8,7 @@ import numpy as np
 from analysis.figures.style import save, synthetic
 from analysis.runs.reader import Run
 from analysis.statistics import lags
+from tapjax.contract.text import plural
 
 VERDICTS = {
     "leads": ("C3", "o"),
@@ -58,7 +59,10 @@ def _courses(panels, run, rows, metric):
     if run.has("probe", "confidence"):
         _with_range(panels[2], t, run.array("probe", "confidence"), "C2", "confidence")
         _with_range(panels[2], t, run.array("probe", "ece"), "C4", "ECE")
-    marks = (("capability_step", "C0", "capability halfway up"), ("D_peak_step", "k", "peak of D"))
+    marks = (
+        ("capability_step", "C0", "capability halfway up"),
+        ("D_peak_step", "k", "highest D after its trough"),
+    )
     for key, colour, label in marks:
         at = [row[key] for row in rows if row[key] is not None]
         if 2 * len(at) >= len(rows) > 0:
@@ -101,15 +105,15 @@ def _correlations(axes, found, every):
 
 def _events(axes, coupling, every):
     average, x = coupling.events, lags.LAGS * every
-    title = f"{average['events']} large changes of D, all seeds"
+    title = f"{plural(average['events'], 'large change')} of D, all seeds"
     if average["mean"] is None:
         axes.set_axis_off()
-        title += ": too few to average over"
-    else:
-        axes.fill_between(x, average["low"], average["high"], color="k", alpha=0.1, lw=0)
-        axes.plot(x, average["mean"], color=COLOURS[coupling.capability], lw=1.3)
-        title += f"\n(grey: 95 % range at shifted times; p {average['p']:.3f})"
-        axes.axvline(0, color="k", lw=0.6)
+        axes.text(0.5, 0.5, f"{title}:\ntoo few to average over", ha="center", fontsize=9)
+        return
+    axes.fill_between(x, average["low"], average["high"], color="k", alpha=0.1, lw=0)
+    axes.plot(x, average["mean"], color=COLOURS[coupling.capability], lw=1.3)
+    title += f"\n(grey: 95 % range at shifted times; p {average['p']:.3f})"
+    axes.axvline(0, color="k", lw=0.6)
     axes.set_title(title, fontsize=9)
     axes.set_xlabel("time after the change of D (steps)")
     axes.set_ylabel(f"mean increment of {coupling.capability}")

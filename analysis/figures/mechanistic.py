@@ -66,16 +66,20 @@ def filter_viz(before_hxwxCxD, after_hxwxCxD, title: str, out: Path) -> Path:
         3, len(shown), figsize=(2.2 + 0.75 * len(shown), 3.6), layout="constrained", squeeze=False
     )
     top = max(np.abs(before_hxwxCxD[:, :, 0]).max(), np.abs(after_hxwxCxD[:, :, 0]).max())
-    names = ("before", "after", "change")
-    for row, name, w in zip(axes, names, (before_hxwxCxD, after_hxwxCxD, change), strict=True):
+    most_changed = np.abs(change[:, :, 0, shown]).max() or 1.0
+    rows = (("before", before_hxwxCxD, top), ("after", after_hxwxCxD, top))
+    rows += (("change", change, most_changed),)
+    for row, (name, w, most) in zip(axes, rows, strict=True):
         for cell, unit in zip(row, shown, strict=True):
-            image = cell.imshow(w[:, :, 0, unit], vmin=-top, vmax=top, cmap="RdBu_r")
+            image = cell.imshow(w[:, :, 0, unit], vmin=-most, vmax=most, cmap="RdBu_r")
             cell.set_xticks([])
             cell.set_yticks([])
-            if name == names[0]:
+            if name == "before":
                 cell.set_title(unit, fontsize=8)
         row[0].set_ylabel(name, fontsize=9)
-    figure.colorbar(image, ax=axes, label="weight", shrink=0.8)
+        if name != "before":  # the scale of the change is its own
+            label = "change" if name == "change" else "weight"
+            figure.colorbar(image, ax=row if name == "change" else axes[:2], label=label)
     figure.suptitle(f"{title}: the {len(shown)} filters that changed most", fontsize=10)
     return save(figure, out)
 
@@ -99,13 +103,21 @@ def activation_heatmap(before_CxD, after_CxD, title: str, out: Path) -> Path:
     shown = np.sort(most)
     top = max(np.abs(before_CxD[:, shown]).max(), np.abs(after_CxD[:, shown]).max())
     figure, axes = plt.subplots(3, 1, figsize=(9, 7), layout="constrained", sharex=True)
-    panels = zip(axes, ("before", "after", "change"), (before_CxD, after_CxD, change), strict=True)
-    for cell, name, a in panels:
-        image = cell.imshow(a[:, shown], vmin=-top, vmax=top, cmap="RdBu_r", aspect="auto")
+    most_changed = np.abs(change[:, shown]).max() or 1.0
+    rows = (
+        ("before", before_CxD, top),
+        ("after", after_CxD, top),
+        ("change", change, most_changed),
+    )
+    for cell, (name, a, most) in zip(axes, rows, strict=True):
+        image = cell.imshow(a[:, shown], vmin=-most, vmax=most, cmap="RdBu_r", aspect="auto")
         cell.set_ylabel(f"{name}\nclass")
-    axes[-1].set_xticks(range(len(shown)), shown, fontsize=6, rotation=90)
+        if name != "before":  # the scale of the change is its own
+            label = "change" if name == "change" else "mean activation"
+            figure.colorbar(image, ax=cell if name == "change" else list(axes[:2]), label=label)
+    every = -(-len(shown) // 32)
+    axes[-1].set_xticks(range(0, len(shown), every), shown[::every], fontsize=8, rotation=90)
     axes[-1].set_xlabel(f"unit (the {len(shown)} that changed most)")
-    figure.colorbar(image, ax=axes, label="mean activation", shrink=0.6)
     figure.suptitle(title)
     return save(figure, out)
 

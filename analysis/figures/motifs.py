@@ -236,13 +236,16 @@ def graph(found: Mapped, summary: dict, title: str, out: Path) -> Path:
     kept = _most_visited(share)
     places = np.array([_peak(found.regions, k + 1) for k in kept])
     moves = np.array(summary["transitions"])[np.ix_(kept, kept)]
+    area_K = 30 + 2000 * share[kept]
+    radius_K = np.sqrt(area_K) / 2  # points; an arrow ends at the circle, not beneath it
     for i, j in zip(*np.nonzero(moves >= LEAST_MOVE), strict=True):
         axis.annotate(
-            "", places[j], places[i],
-            arrowprops={"arrowstyle": "->", "lw": 3 * moves[i, j], "color": "C0", "alpha": 0.6,
-                        "connectionstyle": "arc3,rad=0.15", "shrinkA": 6, "shrinkB": 6},
+            "", places[j], places[i], zorder=4,
+            arrowprops={"arrowstyle": "-|>", "mutation_scale": 11, "lw": 0.6 + 2.4 * moves[i, j],
+                        "color": "C0", "alpha": 0.7, "connectionstyle": "arc3,rad=0.15",
+                        "shrinkA": radius_K[i] + 1, "shrinkB": radius_K[j] + 1},
         )  # fmt: skip
-    axis.scatter(*places.T, s=30 + 2000 * share[kept], color="0.8", edgecolor="0.3", zorder=3)
+    axis.scatter(*places.T, s=area_K, color="0.8", edgecolor="0.3", zorder=3)
     for k, place in zip(kept, places, strict=True):
         axis.text(*place, str(k + 1), ha="center", va="center", fontsize=7, zorder=4)
     _square(axis, found.regions.extent)
@@ -275,9 +278,12 @@ def _boundaries(axis, regions: Regions, colour):
         axis.contour(grid, grid, own, [0.5], colors=colour, linewidths=0.4)
 
 
+MARGIN = 1.04  # of the frame of a map, so that states at its edge are whole
+
+
 def _square(axis, extent):
-    axis.set_xlim(-extent, extent)
-    axis.set_ylim(-extent, extent)
+    axis.set_xlim(-MARGIN * extent, MARGIN * extent)
+    axis.set_ylim(-MARGIN * extent, MARGIN * extent)
     axis.set_aspect("equal")
     axis.set_xticks([])
     axis.set_yticks([])

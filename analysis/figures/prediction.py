@@ -5,7 +5,7 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 
-from analysis.figures.style import save
+from analysis.figures.style import COLOURS, save
 from analysis.tap.predict import Z_90
 
 
@@ -188,7 +188,7 @@ def forecast(table, title: str, metric: str, extrapolating: bool, out: Path) -> 
 
 
 def monitored(state: dict, title: str, out: Path) -> Path:
-    """Draw what a monitor observed: D with jumps and warnings, loss, and gradient norm.
+    """Draw what a monitor observed: D with forecasts, jumps and warnings, loss, gradient norm.
 
     Args:
       state: result of `Monitor.state`.
@@ -207,14 +207,19 @@ def monitored(state: dict, title: str, out: Path) -> Path:
         axes.grid(alpha=0.25)
     for axes in panels[1:]:
         axes.set_yscale("log")
+    ahead = state["forecasts"]
+    low, high = (np.array(ahead[name], float) for name in ("low", "high"))
+    label = f"forecast {ahead['horizon']} steps before, with 90 % interval"
+    panels[0].plot(ahead["step"], ahead["d"], color=COLOURS[0], lw=1, label=label)
+    panels[0].fill_between(ahead["step"], low, high, color=COLOURS[0], alpha=0.18, lw=0)
+    panels[0].set_ylim(0, 1.3 * max(history["d"], default=1))
     for i, jump in enumerate(state["jumps"]):
         label = "jump" if i == 0 else None
         panels[0].axvline(jump["step"], color="C3", ls="--", lw=1, label=label)
     for i, warning in enumerate(state["warnings"]):
         colour = f"C{i % 10}"
         panels[0].axvline(warning["step"], color=colour, lw=1.5, label=warning["kind"])
-    if state["jumps"] or state["warnings"]:
-        panels[0].legend(fontsize=8)
+    panels[0].legend(fontsize=8)
     panels[0].set_title(title, fontsize=10)
     panels[-1].set_xlabel("training step")
     return save(figure, out)

@@ -4,6 +4,7 @@ from functools import partial
 from pathlib import Path
 
 import matplotlib.pyplot as plt
+from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
 from analysis.runs.reader import Run
 from tapjax.contract.layout import replace_file
@@ -60,3 +61,10 @@ def binned(run, name: str, most: int = 200):
     whole = len(step) // width * width
     values_SxN = values_SxT[:, :whole].reshape(len(values_SxT), -1, width).mean(-1)
     return step[:whole].reshape(-1, width).mean(1), values_SxN
+
+
+def few_decades(axis) -> None:
+    """Label a logarithmic axis at 1, 2 and 5 of every decade, for ranges of one or two decades."""
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axis.set_minor_formatter(NullFormatter())

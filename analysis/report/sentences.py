@@ -36,7 +36,7 @@ def what_was_run(runs: Sequence[Run]) -> list[str]:
     lines.append(f"{measured}{f', measured every {every}' if every else ''}.")
     made_up = sum(bool(run.model.get("synthetic")) for run in runs)
     if made_up:
-        lines.append(f"{plural(made_up, 'run')} of them on SYNTHETIC data.")
+        lines.append(f"SYNTHETIC data: {plural(made_up, 'run')}.")
     return [*lines, *_software(runs)]
 
 

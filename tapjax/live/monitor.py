@@ -142,6 +142,8 @@ class Monitor:
         self.step, self.loss, self.grad_norm, self.d = [], [], [], []
         self.warnings: list[Warned] = []
         self.jumps: list[detector.Jump] = []
+        self.forecasts: list[Prediction] = []  # at the middle horizon, for the figure
+        self._middle = self.horizons[len(self.horizons) // 2] if self.horizons else None
         self._search_from = np.zeros(1, int)
         self._active: set[str] = set()
         self._open = {h: [] for h in self.horizons}  # forecasts whose step has not come yet
@@ -176,6 +178,8 @@ class Monitor:
             getattr(self, name).append(value)
         self._settle(step, d)
         predictions = {h: self._predict(h) for h in self.horizons} if d > 0 else {}
+        if self._middle in predictions:
+            self.forecasts.append(predictions[self._middle])
         new_jumps = self._new_jumps()
         found = self._warn(step, conditions(*map(np.array, self._series()), self.jumps))
         return Report(step, d, predictions, found, new_jumps)
@@ -251,6 +255,13 @@ class Monitor:
             "warnings": [w._asdict() for w in self.warnings],
             "recommendations": sorted({w.recommendation for w in self.warnings}),
             "jumps": [j._asdict() for j in self.jumps],
+            "forecasts": {
+                "horizon": self._middle,
+                "step": [p.step for p in self.forecasts],
+                "d": [p.d for p in self.forecasts],
+                "low": [_or_none(p.low) for p in self.forecasts],
+                "high": [_or_none(p.high) for p in self.forecasts],
+            },
         }
 
     def save(self, folder) -> Path:
@@ -266,6 +277,11 @@ class Monitor:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_json(path, self.state())
         return path
+
+
+def _or_none(value: float) -> float | None:
+    """Return a finite number, or None, which JSON can hold."""
+    return value if np.isfinite(value) else None
 
 
 def _power(errors) -> float:
