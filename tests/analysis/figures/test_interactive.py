@@ -1,5 +1,3 @@
-import json
-
 import numpy as np
 import pytest
 from bokeh.models import ColumnDataSource, GlyphRenderer, Select, Toggle
@@ -72,13 +70,10 @@ def test_more_runs_than_colours_differ_in_dashes():
 
 def test_names_cannot_break_out_of_the_page(tmp_path):
     layers = ("</script><script>alert(1)</script>", "b", "head")
-    run = open_run(
-        write_run(tmp_path / "<img src=x onerror=alert(1)>", np.ones((1, 11)), layers=layers)
-    )
+    path = tmp_path / "<img src=x onerror=alert(1)>"
+    run = open_run(write_run(path, np.ones((1, 11)), layers=layers))
     page = embedded.embedded(interactive.linked([course.read(run)]))
     assert "<script>alert" not in page and "<img" not in page
-    text = page.replace("\\u003c", "<").replace("&lt;", "<")
-    assert json.dumps(layers[0])[1:6] in text or "script" in text
 
 
 def test_sources_are_finite(runs):

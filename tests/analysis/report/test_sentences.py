@@ -50,7 +50,7 @@ def test_what_was_run_is_said_in_words(tmp_path):
     lines = sentences.what_was_run([open_run(path) for path in paths])
     assert lines == [
         "2 runs: toy on planted; 1 to 3 seeds per run, 50 steps.",
-        "D is the participation ratio of the activations, averaged over the hidden layers, measured "
-        "every 5 steps.",
-        "2 runs of them on SYNTHETIC data.",
+        "D is the participation ratio of the activations, averaged over the hidden layers, "
+        "measured every 5 steps.",
+        "SYNTHETIC data: 2 runs.",
     ]
