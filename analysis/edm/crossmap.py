@@ -64,7 +64,7 @@ def ccm(
     Raises:
       ValueError: see `cross_map`.
 
-    Example:
+    Examples:
       >>> from analysis.edm.coupled_maps import coupled_maps
       >>> x, y = coupled_maps(400, 0.0, 0.2)  # x acts on y
       >>> found = ccm(x, y, dimension=2)

@@ -39,7 +39,7 @@ def simplex(
       ValueError: rows lie outside the series, there are too few of them, or a setting is out of
         range.
 
-    Example:
+    Examples:
       >>> from analysis.edm.coupled_maps import coupled_maps
       >>> from analysis.edm.forecast import skill
       >>> x, _ = coupled_maps(300, 0.0, 0.0)

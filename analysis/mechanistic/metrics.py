@@ -31,7 +31,7 @@ def attention_entropy(p_PxHxQxK):
     Raises:
       ValueError: the input does not consist of probabilities.
 
-    Example:
+    Examples:
       >>> attention_entropy(np.full((1, 1, 1, 4), 0.25)).round(3).tolist()  # uniform over 4: ln 4
       [1.386]
     """
@@ -177,7 +177,7 @@ def linear_cka(x_NxD, y_NxE) -> float:
       At most 1; near 0 and of either sign for independent representations. It is not-a-number with
       fewer than 4 examples or if a representation does not vary over the examples.
 
-    Example:
+    Examples:
       >>> x = np.random.default_rng(0).standard_normal((20, 3))
       >>> round(linear_cka(x, 2 * x[:, ::-1]), 6)  # the same up to a rotation and a scale
       1.0
@@ -229,7 +229,7 @@ def principal_angles(x_NxD, y_NxE, k: int):
     Returns:
       Up to k angles in radians, smallest first, 0 (shared direction) to pi / 2 (orthogonal).
 
-    Example:
+    Examples:
       >>> x = np.random.default_rng(0).standard_normal((20, 2))
       >>> principal_angles(x, x @ np.array([[1.0, 2.0], [0.0, 1.0]]), 2).round(3).tolist()
       [0.0, 0.0]

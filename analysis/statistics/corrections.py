@@ -54,7 +54,7 @@ def sign_flip_p(differences_S, seed: int = 0) -> float:
       p-value between 2 / 2^n and 1. It is not-a-number for fewer than 6 seeds, because their
       smallest p is above .05, and if a difference is not finite, as after a divergence.
 
-    Example:
+    Examples:
       >>> sign_flip_p(np.array([0.1, 0.2, 0.1, 0.3, 0.2, 0.1]))  # 2 of 64 sign patterns
       0.03125
     """
@@ -82,7 +82,7 @@ def q_values(p_N) -> np.ndarray:
     Returns:
       q-values [N], corrected over the tests that were made; not-a-number elsewhere.
 
-    Example:
+    Examples:
       >>> q_values([0.01, 0.02, 0.5]).round(3).tolist()  # Benjamini-Hochberg
       [0.03, 0.03, 0.5]
     """

@@ -73,7 +73,7 @@ def defaults(family: str = "tap") -> ConfigDict:
     Raises:
       ConfigError: if the family is unknown.
 
-    Example:
+    Examples:
       >>> defaults("motifs").record.sketch
       256
     """

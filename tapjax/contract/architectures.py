@@ -79,7 +79,7 @@ def parse_architecture(name: str) -> Architecture:
     Raises:
       ValueError: if the name or a size is unknown or a size is not allowed; the message names it.
 
-    Example:
+    Examples:
       >>> parse_architecture("mlp:depth=2,width=64").widths
       (64, 64)
     """

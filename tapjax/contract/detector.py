@@ -87,7 +87,7 @@ def detect(series_T, steps_T) -> list[Jump]:
       ValueError: if the series has values that are not finite, or if its length differs from that
         of the steps.
 
-    Example:
+    Examples:
       >>> rng = np.random.default_rng(0)
       >>> series = 0.1 * rng.standard_normal(300) + 2.0 * (np.arange(300) >= 170)
       >>> [jump.step for jump in detect(series, 5 * np.arange(300))]

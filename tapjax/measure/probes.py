@@ -37,7 +37,7 @@ def spectral_metrics(s_R):
     Returns:
       Dict with one scalar for each of `DIMENSIONS`.
 
-    Example:
+    Examples:
       >>> d = spectral_metrics(jnp.array([2.0, 2.0, 0.0]))  # two equal singular values
       >>> float(d["participation_ratio"]), float(d["stable_rank"])
       (2.0, 2.0)
@@ -106,7 +106,7 @@ def layer_dimensions(a_NxD, centred: bool):
     Returns:
       Dict from metric name to scalar.
 
-    Example:
+    Examples:
       >>> d = layer_dimensions(jnp.eye(4), centred=False)
       >>> float(d["participation_ratio"].round(3))
       4.0

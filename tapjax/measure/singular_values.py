@@ -37,7 +37,7 @@ def spectra(a_NxD, centred: bool):
     Returns:
       Tuple of one or two float32 arrays [min(N, D)], largest value first.
 
-    Example:
+    Examples:
       >>> plain, centred = spectra(jnp.eye(3), centred=True)
       >>> plain.round(3).tolist(), centred.round(3).tolist()
       ([1.0, 1.0, 1.0], [1.0, 1.0, 0.0])

@@ -27,7 +27,7 @@ KURTOSIS_CAP = 10.0
 def dead_fraction(a_NxD):
     """Return the share of units that are silent on more than 95 % of samples.
 
-    Example:
+    Examples:
       >>> float(dead_fraction(jnp.array([[0.0, 1.0], [0.0, 2.0]])))
       0.5
     """
@@ -48,7 +48,7 @@ def dup_fraction(a_NxD, absolute: bool = False):
     Returns:
       Scalar in [0, 1].
 
-    Example:
+    Examples:
       >>> a = jnp.array([[1.0, 2.0, 0.0], [2.0, 4.0, 1.0], [3.0, 6.0, 0.0]])
       >>> round(float(dup_fraction(a)), 3)  # one pair of three is proportional
       0.333
@@ -138,7 +138,7 @@ def effective_rank(s_R):
     Returns:
       Scalar.
 
-    Example:
+    Examples:
       >>> round(float(effective_rank(jnp.ones(4))), 3)
       4.0
     """

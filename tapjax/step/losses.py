@@ -19,7 +19,7 @@ def cross_entropy(logits_BxC, y_B):
     Returns:
       Loss of each example, `[B]`.
 
-    Example:
+    Examples:
       >>> loss = cross_entropy(jnp.zeros((2, 4)), jnp.array([0, 3]))
       >>> [round(float(value), 3) for value in loss]  # ln 4
       [1.386, 1.386]

@@ -9,7 +9,7 @@ import pytest
 import launch
 from analysis.__main__ import parser
 from analysis.commands import COMMANDS
-from launch import cli
+from launch import cli, reference
 from tapjax import __version__
 
 CODE = "import sys; from launch.cli import main; sys.exit(main())"
@@ -45,6 +45,12 @@ def test_unknown_commands_get_a_suggestion(monkeypatch, capsys):
     assert capsys.readouterr().err == "error: 'sumary' is no command; did you mean 'summary'?\n"
     assert main(monkeypatch, "--version") == 0
     assert capsys.readouterr().out == f"tapjax {__version__}\n"
+
+
+@pytest.mark.slow
+def test_the_page_of_commands_is_up_to_date():
+    page = Path(__file__).parents[2] / "docs" / "commands.md"
+    assert page.read_text() == reference.markdown()
 
 
 @pytest.mark.slow_except("run]")
