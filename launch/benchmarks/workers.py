@@ -12,10 +12,9 @@ import sys
 import time
 
 from launch.benchmarks import edm
-from launch.benchmarks.inputs import PROBE, TRAIN, repeated, synthetic
+from launch.benchmarks.inputs import PROBE, repeated, synthetic
 from launch.benchmarks.online import online, torch_online
-
-BATCH = 64
+from launch.benchmarks.plain_torch import BATCH, peak_torch, torch_loop
 
 
 def one_thread() -> None:
@@ -218,20 +217,6 @@ def peak_xla(steps, m, k, n):
     return lambda: jax.block_until_ready(products(a, b))
 
 
-def peak_torch(steps, m, k, n):
-    """Make a function that computes 100 products [m, k] x [k, n] per step by PyTorch."""
-    import torch
-
-    torch.set_num_threads(1)
-    a, b = torch.ones(m, k), torch.ones(k, n)
-
-    def run():
-        for _ in range(100 * steps):
-            torch.mm(a, b)
-
-    return run
-
-
 def probe_matrices():
     """Yield activations before and after training, and matrices that are hard to measure."""
     import jax
@@ -256,137 +241,6 @@ def probe_matrices():
     constant = np.ones((512, 512))
     for a in (rank_8, constant, steep, shifted, 1e-22 * shifted, 1e18 * steep):
         yield a.astype(np.float32)
-
-
-def torch_network(arch_name):
-    """Build the architecture in PyTorch, as users of the earlier system would write it."""
-    import torch
-    from torch import nn
-
-    from tapjax.contract.architectures import parse_architecture, pooled_sides
-
-    arch = parse_architecture(arch_name)
-    if arch.family == "mlp":
-        sizes = (784, *arch.widths)
-        layers = [nn.Flatten()]
-        for i, o in zip(sizes, sizes[1:], strict=False):
-            layers += [nn.Linear(i, o), nn.ReLU()]
-        return nn.Sequential(*layers, nn.Linear(sizes[-1], 10))
-    if arch.family == "cnn":
-        sizes, layers = (3, *arch.widths), []
-        for i, o in zip(sizes, sizes[1:], strict=False):
-            layers += [nn.Conv2d(i, o, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)]
-        side = pooled_sides(32, len(arch.widths))[-1]
-        return nn.Sequential(*layers, nn.Flatten(), nn.Linear(side**2 * sizes[-1], 10))
-
-    class Transformer(nn.Module):
-        def __init__(self):
-            super().__init__()
-            width = arch.widths[0]
-            self.embed = nn.Linear(49, width)
-            self.position = nn.Parameter(torch.randn(16, width))
-            block = nn.TransformerEncoderLayer(
-                width, arch.heads, 4 * width, dropout=0.1, batch_first=True
-            )
-            self.blocks = nn.TransformerEncoder(block, len(arch.widths), enable_nested_tensor=False)
-            self.head = nn.Linear(width, 10)
-
-        def forward(self, x):
-            h = self.embed(x.reshape(len(x), 16, 49)) + self.position
-            return self.head(self.blocks(h).mean(1))
-
-    return Transformer()
-
-
-def torch_metrics(a, fast):
-    """Compute the four dimensionalities of a matrix of activations.
-
-    Args:
-      a: activations, [N, D].
-      fast: True for one decomposition that yields singular values only; False for three full
-        decompositions.
-
-    Returns:
-      (stable rank, participation ratio, effective rank at 90 % of the energy, nuclear norm ratio).
-    """
-    import torch
-
-    if fast:
-        s = torch.linalg.svdvals(a)
-        spectral = {"pr": s, "rank": s, "nuclear": s}
-    else:
-        spectral = {
-            name: torch.linalg.svd(a, full_matrices=False)[1] for name in ("pr", "rank", "nuclear")
-        }
-    energy = torch.cumsum(spectral["rank"] ** 2, 0)
-    return (
-        (torch.norm(a) ** 2 / spectral["pr"][0] ** 2).item(),
-        (spectral["pr"].sum() ** 2 / (spectral["pr"] ** 2).sum()).item(),
-        int((energy / energy[-1] < 0.9).sum()) + 1,
-        (spectral["nuclear"].sum() / spectral["nuclear"][0]).item(),
-    )
-
-
-def torch_loop(arch, steps, every=5, fast=False):
-    """Make a plain PyTorch loop with hooks on every Linear and Conv2d, as in the earlier system.
-
-    Args:
-      arch: architecture.
-      steps: training steps per call.
-      every: steps between measurements; 0 for no measurements.
-      fast: whether to measure the probe in one batch and with one decomposition per matrix.
-
-    Returns:
-      A function without arguments.
-    """
-    import torch
-    from torch import nn
-
-    torch.set_num_threads(1)
-    torch.manual_seed(0)
-    net = torch_network(arch)
-    optimizer = torch.optim.Adam(net.parameters(), lr=1e-3)
-    x, y = synthetic(arch)
-    x = torch.tensor(x).permute(0, 3, 1, 2).float().sub(128).div(70).contiguous()
-    y = torch.tensor(y, dtype=torch.long)
-    probe = x[:PROBE].split(PROBE if fast else 64)
-    seen = {}
-
-    def capture(name):
-        return lambda module, inputs, output: seen.setdefault(name, []).append(output.detach())
-
-    def measure():
-        net.eval()
-        seen.clear()
-        hooked = [m for m in net.modules() if isinstance(m, (nn.Linear, nn.Conv2d))]
-        handles = [m.register_forward_hook(capture(i)) for i, m in enumerate(hooked)]
-        with torch.no_grad():
-            for part in probe:
-                net(part)
-        for handle in handles:
-            handle.remove()
-        rows = []
-        for parts in seen.values():
-            a = torch.cat(parts)
-            rows.append(torch_metrics(a.reshape(*a.shape[:2], -1).mean(2), fast))
-        net.train()
-        return rows
-
-    def run():
-        order = torch.randperm(TRAIN)
-        for step in range(steps):
-            at = (step * BATCH) % (TRAIN - BATCH)
-            index = order[at : at + BATCH] + PROBE
-            loss = nn.functional.cross_entropy(net(x[index]), y[index])
-            optimizer.zero_grad()
-            loss.backward()
-            norm = sum(p.grad.norm() ** 2 for p in net.parameters() if p.grad is not None) ** 0.5
-            optimizer.step()
-            loss.item(), norm.item()
-            if every and step % every == 0:
-                measure()
-
-    return run
 
 
 SIDES = {

@@ -4,8 +4,8 @@ import pytest
 
 from launch import bench
 from launch.benchmarks import soak
+from launch.benchmarks.plain_torch import torch_metrics
 from launch.benchmarks.tables import markdown, plain_table
-from launch.benchmarks.workers import torch_metrics
 from tapjax.run import loop
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("full_compile")]
