@@ -29,11 +29,17 @@ RESET, WINDOW = 640, 10
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
-    """Leave all but the named cases of a test to the second stage."""
+    """Leave all but the named cases of a test to the second stage, or to the long tests.
+
+    A test that is long is not slow, so that `-m slow` leaves it out.
+    """
     for item in items:
-        for mark in item.iter_markers("slow_except"):
-            if not any(name in f"[{item.callspec.id}]" for name in mark.args):
-                item.add_marker(pytest.mark.slow)
+        for kind in ("slow", "long"):
+            for mark in item.iter_markers(f"{kind}_except"):
+                if not any(name in f"[{item.callspec.id}]" for name in mark.args):
+                    item.add_marker(getattr(pytest.mark, kind))
+        if item.get_closest_marker("long"):
+            item.own_markers[:] = [mark for mark in item.own_markers if mark.name != "slow"]
 
 
 @pytest.fixture(scope="module", autouse=True)
