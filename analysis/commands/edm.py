@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from tqdm import tqdm
 
 from analysis.commands.output import plain, write_results
 from analysis.edm.links import (
@@ -102,7 +103,8 @@ def run(args):
     except ValueError as error:
         raise RunError(f"--surrogates={args.surrogates}: {error}") from error
     studied = []
-    for run, (_, series) in zip(runs, ready, strict=True):
+    shown = tqdm(runs, desc="testing links", unit="run", disable=None)
+    for run, (_, series) in zip(shown, ready, strict=True):
         with _named(run):
             studied.append(study(series, **settings))
     every = {

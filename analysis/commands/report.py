@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
+from tqdm import tqdm
 
 from analysis.commands.output import plain
 from analysis.commands.report_sections import SECTIONS
@@ -80,7 +81,7 @@ def write_sections(names: Sequence[str], paths, folder: Path, partial: bool = Fa
       Dict from the name of a section that was left out to the reason.
     """
     left_out = {}
-    for name in names:
+    for name in tqdm(names, desc="sections", unit="section", disable=None):
         out, section = folder / name, SECTIONS[name]
         out.mkdir(parents=True, exist_ok=True)
         try:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from tqdm import tqdm
 
 from analysis.commands.output import plain, write_results
 from analysis.figures import spectra as figures
@@ -84,7 +85,7 @@ def compare(
     kind, *part = columns
     runs, refused = open_runs(paths, partial)
     rows, drawn = [], {}
-    for run in runs:
+    for run in tqdm(runs, desc="spectra", unit="run", disable=None):
         own = kind or default_kind(run)
         found = between(recorded(run, own), *part)
         made, drawn[run.name] = _one(
