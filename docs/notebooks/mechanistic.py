@@ -25,7 +25,7 @@ from IPython.display import Image
 # comparison asks which changes exceed those between ordinary states, equally far apart.
 
 # %%
-# !tapjax mechanistic runs/planted --out=out/mechanistic
+# !tapjax mechanistic runs/planted --out=out/mechanistic 2>/dev/null
 
 # %%
 Image("out/mechanistic/planted/moment_1_filter_viz.png")

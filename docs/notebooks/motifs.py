@@ -19,7 +19,7 @@
 from IPython.display import Image
 
 # !tapjax run --config=configs/motifs/mlp_fashion.py:quick --workdir=runs/driven 2>&1 | tail -1
-# !tapjax edm runs/driven --variables=lr,probe_loss --start=300 --out=out/edm
+# !tapjax edm runs/driven --variables=lr,probe_loss --start=300 --out=out/edm 2>/dev/null
 
 # %%
 Image("out/edm/driven/links.png")

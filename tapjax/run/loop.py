@@ -7,6 +7,7 @@ interrupted.
 
 import contextlib
 import sys
+import time
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,6 +17,7 @@ from tqdm import tqdm
 
 from tapjax.config import schema
 from tapjax.contract.files import read_json
+from tapjax.contract.text import plural
 from tapjax.measure.singular_values import one_lapack_thread
 from tapjax.run import disk, memory, pins, replay
 from tapjax.run.assembly import assemble
@@ -190,6 +192,7 @@ def _train(run_dir, pinned, states, first, stop, progress):
         diverged = records.diverged_seeds(cfg.seeds, arrays) | diverged
     hidden = True if progress is None else None  # None: hidden unless stderr is a terminal
     bar = tqdm(total=cfg.steps, initial=first, desc=progress, unit="step", disable=hidden)
+    ended = []  # times at which chunks ended; the first chunk compiles and is not counted
     with bar:
         while first < cfg.steps:
             last = replay.chunk_end(ready, first)
@@ -215,8 +218,28 @@ def _train(run_dir, pinned, states, first, stop, progress):
             run_dir.set_status("RUNNING", last, diverged=diverged)
             bar.update(last - first)
             bar.set_postfix(loss=f"{np.nanmean(arrays['scalar/loss'][:, -1]):.3f}")
+            ended.append(time.monotonic())
+            if len(ended) == 2:
+                left = (ended[1] - ended[0]) / (last - first) * (cfg.steps - last)
+                _announce(run_dir, time_left(left), progress)
             first = last
     return _finish(run_dir, "DONE", cfg.steps, diverged)
+
+
+def time_left(seconds: float) -> list[str]:
+    """Say how long a run will still take.
+
+    Args:
+      seconds: expected time.
+
+    Returns:
+      One line of text, or none if it is less than a minute.
+    """
+    minutes = seconds / 60
+    if minutes < 1:
+        return []
+    told = f"{minutes / 60:.1f} hours" if minutes >= 90 else plural(round(minutes), "minute")
+    return [f"about {told} left, judged by the second chunk"]
 
 
 def _checkpoint_due(cfg, first, last):

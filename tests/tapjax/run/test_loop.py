@@ -1,5 +1,6 @@
 import json
 import logging
+import types
 
 import jax
 import numpy as np
@@ -226,3 +227,19 @@ def test_models_and_probes_of_ones_own(tiny, tmp_path):
     run = open_run(tmp_path / "run")
     assert run.layer_names == ["first", "out"]
     np.testing.assert_array_equal(run.array("probe", "step_twice")[0], 2 * run.steps("probe"))
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [(59, None), (61, "1 minute left"), (290, "5 minutes left"), (9000, "2.5 hours left")],
+)
+def test_the_time_left_is_told_in_minutes(seconds, said):
+    lines = loop.time_left(seconds)
+    assert lines == [] if said is None else said in lines[0]
+
+
+def test_a_long_run_says_how_long_it_will_take(tiny, tmp_path, monkeypatch):
+    now = iter(range(0, 10**6, 1000))
+    monkeypatch.setattr(loop, "time", types.SimpleNamespace(monotonic=lambda: next(now)))
+    loop.run(tiny, tmp_path / "a")
+    assert "about 33 minutes left" in (tmp_path / "a" / "log.txt").read_text()
