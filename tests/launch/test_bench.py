@@ -21,6 +21,7 @@ def test_sides_take_turns_and_their_ratio_is_reported():
     assert f"| ours / unrolled | {row['ratio']:.2f} |" in markdown(result)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("method", ["forward_gradient", "vector_response"])
 def test_a_credit_side_takes_its_steps(method):
     from launch.benchmarks.workers import credit
@@ -54,6 +55,7 @@ def test_the_pytorch_side_measures_the_same_quantities(fast):
     assert measured == pytest.approx((10, 10, 9, 10), rel=1e-5)
 
 
+@pytest.mark.long
 def test_a_soak_kills_runs_and_compares_their_ends(tmp_path):
     (row,) = soak.soak(0, names=("cnn",), kills=1)
     assert row["SIGKILL"] + row["SIGTERM"] == 1 and row["differences"] == []

@@ -34,6 +34,7 @@ def small(tmp_path_factory):
     return path
 
 
+@pytest.mark.long
 def test_snapshots_of_a_transformer(small):
     result = python(
         "launch.replay", f"--run={small}", "--steps=0,7,12:40:14", "--examples=4",
@@ -115,7 +116,9 @@ def test_the_planted_change_is_ranked_first_and_ordinary_training_is_not(planted
     assert result.returncode == 0, result.stderr
     result = python(*args, f"--out={tmp_path / 'b'}", "--jump=1")
     assert result.returncode == 0 and "Nothing beyond the null" in result.stdout
-    assert len(result.stdout.strip().splitlines()) == 4  # head of the table, one row, where to
+    shown = result.stdout.strip().splitlines()
+    assert len(shown) == 5  # head of the table, one row, conclusion, where to
+    assert "1 critical step compared, 0 with changes beyond the null." in shown[3]
     report = (tmp_path / "b" / "run" / "comparison_report.md").read_text()
     assert f"asked at step {RESET // 2}" in report and "Nothing beyond the null." in report
     result = python(*args, f"--out={tmp_path / 'b'}", "--jump=3")
@@ -159,4 +162,4 @@ def test_missing_runs_and_snapshots_are_explained(small, tmp_path):
     assert result.returncode == 2 and "is not a run directory" in result.stderr
     shots = f"--snapshots={tmp_path}"
     result = python("analysis", "mechanistic", small, shots, f"--out={tmp_path / 'out'}")
-    assert result.returncode == 0 and "launch.replay --run=" in result.stderr
+    assert result.returncode == 0 and "tapjax replay --run=" in result.stderr

@@ -122,7 +122,7 @@ def test_fields_and_blocks_of_seeds(tmp_path):
     made = json.loads((tmp_path / name / "config.json").read_text())
     assert (made["optimizer"]["lr"], made["seeds"], made["steps"]) == (3e-4, [6, 7, 8], 10)
     table = python("launch.status", tmp_path)
-    assert table.returncode == 0 and table.stdout.endswith("1 runs: 1 DONE\n")
+    assert table.returncode == 0 and table.stdout.endswith("1 run: 1 DONE\n")
     assert table.stdout.startswith(f"{name}  DONE        100%")
     (tmp_path / name / "STATUS.json").unlink()
     (row,) = json.loads(python("launch.status", tmp_path, "--json").stdout)["runs"]

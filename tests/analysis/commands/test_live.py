@@ -29,7 +29,9 @@ def served(tmp_path):
     path = path.rename(tmp_path / "runs" / "run")
     later = [path / "records" / record.name for record in later]
     command = [sys.executable, "-m", "analysis", "live", path.parent, "--port=0"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    # A shell makes processes in the background ignore Ctrl-C, and these tests may be in one.
+    allow = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)  # noqa: E731
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, preexec_fn=allow)
     address = re.match(r"(http://127.0.0.1:\d+/) shows 1 run;", process.stdout.readline())[1]
     yield tmp_path, later, address
     process.send_signal(signal.SIGINT)

@@ -174,6 +174,7 @@ def training_step(name, style):
     return jax.grad(loss, has_aux=True)(params, stats)
 
 
+@pytest.mark.long_except("mlp", "vit")
 @pytest.mark.slow_except("mlp")
 @pytest.mark.parametrize("name", STYLED)
 def test_every_style_has_gradients(name):
@@ -252,6 +253,7 @@ EVERY = [
 EVERY += ["transformer:depth=1,width=8,heads=2", "vit:depth=1,width=8,heads=2,patch=5"]
 
 
+@pytest.mark.long_except("shape0")
 @pytest.mark.slow
 @pytest.mark.parametrize("name", EVERY)
 @pytest.mark.parametrize("shape", AWKWARD)

@@ -58,6 +58,9 @@ def images(n=9):
     return jax.random.normal(jax.random.key(1), (n, *SHAPE))
 
 
+@pytest.mark.long_except(
+    "mlp:", "cnn:channels=4-6,fc=8", "resnet:channels=2-4-2-style", "transformer"
+)
 @pytest.mark.slow_except("mlp:widths=6-4-2-style0", "mlp:widths=6-4-2-style3")
 @pytest.mark.parametrize(("name", "factor", "style"), CASES)
 def test_a_clone_computes_the_same(name, factor, style):

@@ -168,6 +168,7 @@ def test_renewed_units_forget_and_are_silent(name):
                 np.testing.assert_array_equal(lookup(after, wire.path), expected)
 
 
+@pytest.mark.long_except("relu-none-mlp", "crelu-none-cnn:channels=3-4]", "no_correction-mlp")
 @pytest.mark.slow_except("relu-none-mlp", "crelu-none-cnn:channels=3-4]")
 @pytest.mark.parametrize("name", ["mlp:widths=6-5", "cnn:channels=3-4,fc=5", "cnn:channels=3-4"])
 @pytest.mark.parametrize("legacy", ["none", "no_correction"])
@@ -204,6 +205,7 @@ def test_published_faults_can_be_had():
     assert not new["hidden_0"]["bias"].any() and old["hidden_0"]["bias"].any()
 
 
+@pytest.mark.long_except("[weight", "[contribution", "[random")
 @pytest.mark.slow_except("0", "1")
 @pytest.mark.parametrize("utility", UTILITIES)
 def test_every_utility_ranks_units(utility):
@@ -263,6 +265,7 @@ def test_redo_judges_single_examples_as_many(period):
 WIDE = {"dense": ("mlp:widths=90-80", {}), "conv": ("cnn:channels=16-24", {"norm": "batch"})}
 
 
+@pytest.mark.long_except("torch-")
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", WIDE)
 @pytest.mark.parametrize("init", schema.fields("tap")["model.init"].check.choices)

@@ -207,6 +207,7 @@ def run(cfg, steps=3):
     return state, scalars
 
 
+@pytest.mark.long_except("mlp:")
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("arch", "mitigation"),

@@ -146,6 +146,7 @@ def test_of_an_extended_schedule_every_step_is_known(tmp_path):
         assert "bit for bit" in drift.describe()
 
 
+@pytest.mark.long_except("begin", "_train")
 @pytest.mark.slow
 @pytest.mark.parametrize("place", ["begin", "write_json", "_reopen", "_train"])
 def test_killed_while_it_is_reopened(place, tiny, runs, tmp_path, monkeypatch):

@@ -37,6 +37,7 @@ def kill_then_resume(path, place, undisturbed):
     assert_same_run(undisturbed, path)
 
 
+@pytest.mark.long_except("record:2", "checkpoint:3")
 @pytest.mark.slow
 @pytest.mark.parametrize("place", ["before:1", "record:2", "checkpoint:3", "checkpoint:1"])
 def test_sigkill_then_resume_is_bit_identical(place, undisturbed, tmp_path):

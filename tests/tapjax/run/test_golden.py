@@ -48,6 +48,7 @@ def records(name, path) -> dict[str, np.ndarray]:
             if key in ("scalar/loss", "scalar/grad_norm")}  # fmt: skip
 
 
+@pytest.mark.long_except("tap]", "credit]", "plasticity]")
 @pytest.mark.slow_except("tap]")
 @pytest.mark.parametrize("name", RUNS)
 def test_the_numbers_of_a_run_stay(name, tmp_path):

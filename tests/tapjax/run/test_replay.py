@@ -60,6 +60,7 @@ def live_digests(cfg, path):
     return found
 
 
+@pytest.mark.long_except("[mlp]")
 @pytest.mark.slow
 @pytest.mark.parametrize("family", EVERY)
 def test_a_replayed_state_is_the_live_one_bit_for_bit(family, tiny, tmp_path):

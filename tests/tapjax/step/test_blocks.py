@@ -87,6 +87,7 @@ def test_a_chunk_equals_single_steps(parts):
     np.testing.assert_allclose(losses[0], record.scalars["loss"][0, 0], rtol=1e-6)
 
 
+@pytest.mark.long_except("mlp", "cnn:channels=2-3-map")
 @pytest.mark.slow
 @pytest.mark.parametrize("over", ["map", "loop", "shard"])
 def test_seeds_run_any_way_agree(parts, over):
