@@ -16,6 +16,7 @@ from analysis.runs.reader import RunError, find_runs, open_run
 from tapjax.contract.layout import write_json
 from tapjax.contract.text import did_you_mean, printable, with_home
 
+FILES = (".html", ".png", ".svg", ".pdf")  # endings of --out that name a file
 WIDTH = 98  # columns of printed tables and sentences
 
 
@@ -129,7 +130,7 @@ def _check_out(out):
         return
     if "--out=" in sys.argv or ("--out", "") in itertools.pairwise(sys.argv):
         raise RunError("--out= names no folder")
-    kind = "file" if out.suffix == ".html" else "folder"
+    kind = "file" if out.suffix in FILES else "folder"
     if out.exists() and out.is_dir() != (kind == "folder"):
         raise RunError(f"--out={out} is no {kind}: name another")
 

@@ -81,12 +81,12 @@ def test_the_python_example_runs(tmp_path):
 
 def test_the_monitor_runs_in_the_loop_of_the_readme(tmp_path, monkeypatch):
     start = INDENTED.index("from tapjax.live import Monitor")
-    stop = INDENTED.index('monitor.save("runs/mine")') + 1
+    stop = INDENTED.index('monitor.save("out/mine")') + 1
     monkeypatch.chdir(tmp_path)
     h1, h2 = np.random.default_rng(0).normal(size=(2, 20, 5))
     names = {"batches": range(11), "train": lambda batch: (1.0, 0.5), "h1": h1, "h2": h2}
     exec("\n".join(INDENTED[start:stop]), names)
-    state = json.loads((tmp_path / "runs" / "mine" / "monitor_state.json").read_text())
+    state = json.loads((tmp_path / "out" / "mine" / "monitor_state.json").read_text())
     assert state["history"]["step"] == [0, 5, 10]
     np.testing.assert_allclose(
         state["history"]["d"], np.mean([participation_ratio(h) for h in (h1, h2)])

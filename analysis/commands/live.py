@@ -37,7 +37,8 @@ class Fleet:
         """Read what is new, and return all runs in order of their names."""
         if time.monotonic() - self._looked >= EVERY:
             for path in find_runs(self.paths):
-                if path not in self.followed:
+                # A run that has just been made has no status until its networks are initialised.
+                if path not in self.followed and (path / "STATUS.json").is_file():
                     self.followed[path] = Followed(path)
             for run in self.followed.values():
                 run.catch_up()

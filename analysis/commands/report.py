@@ -130,20 +130,22 @@ def _first(paths, folder, answers, partial):
     told = [f"Read in part: {run.name}, {run.extent}." for run in runs if not run.complete]
     command = f"Page made by: {shlex.join(['tapjax', *sys.argv[1:]])}"
     static = overview(curves, folder / "overview.png")
-    caption = (
-        "Mean over seeds; bands show the range over seeds. Triangles are jumps of D, pinned "
-        "checkpoints, and changes that the config asked for."
+    band = "Mean over seeds; bands show the range over seeds."
+    printed = (
+        f"{band} Triangles are jumps of D, ticks at the foot pinned checkpoints, dotted lines "
     )
+    printed += "changes that the config asked for."
     return [
         page.bullets([*sentences.what_was_run(runs), *told, *left_out, command], "facts"),
         page.bullets(sentences.what_happened(curves)),
         page.answers(answers),
         page.heading("Curves", "curves"),
         page.screen_and_paper(
-            embedded.embedded(interactive.linked(curves)), page.picture(static, caption)
+            embedded.embedded(interactive.linked(curves)), page.picture(static, printed)
         ),
         page.paragraph(
-            f"{caption} Drag to zoom, double-click or press reset to see everything; the panels "
+            f"{band} Triangles are jumps of D, pinned checkpoints, and changes that the config asked "
+            "for; point at one for its kind. Drag to zoom, double-click or press reset to see everything; the panels "
             "share their steps. The buttons hide and show runs.",
             "caption screen",
         ),

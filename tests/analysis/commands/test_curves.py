@@ -25,6 +25,7 @@ def test_one_figure_in_every_format(runs, tmp_path, ending):
     out = tmp_path / f"figure.{ending}"
     result = analysis("curves", runs, f"--out={out}", "--quantities=D", "--json")
     assert result.returncode == 0, result.stderr
+    assert analysis("curves", runs, f"--out={out}").returncode == 0  # written over
     found = json.loads(result.stdout)
     assert {event["run"] for event in found["events"]} == {"one", "two"}
     assert all("D rises" in line for line in found["conclusions"])

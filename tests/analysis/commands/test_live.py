@@ -57,6 +57,8 @@ def test_the_page_shows_what_the_files_hold(served):
     for record in later:
         os.replace(folder / record.name, record)
     shutil.copytree(folder / "runs" / "run", folder / "runs" / "other")
+    shutil.copytree(folder / "runs" / "run", folder / "runs" / "new")
+    (folder / "runs" / "new" / "STATUS.json").unlink()  # as in a run that is being initialised
     time.sleep(live.EVERY)
     with contextlib.closing(pull_session(url=address)) as session:
         assert points(session)["run"] == points(session)["other"] == 1000
