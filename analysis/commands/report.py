@@ -21,6 +21,15 @@ from tapjax.contract.layout import write_json
 
 TITLE = "What happened while the networks trained"
 SECTION = "section.json"
+SHOWN = (
+    "Mean over seeds; bands show the range over seeds. Triangles are jumps of D, pinned checkpoints, "
+    "and changes that the config asked for; point at one for its kind. Drag to zoom, press reset to "
+    "see everything; the panels share their steps. The buttons hide and show runs."
+)
+PRINTED = (
+    "Mean over seeds; bands show the range over seeds. Triangles are jumps of D, ticks at the foot "
+    "pinned checkpoints, and dotted lines changes that the config asked for."
+)
 
 
 def add_arguments(parser) -> None:
@@ -130,24 +139,14 @@ def _first(paths, folder, answers, partial):
     told = [f"Read in part: {run.name}, {run.extent}." for run in runs if not run.complete]
     command = f"Page made by: {shlex.join(['tapjax', *sys.argv[1:]])}"
     static = overview(curves, folder / "overview.png")
-    band = "Mean over seeds; bands show the range over seeds."
-    printed = (
-        f"{band} Triangles are jumps of D, ticks at the foot pinned checkpoints, dotted lines "
-    )
-    printed += "changes that the config asked for."
     return [
         page.bullets([*sentences.what_was_run(runs), *told, *left_out, command], "facts"),
         page.bullets(sentences.what_happened(curves)),
         page.answers(answers),
         page.heading("Curves", "curves"),
         page.screen_and_paper(
-            embedded.embedded(interactive.linked(curves)), page.picture(static, printed)
+            embedded.embedded(interactive.linked(curves)), page.picture(static, PRINTED)
         ),
-        page.paragraph(
-            f"{band} Triangles are jumps of D, pinned checkpoints, and changes that the config asked "
-            "for; point at one for its kind. Drag to zoom, double-click or press reset to see everything; the panels "
-            "share their steps. The buttons hide and show runs.",
-            "caption screen",
-        ),
+        page.paragraph(SHOWN, "caption screen"),
         page.table(table, "All runs"),
     ]
