@@ -12,7 +12,7 @@ import pandas as pd
 from threadpoolctl import threadpool_limits
 
 from analysis.commands import COMMANDS, OTHERS, READERS
-from analysis.runs.reader import RunError, find_runs, open_run
+from analysis.runs.reader import RunError, open_runs
 from tapjax.contract.layout import write_json
 from tapjax.contract.text import did_you_mean, printable, with_home
 
@@ -139,7 +139,7 @@ def _note_parts(args, result):
     """Report runs that were read only in part: on stderr, in the result and in partial.json."""
     if not getattr(args, "partial", False):
         return
-    runs = [open_run(path, partial=True) for path in find_runs(args.runs)]
+    runs, _ = open_runs(args.runs, partial=True)
     result["partial"] = {run.name: run.extent for run in runs if not run.complete}
     for name, extent in result["partial"].items():
         print(f"partial: {name}: {extent}", file=sys.stderr)

@@ -149,7 +149,7 @@ def _explain(body, arguments) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except KeyboardInterrupt as error:
-        print(error or "stopped; the same command resumes", file=sys.stderr)
+        print(str(error) or "stopped; the same command resumes", file=sys.stderr)
         return INTERRUPTED
     except (ConfigError, DataError, RunDirError, RunError) as error:
         return _usage(str(error))

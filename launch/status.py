@@ -45,7 +45,8 @@ def body(folder: str) -> int:
     for row in rows:
         share = f"{row['step'] / row['steps']:4.0%}" if row["steps"] else "   ?"
         age = f"{row['age']:.0f} s ago" if row["age"] is not None else ""
-        line = f"{row['run']:{width}}  {row['status']:<11} {share}  {age:>12}  {row['note']}"
+        note = " ".join(row["note"].split())
+        line = f"{row['run']:{width}}  {row['status']:<11} {share}  {age:>12}  {note}"
         print(printable(line.rstrip()))
     print(
         f"{plural(len(rows), 'run')}: {', '.join(f'{n} {status}' for status, n in counts.items())}"

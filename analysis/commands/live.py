@@ -15,6 +15,8 @@ from analysis.live.followed import Followed
 from analysis.runs.reader import RunError, find_runs
 from tapjax.contract.text import plural
 
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+LOCAL = ["localhost:*", "127.0.0.1:*"]  # pages that may connect; any port, for SSH tunnels
 EVERY = 2.0  # seconds between two looks at the files
 
 
@@ -40,6 +42,9 @@ class Fleet:
                 # A run that has just been made has no status until its networks are initialised.
                 if path not in self.followed and (path / "STATUS.json").is_file():
                     self.followed[path] = Followed(path)
+            gone = [path for path in self.followed if not (path / "STATUS.json").is_file()]
+            for path in gone:
+                del self.followed[path]
             for run in self.followed.values():
                 run.catch_up()
             self._looked = time.monotonic()
@@ -63,7 +68,10 @@ def run(args):
         document.add_periodic_callback(lambda: page.update(fleet.update()), int(1000 * EVERY))
 
     try:
-        server = Server({"/": open_page}, port=args.port, address=args.address)
+        server = Server(
+            {"/": open_page}, port=args.port, address=args.address,
+            allow_websocket_origin=LOCAL if args.address in LOOPBACK else ["*"],
+        )  # fmt: skip
     except OSError as error:
         raise RunError(f"--port={args.port} --address={args.address}: {error}") from error
     server.start()

@@ -111,8 +111,10 @@ def explain(paths, out: Path, partial=False, number: int | None = None, snapshot
 
 def _conclusion(compared, families):
     """Name the strongest change around each critical step that has one."""
-    ordered = int((families["settling"] != "no order").sum())
-    text = f"Layers settle in an order in {ordered} of {plural(len(families), 'run')}"
+    tested = families[families["q"].notna()]
+    ordered = int((tested["settling"] != "no order").sum())
+    text = f"Layers settle in an order in {ordered} of {plural(len(tested), 'run')}"
+    text += f" ({len(families) - len(tested)} not tested)" if len(tested) < len(families) else ""
     if not compared:
         return f"{text}; no critical step was compared, which needs snapshots."
     strongest = [

@@ -95,7 +95,11 @@ def replay(paths, out: Path, partial: bool = False, method=METHODS[0], metric=No
     result["conclusion"] = (
         f"Forecasts {shown.index[0]} steps ahead beat persistence on "
         f"{nearest['beats_persistence']:.0%} of {plural(int(nearest['curves']), 'curve')}; "
-        f"{nearest['coverage']:.0%} of the 90 % intervals hold."
+        + (
+            f"{nearest['coverage']:.0%} of the 90 % intervals hold."
+            if nearest["coverage"] == nearest["coverage"]
+            else "there were too few past forecasts for intervals."
+        )
     )
     return result, shown
 

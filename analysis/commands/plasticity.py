@@ -84,9 +84,11 @@ def _conclusion(rows):
     for setting in dict.fromkeys(row["setting"] for row in rows):
         scored = [r for r in rows if r["setting"] == setting and r.get("late") is not None]
         if scored:
-            top = max(scored, key=lambda row: row["late"])
-            gain = f", {top['over_plain']:+.3f} over plain" if top.get("over_plain") else ""
-            said.append(f"{top['method']} ({top['late']:.3f}{gain}) in {setting}")
+            score = scored[0]["score"]
+            best = min if score == "loss" else max
+            top = best(scored, key=lambda row: row["late"])
+            gain = f", {top['over_plain']:+.3f} from plain" if top.get("over_plain") else ""
+            said.append(f"{top['method']} ({score} {top['late']:.3f}{gain}) in {setting}")
     return f"Best late in training: {'; '.join(said)}." if said else "No score was recorded."
 
 

@@ -22,10 +22,11 @@ from tapjax.contract.layout import write_json
 TITLE = "What happened while the networks trained"
 SECTION = "section.json"
 SHOWN = (
-    "Mean over seeds; bands show the range over seeds. Triangles are jumps of D, pinned checkpoints, "
-    "and changes that the config asked for; point at one for its kind. Drag to zoom, press reset to "
-    "see everything; the panels share their steps. The buttons hide and show runs."
+    "Mean over seeds; bands show the range over seeds. Triangles are jumps of D, pinned "
+    "checkpoints, and changes that the config asked for; point at one for its kind. Drag to zoom, "
+    "press reset to see everything; the panels share their steps. The buttons hide and show runs."
 )
+NO = "Not answered"
 PRINTED = (
     "Mean over seeds; bands show the range over seeds. Triangles are jumps of D, ticks at the foot "
     "pinned checkpoints, and dotted lines changes that the config asked for."
@@ -69,8 +70,8 @@ def make_report(paths, out: Path, partial: bool = False):
         fragments = _fragments(Path(folder))
         join_sections(Path(folder), out, partial)
     rows = [
-        {"section": f["title"], "answered": "no" if name in left_out else "yes"}
-        for name, f in fragments.items()
+        {"section": f["title"], "answered": "no" if f["verdict"].startswith(NO) else "yes"}
+        for f in fragments.values()
     ]
     result = {"command": "report", "page": str(out), "runs": len(found), "left_out": left_out}
     result["conclusions"] = [f"{f['title']} {f['verdict']}" for f in fragments.values()]
@@ -97,7 +98,7 @@ def write_sections(names: Sequence[str], paths, folder: Path, partial: bool = Fa
             verdict, parts = section.write(paths, out, partial)
         except RunError as error:
             left_out[name] = str(error)
-            verdict, parts = f"Not answered: {error}.", []
+            verdict, parts = f"{NO}: {error}.", []
         covered = [str(Path(path).resolve()) for path in paths]
         fragment = {"title": section.title, "verdict": verdict, "html": "\n".join(parts)}
         write_json(out / SECTION, fragment | {"runs": covered})

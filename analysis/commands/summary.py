@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from analysis.commands.output import plain, write_results
@@ -60,10 +61,14 @@ def _identity(name, model, status, seeds):
 
 
 def _dimension(run):
-    """Return what the measurements of D say, or nothing if the run did not measure it."""
+    """Return what the finite measurements of D say, or nothing if there are none."""
     if not run.has("probe", run.model["dimension"]):
         return {}
-    d_SxT, t = run.dimension(), run.steps("probe")
+    d_SxT, t = run.dimension(gaps=True), run.steps("probe")
+    kept = np.isfinite(d_SxT).all(0)
+    if not kept.any():
+        return {}
+    d_SxT, t = d_SxT[:, kept], t[kept]
     d = d_SxT.mean(0)
     return {
         "first_step": int(t[0]),
@@ -80,7 +85,7 @@ def _row(path, partial):
     """Return the row of one run; if every seed diverged, it holds no values."""
     try:
         return summarise(open_run(path, partial))
-    except DivergedError:
+    except DivergedError:  # its row still says what it was
         _, _, model, _, status = read_manifest(path)
         return _identity(path.name, model, status, 0)
 

@@ -55,12 +55,13 @@ def tap(paths, out: Path, partial: bool, metric: str | None = None) -> tuple[dic
     table = fit_table(rows)
     scores = model_scores(table)
     best = scores.loc["tap_compression"]
+    usable = [run for run in runs if run.name in set(table["run"])]
     for value in ("r2", "r2_log"):
         score_heat_map(table, value, out / f"fit_{value}.png")
     result = {
         "command": "tap",
         "definition_of_D": sorted({run.model["dimension"] for run in runs}),
-        "steps": {run.name: [int(run.steps("probe")[i]) for i in (0, -1)] for run in runs},
+        "steps": {run.name: [int(run.steps("probe")[i]) for i in (0, -1)] for run in usable},
         "conclusion": (
             "The compression form of the TAP equation fits D(t) with a median R2 of "
             f"{best['r2']:.2f}; its forecasts of the tail beat persistence on "

@@ -45,7 +45,8 @@ def read(run: Run) -> Curves:
       run: open run.
 
     Returns:
-      Its Curves, each with at most `MOST_POINTS` points. Longer series are averaged over bins.
+      Its Curves, each with at most `MOST_POINTS` points. Longer losses are averaged over bins; of
+      other longer series, every n-th point and the last one are kept.
     """
     metric, quantities, layers = run.model["dimension"], {}, (np.array([]), {})
     if run.has("probe", metric):
@@ -90,14 +91,18 @@ def events(run: Run) -> list[tuple[int, str]]:
         found.append((reset["step"], f"{unit}{reset['layer']} was drawn anew"))
     for i in range(clone.get("times", 0) if clone.get("factor", 1) > 1 else 0):
         found.append(((i + 1) * clone["step"], f"every unit was cloned x{clone['factor']}"))
-    return sorted(found)
+    last = run.steps("scalar")[-1] + 1
+    return sorted((step, text) for step, text in found if step <= last)
 
 
 def _curve(step, values_SxT):
+    finite = np.isfinite(values_SxT).all(0)
+    step, values_SxT = step[finite], values_SxT[:, finite]
     return Curve(step, values_SxT.mean(0), values_SxT.min(0), values_SxT.max(0))
 
 
 def _thinned(step, values_SxT, most):
-    """Keep every n-th point, so that at most `most` remain."""
-    every = -(-len(step) // most)
-    return step[::every], values_SxT[:, ::every]
+    """Keep every n-th point and the last one, so that at most `most` remain."""
+    every = -(-len(step) // (most - 1))
+    kept = np.unique([*range(0, len(step), every), len(step) - 1])
+    return step[kept], values_SxT[:, kept]

@@ -98,19 +98,21 @@ def linked(runs: list[Curves]):
       Bokeh layout: buttons that show and hide runs; panels of D, loss and accuracy; and a panel of
       the layers of one run, which a menu selects.
     """
-    last = max(curve.step[-1] for run in runs for curve in run.quantities.values())
+    last = max(1, *(curve.step[-1] for run in runs for curve in run.quantities.values()))
     x_range = Range1d(0, last, bounds=(0, last))
     panels, drawn = [], {i: [] for i in range(len(runs))}
     for quantity in ("D", "loss", "accuracy"):
         if not any(quantity in run.quantities for run in runs):
             continue
         panels.append(made := panel(quantity, x_range))
+        lines = []
         for i, run in enumerate(runs):
             if quantity in run.quantities:
                 curve = run.quantities[quantity]._asdict()
                 source = ColumnDataSource(curve | {"run": [run.name] * len(curve["step"])})
                 drawn[i] += add_curve(made, source, i)
-        hover(made, [glyph for of_run in drawn.values() for glyph in of_run[1::2]][-len(runs) :])
+                lines.append(drawn[i][-1])
+        hover(made, lines)
     for i, run in enumerate(runs):
         drawn[i] += _marked(panels[0], run, i)
     buttons = [button(run.name, i, drawn[i]) for i, run in enumerate(runs)]
@@ -161,7 +163,7 @@ def _layers(runs, x_range):
         lines[run.name] = []
         for colour, (layer, values) in zip(colours, layers.items(), strict=True):
             source = ColumnDataSource(
-                {"step": step.astype(np.int32), "mean": values, "run": [layer] * len(step)}
+                {"step": step.astype(float), "mean": values, "run": [layer] * len(step)}
             )
             lines[run.name].append(
                 made.line("step", "mean", source=source, line_width=1.6, line_color=to_hex(colour))

@@ -37,6 +37,7 @@ class Page:
         self.names = [run.name for run in runs]
         self.said = Div(sizing_mode="stretch_width", styles={"font-size": "14px"})
         x_range = DataRange1d(start=0)
+        self.drawn = {}  # (run, quantity) -> number of points when its source was last filled
         self.sources, drawn = {}, {name: [] for name in self.names}
         panels = {quantity: panel(quantity, x_range) for quantity in QUANTITIES}
         for quantity, made in panels.items():
@@ -83,7 +84,8 @@ class Page:
         for run in runs:
             for quantity in QUANTITIES:
                 step, values_SxT = run.curves[quantity].arrays()
-                if len(step) != len(self.sources[run.name, quantity].data["step"]):
+                if len(step) and len(step) != self.drawn.get((run.name, quantity)):
+                    self.drawn[run.name, quantity] = len(step)
                     self.sources[run.name, quantity].data = _columns(run.name, step, values_SxT)
             self.sources[run.name, "forecast"].data = _ahead(run)
             self.sources[run.name, "jumps"].data = _jumps(run)
@@ -91,10 +93,16 @@ class Page:
 
 
 def _columns(name, step, values_SxT):
-    finite = np.where(np.isfinite(values_SxT), values_SxT, np.nan)
-    with np.errstate(all="ignore"):
-        mean, low, high = finite.mean(0), finite.min(0), finite.max(0)
+    step, values_SxT = _finite(step, values_SxT)
+    mean, low, high = (f(values_SxT, 0) for f in (np.nanmean, np.nanmin, np.nanmax))
     return {"step": step, "mean": mean, "low": low, "high": high, "run": [name] * len(step)}
+
+
+def _finite(step, values_SxT):
+    """Leave out the points at which no seed is finite; elsewhere, other seeds become NaN."""
+    values_SxT = np.where(np.isfinite(values_SxT), values_SxT, np.nan)
+    kept = np.isfinite(values_SxT).any(0)
+    return step[kept], values_SxT[:, kept]
 
 
 def _ahead(run):
@@ -109,9 +117,8 @@ def _ahead(run):
 
 
 def _jumps(run):
-    step, d_SxT = run.curves["D"].arrays()
-    jumps = run.jumps
-    height = [np.interp(at, step, d_SxT.mean(0)) for at, _ in jumps]
+    jumps, (step, d_SxT) = run.jumps, _finite(*run.curves["D"].arrays())
+    height = [np.interp(at, step, np.nanmean(d_SxT, 0)) for at, _ in jumps]
     names = [f"{run.name}, jump of D, seed {seed}" for _, seed in jumps]
     return {"step": [at for at, _ in jumps], "mean": height, "run": names}
 
@@ -120,9 +127,11 @@ def _said(run):
     """Describe the state of a run in a line, and its warnings in further lines."""
     progress = run.progress
     line = f"{run.name}: {progress.status} at step {progress.step:,} of {progress.steps:,}"
-    _, d_SxT = run.curves["D"].arrays()
-    if d_SxT.size:
-        line += f"; D {np.mean(d_SxT[:, -1]):.2f}"
+    _, d_SxT = _finite(*run.curves["D"].arrays()) if run.curves["D"].arrays()[0].size else ((), ())
+    if len(d_SxT):
+        line += f"; D {np.nanmean(d_SxT[:, -1]):.2f}"
+        lost = int(np.isnan(d_SxT[:, -1]).sum())
+        line += f", not finite in {plural(lost, 'seed')}" if lost else ""
     line += f"; {plural(len(run.jumps), 'jump')}" if run.jumps else ""
     lines = [line, f"cannot be read: {run.problem}"] if run.problem else [line]
     lines += [

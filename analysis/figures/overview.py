@@ -4,6 +4,7 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.lines import Line2D
 
 from analysis.figures.course import Curves
 from analysis.figures.style import COLOURS, DASHES, save
@@ -39,7 +40,7 @@ def overview(
     for axes, quantity in zip(panels[:, 0], drawn, strict=True):
         for i, run in enumerate(runs):
             if quantity in run.quantities:
-                _draw(axes, run.quantities[quantity], run.name, i)
+                _draw(axes, run.quantities[quantity], i)
         axes.set_ylabel(QUANTITIES[quantity])
         axes.grid(alpha=0.25)
         axes.spines[["top", "right"]].set_visible(False)
@@ -49,14 +50,21 @@ def overview(
         _mark(panels[0, 0], run, COLOURS[i % len(COLOURS)])
     panels[-1, 0].set_xlabel("training step")
     panels[-1, 0].set_xlim(left=0)
-    figure.legend(loc="outside lower center", ncols=columns, fontsize=8, frameon=False)
+    handles = [Line2D([], [], color=c, linestyle=d) for c, d in map(_style, range(len(runs)))]
+    names = [run.name for run in runs]
+    figure.legend(
+        handles, names, loc="outside lower center", ncols=columns, fontsize=8, frameon=False
+    )
     return save(figure, out)
 
 
-def _draw(axes, curve, name, i):
-    colour, dash = COLOURS[i % len(COLOURS)], DASHES[i // len(COLOURS) % len(DASHES)]
-    label = None if axes.get_subplotspec().rowspan.start else name
-    axes.plot(curve.step, curve.mean, color=colour, linestyle=dash, linewidth=1.5, label=label)
+def _style(i):
+    return COLOURS[i % len(COLOURS)], DASHES[i // len(COLOURS) % len(DASHES)]
+
+
+def _draw(axes, curve, i):
+    colour, dash = _style(i)
+    axes.plot(curve.step, curve.mean, color=colour, linestyle=dash, linewidth=1.5)
     axes.fill_between(curve.step, curve.low, curve.high, color=colour, alpha=0.18, linewidth=0)
 
 

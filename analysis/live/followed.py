@@ -81,8 +81,8 @@ class Followed:
     @property
     def progress(self) -> Progress:
         """Return the status of the run, read anew."""
-        status = read_json(self.path / "STATUS.json")
-        return Progress(status["status"], int(status["step"]), int(self._config["steps"]))
+        status, config = (read_json(self.path / f) for f in ("STATUS.json", "config.json"))
+        return Progress(status["status"], int(status["step"]), int(config["steps"]))
 
     @property
     def warnings(self) -> list[tuple[int, Warned]]:
@@ -104,6 +104,8 @@ class Followed:
         """
         new = [p for p in record_steps(self.path / "records").values() if p.name not in self._read]
         for path in [] if self.problem else new:
+            if not path.exists():  # moved away by a run that resumes: the next look finds others
+                break
             try:
                 self._add(read_npz(path, self._wanted))
             except (RunError, KeyError, ValueError, IndexError) as error:
@@ -133,6 +135,8 @@ class Followed:
         norms = record["scalar/grad_norm"]
         for j in self._for_monitors.add(at, d_SxT):
             for i, (seed, monitor) in enumerate(self.monitors.items()):
+                if monitor.step and at[j] <= monitor.step[-1]:
+                    continue  # the end of a run that was extended is measured twice
                 loss, norm = (np.interp(at[j], steps, s[i]) for s in (loss_SxT, norms))
                 report = monitor.update(int(at[j]), loss, norm, d_SxT[i, j])
                 self.forecasts[seed] = list(report.predictions.values())

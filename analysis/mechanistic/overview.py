@@ -70,6 +70,8 @@ def _together(run):
 
 def _events(run, rows):
     """Keep the strongest of the jumps in several layers of one seed at about the same time."""
+    if not rows:
+        return []
     near = WINDOW * int(np.median(np.diff(run.steps("probe"))))
     groups = []
     for seed in run.seeds:

@@ -63,7 +63,8 @@ def _training(config):
 
 def _cadence(run):
     steps = run.steps("probe") if run.has("probe", run.model["dimension"]) else []
-    return int(steps[1] - steps[0]) if len(steps) > 1 else None
+    gaps = set(np.diff(steps).tolist()[:-1] or np.diff(steps).tolist())
+    return int(gaps.pop()) if len(gaps) == 1 else None
 
 
 def _listed(names, most=6):
@@ -89,12 +90,17 @@ def what_happened(runs: Sequence[Curves]) -> list[str]:
     """
     if len(runs) <= FEW:
         return [_one(run) for run in runs]
-    curves = [run.quantities["D"] for run in runs if "D" in run.quantities]
+    curves = [run.quantities["D"] for run in runs if has_d(run)]
     lines = _fall([_turn(curve) for curve in curves]) if curves else []
     scores = [run.final_accuracy for run in runs if run.final_accuracy is not None]
     if scores:
         lines.append(f"The final test accuracy is {min(scores):.3f} to {max(scores):.3f}.")
     return lines
+
+
+def has_d(run: Curves) -> bool:
+    """Return whether a finite D was measured."""
+    return "D" in run.quantities and len(run.quantities["D"].step) > 0
 
 
 def _fall(turns):
@@ -119,7 +125,7 @@ def _turn(curve):
 
 
 def _one(run):
-    text = [_course(run.quantities["D"])] if "D" in run.quantities else []
+    text = [_course(run.quantities["D"])] if has_d(run) else []
     if run.final_accuracy is not None:
         text.append(f"the final test accuracy is {run.final_accuracy:.3f}")
     else:
@@ -129,9 +135,14 @@ def _one(run):
 
 def _course(curve):
     share, step, end = _turn(curve)
-    first, last = curve.mean[0], int(curve.step[-1])
+    first, last, top = curve.mean[0], int(curve.step[-1]), int(curve.mean.argmax())
+    now = f"{curve.mean[-1]:.2f} at step {last:,}"
     if share < 1 - NEAR:
         after = f" and is at {end:.2f} of it at step {last:,}" if step < last else ""
         return f"D falls from {first:.2f} to {share:.2f} of that by step {step:,}{after}"
-    verb = "rises" if end > 1 + NEAR else "stays near its initial value"
-    return f"D {verb}, from {first:.2f} to {curve.mean[-1]:.2f} at step {last:,}"
+    if end > 1 + NEAR:
+        return f"D rises, from {first:.2f} to {now}"
+    if curve.mean[top] > (1 + NEAR) * first:
+        peak = f"{curve.mean[top]:.2f} at step {int(curve.step[top]):,}"
+        return f"D rises from {first:.2f} to {peak}, and returns to {now}"
+    return f"D stays near its initial value, from {first:.2f} to {now}"

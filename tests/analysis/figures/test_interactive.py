@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from bokeh.models import ColumnDataSource, GlyphRenderer, Select, Toggle
+from bokeh.models import ColumnDataSource, GlyphRenderer, HoverTool, Line, Select, Toggle
 from bokeh.plotting import figure
 
 from analysis import open_run
@@ -81,3 +81,16 @@ def test_sources_are_finite(runs):
         for name, column in source.data.items():
             if name not in ("run", "text"):
                 assert np.isfinite(np.asarray(column, float)).all(), name
+
+
+def test_every_panel_tells_of_its_own_lines(runs):
+    for panel in list(interactive.linked(runs).select({"type": figure}))[:3]:
+        told = {id(glyph) for tool in panel.select({"type": HoverTool}) for glyph in tool.renderers}
+        assert told <= {id(glyph) for glyph in panel.renderers}
+        lines = [glyph for glyph in panel.renderers if isinstance(glyph.glyph, Line)]
+        assert lines and {id(line) for line in lines} <= told
+
+
+def test_a_single_measurement_is_drawn(tmp_path):
+    run = open_run(write_run(tmp_path / "short", np.ones((2, 3))))
+    assert list(interactive.linked([course.read(run)]).select({"type": figure}))

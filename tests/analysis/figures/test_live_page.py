@@ -1,6 +1,7 @@
 import os
 import shutil
 
+import numpy as np
 from bokeh.document import Document
 
 from analysis.figures.live_page import Page
@@ -34,3 +35,18 @@ def test_an_open_page_gains_points_runs_and_jumps(tmp_path):
     page.update([other, run])
     assert lengths(page)["other", "D"] == lengths(page)["run", "D"] == d_SxT.shape[1]
     assert lengths(page)["run", "forecast"] == 0 and page.said.text.count("DONE") == 2
+
+
+def test_a_seed_that_diverged_leaves_the_others_on_the_page(tmp_path):
+    path, d_SxT, _ = run_in_parts(tmp_path)
+    run = Followed(path)
+    run.catch_up()
+    lost = np.array([[1.0], [np.nan]])
+    run.curves["D"].add([100], lost)
+    page = Page(Document(), [run])
+    source = page.sources["run", "D"].data
+    assert source["step"][-1] == 100 and source["mean"][-1] == source["low"][-1] == 1
+    assert "D 1.00, not finite in 1 seed" in page.said.text
+    run.curves["D"].add([105], np.full((2, 1), np.nan))
+    page.update([run])
+    assert page.sources["run", "D"].data["step"][-1] == 100

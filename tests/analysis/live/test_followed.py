@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from analysis import open_run
 from analysis.live.followed import Followed, Thinned
 from analysis.live.replay import replay_seed
+from tapjax.contract.layout import write_npz
 from tests.analysis.made_runs import collapse_and_recovery, write_run
 
 T = np.arange(0, 1001, 5.0)
@@ -69,3 +70,15 @@ def test_a_damaged_record_ends_the_following_with_its_reason(tmp_path):
     followed.catch_up()
     assert later[0].name in followed.problem
     assert len(followed.curves["D"].arrays()[0]) == 20
+
+
+def test_a_run_that_is_extended_is_followed_on(tmp_path):
+    path, d_SxT, later = run_in_parts(tmp_path)
+    followed = Followed(path)
+    followed.catch_up()
+    with np.load(tmp_path / later[0].name) as record:
+        arrays = dict(record)
+    arrays["probe_step"] = arrays["probe_step"] - 5  # begins with the measurement that ended it
+    arrays = arrays | {"probe/participation_ratio": arrays["probe/participation_ratio"]}
+    write_npz(path / "records" / later[0].name, arrays)
+    assert followed.catch_up() and not followed.problem

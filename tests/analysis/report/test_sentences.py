@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from analysis import open_run
+from analysis.figures import course
 from analysis.figures.course import Curve, Curves
 from analysis.report import sentences
 from tests.analysis.made_runs import write_run
@@ -54,3 +55,20 @@ def test_what_was_run_is_said_in_words(tmp_path):
         "measured every 5 steps.",
         "SYNTHETIC data: 2 runs.",
     ]
+
+
+def test_a_peak_is_no_stay_and_gaps_are_left_out(tmp_path):
+    (line,) = sentences.what_happened([curves([10, 30, 10])])
+    assert "D rises from 10.00 to 30.00 at step 10, and returns to 10.00 at step 20" in line
+    d = np.ones((2, 11))
+    d[:, :] = np.linspace(50, 10, 11)
+    d[1, 4] = np.nan
+    (line,) = sentences.what_happened([course.read(open_run(write_run(tmp_path / "gap", d)))])
+    assert "D falls from 50.00 to 0.20 of that by step 50" in line
+
+
+def test_the_last_point_is_kept_when_a_series_is_thinned(tmp_path):
+    t = np.arange(0, 10_001, 5.0)
+    run = course.read(open_run(write_run(tmp_path / "long", 5 + t[None] / 1e4)))
+    assert run.quantities["D"].step[-1] == 10_000
+    assert len(run.quantities["D"].step) <= course.MOST_POINTS
