@@ -13,6 +13,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("full_compile")]
 TASK = {"arch": "mlp:depth=1,width=8", "steps": 5}
 
 
+@pytest.mark.long
 def test_sides_take_turns_and_their_ratio_is_reported():
     taken = bench.take_turns(2, ours=TASK | {"side": "ours"}, unrolled=TASK | {"side": "unrolled"})
     row = {"what": "ours / unrolled", **bench.compare(taken, "ours", "unrolled")}

@@ -77,6 +77,7 @@ def test_the_derivative_along_a_direction_is_the_gradients_share(seen):
     assert target_error(seen, "jvp") <= 1e-5
 
 
+@pytest.mark.long_except("central")
 @pytest.mark.slow
 @pytest.mark.parametrize(("mode", "tolerance"), [("central", 1e-3), ("onesided", 1e-2)])
 def test_differences_are_nearly_that(mode, tolerance):
@@ -127,6 +128,9 @@ CASES += [("state_bridge", {"field": "residual", "steps": 3, "ema": 0.5})]
 CASES += [("vector_field", {"mode": "central", "shared": True, "shuffle": True, "terminal": 1.0})]
 
 
+@pytest.mark.long_except(
+    "fields1]", "fields3]", "fields4]", "fields5]", "fields7]", "fields9]", "fields12]"
+)
 @pytest.mark.slow_except("fields1]", "fields4]", "fields7]")
 @pytest.mark.parametrize(("name", "fields"), CASES)
 def test_every_estimator_gives_credits_and_learns(name, fields):

@@ -40,6 +40,7 @@ def runs(tmp_path_factory):
 STAYING = [{"optimizer": "adam", "lr": 0.01, "times": 2}, {"track": True, "norm": "batch"}]
 
 
+@pytest.mark.long_except("args1")
 @pytest.mark.slow
 @pytest.mark.parametrize("args", STAYING)
 def test_what_sees_clones_alike_keeps_them(runs, args):
@@ -67,6 +68,7 @@ def test_at_corrected_rates_a_clone_follows_its_base(runs):
     assert gap.max() > 0.01
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.parametrize("mitigation", ["noisy_step", "cbp"])
 def test_what_tells_clones_apart_parts_them(mitigation):
@@ -79,6 +81,7 @@ def test_what_tells_clones_apart_parts_them(mitigation):
     assert (loss[:, 0] < 1e-9).all() and (loss[:, -1] > 1e-7).all()
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_any_step_is_had_again_across_a_cloning(runs):
     with replay.open_timeline(runs(**STAYING[0])) as timeline:

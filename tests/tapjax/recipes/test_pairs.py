@@ -222,6 +222,7 @@ def test_units_are_renewed_in_networks_of_every_kind(arch, mitigation):
     run(continual.get_config(f"quick,arch={arch},optimizer=adam,mitigation={mitigation}"))
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.parametrize("mitigation", ["cbp+noise+shrink_perturb", "redo+l2_init+spectral"])
 def test_clones_take_remedies_and_a_driven_rate(mitigation):

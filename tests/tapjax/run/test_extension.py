@@ -121,6 +121,7 @@ def test_fewer_steps_or_another_field_are_refused(tiny, runs):
             loop.run(changed, runs / "run", extend=True)
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_of_an_extended_schedule_every_step_is_known(tmp_path):
     """Up to the former length the old schedule, then the longer one; resumed and replayed so."""

@@ -65,6 +65,7 @@ def test_a_checkpoint_without_its_final_name_is_ignored_and_cleaned(undisturbed,
     assert_same_run(undisturbed, path)
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_killed_five_times(undisturbed, tmp_path):
     path, moment = tmp_path / "run", random.Random(5)

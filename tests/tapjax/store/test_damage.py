@@ -76,6 +76,7 @@ def truncate(folder):
     os.truncate(largest(folder), largest(folder).stat().st_size // 8)
 
 
+@pytest.mark.long_except("truncate")
 @pytest.mark.slow_except("truncate")
 @pytest.mark.parametrize("damage", [flip_a_value, truncate])
 def test_a_damaged_checkpoint_falls_back_to_the_one_before(damage, tiny, finished, broken):
