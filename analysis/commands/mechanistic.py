@@ -114,7 +114,10 @@ def _conclusion(compared, families):
     tested = families[families["q"].notna()]
     ordered = int((tested["settling"] != "no order").sum())
     text = f"Layers settle in an order in {ordered} of {plural(len(tested), 'run')}"
-    text += f" ({len(families) - len(tested)} not tested)" if len(tested) < len(families) else ""
+    if len(tested) < len(families):
+        text += f" ({len(families) - len(tested)} not tested, for too few layers or seeds)"
+    if tested.empty:
+        text = "The order in which layers settle was not tested, for too few layers or seeds"
     if not compared:
         return f"{text}; no critical step was compared, which needs snapshots."
     strongest = [
