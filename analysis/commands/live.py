@@ -6,6 +6,7 @@ added to a folder later. Stop it with Ctrl-C.
 """
 
 import logging
+import sys
 import time
 
 import pandas as pd
@@ -30,17 +31,36 @@ class Fleet:
 
     def __init__(self, paths):
         """Find the runs; see `update` for their records."""
-        self.paths, self.followed = paths, {}
+        self.paths, self.followed, self._refused = paths, {}, set()
         self._looked = -EVERY
+        find_runs(paths)
         self.update()
+
+    def _find(self):
+        """Follow the runs that are new."""
+        try:
+            paths = find_runs(self.paths)
+        except RunError as error:  # all have gone, or two have the same name
+            self._refuse(error)
+            return
+        for path in paths:
+            # A run that has just been made has no status until its networks are initialised.
+            if path not in self.followed and (path / "STATUS.json").is_file():
+                try:
+                    self.followed[path] = Followed(path)
+                except RunError as error:
+                    self._refuse(error)
+
+    def _refuse(self, error):
+        """Report once, in the terminal, why runs are not shown."""
+        if str(error) not in self._refused:
+            print(f"not shown: {error}", file=sys.stderr, flush=True)
+            self._refused.add(str(error))
 
     def update(self) -> list[Followed]:
         """Read what is new, and return all runs in order of their names."""
         if time.monotonic() - self._looked >= EVERY:
-            for path in find_runs(self.paths):
-                # A run that has just been made has no status until its networks are initialised.
-                if path not in self.followed and (path / "STATUS.json").is_file():
-                    self.followed[path] = Followed(path)
+            self._find()
             gone = [path for path in self.followed if not (path / "STATUS.json").is_file()]
             for path in gone:
                 del self.followed[path]

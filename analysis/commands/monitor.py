@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
@@ -97,7 +98,7 @@ def replay(paths, out: Path, partial: bool = False, method=METHODS[0], metric=No
         f"{nearest['beats_persistence']:.0%} of {plural(int(nearest['curves']), 'curve')}; "
         + (
             f"{nearest['coverage']:.0%} of the 90 % intervals hold."
-            if nearest["coverage"] == nearest["coverage"]
+            if np.isfinite(nearest["coverage"])
             else "there were too few past forecasts for intervals."
         )
     )

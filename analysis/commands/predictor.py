@@ -131,11 +131,10 @@ def evaluate(paths, out: Path, partial: bool = False, metric: str | None = None,
 
 def _conclusion(scores):
     best = scores.reset_index().dropna(subset=["r2"]).sort_values("r2").iloc[-1]
-    limit = best["seed_r2"]
     return (
         f"The best predictor ({best['predictor']}) reaches a median R2 of {best['r2']:.2f} on "
         "architectures that were left out"
-        f"{f'; seeds limit it to {limit:.2f}' if limit is not None and limit == limit else ''}."
+        + (f"; seeds limit it to {best['seed_r2']:.2f}." if pd.notna(best["seed_r2"]) else ".")
     )
 
 

@@ -62,13 +62,11 @@ def _identity(name, model, status, seeds):
 
 def _dimension(run):
     """Return what the finite measurements of D say, or nothing if there are none."""
-    if not run.has("probe", run.model["dimension"]):
-        return {}
-    d_SxT, t = run.dimension(gaps=True), run.steps("probe")
-    kept = np.isfinite(d_SxT).all(0)
+    d_SxT = run.known_dimension()
+    kept = np.isfinite(d_SxT).all(0) if d_SxT is not None else np.zeros(1, bool)
     if not kept.any():
         return {}
-    d_SxT, t = d_SxT[:, kept], t[kept]
+    d_SxT, t = d_SxT[:, kept], run.steps("probe")[kept]
     d = d_SxT.mean(0)
     return {
         "first_step": int(t[0]),

@@ -49,8 +49,9 @@ def read(run: Run) -> Curves:
       other longer series, every n-th point and the last one are kept.
     """
     metric, quantities, layers = run.model["dimension"], {}, (np.array([]), {})
-    if run.has("probe", metric):
-        step, d_SxT = run.steps("probe"), run.dimension(gaps=True)
+    d_SxT = run.known_dimension()
+    if d_SxT is not None:
+        step = run.steps("probe")
         quantities["D"] = _curve(*_thinned(step, d_SxT, MOST_POINTS))
         at, layers_SxTxL = _thinned(step, run.array("probe", metric), MOST_LAYER_POINTS)
         each = layers_SxTxL.mean(0).T.astype(np.float32)
@@ -63,6 +64,7 @@ def read(run: Run) -> Curves:
             break
     groups = [group for group in ("eval", "probe") if run.has(group, "accuracy")]
     final = run.tail(groups[0], "accuracy", 1).mean() if groups else None
+    quantities = {name: curve for name, curve in quantities.items() if len(curve.step)}
     return Curves(run.name, quantities, layers, events(run), final)
 
 
@@ -79,7 +81,7 @@ def events(run: Run) -> list[tuple[int, str]]:
     if run.has("probe", run.model["dimension"]):
         try:
             jumps = [row for row in found_jumps(run) if row["layer"] == detector.MEAN]
-        except RunError:  # a measurement is missing or not finite
+        except RunError:  # D is negative, or a seed has no finite value
             jumps = []
         found += [(row["step"], f"jump of D, seed {row['seed']}") for row in jumps]
     pins = run.path / "pins"

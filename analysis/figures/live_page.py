@@ -13,8 +13,7 @@ from tapjax.contract.text import plural
 
 QUANTITIES = ("D", "loss", "accuracy")
 MOST_WARNINGS = 20
-CURVE = ("step", "mean", "low", "high", "run")
-FORECAST = ("step", "mean", "low", "high", "run")
+CURVE = ("step", "mean", "low", "high", "run")  # columns, of forecasts as well
 
 
 class Page:
@@ -37,7 +36,7 @@ class Page:
         self.names = [run.name for run in runs]
         self.said = Div(sizing_mode="stretch_width", styles={"font-size": "14px"})
         x_range = DataRange1d(start=0)
-        self.drawn = {}  # (run, quantity) -> number of points when its source was last filled
+        self.drawn = {}  # (run, quantity) -> last step when its source was last filled
         self.sources, drawn = {}, {name: [] for name in self.names}
         panels = {quantity: panel(quantity, x_range) for quantity in QUANTITIES}
         for quantity, made in panels.items():
@@ -63,7 +62,7 @@ class Page:
     def _forecasts(self, panel, name, i):
         """Draw forecasts as dots with the ends of their intervals, and jumps as triangles."""
         colour = line_style(i)["line_color"]
-        ahead = ColumnDataSource({column: [] for column in FORECAST})
+        ahead = ColumnDataSource({column: [] for column in CURVE})
         jumps = ColumnDataSource({column: [] for column in ("step", "mean", "run")})
         self.sources[name, "forecast"], self.sources[name, "jumps"] = ahead, jumps
         drawn = [
@@ -84,8 +83,9 @@ class Page:
         for run in runs:
             for quantity in QUANTITIES:
                 step, values_SxT = run.curves[quantity].arrays()
-                if len(step) and len(step) != self.drawn.get((run.name, quantity)):
-                    self.drawn[run.name, quantity] = len(step)
+                last = step[-1] if len(step) else None
+                if last != self.drawn.get((run.name, quantity)):
+                    self.drawn[run.name, quantity] = last
                     self.sources[run.name, quantity].data = _columns(run.name, step, values_SxT)
             self.sources[run.name, "forecast"].data = _ahead(run)
             self.sources[run.name, "jumps"].data = _jumps(run)
@@ -127,8 +127,8 @@ def _said(run):
     """Describe the state of a run in a line, and its warnings in further lines."""
     progress = run.progress
     line = f"{run.name}: {progress.status} at step {progress.step:,} of {progress.steps:,}"
-    _, d_SxT = _finite(*run.curves["D"].arrays()) if run.curves["D"].arrays()[0].size else ((), ())
-    if len(d_SxT):
+    _, d_SxT = _finite(*run.curves["D"].arrays())
+    if d_SxT.size:
         line += f"; D {np.nanmean(d_SxT[:, -1]):.2f}"
         lost = int(np.isnan(d_SxT[:, -1]).sum())
         line += f", not finite in {plural(lost, 'seed')}" if lost else ""

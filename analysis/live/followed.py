@@ -43,7 +43,8 @@ class Thinned:
 
     def arrays(self) -> tuple[np.ndarray, np.ndarray]:
         """Return the steps [T] and the values [S, T]."""
-        return np.array(self._steps, int), np.array(self._values).T
+        values_TxS = np.array(self._values) if self._values else np.empty((0, 0))
+        return np.array(self._steps, int), values_TxS.T
 
 
 class Progress(NamedTuple):
@@ -123,9 +124,7 @@ class Followed:
         steps, loss_SxT = record["step"], record["scalar/loss"]
         self.curves["loss"].add(steps, loss_SxT)
         at, metric = record.get("probe_step", np.array([])), f"probe/{self.model['dimension']}"
-        group = (
-            "probe" if "probe/accuracy" in record else "eval"
-        )  # the probe is measured more often
+        group = "probe" if "probe/accuracy" in record else "eval"
         if f"{group}/accuracy" in record:
             self.curves["accuracy"].add(record[f"{group}_step"], record[f"{group}/accuracy"])
         if metric not in record:

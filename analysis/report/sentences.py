@@ -90,17 +90,12 @@ def what_happened(runs: Sequence[Curves]) -> list[str]:
     """
     if len(runs) <= FEW:
         return [_one(run) for run in runs]
-    curves = [run.quantities["D"] for run in runs if has_d(run)]
+    curves = [run.quantities["D"] for run in runs if "D" in run.quantities]
     lines = _fall([_turn(curve) for curve in curves]) if curves else []
     scores = [run.final_accuracy for run in runs if run.final_accuracy is not None]
     if scores:
         lines.append(f"The final test accuracy is {min(scores):.3f} to {max(scores):.3f}.")
     return lines
-
-
-def has_d(run: Curves) -> bool:
-    """Return whether a finite D was measured."""
-    return "D" in run.quantities and len(run.quantities["D"].step) > 0
 
 
 def _fall(turns):
@@ -125,7 +120,7 @@ def _turn(curve):
 
 
 def _one(run):
-    text = [_course(run.quantities["D"])] if has_d(run) else []
+    text = [_course(run.quantities["D"])] if "D" in run.quantities else []
     if run.final_accuracy is not None:
         text.append(f"the final test accuracy is {run.final_accuracy:.3f}")
     else:

@@ -252,6 +252,13 @@ class Run:
             raise RunError(f"{self.path}: {metric!r} of hidden layers is negative or not finite")
         return d_SxT
 
+    def known_dimension(self) -> np.ndarray | None:
+        """Return D(t) with gaps, or None if it was not measured or a seed has no finite value."""
+        try:
+            return self.dimension(gaps=True)
+        except RunError:
+            return None
+
     def gradient_integral(self) -> np.ndarray:
         """Return the integral of the gradient norm |grad L| over steps, up to each measurement.
 

@@ -5,7 +5,7 @@ import numpy as np
 from bokeh.document import Document
 
 from analysis.figures.live_page import Page
-from analysis.live.followed import Followed
+from analysis.live.followed import Followed, Thinned
 from tests.analysis.live.test_followed import run_in_parts
 from tests.analysis.made_runs import set_status
 
@@ -50,3 +50,23 @@ def test_a_seed_that_diverged_leaves_the_others_on_the_page(tmp_path):
     run.curves["D"].add([105], np.full((2, 1), np.nan))
     page.update([run])
     assert page.sources["run", "D"].data["step"][-1] == 100
+
+
+def test_a_run_without_records_waits_on_the_page(tmp_path):
+    path, _, _ = run_in_parts(tmp_path)
+    (path / "records" / "000000000.npz").unlink()
+    page = Page(Document(), [Followed(path)])
+    assert set(lengths(page).values()) == {0}
+    assert page.said.text == "<div>run: RUNNING at step 1,000 of 1,000</div>"
+
+
+def test_a_series_that_was_thinned_to_its_old_length_is_drawn(tmp_path):
+    path, _, _ = run_in_parts(tmp_path)
+    run = Followed(path)
+    run.curves["D"] = Thinned(20)
+    run.curves["D"].add(np.arange(12), np.ones((1, 12)))
+    page = Page(Document(), [run])
+    run.curves["D"].add(np.arange(12, 24), np.ones((1, 12)))
+    assert len(run.curves["D"].arrays()[0]) == 12
+    page.update([run])
+    assert page.sources["run", "D"].data["step"][-1] == 22

@@ -190,3 +190,14 @@ def test_a_run_whose_name_is_no_text_is_refused(tmp_path):
     path = write_run(tmp_path / os.fsdecode(b"r\xff"), D)
     with pytest.raises(RunError, match=r"r\\udcff': the name is not UTF-8: rename the folder"):
         open_run(path)
+
+
+def test_a_seed_without_any_finite_d_leaves_the_rest_of_the_row(tmp_path):
+    d = D.copy()
+    d[1] = np.nan
+    run = open_run(write_run(tmp_path / "r", d))
+    assert run.known_dimension() is None and summarise(run)["loss_last"] > 0
+    d = D.copy()
+    d[1, 3] = np.nan
+    run = open_run(write_run(tmp_path / "s", d))
+    assert summarise(run)["D_last"] == D[:, -1].mean()
