@@ -241,23 +241,35 @@ class Run:
             is not finite.
         """
         metric = metric or self.model["dimension"]
+        d_SxT = self._hidden_mean(metric)
+        finite = np.isfinite(d_SxT)
+        if not (finite.any(1) if gaps else finite).all():
+            raise RunError(f"{self.path}: {metric!r} of hidden layers is not finite")
+        return d_SxT
+
+    def known_dimension(self) -> np.ndarray | None:
+        """Return D(t) with gaps, or None if it was not measured or a seed has no finite value.
+
+        Raises:
+          RunError: a record is damaged, or D is not one value per layer or is negative.
+        """
+        metric = self.model["dimension"]
+        if not self.has("probe", metric):
+            return None
+        d_SxT = self._hidden_mean(metric)
+        return d_SxT if np.isfinite(d_SxT).any(1).all() else None
+
+    def _hidden_mean(self, metric):
+        """Return the mean of a metric over the hidden layers at each measurement, [S, T]."""
         parts = []
         for layers_SxTxL in self._parts(f"probe/{metric}"):
             if layers_SxTxL.shape[2:] != (len(self.layer_names),):
                 raise RunError(f"{self.path}: {metric!r} is not one value per layer")
             parts.append(layers_SxTxL[:, :, self.hidden].mean(-1))
         d_SxT = _joined(self.path, metric, parts, 1)
-        finite = np.isfinite(d_SxT)
-        if (d_SxT < 0).any() or not (finite.any(1) if gaps else finite).all():
-            raise RunError(f"{self.path}: {metric!r} of hidden layers is negative or not finite")
+        if (d_SxT < 0).any():
+            raise RunError(f"{self.path}: {metric!r} of hidden layers is negative")
         return d_SxT
-
-    def known_dimension(self) -> np.ndarray | None:
-        """Return D(t) with gaps, or None if it was not measured or a seed has no finite value."""
-        try:
-            return self.dimension(gaps=True)
-        except RunError:
-            return None
 
     def gradient_integral(self) -> np.ndarray:
         """Return the integral of the gradient norm |grad L| over steps, up to each measurement.

@@ -31,7 +31,9 @@ DAMAGE = (
 )
 # Every array may have SMALL bytes; a larger one at most EXPANSION bytes per byte on disk.
 SMALL, EXPANSION = 50_000_000, 200
-
+# First bytes of an entry in the directory of a zip archive. A damaged length of one entry can make
+# zipfile read the entries after it as its comment, without an error.
+ENTRY = b"PK\x01\x02"
 
 # First bytes of files of other formats -> (name of the format, how to make an .npz file from it).
 SAVE = "save numpy arrays with numpy.savez(PATH, name=array, ...)"
@@ -205,6 +207,9 @@ def _members(path, archive):
         if name == member.filename or name in found:
             what = "twice" if name in found else "which is no array"
             raise RunError(f"{path} is damaged: it holds {member.filename!r} {what}")
+        if ENTRY in member.comment + member.extra:
+            raise RunError(f"{path} is damaged: the entry of {member.filename!r} hides the next")
+        archive.open(member).close()  # raises if the name differs from the name beside the data
         found[name] = member
     return found
 

@@ -201,3 +201,28 @@ def test_a_seed_without_any_finite_d_leaves_the_rest_of_the_row(tmp_path):
     d[1, 3] = np.nan
     run = open_run(write_run(tmp_path / "s", d))
     assert summarise(run)["D_last"] == D[:, -1].mean()
+
+
+def test_a_damaged_name_of_an_array_is_refused(tmp_path):
+    """A flip in the directory of a record must not turn D into a quantity that was not recorded."""
+    run = write_run(tmp_path / "r", D)
+    path, expected = run / "records" / "000000000.npz", summarise(open_run(run))
+    good = path.read_bytes()
+    refused = 0
+    for at in range(good.index(b"PK\x01\x02"), len(good)):
+        path.write_bytes(good[:at] + bytes([good[at] ^ 1]) + good[at + 1 :])
+        try:
+            assert summarise(open_run(run)) == expected, at
+        except RunError:
+            refused += 1
+    assert refused > 100
+
+
+def test_a_record_that_lacks_d_is_refused(tmp_path):
+    run = write_run(tmp_path / "r", D, chunk=100)
+    path = run / "records" / "000000100.npz"
+    arrays = dict(np.load(path))
+    del arrays["probe/participation_ratio"]
+    np.savez(path, **arrays)
+    with pytest.raises(RunError, match="lacks 'probe/participation_ratio'"):
+        summarise(open_run(run))
