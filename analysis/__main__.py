@@ -1,6 +1,7 @@
 """Command line of the analyses: `python -m analysis COMMAND RUN... [--out DIR] [--json]`."""
 
 import argparse
+import contextlib
 import importlib
 import itertools
 import json
@@ -103,7 +104,8 @@ def main(program: str = "python -m analysis") -> int:
     args = parser(program, command).parse_args(list(map(with_home, given)))
     try:
         _check_out(args.out if "out" in args else None)
-        with threadpool_limits(1, user_api="blas"):  # for speed, see held_out.leave_one_out
+        # A single thread is faster here, see held_out.leave_one_out.
+        with threadpool_limits(1, user_api="blas"), _look(args):
             result, table = _module(COMMANDS[command][0]).run(args)
         _note_parts(args, result)
         _print(args, result, table)
@@ -122,6 +124,13 @@ def main(program: str = "python -m analysis") -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0
+
+
+def _look(args):
+    """Return the context that gives figures the format and width that the flags ask for."""
+    if "width" not in args:
+        return contextlib.nullcontext()
+    return _module("figure_flags").look_of(args)  # imports Matplotlib, which takes .3 s
 
 
 def _check_out(out):

@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from analysis.commands.output import plain, write_results
+from analysis.commands.figure_flags import add_figure_flags
+from analysis.commands.output import add_out, plain, write_results
 from analysis.figures.alpha import alpha_consistency, alpha_relationships
 from analysis.mechanistic.critical_steps import jumps_of_run
 from analysis.runs.reader import RunError, open_runs
@@ -22,9 +23,8 @@ CURVES = ("tap_compression", "tap")
 
 def add_arguments(parser) -> None:
     """Add the flags of this command to its parser."""
-    parser.add_argument(
-        "--out", type=Path, default=Path("out/alpha"), help="folder for the results"
-    )
+    add_out(parser, "alpha")
+    add_figure_flags(parser)
     parser.add_argument(
         "--metric", help="recorded metric that D is computed from; by default that of each run"
     )
@@ -93,9 +93,9 @@ def fit_alpha(
     write_json(
         out / "alpha_models.json", result | {"table": plain(table.reset_index().to_dict("records"))}
     )
-    alpha_relationships(fits, table, out / "alpha_relationships.png")
+    alpha_relationships(fits, table, out / "alpha_relationships")
     if fits["data"].nunique() > 1:
-        alpha_consistency(fits, out / "alpha_consistency.png")
+        alpha_consistency(fits, out / "alpha_consistency")
     shown = table[["curves", "alpha"]]
     if not few:
         shown = pd.DataFrame(forms).drop(columns="coefficients").set_index("form")

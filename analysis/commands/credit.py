@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from analysis.commands.output import plain, write_results
+from analysis.commands.figure_flags import add_figure_flags
+from analysis.commands.output import add_out, plain, write_results
 from analysis.credit import quality
 from analysis.figures.credit import overview
 from analysis.runs.seeds import open_family, settings
@@ -30,9 +31,8 @@ SHOWN += ("notes_accuracy",)
 
 def add_arguments(parser) -> None:
     """Add the flags of this command to its parser."""
-    parser.add_argument(
-        "--out", type=Path, default=Path("out/credit"), help="folder for the results"
-    )
+    add_out(parser, "credit")
+    add_figure_flags(parser)
 
 
 def run(args):
@@ -63,7 +63,7 @@ def compare(paths, out: Path, partial: bool = False):
     table = pd.DataFrame(rows).set_index("setting")
     figures = {}
     for i, (setting, members) in enumerate(settings(runs, quality.setting), 1):
-        figures[setting] = overview(members, setting, out / f"setting_{i}.png").name
+        figures[setting] = overview(members, setting, out / f"setting_{i}").name
     result = {"command": "credit", "rows": plain(rows), "figures": figures}
     result["refused"] = refused
     result["notes"] = [line for line in told if line]

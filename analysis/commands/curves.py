@@ -1,33 +1,32 @@
 """Draw D, loss and accuracy of runs over training, with jumps and pinned checkpoints.
 
-Bands show the range over seeds. The file is a picture or a vector graphic, as its name ends.
+Bands show the range over seeds. The file is a picture (.png) or a vector graphic (.svg, .pdf).
 """
 
 from pathlib import Path
 
 import pandas as pd
 
+from analysis.commands.figure_flags import add_figure_flags
 from analysis.commands.output import plain
 from analysis.figures import course
-from analysis.figures.overview import QUANTITIES, WIDTHS, overview
+from analysis.figures.overview import QUANTITIES, overview
+from analysis.figures.style import FORMATS
 from analysis.report import sentences
 from analysis.runs.reader import RunError, open_runs
 from tapjax.contract.text import did_you_mean
-
-FORMATS = (".png", ".svg", ".pdf")
 
 
 def add_arguments(parser) -> None:
     """Add the flags of this command to its parser."""
     parser.add_argument(
-        "--out", type=Path, default=Path("out/curves.png"), help="file to write: .png, .svg or .pdf"
-    )
+        "--out", type=Path, default=Path("out/curves"),
+        help="file to write; an ending .png, .svg or .pdf sets the format",
+    )  # fmt: skip
     parser.add_argument(
         "--quantities", help="panels from top to bottom, as in D,accuracy; by default all recorded"
     )
-    parser.add_argument(
-        "--width", choices=list(WIDTHS), default="double", help="columns of a paper that it spans"
-    )
+    add_figure_flags(parser, "double")
 
 
 def run(args):
@@ -36,8 +35,8 @@ def run(args):
     Raises:
       RunError: the file name has another ending, or a quantity is unknown or in no run.
     """
-    if args.out.suffix not in FORMATS:
-        raise RunError(f"--out={args.out} must end in {', '.join(FORMATS)}")
+    if args.out.suffix[1:] not in ("", *FORMATS):
+        raise RunError(f"--out={args.out} must end in .{', .'.join(FORMATS)}")
     names = [name.strip() for name in (args.quantities or ",".join(QUANTITIES)).split(",")]
     for name in names:
         if name not in QUANTITIES:
@@ -48,7 +47,7 @@ def run(args):
     for name in names:
         if args.quantities and not any(name in one.quantities for one in curves):
             raise RunError(f"--quantities={name!r} was recorded in none of the runs")
-    overview(curves, args.out, names, args.width)
+    overview(curves, args.out, names)
     rows = [{"run": c.name, "step": step, "event": text} for c in curves for step, text in c.events]
     table = pd.DataFrame(rows, columns=["run", "step", "event"]).set_index("run")
     said = sentences.what_happened(curves)

@@ -2,14 +2,13 @@
 
 import sys
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from scipy.ndimage import gaussian_filter1d
 from tqdm import tqdm
 
-from analysis.commands.output import plain, write_results
+from analysis.commands.output import add_out, plain, write_results
 from analysis.runs.reader import RunError
 from analysis.tap.detector_validity import validate
 from tapjax.contract import detector
@@ -19,9 +18,7 @@ FIRST_SEED = 1000  # the thresholds were chosen on batteries with seeds below 10
 
 def add_arguments(parser) -> None:
     """Add the flags of this command to its parser."""
-    parser.add_argument(
-        "--out", type=Path, default=Path("out/detector"), help="folder for the results"
-    )
+    add_out(parser, "detector")
     parser.add_argument(
         "--seeds",
         type=int,

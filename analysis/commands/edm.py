@@ -2,13 +2,13 @@
 
 import contextlib
 import itertools
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from analysis.commands.output import plain, write_results
+from analysis.commands.figure_flags import add_figure_flags
+from analysis.commands.output import add_out, plain, write_results
 from analysis.edm.links import (
     UNPROVEN,
     check_attainable,
@@ -28,7 +28,8 @@ LEAST = 200  # smallest number of points
 
 def add_arguments(parser) -> None:
     """Add the flags of this command to its parser."""
-    parser.add_argument("--out", type=Path, default=Path("out/edm"), help="folder for the results")
+    add_out(parser, "edm")
+    add_figure_flags(parser)
     parser.add_argument(
         "--variables",
         default="loss,grad_norm,D",
@@ -222,9 +223,9 @@ def _one(run, steps, series, found, rows, tests, settings, args):
     title = f"{run.name}, {args.prepare}, steps {steps[0]} to {steps[-1]}"
     folder = args.out / run.name
     figures = {
-        "links": matrix(links, title, folder / "links.png").name,
-        "convergence": convergence(found, title, folder / "convergence.png").name,
-        "forecasts": forecast_skill(ahead, title, folder / "forecasts.png").name,
+        "links": matrix(links, title, folder / "links").name,
+        "convergence": convergence(found, title, folder / "convergence").name,
+        "forecasts": forecast_skill(ahead, title, folder / "forecasts").name,
     }
     return {
         "run": run.name, "seeds": run.seeds, "null": args.null,

@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from analysis.commands.output import plain, write_results
+from analysis.commands.figure_flags import add_figure_flags
+from analysis.commands.output import add_out, plain, write_results
 from analysis.figures import emergence as figures
 from analysis.runs.reader import RunError, find_runs, open_run
 from analysis.statistics import lags
@@ -23,9 +24,8 @@ SHOWN += ("p", "q", "p_guard")
 
 def add_arguments(parser) -> None:
     """Add the flags of this command to its parser."""
-    parser.add_argument(
-        "--out", type=Path, default=Path("out/emergence"), help="folder for the results"
-    )
+    add_out(parser, "emergence")
+    add_figure_flags(parser)
     parser.add_argument(
         "--metric", help="recorded metric that D is computed from; by default that of each run"
     )
@@ -72,7 +72,7 @@ def find_emergence(paths, out: Path, partial: bool = False, metric: str | None =
         rows += [names | _row(coupling, of.every) for coupling in found]
         seen = emergence.landmarks(run, metric)
         orders[run.name], classes[run.name] = emergence.order(seen), emergence.class_table(run)
-        figures.emergence(run, found, seen, of.every, out / f"{run.name}_emergence.png", metric)
+        figures.emergence(run, found, seen, of.every, out / f"{run.name}_emergence", metric)
     for of, parts in zip(pooled, (p for p in alike.values() if len(p) > 1), strict=True):
         name = f"{len(parts)} runs of {of.d_SxT.shape[1] + 1} measurements"
         try:
@@ -96,7 +96,7 @@ def find_emergence(paths, out: Path, partial: bool = False, metric: str | None =
         },
         "refused": refused,
     }
-    figures.verdicts(table, powers, out / "emergence.png")
+    figures.verdicts(table, powers, out / "emergence")
     shown = table.set_index("run")
     write_results(out, "emergence", result, shown)
     write_text(out / "phase4_summary.md", _summary(result, shown))

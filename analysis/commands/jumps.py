@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from analysis.commands.output import plain, write_results
+from analysis.commands.output import add_out, plain, write_results
 from analysis.mechanistic.critical_steps import COLUMNS, jumps_of_run
 from analysis.runs.reader import RunError, open_runs
 from tapjax.contract import detector
@@ -17,9 +17,7 @@ from tapjax.contract.text import plural, shortened
 
 def add_arguments(parser) -> None:
     """Add the flags of this command to its parser."""
-    parser.add_argument(
-        "--out", type=Path, default=Path("out/jumps"), help="folder for the results"
-    )
+    add_out(parser, "jumps")
     parser.add_argument(
         "--metric", help="recorded metric that D is computed from; by default that of each run"
     )

@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from analysis.commands.output import plain, write_csv
+from analysis.commands.figure_flags import add_figure_flags
+from analysis.commands.output import add_out, plain, write_csv
 from analysis.figures import mechanistic as figures
 from analysis.figures.style import synthetic
 from analysis.mechanistic import changes, metrics, report_text
@@ -31,9 +32,8 @@ CACHED = 4  # maximum number of steps whose snapshots are in memory
 
 def add_arguments(parser) -> None:
     """Add the flags of this command to its parser."""
-    parser.add_argument(
-        "--out", type=Path, default=Path("out/mechanistic"), help="folder for the results"
-    )
+    add_out(parser, "mechanistic")
+    add_figure_flags(parser)
     parser.add_argument(
         "--jump",
         type=int,
@@ -84,13 +84,13 @@ def explain(paths, out: Path, partial=False, number: int | None = None, snapshot
         results, why = compare_moments(
             run, Path(snapshots or run.path / "snapshots"), folder, number
         )
-        _draw_course(run, course, folder)
+        settling = _draw_settling(run, course, folder)
         detailed = pd.DataFrame(course["jumps"], columns=(*COLUMNS, *CHARACTER, "kind"))
         write_csv(folder / "jumps_detailed.csv", detailed, index=False)
         runs[run.name] = course | {"moments": [r._asdict() for r in results]}
         compared += [(run.name, r.measurements, changes.findings(r)) for r in results]
         write_json(folder / "analysis_results.json", plain(runs[run.name]))
-        text = report_text.report(run.name, course, results, why)
+        text = report_text.report(run.name, course, results, why, settling)
         write_text(folder / "comparison_report.md", text)
         refused += why
         for result in results:
@@ -192,7 +192,7 @@ def compare_moments(run, folder: Path, out: Path, number: int | None = None):
     looked_at = [moment["triple"][1]["step"] for moment in planned["moments"]]
     _draw_entropy(run, folder, planned["steps"], looked_at, out)
     if results:
-        figures.change_map(run.layer_names, results, _title(run), out / "change_map.png")
+        figures.change_map(run.layer_names, results, _title(run), out / "change_map")
     return results, left_out
 
 
@@ -240,7 +240,7 @@ def _draw_moment(result, sides, title, stem):
     layer = most_changed("attention")
     if layer:
         p = [side.group("attention")[layer] for side in sides]
-        out = stem.with_name(f"{stem.name}_attention_pattern.png")
+        out = stem.with_name(f"{stem.name}_attention_pattern")
         drawn["attention"] = figures.attention_pattern(p, f"{layer}, {title}", out)
     pairs = {"filters": figures.filter_viz, "class_mean": figures.activation_heatmap}
     for group, draw in pairs.items():
@@ -248,7 +248,7 @@ def _draw_moment(result, sides, title, stem):
         if layer:
             ends = (side.group(group)[layer] for side in (sides[0], sides[-1]))
             name = draw.__name__
-            out = stem.with_name(f"{stem.name}_{name}.png")
+            out = stem.with_name(f"{stem.name}_{name}")
             drawn[group] = draw(*ends, f"{layer}, {title}", out)
     return {name: path.name for name, path in drawn.items()}
 
@@ -261,12 +261,14 @@ def _draw_entropy(run, folder, steps, moments, out):
             entropy.setdefault(layer, []).append(metrics.attention_entropy(p))
             most = float(np.log(p.shape[-1]))
     if entropy:
-        title, path = f"{_title(run)}, seed {seed}", out / "entropy_evolution.png"
+        title, path = f"{_title(run)}, seed {seed}", out / "entropy_evolution"
         figures.entropy_evolution(steps, entropy, most, moments, title, path)
 
 
-def _draw_course(run, course, folder):
+def _draw_settling(run, course, folder):
+    """Draw when layers settled; return the name of the figure, or None if no layer did."""
     settled_SxL = np.array(list(course["settled"].values())).T
     names, order = run.layer_names, course["convergence"]
-    if len(settled_SxL):
-        figures.settling(settled_SxL, names, order, _title(run), folder / "convergence.png")
+    if not len(settled_SxL):
+        return None
+    return figures.settling(settled_SxL, names, order, _title(run), folder / "convergence").name

@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from analysis.commands.output import plain, write_results
+from analysis.commands.figure_flags import add_figure_flags
+from analysis.commands.output import add_out, plain, write_results
 from analysis.figures.prediction import monitored
 from analysis.live.replay import replay_seed
 from analysis.runs.reader import RunError, open_runs
@@ -16,9 +17,8 @@ from tapjax.live.monitor import METHODS, Monitor
 
 def add_arguments(parser) -> None:
     """Add the flags of this command to its parser."""
-    parser.add_argument(
-        "--out", type=Path, default=Path("out/monitor"), help="folder for the results"
-    )
+    add_out(parser, "monitor")
+    add_figure_flags(parser)
     parser.add_argument(
         "--method", choices=METHODS, default=METHODS[0], help="forecasting method of the monitor"
     )
@@ -118,4 +118,4 @@ def save_monitor(monitor: Monitor, model: dict, seed: int, out: Path) -> None:
     monitor.save(folder)
     title = f"{model['architecture']} on {model['data']}, seed {seed}"
     if len(monitor.step) > 1:
-        monitored(monitor.state(), title, folder / "monitor_visualization.png")
+        monitored(monitor.state(), title, folder / "monitor_visualization")

@@ -1,12 +1,11 @@
 """Map the movements that recur while networks train, and compare them with controls without any."""
 
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from analysis.commands.output import plain, write_results
+from analysis.commands.figure_flags import add_figure_flags
+from analysis.commands.output import add_out, plain, write_results
 from analysis.figures import motifs as figures
 from analysis.motifs.channels import (
     CHANNELS,
@@ -47,9 +46,8 @@ SHOWN += ("contiguity", "contiguity_p", "agreement", "agreement_p", "epoch_bits"
 
 def add_arguments(parser) -> None:
     """Add the flags of this command to its parser."""
-    parser.add_argument(
-        "--out", type=Path, default=Path("out/motifs"), help="folder for the results"
-    )
+    add_out(parser, "motifs")
+    add_figure_flags(parser)
     parser.add_argument("--channels", help=CHANNELS)
     parser.add_argument(
         "--of",
@@ -224,15 +222,15 @@ def _draw(runs, found, series, maps, described, names, settings, title, out):
         for name, m in maps.items()
     }
     made = [
-        figures.learning(runs, title, out / "learning.png"),
+        figures.learning(runs, title, out / "learning"),
         figures.scalogram(
             found[0].steps, amplitudes(series[0], grid), grid, epoch and epoch / every,
-            f"{names[0]}: amplitude of each component by period", out / "scalogram.png",
+            f"{names[0]}: amplitude of each component by period", out / "scalogram",
         ),
-        figures.overview(one, steps, names, title, out / "map.png"),
-        figures.controls(maps, sweeps, title, out / "controls.png"),
-        figures.ethogram(one, steps, names, title, out / "ethogram.png"),
-        figures.graph(one, described[RECORDED], title, out / "transitions.png"),
+        figures.overview(one, steps, names, title, out / "map"),
+        figures.controls(maps, sweeps, title, out / "controls"),
+        figures.ethogram(one, steps, names, title, out / "ethogram"),
+        figures.graph(one, described[RECORDED], title, out / "transitions"),
     ]  # fmt: skip
     return [path.name for path in made]
 

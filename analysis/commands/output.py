@@ -12,6 +12,13 @@ from tapjax.contract.layout import write_json, write_text
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
+def add_out(parser, name: str) -> None:
+    """Add the flag --out, the folder for the results of a command, out/NAME by default."""
+    parser.add_argument(
+        "--out", type=Path, default=Path("out") / name, help="folder for the results"
+    )
+
+
 def plain(value):
     """Convert a result to JSON data: NumPy scalars to Python numbers, non-finite values to null."""
     if isinstance(value, dict):

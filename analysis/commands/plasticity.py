@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from analysis.commands.output import plain, write_results
+from analysis.commands.figure_flags import add_figure_flags
+from analysis.commands.output import add_out, plain, write_results
 from analysis.figures import plasticity as figures
 from analysis.plasticity import learning
 from analysis.runs.seeds import open_family, settings
@@ -27,9 +28,8 @@ SHOWN += ("cloning_loss", "loss_late", "x1_loss_late", "hard_rank_end", "x1_hard
 def add_arguments(parser) -> None:
     """Add the flags of this command to its parser."""
     parser.description = __doc__
-    parser.add_argument(
-        "--out", type=Path, default=Path("out/plasticity"), help="folder for the results"
-    )
+    add_out(parser, "plasticity")
+    add_figure_flags(parser)
 
 
 def run(args):
@@ -95,12 +95,12 @@ def _conclusion(rows):
 def _draw(members, name, signs, out, i):
     labels = learning.labels(members)
     if learning.score(members[0]).shape[1] > 1:
-        yield figures.learning(members, labels, name, out / f"setting_{i}.png")
+        yield figures.learning(members, labels, name, out / f"setting_{i}")
     for run, label in zip(members, labels, strict=True):
         if learning.has_matrix(run) and learning.finished_tasks(run) > 1:
-            yield figures.memory(run, f"{name}, {label}", out / f"memory_{i}_{run.name}.png")
+            yield figures.memory(run, f"{name}, {label}", out / f"memory_{i}_{run.name}")
     cloned = [pair for pair in zip(members, labels, strict=True) if learning.is_cloned(pair[0])]
     if cloned:
-        yield figures.cloning(*zip(*cloned, strict=True), name, out / f"cloning_{i}.png")
+        yield figures.cloning(*zip(*cloned, strict=True), name, out / f"cloning_{i}")
     if signs:
-        yield figures.early_signs(signs, name, out / f"early_signs_{i}.png")
+        yield figures.early_signs(signs, name, out / f"early_signs_{i}")

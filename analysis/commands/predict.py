@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from analysis.commands.output import plain, write_results
+from analysis.commands.figure_flags import add_figure_flags
+from analysis.commands.output import add_out, plain, write_results
 from analysis.figures.prediction import forecast as draw_forecast
 from analysis.tap import held_out, predict
 from tapjax.contract.architectures import parse_architecture, structure
@@ -28,9 +29,8 @@ def add_arguments(parser) -> None:
         "--predictor", choices=predict.PREDICTORS, default="gp", help="kind of predictor"
     )
     parser.add_argument("--d0", type=float, help="D at initialisation, if it was measured")
-    parser.add_argument(
-        "--out", type=Path, default=Path("out/predict"), help="folder for the results"
-    )
+    add_out(parser, "predict")
+    add_figure_flags(parser)
 
 
 def run(args):
@@ -94,7 +94,7 @@ def forecast(calibration: Path, arch: str, dataset: str, predictor: str, d0, out
     }
     write_results(out, "forecast", result, table)
     title = f"{arch} on {dataset}, before training"
-    draw_forecast(table, title, stored["metric"], not inside, out / "forecast.png")
+    draw_forecast(table, title, stored["metric"], not inside, out / "forecast")
     return result, table.iloc[:: max(len(table) // 12, 1)]
 
 

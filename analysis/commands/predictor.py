@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from analysis.commands.output import plain, write_results
+from analysis.commands.figure_flags import add_figure_flags
+from analysis.commands.output import add_out, plain, write_results
 from analysis.figures.prediction import (
     held_out_curves,
     prediction_scores,
@@ -22,9 +23,8 @@ BY_FAMILY = ["predictor", "use_init", "family"]
 
 def add_arguments(parser) -> None:
     """Add the flags of this command to its parser."""
-    parser.add_argument(
-        "--out", type=Path, default=Path("out/predictor"), help="folder for the results"
-    )
+    add_out(parser, "predictor")
+    add_figure_flags(parser)
     parser.add_argument(
         "--metric", help="recorded metric that D is computed from; by default that of each run"
     )
@@ -100,7 +100,7 @@ def evaluate(paths, out: Path, partial: bool = False, metric: str | None = None,
             null = held_out.skill_of_shuffled(examples, name, init, shuffles)
             nulls.append({"predictor": name, "use_init": init} | null)
         if (name, init) == cases[0]:
-            held_out_curves(examples, scored, forecasts, out / "held_out.png")
+            held_out_curves(examples, scored, forecasts, out / "held_out")
     table = pd.DataFrame(rows)
     scores = _summary(table, BY_FAMILY[:2])
     if nulls:
@@ -123,9 +123,9 @@ def evaluate(paths, out: Path, partial: bool = False, metric: str | None = None,
         "notes": [f"{family}: {why}" for family, why in small.items()],
     }
     write_results(out, "loao", result, table.set_index("architecture"))
-    prediction_scores(table, out / "predictor.png")
+    prediction_scores(table, out / "predictor")
     if nulls:
-        skill_beside_shuffled(nulls, out / "skill.png")
+        skill_beside_shuffled(nulls, out / "skill")
     return result, scores
 
 

@@ -14,6 +14,7 @@ from analysis.commands.report_sections import SECTIONS
 from analysis.commands.summary import summary
 from analysis.figures import course, embedded, interactive
 from analysis.figures.overview import overview
+from analysis.figures.style import look
 from analysis.report import page, sentences
 from analysis.runs.reader import RunError, find_runs, open_runs
 from tapjax.contract.files import read_json
@@ -78,6 +79,7 @@ def make_report(paths, out: Path, partial: bool = False):
     return plain(result), pd.DataFrame(rows).set_index("section")
 
 
+@look()
 def write_sections(names: Sequence[str], paths, folder: Path, partial: bool = False) -> dict:
     """Run some of the analyses and write one fragment of the page for each.
 
@@ -105,6 +107,7 @@ def write_sections(names: Sequence[str], paths, folder: Path, partial: bool = Fa
     return left_out
 
 
+@look()
 def join_sections(folder: Path, out: Path, partial: bool = False) -> Path:
     """Write the page from the fragments that exist.
 

@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from analysis.commands.output import plain, write_results
+from analysis.commands.figure_flags import add_figure_flags
+from analysis.commands.output import add_out, plain, write_results
 from analysis.figures import spectra as figures
 from analysis.motifs import power_spectra
 from analysis.motifs.channels import (
@@ -30,9 +31,8 @@ MEASURES = ("slope", "cosine", "first_3")
 
 def add_arguments(parser) -> None:
     """Add the flags of this command to its parser."""
-    parser.add_argument(
-        "--out", type=Path, default=Path("out/spectra"), help="folder for the results"
-    )
+    add_out(parser, "spectra")
+    add_figure_flags(parser)
     parser.add_argument("--channels", help=CHANNELS)
     parser.add_argument(
         "--of",
@@ -119,11 +119,9 @@ def _one(columns: Recorded, epoch, what, of, modes, segment, folder):
     every = int(columns.steps[1] - columns.steps[0])
     title = f"{columns.name}: {what}, {plural(len(columns.values), 'seed')}"
     pictures = [
-        figures.power(
-            found, frequency, epoch and every / epoch, every, title, folder / "power.png"
-        ),
-        figures.components(found, columns.steps, title, folder / "components.png"),
-        figures.shares(found, title, folder / "shares.png"),
+        figures.power(found, frequency, epoch and every / epoch, every, title, folder / "power"),
+        figures.components(found, columns.steps, title, folder / "components"),
+        figures.shares(found, title, folder / "shares"),
     ]
     return rows, [path.name for path in pictures]
 

@@ -5,7 +5,8 @@ from pathlib import Path
 import pandas as pd
 from tqdm import tqdm
 
-from analysis.commands.output import plain, write_csv, write_results
+from analysis.commands.figure_flags import add_figure_flags
+from analysis.commands.output import add_out, plain, write_csv, write_results
 from analysis.figures.curves import dimension_curves, score_heat_map
 from analysis.runs.reader import RunError, open_runs
 from analysis.tap.calibration import fit_run, fit_table, model_scores
@@ -14,7 +15,8 @@ from tapjax.contract.text import plural, shortened
 
 def add_arguments(parser) -> None:
     """Add the flags of this command to its parser."""
-    parser.add_argument("--out", type=Path, default=Path("out/tap"), help="folder for the results")
+    add_out(parser, "tap")
+    add_figure_flags(parser)
     parser.add_argument(
         "--metric", help="recorded metric that D is computed from; by default that of each run"
     )
@@ -49,7 +51,7 @@ def tap(paths, out: Path, partial: bool, metric: str | None = None) -> tuple[dic
             refused.append(str(error))
             continue
         rows += fitted
-        dimension_curves(run, curves, out / f"{run.name}_dimension.png", metric)
+        dimension_curves(run, curves, out / f"{run.name}_dimension", metric)
     if not rows:
         raise RunError("no run could be fitted: " + shortened(refused))
     table = fit_table(rows)
@@ -57,7 +59,7 @@ def tap(paths, out: Path, partial: bool, metric: str | None = None) -> tuple[dic
     best = scores.loc["tap_compression"]
     usable = [run for run in runs if run.name in set(table["run"])]
     for value in ("r2", "r2_log"):
-        score_heat_map(table, value, out / f"fit_{value}.png")
+        score_heat_map(table, value, out / f"fit_{value}")
     result = {
         "command": "tap",
         "definition_of_D": sorted({run.model["dimension"] for run in runs}),

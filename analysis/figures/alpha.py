@@ -2,10 +2,9 @@
 
 from pathlib import Path
 
-import matplotlib.pyplot as plt
 import numpy as np
 
-from analysis.figures.style import few_decades, save
+from analysis.figures.style import NEUTRAL, few_decades, legend_below, one_panel, panels, save
 
 
 def alpha_relationships(fits, table, out: Path) -> Path:
@@ -19,26 +18,22 @@ def alpha_relationships(fits, table, out: Path) -> Path:
     Returns:
       The path written.
     """
-    figure, panels = plt.subplots(2, 2, figsize=(9, 7), layout="constrained")
-    for axes, (name, label) in zip(
-        panels.flat,
-        (("depth", "depth"), ("width", "width"), ("num_params", "number of parameters")),
-        strict=False,
-    ):
+    figure, axes = panels(4, (4.2, 3.1), least=3)
+    features = {"depth": "depth", "width": "width", "num_params": "number of parameters"}
+    for axis, (name, label) in zip(axes[:3], features.items(), strict=True):
         for i, (family, rows) in enumerate(table.groupby("family")):
-            axes.loglog(
+            axis.loglog(
                 rows[name], rows["alpha"], "o", ms=4, color=f"C{i}", label=family, alpha=0.8
             )
-        few_decades(axes.xaxis)
-        axes.set_xlabel(label)
-        axes.set_ylabel("alpha (per integrated gradient norm)")
-        axes.grid(alpha=0.25, which="both")
-    panels[0, 0].legend(fontsize=8)
-    axes = panels[1, 1]
-    axes.hist(np.clip(fits["r2"], -1, 1), bins=np.linspace(-1, 1, 41), color="C7")
-    axes.axvline(0.8, color="k", lw=0.8, ls=":")
-    axes.set_xlabel("R2 of the fitted curve (clipped at -1; dotted: .8)")
-    axes.set_ylabel("number of curves")
+        few_decades(axis.xaxis)
+        axis.set_xlabel(label)
+        axis.set_ylabel("alpha (per integrated gradient norm)")
+        axis.grid(alpha=0.25, which="both")
+    legend_below(figure, *axes[0].get_legend_handles_labels())
+    axes[3].hist(np.clip(fits["r2"], -1, 1), bins=np.linspace(-1, 1, 41), color=NEUTRAL)
+    axes[3].axvline(0.8, color="k", lw=0.8, ls=":")
+    axes[3].set_xlabel("R2 of the fitted curve (clipped at -1; dotted: .8)")
+    axes[3].set_ylabel("number of curves")
     figure.suptitle("Alpha of each architecture, geometric mean over its identified curves")
     return save(figure, out)
 
@@ -55,16 +50,16 @@ def alpha_consistency(fits, out: Path) -> Path:
     """
     kept = fits[fits["identified"]]
     names = list(dict.fromkeys(kept["architecture"]))
-    figure, axes = plt.subplots(figsize=(7, 1.5 + 0.22 * len(names)), layout="constrained")
+    figure, axes = one_panel(7, 1.8 + 0.22 * len(names))
     groups = list(kept.groupby("data"))
     for i, (data, rows) in enumerate(groups):
         shift = 0.6 * ((i + 0.5) / len(groups) - 0.5)  # within the row of the architecture
         y = [names.index(name) + shift for name in rows["architecture"]]
         axes.semilogx(rows["alpha"], y, "o", ms=3.5, color=f"C{i}", label=data)
     few_decades(axes.xaxis)
-    axes.set_yticks(range(len(names)), names, fontsize=8)
+    axes.set_yticks(range(len(names)), names)
     axes.set_xlabel("alpha (per integrated gradient norm), one point per seed")
-    axes.set_title("Alpha of the identified curves, by architecture and data set", fontsize=10)
+    figure.suptitle("Alpha of the identified curves, by architecture and data set")
     axes.grid(alpha=0.25)
-    axes.legend(fontsize=8)
+    legend_below(figure, *axes.get_legend_handles_labels())
     return save(figure, out)

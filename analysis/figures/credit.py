@@ -2,11 +2,10 @@
 
 from pathlib import Path
 
-import matplotlib.pyplot as plt
 import numpy as np
 
 from analysis.credit.quality import measure, method
-from analysis.figures.style import save, synthetic
+from analysis.figures.style import legend_below, panels, save, synthetic
 from tapjax.contract.text import plural
 
 MOST = 10  # maximum number of methods in one figure
@@ -25,7 +24,7 @@ def overview(runs, setting: str, out: Path) -> Path:
     Returns:
       The path written.
     """
-    figure, axes = plt.subplots(1, 3, figsize=(13, 4.2), layout="constrained")
+    figure, axes = panels(3, (4.2, 3.4), least=2.2)
     for i, run in enumerate(runs[:MOST]):
         label, colour = f"{method(run.config)}", f"C{i % 10}"
         _layers(axes[0], run, label, colour)
@@ -40,13 +39,10 @@ def overview(runs, setting: str, out: Path) -> Path:
     for axis in axes[:2]:
         axis.set_ylim(-0.1, 1.05)
         axis.axhline(0, color="0.7", linewidth=0.8, zorder=0)
-    handles, labels = axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, fontsize=8, loc="outside lower center", ncols=len(labels))
-    axes[0].set_title(
-        "Gamma: cosine of credit and true gradient\ndashed: copied output gradient", fontsize=8
-    )
+    legend_below(figure, *axes[0].get_legend_handles_labels())
+    axes[0].set_title("Gamma: cosine of credit and true gradient; dashed: copied output gradient")
     seeds = f"means over {plural(len(runs[0].seeds), 'seed')}; bands: range over seeds"
-    figure.suptitle(f"{setting}{synthetic(runs[0])}; {seeds}", fontsize=9)
+    figure.suptitle(f"{setting}{synthetic(runs[0])}; {seeds}")
     return save(figure, out)
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 
-from analysis.figures.style import save, synthetic
+from analysis.figures.style import legend_below, panels, save, synthetic
 from analysis.runs.reader import Run
 
 MODEL_COLOURS = {
@@ -33,7 +33,7 @@ def dimension_curves(run: Run, curves: dict, out: Path, metric: str | None = Non
     t = run.steps("probe")
     layers_SxTxL = run.array("probe", metric)
     d_SxT = run.dimension(metric)
-    figure, (left, right) = plt.subplots(1, 2, figsize=(11, 5.4), layout="constrained")
+    figure, (left, right) = panels(2, (5.2, 3.9), least=3)
     colours = plt.get_cmap("viridis")(np.linspace(0, 0.92, max(len(run.hidden), 2)))
     for colour, i in zip(colours, run.hidden, strict=False):
         left.plot(t, layers_SxTxL[:, :, i].mean(0), color=colour, lw=1, label=run.layer_names[i])
@@ -57,10 +57,8 @@ def dimension_curves(run: Run, curves: dict, out: Path, metric: str | None = Non
         axes.set_xlabel("training step")
         axes.set_ylabel(metric.replace("_", " "))
         axes.grid(alpha=0.25)
-        # Inside the axes, a legend of many layers would always cover some curve.
-        axes.legend(
-            fontsize=7, frameon=False, ncols=3, loc="upper center", bbox_to_anchor=(0.5, -0.14)
-        )
+    named = [axes.get_legend_handles_labels() for axes in (right, left)]
+    legend_below(figure, *(sum(parts, []) for parts in zip(*named, strict=True)))
     figure.suptitle(f"{run.model['architecture']} on {run.model['data']}{synthetic(run)}")
     return save(figure, out)
 
@@ -92,23 +90,16 @@ def score_heat_map(table, value: str, out: Path) -> Path:
         for model, rows in table.groupby("model")
     }
     height, width = grids[models[0]].shape
-    figure, panels = plt.subplots(
-        1,
-        len(models),
-        figsize=(3 + len(models) * (0.45 + 0.55 * width), 1.9 + 0.28 * height),
-        sharey=True,
-        squeeze=False,
-        layout="constrained",
+    figure, axes = panels(
+        len(models), (0.45 + 0.55 * width, 1.2 + 0.28 * height), (3, 0.7), 0.5 * width, sharey=True
     )
-    for axes, model in zip(panels[0], models, strict=True):
-        image = _score_grid(axes, grids[model])
-        axes.set_title(model.replace("_", "\n"), fontsize=9)
+    for axis, model in zip(axes, models, strict=True):
+        image = _score_grid(axis, grids[model])
+        axis.set_title(model.replace("_", "\n"))
     figure.colorbar(
-        image, ax=panels, label=f"{names.get(value, value)}\n(colours clipped to 0-1)", aspect=30
+        image, ax=axes, label=f"{names.get(value, value)}\n(colours clipped to 0-1)", aspect=30
     )
-    figure.suptitle(
-        "Fits of D(t) by model, architecture and data set: median R2 over seeds", fontsize=10
-    )
+    figure.suptitle("Fits of D(t) by model, architecture and data set: median R2 over seeds")
     return save(figure, out)
 
 
@@ -118,7 +109,7 @@ def _score_grid(axes, grid):
     for (i, j), score in np.ndenumerate(grid.to_numpy()):
         if np.isfinite(score):
             colour = "w" if shown[i, j] < 0.6 else "k"
-            axes.text(j, i, f"{score:.2f}", ha="center", va="center", fontsize=8, color=colour)
-    axes.set_xticks(range(grid.shape[1]), grid.columns, rotation=35, ha="right", fontsize=8)
-    axes.set_yticks(range(len(grid)), grid.index, fontsize=8)
+            axes.text(j, i, f"{score:.2f}", ha="center", va="center", color=colour)
+    axes.set_xticks(range(grid.shape[1]), grid.columns, rotation=35, ha="right")
+    axes.set_yticks(range(len(grid)), grid.index)
     return image

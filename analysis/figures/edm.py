@@ -2,11 +2,10 @@
 
 from pathlib import Path
 
-import matplotlib.pyplot as plt
 import numpy as np
 
 from analysis.edm.links import UNPROVEN, UNTESTED
-from analysis.figures.style import save
+from analysis.figures.style import few_decades, largest_width, legend_below, one_panel, panels, save
 
 MOST = 12  # maximum number of convergence panels in one figure
 MARKS = {
@@ -32,22 +31,28 @@ def matrix(links: list[dict], title: str, out: Path) -> Path:
     names = list(dict.fromkeys(row["effect"] for row in links))
     rho = np.full((len(names), len(names)), np.nan)
     size = 1.1 * len(names)
-    figure, axis = plt.subplots(figsize=(size + 3.5, size + 2.2), layout="constrained")
+    figure, axis = one_panel(size + 3.5, size + 2.2)
+    narrow = size > largest_width() - 1.5  # the cells hold fewer words, and the bar lies below
     for row in links:
         i, j = names.index(row["cause"]), names.index(row["effect"])
         rho[i, j] = row["rho"]
-        claim = MARKS[row["verdict"]]
-        q = "" if np.isnan(row["q"]) else f"\nq {row['q']:.2f}"
+        claim = MARKS[row["verdict"]][: 1 if narrow else None]
+        q = "" if narrow or np.isnan(row["q"]) else f"\nq {row['q']:.2f}"
         text = f"{row['rho']:.2f}{q}" + (f"\n{claim}" if claim else "")
         dark = row["rho"] > 0.6
-        axis.text(j, i, text, ha="center", va="center", fontsize=8, color="w" if dark else "k")
+        axis.text(j, i, text, ha="center", va="center", color="w" if dark else "k")
     image = axis.imshow(rho, vmin=0, vmax=1, cmap="viridis_r")
-    axis.set_xticks(range(len(names)), names, rotation=30, ha="right")
+    slant = {"rotation": 90} if narrow else {"rotation": 30, "ha": "right"}
+    axis.set_xticks(range(len(names)), names, **slant)
     axis.set_yticks(range(len(names)), names)
-    axis.set_xlabel("effect (its states estimate the cause)")
+    initials = "; d: drives, s: synchrony or reverse, u: untested" if narrow else ""
+    axis.set_xlabel(f"effect (its states estimate the cause){initials}")
     axis.set_ylabel("cause")
-    figure.colorbar(image, ax=axis, label="cross-map skill (rho), largest library", shrink=0.8)
-    figure.suptitle(title, fontsize=9)
+    figure.colorbar(
+        image, ax=axis, label="cross-map skill (rho), largest library", shrink=0.8,
+        location="bottom" if narrow else "right",
+    )  # fmt: skip
+    figure.suptitle(title)
     return save(figure, out)
 
 
@@ -63,13 +68,8 @@ def convergence(found: dict, title: str, out: Path) -> Path:
       The path written.
     """
     pairs = sorted(found, key=lambda pair: -found[pair].rho[-1])[:MOST]
-    columns = min(len(pairs), 4)
-    rows = -(-len(pairs) // columns)
-    figure, axes = plt.subplots(
-        rows, columns, figsize=(3.2 * columns, 2.7 * rows + 0.8), sharex=True, sharey=True,
-        layout="constrained", squeeze=False,
-    )  # fmt: skip
-    for axis, pair in zip(axes.flat, pairs, strict=False):
+    figure, axes = panels(len(pairs), (3.2, 2.5), least=2.2, sharex=True, sharey=True)
+    for axis, pair in zip(axes, pairs, strict=True):
         e = found[pair]
         low, high = np.quantile(e.null, [0.025, 0.975], axis=0)
         axis.vlines(
@@ -79,17 +79,13 @@ def convergence(found: dict, title: str, out: Path) -> Path:
         if e.n > 1:
             axis.plot(e.sizes, e.other_runs, "C1:", label="causes of other seeds, mean")
         axis.plot(e.sizes, e.rho, "C0.-", label="recorded")
-        axis.set_title(f"{pair[0]} -> {pair[1]}, best lag {e.best_lag}", fontsize=8)
+        axis.set_title(f"{pair[0]} -> {pair[1]}, best lag {e.best_lag}")
         axis.set_xscale("log")
-    for axis in axes.flat[len(pairs) :]:
-        axis.axis("off")
-    for axis in axes.flat[max(len(pairs) - columns, 0) : len(pairs)]:
+        few_decades(axis.xaxis)
         axis.set_xlabel("library size (share of points)")
-        axis.tick_params(labelbottom=True)
-    for axis in axes[:, 0]:
-        axis.set_ylabel("cross-map skill (rho)")
-    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
-    figure.suptitle(title, fontsize=9)
+    figure.supylabel("cross-map skill (rho)")
+    legend_below(figure, *axes[0].get_legend_handles_labels())
+    figure.suptitle(title)
     return save(figure, out)
 
 
@@ -106,20 +102,17 @@ def forecast_skill(rows: list[dict], title: str, out: Path) -> Path:
     """
     names = list(dict.fromkeys(row["variable"] for row in rows))
     models = [m for m in dict.fromkeys(row["model"] for row in rows) if m != "persistence"]
-    figure, axes = plt.subplots(
-        1, len(names), figsize=(3.4 * len(names), 3.4), sharey=True, layout="constrained",
-        squeeze=False,
-    )  # fmt: skip
-    for axis, name in zip(axes[0], names, strict=True):
+    figure, axes = panels(len(names), (3.4, 2.6), sharey=True)
+    for axis, name in zip(axes, names, strict=True):
         for model in models:
             own = [r for r in rows if r["variable"] == name and r["model"] == model]
             axis.plot(
                 [r["horizon"] for r in own], [r["relative_rmse"] for r in own], ".-", label=model
             )
         axis.axhline(1, color="0.6", linewidth=1)
-        axis.set_title(name, fontsize=9)
+        axis.set_title(name)
         axis.set_xlabel("horizon (points)")
-    axes[0, 0].set_ylabel("RMSE / RMSE of persistence")
-    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
-    figure.suptitle(title, fontsize=9)
+    figure.supylabel("RMSE / RMSE of persistence")
+    legend_below(figure, *axes[0].get_legend_handles_labels())
+    figure.suptitle(title)
     return save(figure, out)

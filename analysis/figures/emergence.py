@@ -5,7 +5,7 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 
-from analysis.figures.style import save, synthetic
+from analysis.figures.style import largest_width, panels, save, synthetic
 from analysis.runs.reader import Run
 from analysis.statistics import lags
 from tapjax.contract.text import plural
@@ -17,6 +17,9 @@ VERDICTS = {
     "order undetermined": ("C1", "D"),
     "no evidence": ("0.6", "x"),
 }
+_NAMES = ("D", "accuracy", "confidence", "lags", "events")
+# Places of the panels of a run, three beside two.
+_WIDE = [[_NAMES[i // 2], _NAMES[3 + i // 3]] for i in range(6)]
 COLOURS = {"accuracy": "C0", "-ln loss": "C1", "confidence": "C2", "-ece": "C4"}
 
 
@@ -34,12 +37,13 @@ def emergence(run: Run, found, rows, every: int, out: Path, metric: str | None =
     Returns:
       The path written.
     """
-    figure = plt.figure(figsize=(11, 8.5), layout="constrained")
-    left, right = figure.subfigures(1, 2, width_ratios=(1.25, 1))
-    _courses(left.subplots(3), run, rows, metric)
-    upper, lower = right.subplots(2)
-    _correlations(upper, found, every)
-    _events(lower, found[0], every)
+    wide = largest_width() > 5
+    names = _WIDE if wide else [[name] for name in _NAMES]
+    size = (min(10, largest_width()), 8 if wide else 12)
+    figure, axes = plt.subplot_mosaic(names, figsize=size, layout="constrained")
+    _courses([axes[name] for name in _NAMES[:3]], run, rows, metric)
+    _correlations(axes["lags"], found, every)
+    _events(axes["events"], found[0], every)
     figure.suptitle(f"{run.model['architecture']} on {run.model['data']}{synthetic(run)}")
     return save(figure, out)
 
@@ -61,12 +65,12 @@ def _courses(panels, run, rows, metric):
         _with_range(panels[2], t, run.array("probe", "ece"), "C4", "ECE")
     marks = (
         ("capability_step", "C0", "capability halfway up"),
-        ("D_peak_step", "k", "highest D after its trough"),
+        ("D_peak_step", "k", "highest D after trough"),
     )
     for key, colour, label in marks:
         at = [row[key] for row in rows if row[key] is not None]
         if 2 * len(at) >= len(rows) > 0:
-            label = f"{label}, median over seeds"
+            label = f"{label} (median)"
             panels[0].axvline(np.median(at), color=colour, ls="--", lw=1, label=label)
     for axes, label in zip(panels, ("D", "accuracy", "confidence, ECE"), strict=True):
         if not axes.lines:  # this run did not record the quantity
@@ -76,7 +80,7 @@ def _courses(panels, run, rows, metric):
         axes.set_xlim(t[0], t[-1])
         axes.set_xlabel("training step")
         axes.grid(alpha=0.25)
-        axes.legend(fontsize=8)
+        axes.legend()
 
 
 def _with_range(axes, t, series_SxT, colour, label):
@@ -91,15 +95,13 @@ def _correlations(axes, found, every):
         colour = COLOURS[coupling.capability]
         axes.plot(x, coupling.test.r_K, "-", lw=1.4, color=colour, label=coupling.capability)
     bound = max(coupling.test.null_95 for coupling in found)
-    axes.axhspan(
-        -bound, bound, color="k", alpha=0.08, lw=0, label="95 % of surrogates (over all lags)"
-    )
+    axes.axhspan(-bound, bound, color="k", alpha=0.08, lw=0, label="95 % of surrogates")
     axes.axvline(0, color="k", lw=0.6)
     top = 1.9 * max(bound, *(np.abs(c.test.r_K).max() for c in found))
     axes.set_ylim(-0.6 * top, top)
     axes.set_xlabel("lag (steps; positive: D changes first)")
     axes.set_ylabel("correlation of increments")
-    axes.legend(fontsize=7, frameon=False, ncols=2, loc="upper left")
+    axes.legend(frameon=False, ncols=2, loc="upper left")
     axes.grid(alpha=0.25)
 
 
@@ -108,13 +110,13 @@ def _events(axes, coupling, every):
     title = f"{plural(average['events'], 'large change')} of D, all seeds"
     if average["mean"] is None:
         axes.set_axis_off()
-        axes.text(0.5, 0.5, f"{title}:\ntoo few to average over", ha="center", fontsize=9)
+        axes.text(0.5, 0.5, f"{title}:\ntoo few to average over", ha="center")
         return
     axes.fill_between(x, average["low"], average["high"], color="k", alpha=0.1, lw=0)
     axes.plot(x, average["mean"], color=COLOURS[coupling.capability], lw=1.3)
     title += f"\n(grey: 95 % range at shifted times; p {average['p']:.3f})"
     axes.axvline(0, color="k", lw=0.6)
-    axes.set_title(title, fontsize=9)
+    axes.set_title(title)
     axes.set_xlabel("time after the change of D (steps)")
     axes.set_ylabel(f"mean increment of {coupling.capability}")
     axes.grid(alpha=0.25)
@@ -133,7 +135,7 @@ def verdicts(table, powers: dict, out: Path) -> Path:
     Returns:
       The path written.
     """
-    figure, (left, right) = plt.subplots(1, 2, figsize=(10.5, 4.2), layout="constrained")
+    figure, (left, right) = panels(2, (4.7, 3.5), least=3)
     for name, (colour, marker) in VERDICTS.items():
         rows = table[table["verdict"] == name]
         label = f"{name} ({len(rows)})"
@@ -145,7 +147,7 @@ def verdicts(table, powers: dict, out: Path) -> Path:
     left.axvline(0, color="k", lw=0.6)
     left.set_xlabel("best lag (steps; positive: D changes first)")
     left.set_ylabel("|r| at the best lag / 95 % of surrogates")
-    left.legend(fontsize=8, title="verdict (number of tests)", title_fontsize=8)
+    left.legend(title="verdict (number of tests)")
     left.grid(alpha=0.25)
     for power in powers.values():
         right.plot(list(power), list(power.values()), color="0.75", lw=0.8)
@@ -159,6 +161,6 @@ def verdicts(table, powers: dict, out: Path) -> Path:
     right.set_xlabel("correlation of the planted lead")
     right.set_ylabel("share of trials with the verdict `leads`")
     right.set_ylim(-0.02, 1.02)
-    right.legend(fontsize=8, loc="center left")
+    right.legend(loc="center left")
     right.grid(alpha=0.25)
     return save(figure, out)

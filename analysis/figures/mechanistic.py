@@ -2,10 +2,9 @@
 
 from pathlib import Path
 
-import matplotlib.pyplot as plt
 import numpy as np
 
-from analysis.figures.style import save
+from analysis.figures.style import grid, largest_width, legend_below, one_panel, panels, save
 from analysis.mechanistic.critical_steps import SIDES
 
 MOST_FILTERS = 16
@@ -18,37 +17,39 @@ def attention_pattern(sides_PxHxQxQ, title: str, out: Path) -> Path:
 
     Args:
       sides_PxHxQxQ: three arrays of attention probabilities [P, H, Q, Q]: before, during and after.
-        The first 8 heads are drawn.
+        The first heads are drawn, at most 8, and fewer if the page is narrow.
       title: title of the figure.
       out: path of the PNG file to write.
 
     Returns:
       The path written.
     """
-    mean = [np.asarray(p).mean(0)[:MOST_HEADS] for p in sides_PxHxQxQ]
+    most = min(MOST_HEADS, int((largest_width() - 1.5) / 0.8))
+    mean = [np.asarray(p).mean(0)[:most] for p in sides_PxHxQxQ]
     heads, top = len(mean[0]), max(m.max() for m in mean)
-    figure, axes = plt.subplots(
-        3, heads, figsize=(2 + 1.9 * heads, 6.4), layout="constrained", squeeze=False
-    )
+    side = min(1.9, (largest_width() - 2) / heads)
+    figure, axes = grid(3, heads, (side, side), (2, 1))
     for row, side, maps in zip(axes, SIDES, mean, strict=True):
         for head, (cell, map_QxQ) in enumerate(zip(row, maps, strict=True)):
             image = cell.imshow(map_QxQ, vmin=0, vmax=top, cmap="magma")
             cell.set_xticks([])
             cell.set_yticks([])
             if side == SIDES[0]:
-                cell.set_title(f"head {head}", fontsize=9)
+                cell.set_title(f"head {head}")
         row[0].set_ylabel(f"{side}\nquery token")
     for cell in axes[-1]:
-        cell.set_xlabel("key token", fontsize=8)
+        cell.set_xlabel("key token")
     figure.colorbar(image, ax=axes, label="attention probability, mean over examples", shrink=0.7)
-    figure.suptitle(title)
+    every = len(sides_PxHxQxQ[0][0])
+    figure.suptitle(title if heads == every else f"{title}; the first {heads} of {every} heads")
     return save(figure, out)
 
 
 def filter_viz(before_hxwxCxD, after_hxwxCxD, title: str, out: Path) -> Path:
     """Draw filters of a convolution before and after a critical step, and their change.
 
-    Only the first input channel is drawn, of the 16 filters that changed most.
+    Only the first input channel is drawn, of the 16 filters that changed most, or of fewer if the
+    page is narrow.
 
     Args:
       before_hxwxCxD: kernel before, [height, width, input channels, filters].
@@ -60,11 +61,11 @@ def filter_viz(before_hxwxCxD, after_hxwxCxD, title: str, out: Path) -> Path:
       The path written.
     """
     change = after_hxwxCxD - before_hxwxCxD
-    most = np.argsort(-np.abs(change).sum((0, 1, 2)), kind="stable")[:MOST_FILTERS]
+    most = np.argsort(-np.abs(change).sum((0, 1, 2)), kind="stable")
+    most = most[: min(MOST_FILTERS, int((largest_width() - 1.5) / 0.5))]
     shown = np.sort(most)
-    figure, axes = plt.subplots(
-        3, len(shown), figsize=(2.2 + 0.75 * len(shown), 3.6), layout="constrained", squeeze=False
-    )
+    side = min(0.75, (largest_width() - 1.5) / len(shown))
+    figure, axes = grid(3, len(shown), (side, side), (1.5, 1.2))
     top = max(np.abs(before_hxwxCxD[:, :, 0]).max(), np.abs(after_hxwxCxD[:, :, 0]).max())
     most_changed = np.abs(change[:, :, 0, shown]).max() or 1.0
     rows = (("before", before_hxwxCxD, top), ("after", after_hxwxCxD, top))
@@ -75,12 +76,12 @@ def filter_viz(before_hxwxCxD, after_hxwxCxD, title: str, out: Path) -> Path:
             cell.set_xticks([])
             cell.set_yticks([])
             if name == "before":
-                cell.set_title(unit, fontsize=8)
-        row[0].set_ylabel(name, fontsize=9)
+                cell.set_title(unit)
+        row[0].set_ylabel(name)
         if name != "before":  # the scale of the change is its own
             label = "change" if name == "change" else "weight"
             figure.colorbar(image, ax=row if name == "change" else axes[:2], label=label)
-    figure.suptitle(f"{title}: the {len(shown)} filters that changed most", fontsize=10)
+    figure.suptitle(f"{title}: the {len(shown)} filters that changed most")
     return save(figure, out)
 
 
@@ -102,22 +103,22 @@ def activation_heatmap(before_CxD, after_CxD, title: str, out: Path) -> Path:
     most = np.argsort(-np.abs(change).sum(0), kind="stable")[:MOST_UNITS]
     shown = np.sort(most)
     top = max(np.abs(before_CxD[:, shown]).max(), np.abs(after_CxD[:, shown]).max())
-    figure, axes = plt.subplots(3, 1, figsize=(9, 7), layout="constrained", sharex=True)
+    figure, axes = grid(3, 1, (9, 2.1), (0, 0.8), sharex=True)
     most_changed = np.abs(change[:, shown]).max() or 1.0
     rows = (
         ("before", before_CxD, top),
         ("after", after_CxD, top),
         ("change", change, most_changed),
     )
-    for cell, (name, a, most) in zip(axes, rows, strict=True):
+    for cell, (name, a, most) in zip(axes[:, 0], rows, strict=True):
         image = cell.imshow(a[:, shown], vmin=-most, vmax=most, cmap="RdBu_r", aspect="auto")
         cell.set_ylabel(f"{name}\nclass")
         if name != "before":  # the scale of the change is its own
             label = "change" if name == "change" else "mean activation"
-            figure.colorbar(image, ax=cell if name == "change" else list(axes[:2]), label=label)
-    every = -(-len(shown) // 32)
-    axes[-1].set_xticks(range(0, len(shown), every), shown[::every], fontsize=8, rotation=90)
-    axes[-1].set_xlabel(f"unit (the {len(shown)} that changed most)")
+            figure.colorbar(image, ax=cell if name == "change" else list(axes[:2, 0]), label=label)
+    every = -(-len(shown) // int(4 * (largest_width() - 1.5)))
+    axes[-1, 0].set_xticks(range(0, len(shown), every), shown[::every], rotation=90)
+    axes[-1, 0].set_xlabel(f"unit (the {len(shown)} that changed most)")
     figure.suptitle(title)
     return save(figure, out)
 
@@ -136,22 +137,19 @@ def entropy_evolution(steps, entropy: dict, most: float, moments, title: str, ou
     Returns:
       The path written.
     """
-    figure, axes = plt.subplots(
-        1, len(entropy), figsize=(max(1.5 + 3.6 * len(entropy), 7), 4), layout="constrained",
-        sharey=True, squeeze=False,
-    )  # fmt: skip
-    for cell, (layer, entropy_TxH) in zip(axes[0], entropy.items(), strict=True):
+    width = 6 if len(entropy) == 1 else 3.6
+    figure, axes = panels(len(entropy), (width, 2.8), sharey=True)
+    for cell, (layer, entropy_TxH) in zip(axes, entropy.items(), strict=True):
         for head, series in enumerate(np.asarray(entropy_TxH).T):
             cell.plot(steps, series, ".-", ms=4, lw=1, label=f"head {head}")
         cell.axhline(most, color="k", lw=0.8, ls=":", label="uniform attention")
         for i, step in enumerate(moments):
             cell.axvline(step, color="r", lw=1, ls="--", label=None if i else "critical step")
-        cell.set_title(layer, fontsize=9)
+        cell.set_title(layer)
         cell.set_xlabel("training step")
         cell.grid(alpha=0.25)
-    axes[0][0].set_ylabel("attention entropy (nats)")
-    handles, labels = axes[0][0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=6, fontsize=8, frameon=False)
+    figure.supylabel("attention entropy (nats)")
+    legend_below(figure, *axes[0].get_legend_handles_labels())
     figure.suptitle(title)
     return save(figure, out)
 
@@ -180,24 +178,24 @@ def change_map(layers, results, title: str, out: Path) -> Path:
                 z_LxM[i, j] = np.fmax(z_LxM[i, j], row["z"])
                 star_LxM[i, j] |= row["p"] <= 0.05
                 if row["p"] <= 0.05 and row["unit"] is not None:
-                    unit[i, j] = f"unit {row['unit']}"
-    figure, axes = plt.subplots(
-        figsize=(3.6 + 1.1 * len(results), 2 + 0.32 * len(layers)), layout="constrained"
-    )
+                    unit[i, j] = row["unit"]
+    figure, axes = one_panel(3.6 + 1.1 * len(results), 2 + 0.32 * len(layers))
     image = axes.imshow(np.maximum(z_LxM, 0.1), norm="log", cmap="viridis", aspect="auto")
     for i, j in zip(*np.nonzero(star_LxM), strict=True):
-        axes.text(j, i, "*", ha="center", va="center", color="r", fontsize=18)
-        axes.text(j, i + 0.4, unit.get((i, j), ""), ha="center", color="r", fontsize=7)
+        axes.plot(j, i - 0.1, "*", color="r", markersize=7)
+        axes.text(j, i + 0.45, str(unit.get((i, j), "")), ha="center", color="r")
     about = [result.measurements for result in results]
-    names = [f"{m['number']}\nstep {m['steps'][1]}" for m in about]
-    axes.set_xticks(range(len(results)), names, fontsize=8)
-    axes.set_yticks(range(len(layers)), layers, fontsize=8)
-    axes.set_xlabel("critical step")
+    crowded = 0.6 * len(results) > largest_width() - 3
+    between = ": " if crowded else "\n"
+    names = [f"{m['number']}{between}step {m['steps'][1]}" for m in about]
+    axes.set_xticks(range(len(results)), names, rotation=90 if crowded else 0)
+    axes.set_yticks(range(len(layers)), layers)
+    axes.set_xlabel("critical step" + (" (numbers below stars: units)" if unit else ""))
     ticks = [tick for tick in (0.1, 0.3, 1, 3, 10, 30) if tick < np.nanmax(z_LxM)]
     bar = figure.colorbar(image, label="largest change z\n(in spreads of ordinary changes)")
     bar.set_ticks(ticks, labels=[f"{tick:g}" for tick in ticks], minor=False)
     bar.minorticks_off()
-    figure.suptitle(title, fontsize=10)
+    figure.suptitle(title)
     return save(figure, out)
 
 
@@ -214,18 +212,18 @@ def settling(steps_SxL, layers, verdict: dict, title: str, out: Path) -> Path:
     Returns:
       The path written.
     """
-    figure, axes = plt.subplots(figsize=(7, 2 + 0.3 * len(layers)), layout="constrained")
+    figure, axes = one_panel(7, 2 + 0.3 * len(layers))
     depth = np.arange(len(layers))
     for seed, row in enumerate(steps_SxL):
         axes.plot(row, depth, ".", color="0.6", label=None if seed else "one seed")
     axes.plot(np.median(steps_SxL, 0), depth, "o-", color="#0072b2", label="median over seeds")
-    axes.set_yticks(depth, layers, fontsize=8)
+    axes.set_yticks(depth, layers)
     axes.invert_yaxis()
     axes.set_xlabel("step from which D stays near its final value (within 10 % of its range)")
     axes.grid(alpha=0.25)
-    axes.legend(fontsize=8, frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=2)
+    legend_below(figure, *axes.get_legend_handles_labels())
     told = "" if verdict["rho"] is None else f" (rho {verdict['rho']:.2f})"
     if verdict["p"] is not None:
         told = f"{told[:-1]}, p {verdict['p']:.3f})"
-    axes.set_title(f"{title}\n{verdict['pattern']}{told}", fontsize=10)
+    figure.suptitle(f"{title}\n{verdict['pattern']}{told}")
     return save(figure, out)

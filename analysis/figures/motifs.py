@@ -2,10 +2,9 @@
 
 from pathlib import Path
 
-import matplotlib.pyplot as plt
 import numpy as np
 
-from analysis.figures.style import binned, save
+from analysis.figures.style import binned, grid, legend_below, one_panel, panels, save
 from analysis.motifs.regions import CELLS, Regions
 from analysis.motifs.stages import occupancy
 from analysis.motifs.study import Mapped
@@ -28,7 +27,7 @@ def learning(runs, title: str, out: Path) -> Path:
     Returns:
       The path written.
     """
-    figure, axes = plt.subplots(1, 2, figsize=(9, 3.4), layout="constrained")
+    figure, axes = panels(2, (4.6, 2.8), least=3)
     for i, run in enumerate(runs):
         at, loss_SxN = binned(run, "loss")
         for j, seed in enumerate(loss_SxN):
@@ -44,8 +43,8 @@ def learning(runs, title: str, out: Path) -> Path:
     axes[0].set_yscale("log")
     for axis in figure.axes:
         axis.set_xlabel("training step")
-    axes[0].legend(frameon=False, fontsize=8)
-    figure.suptitle(title, fontsize=9)
+    legend_below(figure, *axes[0].get_legend_handles_labels())
+    figure.suptitle(title)
     return save(figure, out)
 
 
@@ -67,10 +66,7 @@ def scalogram(steps, amplitude_TxCxF, frequency_F, epoch, title: str, out: Path)
     width = -(-len(shown) // COLUMNS)
     kept = len(shown) // width * width
     shown = shown[:kept].reshape(-1, width, *shown.shape[1:]).mean(1)
-    figure, axes = plt.subplots(
-        shown.shape[1], 1, figsize=(9, 2 * shown.shape[1] + 0.8), sharex=True,
-        layout="constrained", squeeze=False,
-    )  # fmt: skip
+    figure, axes = grid(shown.shape[1], 1, (9, 2), sharex=True)
     top = np.quantile(shown, 0.995)
     for i, axis in enumerate(axes[:, 0]):
         image = axis.pcolormesh(
@@ -83,7 +79,7 @@ def scalogram(steps, amplitude_TxCxF, frequency_F, epoch, title: str, out: Path)
             axis.axhline(epoch, color="c", linewidth=0.8, linestyle="--")
     axes[-1, 0].set_xlabel("training step" + (" (dashed: one epoch)" if epoch else ""))
     figure.colorbar(image, ax=axes, label="amplitude", shrink=0.8)
-    figure.suptitle(title, fontsize=9)
+    figure.suptitle(title)
     return save(figure, out)
 
 
@@ -100,9 +96,9 @@ def overview(found: Mapped, steps: list, names: list[str], title: str, out: Path
     Returns:
       The path written.
     """
-    figure, axes = plt.subplots(2, 2, figsize=(9.5, 8.2), layout="constrained")
-    _density(axes[0, 0], found.regions)
-    axes[0, 0].set_title(f"density, {found.regions.count} basins", fontsize=9)
+    figure, axes = panels(4, (4.6, 3.9), least=3)
+    _density(axes[0], found.regions)
+    axes[0].set_title(f"density, {found.regions.count} basins")
     total = sum(map(len, found.place))
     rng = np.random.default_rng(0)
     pick = rng.permutation(total)[:MOST_DRAWN]
@@ -111,20 +107,18 @@ def overview(found: Mapped, steps: list, names: list[str], title: str, out: Path
     amount = np.concatenate(found.total)[pick]
     low, high = np.quantile(amount, [0.02, 0.98])
     dots = {"s": 2, "linewidths": 0, "rasterized": True}
-    image = axes[0, 1].scatter(*z.T, c=np.concatenate(steps)[pick], cmap="viridis", **dots)
-    figure.colorbar(image, ax=axes[0, 1], label="training step", shrink=0.8)
-    image = axes[1, 0].scatter(*z.T, c=amount, cmap="magma", vmin=low, vmax=high, **dots)
-    figure.colorbar(image, ax=axes[1, 0], label="sum of all amplitudes", shrink=0.8)
+    image = axes[1].scatter(*z.T, c=np.concatenate(steps)[pick], cmap="viridis", **dots)
+    figure.colorbar(image, ax=axes[1], label="training step", shrink=0.8)
+    image = axes[2].scatter(*z.T, c=amount, cmap="magma", vmin=low, vmax=high, **dots)
+    figure.colorbar(image, ax=axes[2], label="sum of all amplitudes", shrink=0.8)
     for i, name in enumerate(names):
-        axes[1, 1].scatter(*z[series == i].T, color=f"C{i % 10}", label=name, **dots)
-    axes[1, 1].legend(markerscale=4, fontsize=7, frameon=False, loc="center left",
-                      bbox_to_anchor=(1.0, 0.5))  # fmt: skip
-    for axis in axes.flat:
+        axes[3].scatter(*z[series == i].T, color=f"C{i % 10}", label=name, **dots)
+    legend_below(figure, *axes[3].get_legend_handles_labels(), markerscale=4)
+    for axis in axes:
         _square(axis, found.regions.extent)
-    for axis in axes[1:].flat:
+    for axis in axes[1:]:
         _boundaries(axis, found.regions, "0.4")
-    _boundaries(axes[0, 1], found.regions, "0.4")
-    figure.suptitle(title, fontsize=9)
+    figure.suptitle(title)
     return save(figure, out)
 
 
@@ -142,20 +136,18 @@ def controls(maps: dict[str, Mapped], counts: dict[str, dict], title: str, out: 
     Returns:
       The path written.
     """
-    figure, axes = plt.subplots(
-        1, len(maps) + 1, figsize=(3 * len(maps) + 3.6, 3.4), layout="constrained"
-    )
+    figure, axes = panels(len(maps) + 1, (3.1, 2.8), least=2.2)
     for axis, (name, found) in zip(axes, maps.items(), strict=False):
         _density(axis, found.regions)
         _square(axis, found.regions.extent)
-        axis.set_title(f"{name}: {found.regions.count} basins", fontsize=9)
+        axis.set_title(f"{name}: {found.regions.count} basins")
     for name, found in counts.items():
         axes[-1].plot(list(found), list(found.values()), ".-", label=name)
     axes[-1].set_yscale("log")
     axes[-1].set_xlabel("extent of the map / sigma of the density")
     axes[-1].set_ylabel("number of basins")
-    axes[-1].legend(fontsize=7, frameon=False)
-    figure.suptitle(title, fontsize=9)
+    legend_below(figure, *axes[-1].get_legend_handles_labels())
+    figure.suptitle(title)
     return save(figure, out)
 
 
@@ -173,10 +165,8 @@ def ethogram(found: Mapped, steps: list, names: list[str], title: str, out: Path
       The path written.
     """
     count = found.regions.count
-    figure, axes = plt.subplots(
-        len(names), 1, figsize=(9, min(1.3 * len(names), 12) + 1), sharex=True,
-        layout="constrained", squeeze=False,
-    )  # fmt: skip
+    height = min(1.3, 12 / len(names))
+    figure, axes = grid(len(names), 1, (9, height), (0, 1), sharex=True)
     shares = [occupancy(label, PARTS, count) for label in found.label]
     order = _by_time(np.mean(shares, axis=0))
     shown = [_gathered(share, order) for share in shares]
@@ -187,14 +177,14 @@ def ethogram(found: Mapped, steps: list, names: list[str], title: str, out: Path
             extent=(step[0], step[-1], 0, share.shape[1]), interpolation="nearest",
         )  # fmt: skip
         axis.set_yticks([])
-        axis.set_ylabel(name, fontsize=8)
+        axis.set_ylabel(name)
     rest = "; lowest row: all other states" if len(order) < count else ""
     axes[-1, 0].set_xlabel(
         f"training step\nrows: the {len(order)} most visited of {count} states, by mean time of "
         f"visit{rest}"
     )
     figure.colorbar(image, ax=axes, label="share of points per time bin", shrink=0.8)
-    figure.suptitle(title, fontsize=9)
+    figure.suptitle(title)
     return save(figure, out)
 
 
@@ -231,7 +221,7 @@ def graph(found: Mapped, summary: dict, title: str, out: Path) -> Path:
     Returns:
       The path written.
     """
-    figure, axis = plt.subplots(figsize=(6.2, 5.6), layout="constrained")
+    figure, axis = one_panel(6.2, 5.6)
     share = np.array([row["share"] for row in summary["by_state"]])
     kept = _most_visited(share)
     places = np.array([_peak(found.regions, k + 1) for k in kept])
@@ -247,13 +237,12 @@ def graph(found: Mapped, summary: dict, title: str, out: Path) -> Path:
         )  # fmt: skip
     axis.scatter(*places.T, s=area_K, color="0.8", edgecolor="0.3", zorder=3)
     for k, place in zip(kept, places, strict=True):
-        axis.text(*place, str(k + 1), ha="center", va="center", fontsize=7, zorder=4)
+        axis.text(*place, str(k + 1), ha="center", va="center", zorder=4)
     _square(axis, found.regions.extent)
-    axis.set_title(
-        f"the {len(kept)} most visited of {len(share)} states; arrows: {LEAST_MOVE:.0%} or more of "
-        "the moves out of a state\narea of a circle: share of the time in the state", fontsize=8,
+    figure.suptitle(
+        f"{title}\nthe {len(kept)} most visited of {len(share)} states; arrows: {LEAST_MOVE:.0%} "
+        "or more of the moves out of a state\narea of a circle: share of the time in the state",
     )  # fmt: skip
-    figure.suptitle(title, fontsize=9)
     return save(figure, out)
 
 

@@ -2,41 +2,32 @@
 
 from pathlib import Path
 
-import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.lines import Line2D
 
 from analysis.figures.course import Curves
-from analysis.figures.style import COLOURS, DASHES, save
+from analysis.figures.style import COLOURS, DASHES, WIDTHS, grid, legend_below, save
 
 QUANTITIES = {"D": "D", "loss": "training loss", "accuracy": "test accuracy"}
-WIDTHS = {"single": 3.5, "double": 7.2}  # inches, of one and of two columns of a paper
-CHARACTERS = 15  # of a legend, per inch of its width
 
 
-def overview(
-    runs: list[Curves], out: Path, quantities=tuple(QUANTITIES), width: str = "double"
-) -> Path:
+def overview(runs: list[Curves], out: Path, quantities=tuple(QUANTITIES)) -> Path:
     """Draw quantities of runs over training, one panel per quantity, with the range over seeds.
 
     Args:
       runs: curves of each run.
-      out: path of the file to write.
+      out: path of the file to write, see `style.save`.
       quantities: names of the panels from top to bottom; those that no run has are left out.
-      width: key of `WIDTHS`.
 
     Returns:
       The path written.
     """
     drawn = [name for name in quantities if any(name in run.quantities for run in runs)]
     heights = [1.5 if name == "D" else 1.0 for name in drawn]
-    columns = int(WIDTHS[width] * CHARACTERS) // (max(len(run.name) for run in runs) + 6)
-    columns = min(max(columns, 1), 4, len(runs))
-    height = 0.5 + 1.7 * sum(heights) + 0.18 * -(-len(runs) // columns)
-    figure, panels = plt.subplots(
-        len(drawn), 1, figsize=(WIDTHS[width], height), sharex=True, squeeze=False,
-        height_ratios=heights, layout="constrained",
-    )  # fmt: skip
+    height = 1.7 * sum(heights) / len(drawn)
+    figure, panels = grid(
+        len(drawn), 1, (WIDTHS["page"], height), (0, 0.5), sharex=True, height_ratios=heights
+    )
     for axes, quantity in zip(panels[:, 0], drawn, strict=True):
         for i, run in enumerate(runs):
             if quantity in run.quantities:
@@ -52,9 +43,7 @@ def overview(
     panels[-1, 0].set_xlim(left=0)
     handles = [Line2D([], [], color=c, linestyle=d) for c, d in map(_style, range(len(runs)))]
     names = [run.name for run in runs]
-    figure.legend(
-        handles, names, loc="outside lower center", ncols=columns, fontsize=8, frameon=False
-    )
+    legend_below(figure, handles, names)
     return save(figure, out)
 
 
@@ -82,6 +71,6 @@ def _mark(axes, run, colour):
     for step, text in planted:
         axes.axvline(step, color=colour, linestyle=":", linewidth=1)
         axes.annotate(
-            text, (step, 0.97), xycoords=("data", "axes fraction"), xytext=(-4, 0), fontsize=8,
+            text, (step, 0.97), xycoords=("data", "axes fraction"), xytext=(-4, 0),
             textcoords="offset points", color=colour, ha="right", va="top",
         )  # fmt: skip

@@ -5,7 +5,7 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 
-from analysis.figures.style import binned, save, synthetic
+from analysis.figures.style import binned, legend_below, one_panel, panels, save, synthetic
 from analysis.plasticity.learning import remembered, score, score_name, task_matrix, unit_courses
 from analysis.runs.seeds import interval
 from tapjax.contract.text import plural
@@ -39,23 +39,23 @@ def learning(runs, labels, title: str, out: Path) -> Path:
     Returns:
       The path written.
     """
-    figure, axes = plt.subplots(2, 3, figsize=(13, 7), layout="constrained")
+    figure, axes = panels(6, (4.2, 3.1), least=2.2)
     for run, label, colour in zip(runs[:MOST], labels, _colours(), strict=False):
         values_SxK = score(run)
-        _band(axes[0, 0], np.arange(1, values_SxK.shape[1] + 1), values_SxK, colour, label)
+        _band(axes[0], np.arange(1, values_SxK.shape[1] + 1), values_SxK, colour, label)
         courses = unit_courses(run)
-        for axis, name in zip(axes.flat[1:], PANELS, strict=True):
+        for axis, name in zip(axes[1:], PANELS, strict=True):
             if name in courses:
                 tasks = np.arange(1, courses[name].shape[1] + 1)
                 _band(axis, tasks, courses[name], colour, label)
-    axes[0, 0].set_ylabel(f"online {score_name(runs[0])}, mean over the task")
-    for axis, text in zip(axes.flat[1:], PANELS.values(), strict=True):
+    axes[0].set_ylabel(f"online {score_name(runs[0])}, mean over the task")
+    for axis, text in zip(axes[1:], PANELS.values(), strict=True):
         axis.set_ylabel(f"{text}, mean over layers")
-    for axis in axes.flat:
+    for axis in axes:
         axis.set_xlabel("task")
         axis.locator_params(axis="x", integer=True)
-    _legend(figure, axes[0, 0])
-    figure.suptitle(f"{title}{synthetic(runs[0])}; {_seeds(runs)}", fontsize=9)
+    legend_below(figure, *axes[0].get_legend_handles_labels())
+    figure.suptitle(f"{title}{synthetic(runs[0])}; {_seeds(runs)}")
     return save(figure, out)
 
 
@@ -74,7 +74,7 @@ def memory(run, label: str, out: Path) -> Path:
     matrix_KxK, found = matrix_SxKxK.mean(0), remembered(matrix_SxKxK, 0.0)
     judged_by = "training labels" if run.config["tasks"]["kind"] == "labels" else "test split"
     tasks = np.arange(1, len(matrix_KxK) + 1)
-    figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.6), layout="constrained")
+    figure, (left, right) = panels(2, (5.2, 3.9), least=3)
     box = (0.5, len(tasks) + 0.5, len(tasks) + 0.5, 0.5)
     image = left.imshow(matrix_KxK, vmin=0, vmax=1, cmap="viridis", extent=box)
     figure.colorbar(image, ax=left, label=f"accuracy, {judged_by}")
@@ -83,18 +83,15 @@ def memory(run, label: str, out: Path) -> Path:
         colour = plt.get_cmap("viridis")(i / max(len(tasks) - 1, 1))
         right.plot(tasks[i:], matrix_KxK[i:, i], "o-", markersize=3, color=colour)
     right.set(xlabel="tasks learned", ylabel=f"accuracy, {judged_by}", ylim=(-0.02, 1.02))
-    right.set_title(
-        "one line per task, from the end of its training (yellow: last task)", fontsize=9
-    )
+    right.set_title("one line per task, from the end of its training (yellow: last task)")
     left.set_title(
         f"forgetting (Chaudhry et al. 2018) {found['forgetting'].mean():.3f}, "
         f"backward transfer (BWT) {found['backward_transfer'].mean():.3f}",
-        fontsize=9,
     )
     left.locator_params(integer=True)
     right.locator_params(axis="x", integer=True)
     seeds = plural(len(run.seeds), "seed")
-    figure.suptitle(f"{label}{synthetic(run)}; means over {seeds}", fontsize=9)
+    figure.suptitle(f"{label}{synthetic(run)}; means over {seeds}")
     return save(figure, out)
 
 
@@ -110,7 +107,7 @@ def cloning(runs, labels, title: str, out: Path) -> Path:
     Returns:
       The path written.
     """
-    figure, axes = plt.subplots(1, 3, figsize=(13, 4.4), layout="constrained")
+    figure, axes = panels(3, (4.2, 3.6), least=2.2)
     for run, label, colour in zip(runs[:MOST], labels, _colours(), strict=False):
         at = run.steps("probe")
         _band(axes[0], at, run.array("probe", "cloning_loss").mean(-1), colour, label)
@@ -127,9 +124,9 @@ def cloning(runs, labels, title: str, out: Path) -> Path:
     axes[0].set_ylabel("cloning loss, 1 - R$^2$ within clones")
     axes[1].set(ylabel="training loss", yscale="log")
     axes[2].set_ylabel("independent units (hard rank), all layers")
-    axes[1].set_title("solid: clone; dashed: base network; dotted: step of cloning", fontsize=8)
-    _legend(figure, axes[0])
-    figure.suptitle(f"{title}{synthetic(runs[0])}; {_seeds(runs)}", fontsize=9)
+    axes[1].set_title("solid: clone; dashed: base network; dotted: step of cloning")
+    legend_below(figure, *axes[0].get_legend_handles_labels())
+    figure.suptitle(f"{title}{synthetic(runs[0])}; {_seeds(runs)}")
     return save(figure, out)
 
 
@@ -144,7 +141,7 @@ def early_signs(rows, title: str, out: Path) -> Path:
     Returns:
       The path written.
     """
-    figure, axis = plt.subplots(figsize=(7.5, 0.42 * len(rows) + 1.8), layout="constrained")
+    figure, axis = one_panel(7.5, 0.42 * len(rows) + 1.8)
     kinds = (
         ("rho", "alone", "C0", -0.12),
         ("given_score", "given the early change of the score", "C1", 0.12),
@@ -159,13 +156,11 @@ def early_signs(rows, title: str, out: Path) -> Path:
         axis.errorbar(x, y, xerr=ends, fmt="o", color=colour, markersize=4, capsize=2, label=text)
     axis.axvline(0, color="0.6", linewidth=0.8, zorder=0)
     axis.set_yticks(range(len(rows)), [TEXT.get(row["quantity"], row["quantity"]) for row in rows])
-    axis.set(
-        xlim=(-1.05, 1.05), xlabel="Spearman's rho of the early change with the later change of"
-    )
-    axis.set_xlabel(f"{axis.get_xlabel()} the score")
+    axis.set_xlim(-1.05, 1.05)
+    axis.set_xlabel("Spearman's rho of the early change with the later change of the score")
     axis.invert_yaxis()
-    axis.legend(fontsize=8)
-    axis.set_title(f"{title}; {plural(rows[0]['runs'], 'run')}, all seeds", fontsize=9)
+    legend_below(figure, *axis.get_legend_handles_labels())
+    figure.suptitle(f"{title}; {plural(rows[0]['runs'], 'run')}, all seeds")
     return save(figure, out)
 
 
@@ -182,9 +177,3 @@ def _band(axis, x, values_SxT, colour, label):
 
 def _seeds(runs):
     return f"means over {plural(len(runs[0].seeds), 'seed')} with 95 % intervals"
-
-
-def _legend(figure, axis):
-    handles, labels = axis.get_legend_handles_labels()
-    columns = min(len(labels), 5)
-    figure.legend(handles, labels, fontsize=8, loc="outside lower center", ncols=columns)

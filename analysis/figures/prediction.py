@@ -2,10 +2,9 @@
 
 from pathlib import Path
 
-import matplotlib.pyplot as plt
 import numpy as np
 
-from analysis.figures.style import COLOURS, save
+from analysis.figures.style import COLOURS, NEUTRAL, grid, legend_below, one_panel, panels, save
 from analysis.tap.predict import Z_90
 
 
@@ -19,11 +18,9 @@ def prediction_scores(table, out: Path) -> Path:
     Returns:
       The path written.
     """
-    figure, panels = plt.subplots(
-        1, 2, figsize=(10, 4.4), sharey=True, layout="constrained", squeeze=False
-    )
+    figure, both = panels(2, (4.7, 3.6), least=3, sharey=True)
     families = sorted(set(table["family"]))
-    for axes, (init, rows) in zip(panels[0], table.groupby("use_init"), strict=False):
+    for axes, (init, rows) in zip(both, table.groupby("use_init"), strict=False):
         names = list(dict.fromkeys(rows["predictor"]))
         for offset, family in enumerate(families):
             for i, name in enumerate(names):
@@ -49,17 +46,11 @@ def prediction_scores(table, out: Path) -> Path:
                 ceiling, color="k", lw=0.8, label="ceiling: other seeds predict a seed (median)"
             )
         axes.set_xticks(range(len(names)), names)
-        axes.set_title("with D at initialisation" if init else "architecture only", fontsize=10)
+        axes.set_title("with D at initialisation" if init else "architecture only")
         axes.set_ylim(-1.05, 1.05)
         axes.grid(axis="y", alpha=0.25)
-    panels[0, 0].set_ylabel("R2 of D(t), held-out architecture (clipped at -1)")
-    figure.legend(
-        *panels[0, 0].get_legend_handles_labels(),
-        fontsize=8,
-        ncols=4,
-        frameon=False,
-        loc="outside lower center",
-    )
+    figure.supylabel("R2 of D(t), held-out architecture (clipped at -1)")
+    legend_below(figure, *both[0].get_legend_handles_labels())
     return save(figure, out)
 
 
@@ -73,17 +64,17 @@ def skill_beside_shuffled(nulls: list[dict], out: Path) -> Path:
     Returns:
       The path written.
     """
-    figure, axes = plt.subplots(figsize=(7, 0.9 + 0.32 * len(nulls)), layout="constrained")
+    figure, axes = one_panel(7, 1.3 + 0.32 * len(nulls))
     y = np.arange(len(nulls))
     median, upper = (
         np.array([row[name] for row in nulls]) for name in ("skill_shuffled", "skill_shuffled_95")
     )
-    axes.hlines(y, median, upper, color="C7", lw=5, alpha=0.5)
+    axes.hlines(y, median, upper, color=NEUTRAL, lw=5, alpha=0.5)
     axes.plot(
         median,
         y,
         "|",
-        color="C7",
+        color=NEUTRAL,
         ms=10,
         label="shuffled architectures: median, bar to 95 % quantile",
     )
@@ -92,9 +83,9 @@ def skill_beside_shuffled(nulls: list[dict], out: Path) -> Path:
     axes.set_yticks(y, [f"{n}  p {r['skill_p']:.2f}" for n, r in zip(names, nulls, strict=True)])
     axes.invert_yaxis()
     axes.axvline(0, color="k", lw=0.8, ls=":")
-    axes.set_xlabel("skill over the baseline D(init) x mean relative curve,\nmedian over networks")
+    axes.set_xlabel("skill over the baseline D(init) x mean relative curve, median over networks")
     axes.grid(axis="x", alpha=0.25)
-    axes.legend(fontsize=8, frameon=False)
+    legend_below(figure, *axes.get_legend_handles_labels())
     return save(figure, out)
 
 
@@ -113,15 +104,8 @@ def held_out_curves(examples, rows, forecasts, out: Path) -> Path:
     measured = {(e.architecture, e.data): e for e in examples}
     cells = list(zip(rows, forecasts, strict=True))
     cells = [cells[i] for i in np.linspace(0, len(cells) - 1, min(len(cells), 24)).astype(int)]
-    columns = min(len(cells), 4)
-    height = -(-len(cells) // columns)
-    figure, panels = plt.subplots(
-        height, columns, figsize=(2.9 * columns, 1 + 2.1 * height), squeeze=False,
-        layout="constrained",
-    )  # fmt: skip
-    for axes in panels.flat[len(cells) :]:
-        axes.set_visible(False)
-    for axes, (row, made) in zip(panels.flat, cells, strict=False):
+    figure, each = panels(len(cells), (2.4, 2.1))
+    for axes, (row, made) in zip(each, cells, strict=True):
         e = measured[row["architecture"], row["data"]]
         d_SxG, width = np.exp(e.log_d_SxG), Z_90 * made.sd_G
         axes.fill_between(
@@ -135,17 +119,13 @@ def held_out_curves(examples, rows, forecasts, out: Path) -> Path:
             alpha=0.2, lw=0, label="90 % band of the prediction",
         )  # fmt: skip
         outside = "" if row["bracketed"] else ", extrapolating"
-        axes.set_title(
-            f"{row['architecture']}\n{row['data']}, R2 {row['r2']:.2f}{outside}", fontsize=7
-        )
+        axes.set_title(f"{row['architecture']}\n{row['data']}, R2 {row['r2']:.2f}{outside}")
         axes.set_xscale("symlog", linthresh=10)
+        axes.set_xlabel("training step")
         axes.set_xlim(0, e.step_G[-1])
-        axes.tick_params(labelsize=7)
         axes.grid(alpha=0.25)
-    figure.supxlabel("training step", fontsize=9)
-    figure.supylabel("D", fontsize=9)
-    handles = panels[0, 0].get_legend_handles_labels()
-    figure.legend(*handles, fontsize=8, ncols=4, frameon=False, loc="outside upper center")
+    figure.supylabel("D")
+    legend_below(figure, *each[0].get_legend_handles_labels())
     return save(figure, out)
 
 
@@ -164,7 +144,7 @@ def forecast(table, title: str, metric: str, extrapolating: bool, out: Path) -> 
     Returns:
       The path written.
     """
-    figure, axes = plt.subplots(figsize=(6, 4), layout="constrained")
+    figure, axes = one_panel(6, 4)
     axes.plot(table.index, table["D"], color="C0", label="forecast")
     if np.isfinite(table["low"]).all():
         axes.fill_between(
@@ -181,7 +161,7 @@ def forecast(table, title: str, metric: str, extrapolating: bool, out: Path) -> 
     axes.set_ylim(bottom=0)
     axes.set_xlabel("training step")
     axes.set_ylabel(f"D ({metric.replace('_', ' ')}, mean over hidden layers)")
-    axes.set_title(title + ("\nEXTRAPOLATING" if extrapolating else ""), fontsize=10)
+    figure.suptitle(title + ("\nEXTRAPOLATING" if extrapolating else ""))
     axes.grid(alpha=0.25)
     axes.legend(frameon=False)
     return save(figure, out)
@@ -199,27 +179,27 @@ def monitored(state: dict, title: str, out: Path) -> Path:
       The path written.
     """
     history = state["history"]
-    figure, panels = plt.subplots(3, 1, figsize=(7, 7), sharex=True, layout="constrained")
+    figure, each = grid(3, 1, (7, 2.2), (0, 0.6), sharex=True)
     labels = {"d": "D (mean over hidden layers)", "loss": "loss", "grad_norm": "gradient norm"}
-    for axes, (name, label) in zip(panels, labels.items(), strict=True):
+    for axes, (name, label) in zip(each[:, 0], labels.items(), strict=True):
         axes.plot(history["step"], history[name], color="k", lw=0.9)
         axes.set_ylabel(label)
         axes.grid(alpha=0.25)
-    for axes in panels[1:]:
+    for axes in each[1:, 0]:
         axes.set_yscale("log")
-    ahead = state["forecasts"]
+    ahead, top = state["forecasts"], each[0, 0]
     low, high = (np.array(ahead[name], float) for name in ("low", "high"))
     label = f"forecast {ahead['horizon']} steps before, with 90 % interval"
-    panels[0].plot(ahead["step"], ahead["d"], color=COLOURS[0], lw=1, label=label)
-    panels[0].fill_between(ahead["step"], low, high, color=COLOURS[0], alpha=0.18, lw=0)
-    panels[0].set_ylim(0, 1.3 * max(history["d"], default=1))
+    top.plot(ahead["step"], ahead["d"], color=COLOURS[0], lw=1, label=label)
+    top.fill_between(ahead["step"], low, high, color=COLOURS[0], alpha=0.18, lw=0)
+    top.set_ylim(0, 1.3 * max(history["d"], default=1))
     for i, jump in enumerate(state["jumps"]):
         label = "jump" if i == 0 else None
-        panels[0].axvline(jump["step"], color="C3", ls="--", lw=1, label=label)
+        top.axvline(jump["step"], color="C3", ls="--", lw=1, label=label)
     for i, warning in enumerate(state["warnings"]):
         colour = f"C{i % 10}"
-        panels[0].axvline(warning["step"], color=colour, lw=1.5, label=warning["kind"])
-    panels[0].legend(fontsize=8)
-    panels[0].set_title(title, fontsize=10)
-    panels[-1].set_xlabel("training step")
+        top.axvline(warning["step"], color=colour, lw=1.5, label=warning["kind"])
+    legend_below(figure, *top.get_legend_handles_labels())
+    figure.suptitle(title)
+    each[-1, 0].set_xlabel("training step")
     return save(figure, out)

@@ -2,20 +2,12 @@
 
 from pathlib import Path
 
-import matplotlib.pyplot as plt
 import numpy as np
 
-from analysis.figures.style import save
+from analysis.figures.style import grid, largest_width, legend_below, panels, save
 
 POINTS = 1500  # a line has less than twice as many points
 WALK = "C1"
-
-
-def _panels(count, width=3.6, height=3.2, rows=1):
-    return plt.subplots(
-        rows, count, figsize=(width * count + 0.6, height * rows + 0.8), layout="constrained",
-        squeeze=False,
-    )  # fmt: skip
 
 
 def power(found: dict, frequency_F, epoch, every: int, title: str, out: Path) -> Path:
@@ -32,8 +24,8 @@ def power(found: dict, frequency_F, epoch, every: int, title: str, out: Path) ->
     Returns:
       The path written.
     """
-    figure, axes = _panels(len(found))
-    for axis, (group, kinds) in zip(axes[0], found.items(), strict=True):
+    figure, axes = panels(len(found), (3.6, 3.2))
+    for axis, (group, kinds) in zip(axes, found.items(), strict=True):
         for seeds, colour, label in zip(
             kinds, ("C0", WALK), ("recorded", "random walk"), strict=True
         ):
@@ -46,14 +38,13 @@ def power(found: dict, frequency_F, epoch, every: int, title: str, out: Path) ->
             axis.axvline(epoch, color="0.5", linestyle=":", label="one epoch")
         axis.set_xscale("log")
         axis.set_yscale("log")
-        axis.set_title(group, fontsize=9)
+        axis.set_title(group)
         axis.set_xlabel(
             "frequency (cycles per step)" if every == 1 else f"frequency (cycles per {every} steps)"
         )
-    axes[0, 0].set_ylabel("power (weighted by share of variance)")
-    handles, labels = axes[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False)
-    figure.suptitle(f"{title}; bands: range over seeds", fontsize=9)
+    figure.supylabel("power (weighted by share of variance)")
+    legend_below(figure, *axes[0].get_legend_handles_labels())
+    figure.suptitle(f"{title}; bands: range over seeds")
     return save(figure, out)
 
 
@@ -71,8 +62,14 @@ def components(found: dict, steps, title: str, out: Path) -> Path:
     Returns:
       The path written.
     """
-    figure, axes = _panels(len(found), rows=3, height=2.6)
-    for column, (group, (recorded, walk)) in zip(axes.T, found.items(), strict=True):
+    count = len(found)
+    blocks = -(-count // max(int(largest_width() / 2.3), 1))
+    across = -(-count // blocks)
+    figure, axes = grid(3 * blocks, across, (3.6, 2.2))
+    columns = [axes[3 * (i // across) : 3 * (i // across) + 3, i % across] for i in range(count)]
+    for unused in axes[3 * blocks - 3 :, (count - 1) % across + 1 :].flat:
+        unused.remove()
+    for column, (group, (recorded, walk)) in zip(columns, found.items(), strict=True):
         for axis, own, name in (
             (column[0], recorded, "recorded"),
             (column[1], walk, "random walk"),
@@ -82,21 +79,20 @@ def components(found: dict, steps, title: str, out: Path) -> Path:
             at = steps[len(steps) - len(score) :][::thin]
             for j, line in enumerate(score.T[:3]):
                 axis.plot(at, line[::thin] / line.std(), linewidth=0.8, label=f"component {j + 1}")
-            axis.set_ylabel(f"{name}\nscore (std)", fontsize=8)
-            axis.set_xlabel("training step", fontsize=8)
+            axis.set_ylabel(f"{name}\nscore (std)")
+            axis.set_xlabel("training step")
         for own, colour, name in ((recorded, "C0", "recorded"), (walk, WALK, "random walk")):
             score = own[0].score_TxK
             if score.shape[1] > 1:
                 thin = max(len(score) // POINTS, 1)
                 path = (score[:, :2] / score[:, :2].std(0))[::thin]
                 column[2].plot(*path.T, color=colour, linewidth=0.8, label=name)
-        column[2].set_xlabel("component 1 (std)", fontsize=8)
-        column[2].set_ylabel("component 2 (std)", fontsize=8)
-        column[0].set_title(group, fontsize=9)
-    for axis in (axes[0, 0], axes[2, 0]):
-        if axis.lines:
-            axis.legend(fontsize=7, frameon=False)
-    figure.suptitle(f"{title}; first seed", fontsize=9)
+        column[2].set_xlabel("component 1 (std)")
+        column[2].set_ylabel("component 2 (std)")
+        column[0].set_title(group)
+    named = [axis.get_legend_handles_labels() for axis in (axes[0, 0], axes[2, 0])]
+    legend_below(figure, *(sum(parts, []) for parts in zip(*named, strict=True)))
+    figure.suptitle(f"{title}; first seed")
     return save(figure, out)
 
 
@@ -111,8 +107,8 @@ def shares(found: dict, title: str, out: Path) -> Path:
     Returns:
       The path written.
     """
-    figure, axes = _panels(len(found), height=2.8)
-    for axis, (group, kinds) in zip(axes[0], found.items(), strict=True):
+    figure, axes = panels(len(found), (3.6, 2.8))
+    for axis, (group, kinds) in zip(axes, found.items(), strict=True):
         for seeds, colour, label in zip(
             kinds, ("C0", WALK), ("recorded", "random walk"), strict=True
         ):
@@ -122,10 +118,10 @@ def shares(found: dict, title: str, out: Path) -> Path:
                     np.arange(1, len(total) + 1), total, ".-", color=colour, linewidth=0.8,
                     label=label if i == 0 else None,
                 )  # fmt: skip
-        axis.set_title(group, fontsize=9)
+        axis.set_title(group)
         axis.set_xlabel("number of components")
         axis.set_ylim(0, 1.02)
-    axes[0, 0].set_ylabel("cumulative share of variance")
-    axes[0, 0].legend(fontsize=7, frameon=False)
-    figure.suptitle(title, fontsize=9)
+    figure.supylabel("cumulative share of variance")
+    legend_below(figure, *axes[0].get_legend_handles_labels())
+    figure.suptitle(title)
     return save(figure, out)

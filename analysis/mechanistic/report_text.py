@@ -1,7 +1,6 @@
 """Text of the before/after report of a run."""
 
 from analysis.mechanistic.changes import ALPHA, AnalysisResult, findings
-from analysis.mechanistic.convergence import UNSETTLED
 from analysis.mechanistic.critical_steps import SIDES
 from tapjax.contract import detector
 from tapjax.contract.text import plural
@@ -10,7 +9,9 @@ MOST_ROWS = 12
 NOTHING = "Nothing beyond the null."
 
 
-def report(name: str, course: dict, results: list[AnalysisResult], why: list[str]) -> str:
+def report(
+    name: str, course: dict, results: list[AnalysisResult], why: list[str], settling: str | None
+) -> str:
     """Write the report: what changed around the critical steps of a run, and how its layers moved.
 
     Args:
@@ -18,6 +19,7 @@ def report(name: str, course: dict, results: list[AnalysisResult], why: list[str
       course: description of the run from `overview.describe`.
       results: one result per critical step, with its figures.
       why: reasons why critical steps could not be compared; empty if there are none.
+      settling: name of the figure of when layers settled; None if there is none.
 
     Returns:
       Markdown text.
@@ -41,7 +43,7 @@ def report(name: str, course: dict, results: list[AnalysisResult], why: list[str
             "changed, at least D.",
             "",
         ]
-    return "\n".join(lines + _course(course)) + "\n"
+    return "\n".join(lines + _course(course, settling)) + "\n"
 
 
 def _moment(result):
@@ -84,7 +86,7 @@ def _value(value):
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
-def _course(course):
+def _course(course, settling):
     order = course["convergence"]
     lines = ["## Layers", "", f"Order in which layers settle: {order['pattern']}."]
     if order["rho"] is not None:
@@ -93,7 +95,7 @@ def _course(course):
             f"to {order['high']:.2f} over seeds)"
         )
         lines[-1] += "." if order["p"] is None else f", p {order['p']:.3f} of this run alone."
-    lines += ["", "![convergence](convergence.png)" if order["pattern"] != UNSETTLED else "", ""]
+    lines += ["", f"![step from which each layer is settled]({settling})" if settling else "", ""]
     judged = [row for row in course["coordination"] if row["p"] is not None]
     for row in judged:
         periods = "; ".join(f"{a} to {b}" for a, b in row["periods"]) or "none"

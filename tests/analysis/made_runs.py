@@ -30,7 +30,7 @@ def write_run(
             "scalar/loss": loss[:, first:last],
             "scalar/grad_norm": np.ones((seeds, last - first)),
         }
-        for name, values in (more | {"probe/participation_ratio": probe}).items():
+        for name, values in ({"probe/participation_ratio": probe} | more).items():
             each = EVERY if name.startswith("probe/") else 1
             stop = -(-end // EVERY) if each == EVERY else last
             record[name] = values[:, first // each : stop]

@@ -190,8 +190,10 @@ def test_a_run_that_fails_three_times_is_reported_and_the_rest_go_on(cluster, tm
     assert f"failed: arch={mine}-kills: its process died 3 times at step 0" in err
     assert f"failed: arch={mine}-raises: model.name='{mine}:raises': ZeroDivisionError" in err
     assert '"failures": 3' in (folder / "attempts" / f"arch={mine}-kills.json").read_text()
-    # What a user's code raises while it is traced would be raised again: it is tried once.
-    assert not (folder / "attempts" / f"arch={mine}-raises.json").exists()
+    # What a user's code raises while it is traced would be raised again: it is tried once. Dask may
+    # be trying it anew, if its result was still on the worker that died beside it.
+    tally = folder / "attempts" / f"arch={mine}-raises.json"
+    assert not tally.exists() or '"failures": 1' in tally.read_text()
 
 
 def test_without_a_scheduler_that_is_said(tmp_path, monkeypatch):

@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from analysis.figures.overview import WIDTHS
-from analysis.figures.style import DPI
+from analysis.figures.style import DPI, FORMATS, WIDTHS
 from tests.analysis.command import analysis
 from tests.analysis.made_runs import write_run
 
@@ -47,6 +46,7 @@ def test_a_figure_is_as_wide_as_a_column(runs, tmp_path, width):
         ("--out=figure.jpg", "must end in .png, .svg, .pdf"),
         ("--quantities=D,acuracy", "did you mean 'accuracy'"),
         ("--quantities=accuracy", "recorded in none of the runs"),
+        ("--format=bmp", "invalid choice: 'bmp'"),
         ("--width=triple", "invalid choice: 'triple'"),
         ("--widht=single", "did you mean '--width'"),
     ],
@@ -55,3 +55,23 @@ def test_what_cannot_be_drawn_is_said_in_one_line(runs, flag, message):
     result = analysis("curves", runs, flag)
     assert result.returncode == 2 and message in result.stderr
     assert len(result.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("ending", FORMATS)
+def test_every_command_that_draws_takes_the_format(runs, tmp_path, ending):
+    result = analysis(
+        "tap", runs / "one", f"--out={tmp_path}", f"--format={ending}", "--width=single"
+    )
+    assert result.returncode == 0, result.stderr
+    drawn = {path.name for path in tmp_path.iterdir() if path.suffix not in (".csv", ".json")}
+    assert drawn == {f"{n}.{ending}" for n in ("one_dimension", "fit_r2", "fit_r2_log")}
+
+
+def test_the_format_is_that_of_the_ending_or_of_the_flag(runs, tmp_path):
+    for flags, name in (
+        ([f"--out={tmp_path / 'a.svg'}"], "a.svg"),
+        ([f"--out={tmp_path / 'b'}", "--format=pdf"], "b.pdf"),
+        ([f"--out={tmp_path / 'c'}"], "c.png"),
+    ):
+        assert analysis("curves", runs, *flags).returncode == 0
+        assert (tmp_path / name).exists()

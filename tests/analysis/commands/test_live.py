@@ -19,6 +19,12 @@ from tests.analysis.live.test_followed import run_in_parts
 from tests.analysis.report.test_page import CHROMIUM
 
 pytestmark = pytest.mark.slow
+# A shell makes processes in the background ignore Ctrl-C, and these tests may be in one.
+ANALYSIS = """
+import runpy, signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
+runpy.run_module("analysis", run_name="__main__")
+"""
 
 
 @pytest.fixture
@@ -28,10 +34,8 @@ def served(tmp_path):
     (tmp_path / "runs").mkdir()
     path = path.rename(tmp_path / "runs" / "run")
     later = [path / "records" / record.name for record in later]
-    command = [sys.executable, "-m", "analysis", "live", path.parent, "--port=0"]
-    # A shell makes processes in the background ignore Ctrl-C, and these tests may be in one.
-    allow = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)  # noqa: E731
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, preexec_fn=allow)
+    command = [sys.executable, "-c", ANALYSIS, "live", path.parent, "--port=0"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     address = re.match(r"(http://127.0.0.1:\d+/) shows 1 run;", process.stdout.readline())[1]
     yield tmp_path, later, address
     process.send_signal(signal.SIGINT)
