@@ -51,7 +51,10 @@ EXTEND = flags.DEFINE_bool(
     "Continue a finished run with more steps although a schedule depends on their number.",
 )
 DRY = flags.DEFINE_bool(
-    "dry_run", False, "Print the resolved config and what the run would cost, and train nothing."
+    "dry_run",
+    False,
+    "Print the resolved config and what the run would cost in memory and, by training a few steps, "
+    "in time. Nothing is written.",
 )
 
 
@@ -71,7 +74,8 @@ def body() -> int:
 
     if DRY.value:
         print("\n".join(f"{name} = {value!r}" for name, value in flatten(CONFIG.value).items()))
-        print("\n".join(loop.preview(CONFIG.value)))
+        print("\n".join(loop.preview(CONFIG.value)), flush=True)
+        print(loop.time_needed(CONFIG.value))
         return 0
     before = None
     with contextlib.suppress(RunError):  # loop.run reports a damaged STATUS.json

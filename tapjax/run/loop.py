@@ -92,9 +92,9 @@ def _run(cfg, workdir, resume, allow_numeric_drift, extend, progress):
 
 
 def preview(cfg) -> list[str]:
-    """Describe the cost of a run.
+    """Describe the size of a run.
 
-    Nothing is compiled, trained or written.
+    Nothing is compiled, trained or written; see `time_needed` for the time.
 
     Args:
       cfg: a config as `schema.defaults` describes it.
@@ -108,6 +108,38 @@ def preview(cfg) -> list[str]:
     """
     with pinned_settings():
         return _cost(*_assemble_and_size(cfg))
+
+
+def time_needed(cfg) -> str:
+    """Measure how long a run takes, by training as many steps as lie between two measurements.
+
+    Nothing is written.
+
+    Args:
+      cfg: a config as `schema.defaults` describes it.
+
+    Returns:
+      One line of text with the time to compile, the time per step and the time of the whole run,
+      without evaluations on the test split and checkpoints.
+
+    Raises:
+      ConfigError, DataError: the run cannot be put together, or does not fit in memory.
+    """
+    with pinned_settings(), one_lapack_thread():
+        ready, _, needed = _assemble_and_size(cfg)
+        memory.check(needed, cfg)
+        block, times = ready.programs.chunk(1), [time.monotonic()]
+        states = replay.enter(ready, ready.programs.init(), 0)
+        for _ in range(3):  # the first call compiles
+            states, record = block(states, ready.data)
+            jax.block_until_ready((states, record))
+            times.append(time.monotonic())
+    compiling, step = times[1] - times[0], (times[3] - times[1]) / (2 * cfg.probe.every)
+    return (
+        f"{compiling:.1f} s to compile and start, {1e3 * step:.3g} ms per step with measurements: "
+        f"about {told_time(compiling + step * cfg.steps)} for {plural(cfg.steps, 'step')} here, "
+        "without evaluations and checkpoints"
+    )
 
 
 def _assemble_and_size(cfg):
@@ -235,11 +267,19 @@ def time_left(seconds: float) -> list[str]:
     Returns:
       One line of text, or none if it is less than a minute.
     """
-    minutes = seconds / 60
-    if minutes < 1:
+    if seconds < 60:
         return []
-    told = f"{minutes / 60:.1f} hours" if minutes >= 90 else plural(round(minutes), "minute")
-    return [f"about {told} left, judged by the second chunk"]
+    return [f"about {told_time(seconds)} left, judged by the second chunk"]
+
+
+def told_time(seconds: float) -> str:
+    """Return a time in whole seconds, whole minutes or hours, whichever suits its length."""
+    minutes = seconds / 60
+    if minutes >= 90:
+        return f"{minutes / 60:.1f} hours"
+    if minutes >= 1:
+        return plural(round(minutes), "minute")
+    return plural(max(round(seconds), 1), "second")
 
 
 def _checkpoint_due(cfg, first, last):

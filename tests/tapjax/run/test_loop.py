@@ -243,3 +243,13 @@ def test_a_long_run_says_how_long_it_will_take(tiny, tmp_path, monkeypatch):
     monkeypatch.setattr(loop, "time", types.SimpleNamespace(monotonic=lambda: next(now)))
     loop.run(tiny, tmp_path / "a")
     assert "about 33 minutes left" in (tmp_path / "a" / "log.txt").read_text()
+
+
+def test_the_time_of_a_run_is_measured_without_writing(tiny, tmp_path, monkeypatch):
+    now = iter((0, 10, 12, 14))  # the first call compiles, each one trains 5 steps
+    monkeypatch.setattr(loop, "time", types.SimpleNamespace(monotonic=lambda: next(now)))
+    monkeypatch.chdir(tmp_path)
+    told = loop.time_needed(tiny)
+    assert "10.0 s to compile and start, 400 ms per step" in told
+    assert "about 26 seconds for 40 steps" in told
+    assert not list(tmp_path.iterdir())
