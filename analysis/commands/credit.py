@@ -27,6 +27,7 @@ SHOWN += (
     "notes_rho",
 )
 SHOWN += ("notes_accuracy",)
+FEW = 4  # largest number of methods whose Gamma the conclusion names
 
 
 def add_arguments(parser) -> None:
@@ -73,7 +74,7 @@ def compare(paths, out: Path, partial: bool = False):
 
 
 def _conclusion(rows):
-    """Name the method with the highest accuracy of each setting."""
+    """Name the method with the highest accuracy of each setting, and what it gains over others."""
     said = []
     for setting in dict.fromkeys(row["setting"] for row in rows):
         scored = [r for r in rows if r["setting"] == setting and r.get("accuracy") is not None]
@@ -81,5 +82,19 @@ def _conclusion(rows):
             top = max(f"{row['accuracy']:.3f}" for row in scored)
             best = [row["method"] for row in scored if f"{row['accuracy']:.3f}" == top]
             of = f"of {plural(len(scored), 'run')} in {setting}"
-            said.append(f"{', '.join(best)} ({top}) {of}")
+            said.append(f"{', '.join(best)} ({top}) {of}{_gains(scored, best)}")
     return f"Highest test accuracy: {'; '.join(said)}." if said else "No accuracy was recorded."
+
+
+def _gains(rows, best):
+    """Say how the best method compares with the references, and how near its credits are."""
+    if len(best) > 1:
+        return ""
+    (row,) = [row for row in rows if row["method"] == best[0]][:1]
+    told = [
+        f"{row[f'over_{name}']:+.3f} over {name} (q {row[f'over_{name}_q']:.3f})"
+        for name in quality.REFERENCES
+        if f"over_{name}" in row
+    ]
+    near = [f"{r['method']} {r['gamma']:.2f}" for r in rows if r["method"] != "bp"][:FEW]
+    return f"{''.join(f', {text}' for text in told)}; Gamma {', '.join(near)}"

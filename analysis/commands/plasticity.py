@@ -87,9 +87,17 @@ def _conclusion(rows):
             score = scored[0]["score"]
             best = min if score == "loss" else max
             top = best(scored, key=lambda row: row["late"])
-            gain = f", {top['over_plain']:+.3f} from plain" if top.get("over_plain") else ""
+            gain = ""
+            if top.get("over_plain"):
+                gain = f", {top['over_plain']:+.3f} from plain, q {top['over_plain_q']:.3f}"
             said.append(f"{top['method']} ({score} {top['late']:.3f}{gain}) in {setting}")
+            said += [_course(row) for row in scored if row["method"] == learning.PLAIN]
     return f"Best late in training: {'; '.join(said)}." if said else "No score was recorded."
+
+
+def _course(row):
+    """Say how the score of plain training went from early to late tasks."""
+    return f"plain training went from {row['early']:.3f} to {row['late']:.3f}"
 
 
 def _draw(members, name, signs, out, i):

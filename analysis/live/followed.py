@@ -11,7 +11,27 @@ from tapjax.contract.layout import record_steps
 from tapjax.live.monitor import Monitor, Prediction, Warned
 
 MOST_POINTS = 2000  # of a curve; half of the points are dropped when it has more
-MOST_MEASUREMENTS = 10_000  # that the monitors receive; longer runs are thinned for them, too
+MOST_MEASUREMENTS = 4000  # that the monitors receive; longer runs are thinned for them, too
+
+
+class Spacing:
+    """Choice of points of a growing series: every point at first, then every 2nd, 4th, ... point.
+
+    Attributes:
+      every: distance between two chosen points.
+    """
+
+    def __init__(self, most: int):
+        """Start with every point; the distance doubles when more than `most` points are chosen."""
+        self.every, self._most, self._count = 1, most, 0
+
+    def chosen(self, count: int) -> list[int]:
+        """Return the indices that are chosen among the next `count` points."""
+        kept = [i for i in range(count) if (self._count + i) % self.every == 0]
+        self._count += count
+        while -(-self._count // self.every) > self._most:
+            self.every *= 2
+        return kept
 
 
 class Thinned:
@@ -19,27 +39,27 @@ class Thinned:
 
     def __init__(self, most: int):
         """Make an empty series of at most `most` points."""
-        self.most, self.every, self._count = most, 1, 0
+        self._spacing = Spacing(most)
         self._steps, self._values = [], []
 
-    def add(self, step_T, values_SxT) -> list[int]:
+    @property
+    def every(self) -> int:
+        """Distance between two points that are kept."""
+        return self._spacing.every
+
+    def add(self, step_T, values_SxT) -> None:
         """Append points.
 
         Args:
           step_T: steps of the new points [T].
           values_SxT: values of every seed [S, T].
-
-        Returns:
-          Indices of the points among the T that were kept.
         """
-        kept = [i for i in range(len(step_T)) if (self._count + i) % self.every == 0]
-        self._count += len(step_T)
+        before = self.every
+        kept = self._spacing.chosen(len(step_T))
         self._steps += [int(step_T[i]) for i in kept]
-        self._values += [np.asarray(values_SxT[:, i], float) for i in kept]
-        while len(self._steps) > self.most:
-            self._steps, self._values = self._steps[::2], self._values[::2]
-            self.every *= 2
-        return kept
+        self._values += [np.array(values_SxT[:, i], float) for i in kept]
+        fewer = self.every // before
+        self._steps, self._values = self._steps[::fewer], self._values[::fewer]
 
     def arrays(self) -> tuple[np.ndarray, np.ndarray]:
         """Return the steps [T] and the values [S, T]."""
@@ -74,7 +94,7 @@ class Followed:
         self.monitors = {seed: Monitor() for seed in self._config["seeds"]}
         self.forecasts: dict[int, list[Prediction]] = {}
         self.problem = ""
-        self._for_monitors = Thinned(MOST_MEASUREMENTS)
+        self._for_monitors = Spacing(MOST_MEASUREMENTS)
         names, head = self.model["layer_names"], self.model["head"]
         self._hidden = [i for i, name in enumerate(names) if name != head]
         self._read: set[str] = set()
@@ -132,9 +152,9 @@ class Followed:
         d_SxT = record[metric][:, :, self._hidden].astype(float).mean(2)
         self.curves["D"].add(at, d_SxT)
         norms = record["scalar/grad_norm"]
-        for j in self._for_monitors.add(at, d_SxT):
+        for j in self._for_monitors.chosen(len(at)):
             for i, (seed, monitor) in enumerate(self.monitors.items()):
-                if monitor.step and at[j] <= monitor.step[-1]:
+                if len(monitor.step) and at[j] <= monitor.step[-1]:
                     continue  # the end of a run that was extended is measured twice
                 loss, norm = (np.interp(at[j], steps, s[i]) for s in (loss_SxT, norms))
                 report = monitor.update(int(at[j]), loss, norm, d_SxT[i, j])

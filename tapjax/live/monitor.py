@@ -18,6 +18,7 @@ import numpy as np
 from tapjax.contract import detector
 from tapjax.contract.layout import write_json
 
+HISTORY = ("step", "loss", "grad_norm", "d")
 HORIZONS = (50, 100, 200)  # steps
 LEVEL_POINTS, TREND_POINTS = 5, 80
 # Share of the trend in ln t that each member of the stacked forecast follows; 0 is persistence.
@@ -122,8 +123,33 @@ def trend_forecast(t, d, ahead, share: float) -> float:
     return float(level + share * slope * (np.log1p(t[-1] + ahead) - np.log1p(t[-1])))
 
 
+class _Series:
+    """Series of numbers that grows at its end; reading it copies nothing."""
+
+    def __init__(self, dtype):
+        self._held, self._count = np.empty(64, dtype), 0
+
+    def append(self, value):
+        """Add a value at the end."""
+        if self._count == len(self._held):
+            self._held = np.concatenate([self._held, np.empty_like(self._held)])
+        self._held[self._count] = value
+        self._count += 1
+
+    @property
+    def values(self) -> np.ndarray:
+        """All values so far, [T]."""
+        return self._held[: self._count]
+
+
 class Monitor:
-    """Monitor of one run; the docstring of the module shows how to use it."""
+    """Monitor of one run; the docstring of the module shows how to use it.
+
+    Attributes:
+      step, loss, grad_norm, d: arrays [T] of the measurements so far.
+      warnings, jumps: lists of those found so far.
+      forecasts: list of the forecasts made at the middle horizon.
+    """
 
     def __init__(self, horizons=HORIZONS, method: str = "damped_trend"):
         """Create a monitor without measurements.
@@ -139,7 +165,7 @@ class Monitor:
         if method not in METHODS:
             raise ValueError(f"method={method!r} is not one of {', '.join(METHODS)}")
         self.horizons, self.method = tuple(horizons), method
-        self.step, self.loss, self.grad_norm, self.d = [], [], [], []
+        self._history = {name: _Series(int if name == "step" else float) for name in HISTORY}
         self.warnings: list[Warned] = []
         self.jumps: list[detector.Jump] = []
         self.forecasts: list[Prediction] = []  # at the middle horizon, for the figure
@@ -167,43 +193,62 @@ class Monitor:
           ValueError: if the step is not larger than the last one, or if activations are not a
             matrix.
         """
-        if self.step and step <= self.step[-1]:
+        if len(self.step) and step <= self.step[-1]:
             raise ValueError(f"step {step} does not come after {self.step[-1]}")
         loss, grad_norm = float(_array(loss)), float(_array(grad_norm))
         d = _dimension(measured)
         if not np.isfinite([loss, grad_norm, d]).all():
             found = self._warn(step, {"not_finite": "loss, gradient or D is not finite"})
             return Report(step, d, {}, found, [])
-        for name, value in (("step", step), ("loss", loss), ("grad_norm", grad_norm), ("d", d)):
-            getattr(self, name).append(value)
+        for series, value in zip(self._history.values(), (step, loss, grad_norm, d), strict=True):
+            series.append(value)
         self._settle(step, d)
         predictions = {h: self._predict(h) for h in self.horizons} if d > 0 else {}
         if self._middle in predictions:
             self.forecasts.append(predictions[self._middle])
         new_jumps = self._new_jumps()
-        found = self._warn(step, conditions(*map(np.array, self._series()), self.jumps))
+        found = self._warn(
+            step, conditions(self.step, self.loss, self.grad_norm, self.d, self.jumps)
+        )
         return Report(step, d, predictions, found, new_jumps)
 
-    def _series(self):
-        return self.step, self.loss, self.grad_norm, self.d
+    @property
+    def step(self) -> np.ndarray:
+        """Training steps of the measurements, [T]."""
+        return self._history["step"].values
+
+    @property
+    def loss(self) -> np.ndarray:
+        """Losses, [T]."""
+        return self._history["loss"].values
+
+    @property
+    def grad_norm(self) -> np.ndarray:
+        """Global norms of the gradient, [T]."""
+        return self._history["grad_norm"].values
+
+    @property
+    def d(self) -> np.ndarray:
+        """Dimensionalities D, [T]."""
+        return self._history["d"].values
 
     def _predict(self, horizon):
-        t, d = np.array(self.step, float), np.array(self.d)
         made = {
-            name: max(trend_forecast(t, d, horizon, share), 1e-12)
+            name: max(trend_forecast(self.step, self.d, horizon, share), 1e-12)
             for name, share in MEMBERS.items()
         }
         value = made["damped_trend"]
         if self.method == "stacked":
             value = float(np.dot(self._weights(horizon), list(made.values())))
-        self._open[horizon].append((self.step[-1] + horizon, made | {"made": value}))
+        target = int(self.step[-1]) + horizon
+        self._open[horizon].append((target, made | {"made": value}))
         errors = np.array(self._errors[horizon]["made"])
         skill = half = np.nan
         if len(errors) >= LEAST_PAST:
             half = np.quantile(np.abs(errors), INTERVAL)
             skill = 1 - _power(errors) / _power(self._errors[horizon]["persistence"])
         low, high = value * np.exp(-half), value * np.exp(half)
-        return Prediction(self.step[-1] + horizon, value, float(low), float(high), float(skill))
+        return Prediction(target, value, float(low), float(high), float(skill))
 
     def _weights(self, horizon):
         past = [self._errors[horizon][name] for name in MEMBERS]
@@ -246,8 +291,7 @@ class Monitor:
 
     def state(self) -> dict:
         """Return the measurements, warnings, recommendations and jumps so far as JSON data."""
-        names = ("step", "loss", "grad_norm", "d")
-        history = {n: [float(v) for v in s] for n, s in zip(names, self._series(), strict=True)}
+        history = {n: series.values.astype(float).tolist() for n, series in self._history.items()}
         return {
             "method": self.method,
             "horizons": list(self.horizons),

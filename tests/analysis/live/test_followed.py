@@ -1,4 +1,5 @@
 import os
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -6,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from analysis import open_run
-from analysis.live.followed import Followed, Thinned
+from analysis.live.followed import MOST_POINTS, Followed, Thinned
 from analysis.live.replay import replay_seed
 from tapjax.contract.layout import write_npz
 from tests.analysis.made_runs import collapse_and_recovery, write_run
@@ -82,3 +83,22 @@ def test_a_run_that_is_extended_is_followed_on(tmp_path):
     arrays = arrays | {"probe/participation_ratio": arrays["probe/participation_ratio"]}
     write_npz(path / "records" / later[0].name, arrays)
     assert followed.catch_up() and not followed.problem
+
+
+@pytest.mark.slow
+def test_a_million_steps_need_megabytes(tmp_path):
+    """A thousand records of a thousand steps: curves are thinned, and so is what monitors get."""
+    followed, held = Followed(write_run(tmp_path / "run", np.ones((1, len(T))))), {}
+    rng = np.random.default_rng(0)
+    tracemalloc.start()
+    for first in range(0, 10**6, 1000):
+        steps, at = np.arange(first, first + 1000), np.arange(first, first + 1000, 50)
+        record = {"step": steps, "probe_step": at, "probe/accuracy": rng.random((1, 20))}
+        record["probe/participation_ratio"] = 5 + 0.1 * rng.random((1, 20, 3))
+        record |= {f"scalar/{name}": rng.random((1, 1000)) for name in ("loss", "grad_norm")}
+        followed._add(record)
+        del record
+        held[first + 1000] = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    assert all(len(curve.arrays()[0]) <= MOST_POINTS for curve in followed.curves.values())
+    assert held[10**6] < 5e6 and held[10**6] - held[500_000] < 1e6  # bytes
