@@ -9,6 +9,7 @@ from analysis.figures.style import legend_below, panels, save, synthetic
 from tapjax.contract.text import plural
 
 MOST = 10  # maximum number of methods in one figure
+FEW = 20  # longest course whose points are marked
 
 
 def overview(runs, setting: str, out: Path) -> Path:
@@ -55,6 +56,6 @@ def _layers(axis, run, label, colour):
 
 
 def _course(axis, steps, values_SxT, colour):
-    axis.plot(steps, values_SxT.mean(0), color=colour)
+    axis.plot(steps, values_SxT.mean(0), "-" if len(steps) > FEW else "o-", color=colour)
     if len(values_SxT) > 1:
         axis.fill_between(steps, values_SxT.min(0), values_SxT.max(0), color=colour, alpha=0.2)

@@ -21,4 +21,5 @@ def get_config(arg=""):
     config = online.get_config(
         f"{NETWORK},{RATES},method={args.method},epochs={args.epochs},seeds={args.seeds}"
     )
+    config.chunk_steps = config.eval_every  # the whole test split is evaluated at ends of chunks
     return methods.quick(config) if args.quick else config
