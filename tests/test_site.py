@@ -87,7 +87,7 @@ def test_no_page_scrolls_sideways(looked):
 
 def test_text_is_legible_and_pictures_are_there(looked):
     _, found, _ = looked
-    assert not [row["page"] for row in found if row["smallest"] < 11]
+    assert not [(row["page"], row["smallest"]) for row in found if row["smallest"] < 11]
     assert not [row["page"] for row in found if not (row["drawn"] and row["described"])]
 
 

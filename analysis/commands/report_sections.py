@@ -24,7 +24,7 @@ from tapjax.contract.text import plural
 MOST_PICTURES = 6
 # Captions: what the figures of a section show, and how to read them.
 FITS = "measured D (black; band: range over seeds), its layers, and the fitted models (colours)"
-CHANGES = "changes around critical steps; darker is further beyond ordinary changes"
+CHANGES = "changes around critical steps; brighter is further beyond ordinary changes"
 MOMENT = "what the network held before, during and after the critical step"
 SETTLE = "step at which each layer has settled, by depth"
 MONITORED = "measured D, and forecasts with 90 % intervals made during the replay"

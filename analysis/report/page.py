@@ -42,7 +42,7 @@ th abbr { text-decoration: underline dotted; cursor: help; }
 img { max-width: 100%; height: auto; background: #fff; border-radius: 4px; }
 summary { cursor: pointer; margin: .8rem 0; font-weight: 600; }
 .paper { display: none; }
-@media (max-width: 40rem) { .wide img { max-width: none; width: 44rem; }
+@media (max-width: 40rem) { .wide img { max-width: none; }
   th:first-child, td:first-child { max-width: 7rem; } }
 @media print { :root { --text: #000; --muted: #444; --ground: #fff; --line: #bbb; }
   @page { size: A4; margin: 14mm; } body { margin: 0; font-size: 10.5pt; }
