@@ -13,6 +13,9 @@ from tapjax.contract.text import plural
 
 QUANTITIES = ("D", "loss", "accuracy")
 MOST_WARNINGS = 20
+# Without a viewport, phones show the page reduced to a third.
+TEMPLATE = """{% block preamble %}
+<meta name="viewport" content="width=device-width, initial-scale=1">{% endblock %}"""
 CURVE = ("step", "mean", "low", "high", "run")  # columns, of forecasts as well
 
 
@@ -27,7 +30,7 @@ class Page:
           runs: followed runs.
         """
         self.document = document
-        document.title = "tapjax live"
+        document.title, document.template = "tapjax live", TEMPLATE
         self._build(runs)
         self.update(runs)
 

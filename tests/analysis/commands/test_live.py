@@ -16,7 +16,7 @@ from bokeh.models import ColumnDataSource, Div
 from analysis.commands import live
 from tests.analysis.command import analysis
 from tests.analysis.live.test_followed import run_in_parts
-from tests.analysis.report.test_page import CHROMIUM
+from tests.browser import needs_chromium, seen
 
 pytestmark = pytest.mark.slow
 # A shell makes processes in the background ignore Ctrl-C, and these tests may be in one.
@@ -68,17 +68,14 @@ def test_the_page_shows_what_the_files_hold(served):
         assert points(session)["run"] == points(session)["other"] == 1000
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium (apt-get install chromium)")
-def test_a_browser_shows_it_without_errors(served, tmp_path):
+@needs_chromium
+def test_a_browser_shows_it_on_a_screen_and_on_a_phone_without_errors(served):
     _, _, address = served
-    command = [
-        CHROMIUM, "--headless=new", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=10000",
-        f"--user-data-dir={tmp_path / 'c'}", "--enable-logging=stderr", "--dump-dom", address,
-    ]  # fmt: skip
-    result = subprocess.run(command, capture_output=True, text=True, timeout=120)
-    logged = [line for line in result.stderr.splitlines() if "CONSOLE" in line]
-    assert any("Websocket connection 0 is now open" in line for line in logged)
-    assert not [line for line in logged if ":ERROR:" in line or "Error" in line]
+    found, errors = seen([address], wait=3)
+    for (_, width), row in found.items():
+        assert row["scrolled"] <= row["width"] == width and row["smallest"] >= 11
+        assert row["canvases"] >= 3
+    assert not errors
 
 
 def test_a_port_in_use_and_no_runs_are_said(served, tmp_path):

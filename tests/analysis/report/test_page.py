@@ -1,7 +1,6 @@
 import html
 import json
 import re
-import shutil
 import subprocess
 import sys
 
@@ -10,11 +9,11 @@ import pytest
 
 from analysis.commands.report import SECTIONS
 from tests.analysis.made_runs import collapse_and_recovery, write_run
+from tests.browser import needs_chromium, printed, seen
 
 pytestmark = pytest.mark.slow
 
 T = np.arange(0, 801, 5.0)
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 
 
 @pytest.fixture(scope="module")
@@ -73,46 +72,14 @@ def test_an_analysis_that_does_not_fit_is_left_out_with_its_reason(tmp_path):
     assert "Not answered: " in text and "</summary>\n\n</details>" not in text
 
 
-LOOK = """<script>addEventListener('load', () => setTimeout(() => {
-  const texts = [...document.body.querySelectorAll('p, li, dt, dd, td, th, summary, figcaption')];
-  document.title = JSON.stringify({
-    width: innerWidth, scrolled: document.documentElement.scrollWidth,
-    drawn: [...document.images].every(image => image.naturalWidth),
-    described: [...document.images].every(image => image.alt.length > 20),
-    panels: Bokeh.documents[0].roots()[0].children.length,
-    smallest: Math.min(...texts.map(text => parseFloat(getComputedStyle(text).fontSize))),
-  });
-  parent.postMessage(document.title, '*'); }, 2000))</script></body>"""
-FRAME = """<title>waiting</title><iframe src="{page}" width="390" height="800"></iframe>
-<script>addEventListener('message', event => document.title = event.data)</script>"""
-
-
-@pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium (apt-get install chromium)")
-def test_a_phone_shows_it_without_scrolling_sideways_and_print_has_every_figure(page, tmp_path):
+@needs_chromium
+def test_a_phone_shows_it_without_scrolling_sideways_and_print_has_every_figure(page):
     path, _ = page
-    looked = tmp_path / "looked.html"
-    looked.write_text(LOOK.join(path.read_text().rsplit("</body>", 1)))
-    frame = tmp_path / "frame.html"
-    frame.write_text(FRAME.format(page=looked.name))
-    for shown, width in ((looked, 1300), (frame, 390)):
-        dumped, console = chromium("--window-size=1300,900", "--dump-dom", shown, tmp_path)
-        found = json.loads(html.unescape(re.search(r"<title>(.*?)</title>", dumped).group(1)))
-        assert found["scrolled"] <= found["width"] == width
-        assert found["drawn"] and found["described"] and found["smallest"] >= 11
-        logged = [line for line in console.splitlines() if "CONSOLE" in line]
-        assert found["panels"] >= 5 and all("[bokeh " in line for line in logged)
-    printed = tmp_path / "report.pdf"
-    chromium(f"--print-to-pdf={printed}", "--no-pdf-header-footer", path, tmp_path)
-    images = printed.read_bytes().count(b"/Subtype /Image")
+    found, errors = seen([path.as_uri()], wait=2)
+    for (_, width), row in found.items():
+        assert row["scrolled"] <= row["width"] == width
+        assert row["drawn"] and not row["undescribed"] and row["smallest"] >= 11
+        assert row["canvases"] >= 4
+    assert not errors
+    images = printed(path.as_uri()).count(b"/Subtype /Image")
     assert images >= path.read_text().count("data:image/webp")
-
-
-def chromium(*args):
-    *flags, page, home = args
-    result = subprocess.run(
-        [CHROMIUM, "--headless=new", "--no-sandbox", "--disable-gpu", f"--user-data-dir={home}/c",
-         "--virtual-time-budget=20000", "--enable-logging=stderr", *map(str, flags), page.as_uri()],
-        capture_output=True, text=True, timeout=120,
-    )  # fmt: skip
-    assert result.returncode == 0, result.stderr
-    return result.stdout, result.stderr
