@@ -54,7 +54,7 @@ WORKDIR = flags.DEFINE_string(
     required=True,
 )
 PHASE = flags.DEFINE_enum("phase", "all", [*PHASES, "all"], "Phase to carry out, or all of them.")
-QUICK = flags.DEFINE_bool("quick", False, "Train six architectures on digits for 500 steps.")
+QUICK = flags.DEFINE_bool("quick", False, "Train six architectures on digits for 650 steps.")
 GRID = flags.DEFINE_bool(
     "grid", False, "Train the designed grid of configs/tap/grid.py for 1000 steps."
 )
@@ -66,7 +66,7 @@ ARCHS = flags.DEFINE_list(
 DATASETS = flags.DEFINE_list("datasets", ["digits"], "Data sets to train on.")
 SEEDS = flags.DEFINE_integer("seeds", 3, "Number of seeds per run.")
 STEPS = flags.DEFINE_integer(
-    "steps", None, "Steps per run; by default 2000, with --grid 1000, with --quick 500."
+    "steps", None, "Steps per run; by default 2000, with --grid 1000, with --quick 650."
 )
 
 
@@ -136,7 +136,7 @@ def _cells(archs) -> dict:
 def _config(arch, name):
     from configs.tap import calibration
 
-    steps = 500 if QUICK.value else 1000 if GRID.value else 2000
+    steps = 650 if QUICK.value else 1000 if GRID.value else 2000
     steps = steps if STEPS.value is None else STEPS.value
     try:
         config = calibration.get_config(

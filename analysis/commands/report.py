@@ -135,13 +135,20 @@ def _fragments(folder):
     return {name: read_json(file) for name, file in files.items() if file.exists()}
 
 
+def _command():
+    """Return the command that the user gave; of a script, the name is that of its file."""
+    script = Path(sys.argv[0]).stem
+    name = [] if script in ("tapjax", "__main__", "-c") else [script]
+    return shlex.join(["tapjax", *name, *sys.argv[1:]])
+
+
 def _first(paths, folder, answers, partial):
     """Return what precedes the sections: what was run, conclusions, curves, and all runs."""
     runs, left_out = open_runs(paths, partial)
     curves = [course.read(run) for run in runs]
     _, table = summary(paths, folder / "summary", partial)
     told = [f"Read in part: {run.name}, {run.extent}." for run in runs if not run.complete]
-    command = f"Page made by: {shlex.join(['tapjax', *sys.argv[1:]])}"
+    command = f"Page made by: {_command()}"
     static = overview(curves, folder / "overview.png")
     return [
         page.bullets([*sentences.what_was_run(runs), *told, *left_out, command], "facts"),

@@ -12,7 +12,7 @@ from PIL import Image
 from analysis.report.columns import COLUMNS
 from tapjax.contract.layout import write_text
 
-WIDTH, QUALITY = 1000, 75  # of pictures
+WIDTH, QUALITY = 1000, 60  # of pictures
 PAGE = Template(
     """<!doctype html>
 <html lang="en"><head><meta charset="utf-8">
