@@ -9,6 +9,7 @@ import os
 import sys
 import textwrap
 
+import numpy as np
 import pandas as pd
 from threadpoolctl import threadpool_limits
 
@@ -165,13 +166,25 @@ def _print(args, result, table):
     if args.json:
         print(json.dumps(result, allow_nan=False), flush=True)
         return
-    with pd.option_context("display.max_columns", 30, "display.max_colwidth", 40):
-        shown = table.to_string(float_format=lambda v: f"{v:.3g}", na_rep="-", line_width=WIDTH)
-        print(printable(shown))
+    if len(table):
+        print(printable(_shown(table)))
     for line in filter(None, (result.get("conclusion"), *result.get("conclusions", ()))):
         print(printable(textwrap.fill(line, WIDTH, subsequent_indent="  ")))
     if args.out:
-        print(f"written to {args.out}", flush=True)
+        print(f"written to {result.get('written', args.out)}", flush=True)
+
+
+def _shown(table):
+    """Return a table as text; what is the same in all rows stands in a line above it."""
+    above = ""
+    table = table.loc[:, [not table[name].isin([None, "", np.nan]).all() for name in table]]
+    if len(table) > 1 and table.index.name and table.index.nunique() == 1:
+        above = textwrap.fill(f"{table.index.name}: {table.index[0]}", WIDTH) + "\n"
+        table = table.set_index(table.columns[0]) if len(table.columns) > 1 else table
+    with pd.option_context("display.max_columns", 30, "display.max_colwidth", 40):
+        return above + table.to_string(
+            float_format=lambda v: f"{v:.3g}", na_rep="-", line_width=WIDTH
+        )
 
 
 if __name__ == "__main__":

@@ -114,7 +114,8 @@ def _said_by_absl(message) -> str:
     unknown = re.match(r"Unknown command line flag '([^']*)'", message)
     if unknown:
         known = [flag.name for flag in flags.FLAGS.get_key_flags_for_module("__main__")]
-        return f"--{unknown[1]} is no flag{did_you_mean(unknown[1], known)}"
+        hint = did_you_mean(f"--{unknown[1]}", [f"--{name}" for name in known])
+        return f"--{unknown[1]} is no flag{hint}"
     for pattern, wanted in WANTED.items():
         found = re.match(rf"flag --([\w.]+)=(.*?): {pattern}", message, re.DOTALL)
         if found:

@@ -18,6 +18,7 @@ overview.
 """
 
 import sys
+import textwrap
 from pathlib import Path
 
 from absl import flags
@@ -177,12 +178,15 @@ def _analyse(phase, runs) -> dict:
 
 
 def _report(left_out):
-    from analysis.commands.report import join_sections
+    from analysis.commands.report import conclusions, join_sections
 
     folder = Path(WORKDIR.value) / "analysis"
     for name, why in left_out.items():
         print(f"left out: {name}: {why}")
-    print(f"report: {join_sections(folder, folder / 'report.html')}")
+    page = join_sections(folder, folder / "report.html")
+    for line in conclusions(folder):
+        print(textwrap.fill(line, 98, subsequent_indent="  "))
+    print(f"report: {page}")
 
 
 if __name__ == "__main__":

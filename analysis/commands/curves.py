@@ -47,9 +47,10 @@ def run(args):
     for name in names:
         if args.quantities and not any(name in one.quantities for one in curves):
             raise RunError(f"--quantities={name!r} was recorded in none of the runs")
-    overview(curves, args.out, names)
+    drawn = overview(curves, args.out, names)
     rows = [{"run": c.name, "step": step, "event": text} for c in curves for step, text in c.events]
     table = pd.DataFrame(rows, columns=["run", "step", "event"]).set_index("run")
     said = sentences.what_happened(curves)
     result = {"command": "curves", "events": rows, "conclusions": said, "refused": refused}
+    result |= {"written": str(drawn), "notes": [] if rows else ["no jump, no pinned checkpoint"]}
     return plain(result), table

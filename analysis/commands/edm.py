@@ -130,7 +130,9 @@ def _conclusion(links, tests):
     found = links[links["verdict"] == "drives"].reset_index()
     named = [f"{row.cause} drives {row.effect} ({row.run})" for row in found.itertuples()]
     listed = "; ".join(named) if named else "none"
-    return f"Links found among {tests} tested, each beyond its null after correction: {listed}."
+    said = f"Links found among {tests} tested, each beyond its null after correction: {listed}."
+    lags = "Negative lags: the cause comes first, by this number of points."
+    return f"{said} {lags}" if named else said
 
 
 def _untestable(runs, links):

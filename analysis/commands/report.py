@@ -68,14 +68,14 @@ def make_report(paths, out: Path, partial: bool = False):
     names = [name for name, section in SECTIONS.items() if section.family in families]
     with tempfile.TemporaryDirectory() as folder:
         left_out = write_sections(names, found, Path(folder), partial)
-        fragments = _fragments(Path(folder))
+        fragments, told = _fragments(Path(folder)), conclusions(Path(folder))
         join_sections(Path(folder), out, partial)
     rows = [
         {"section": f["title"], "answered": "no" if f["verdict"].startswith(NO) else "yes"}
         for f in fragments.values()
     ]
     result = {"command": "report", "page": str(out), "runs": len(found), "left_out": left_out}
-    result["conclusions"] = [f"{f['title']} {f['verdict']}" for f in fragments.values()]
+    result["conclusions"] = told
     return plain(result), pd.DataFrame(rows).set_index("section")
 
 
@@ -127,6 +127,18 @@ def join_sections(folder: Path, out: Path, partial: bool = False) -> Path:
         parts += [page.heading(fragment["title"], name)]
         parts += [page.paragraph(fragment["verdict"], "verdict"), fragment["html"]]
     return page.write_page(out, TITLE, parts, embedded.scripts())
+
+
+def conclusions(folder: Path) -> list[str]:
+    """Return each question with its answer.
+
+    Args:
+      folder: folder that `write_sections` filled.
+
+    Returns:
+      One line of text per section.
+    """
+    return [f"{f['title']} {f['verdict']}" for f in _fragments(folder).values()]
 
 
 def _fragments(folder):

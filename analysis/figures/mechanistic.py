@@ -191,7 +191,8 @@ def change_map(layers, results, title: str, out: Path) -> Path:
     axes.set_xticks(range(len(results)), names, rotation=90 if crowded else 0)
     axes.set_yticks(range(len(layers)), layers)
     axes.set_xlabel("critical step" + (" (numbers below stars: units)" if unit else ""))
-    ticks = [tick for tick in (0.1, 0.3, 1, 3, 10, 30) if tick < np.nanmax(z_LxM)]
+    low = max(np.nanmin(z_LxM), 0.1)
+    ticks = [tick for tick in (0.1, 0.3, 1, 3, 10, 30) if low <= tick < np.nanmax(z_LxM)]
     bar = figure.colorbar(image, label="largest change z\n(in spreads of ordinary changes)")
     bar.set_ticks(ticks, labels=[f"{tick:g}" for tick in ticks], minor=False)
     bar.minorticks_off()

@@ -133,8 +133,9 @@ def _course(curve):
     first, last, top = curve.mean[0], int(curve.step[-1]), int(curve.mean.argmax())
     now = f"{curve.mean[-1]:.2f} at step {last:,}"
     if share < 1 - NEAR:
-        after = f" and is at {end:.2f} of it at step {last:,}" if step < last else ""
-        return f"D falls from {first:.2f} to {share:.2f} of that by step {step:,}{after}"
+        lowest = curve.mean.min()
+        after = f", and ends at {now}" if step < last else ""
+        return f"D falls from {first:.2f} to {lowest:.2f} ({share:.0%}) by step {step:,}{after}"
     if end > 1 + NEAR:
         return f"D rises, from {first:.2f} to {now}"
     if curve.mean[top] > (1 + NEAR) * first:

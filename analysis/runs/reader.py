@@ -285,6 +285,9 @@ class Run:
         return np.stack([np.interp(at, edges, total) for total in sums])
 
 
+DEPTH = 4  # folders below a given one that are searched for runs
+
+
 def open_run(path, partial: bool = False) -> Run:
     """Open a run directory for analysis.
 
@@ -333,7 +336,9 @@ def open_runs(paths, partial: bool = False) -> tuple[list[Run], list[str]]:
 
 
 def find_runs(paths) -> list[Path]:
-    """Find the run directories among the given folders and directly below them, in order.
+    """Find the run directories among the given folders and below them, in order.
+
+    A run directory is not searched for further ones.
 
     Args:
       paths: folders to search.
@@ -347,8 +352,7 @@ def find_runs(paths) -> list[Path]:
     """
     found = {}
     for path in map(Path, paths):
-        inside = [path, *sorted(p for p in path.glob("*") if p.is_dir())]
-        runs = [p for p in inside if (p / "config.json").is_file()]
+        runs = _runs_in(path, DEPTH)
         if not runs:
             raise RunError(f"{path} is not a run directory and holds none")
         found |= {run.resolve(): run for run in runs}
@@ -359,6 +363,13 @@ def find_runs(paths) -> list[Path]:
                 f"two runs are named {place.name!r}: rename a folder, or analyse them separately"
             )
     return list(found.values())
+
+
+def _runs_in(path, depth):
+    if (path / "config.json").is_file():
+        return [path]
+    below = sorted(p for p in path.glob("*") if p.is_dir()) if depth else []
+    return [run for folder in below for run in _runs_in(folder, depth - 1)]
 
 
 def read_manifest(path: Path) -> list:

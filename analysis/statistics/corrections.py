@@ -129,5 +129,8 @@ def correct(rows: list[dict], p: str, q: str) -> str | None:
     if seeds < LEAST_SEEDS:
         return f"{q}: {too_few(seeds, LEAST_SEEDS, 'seeds')}"
     if seeds < least:
-        return f"{q}: {too_few(seeds, least, 'seeds')} for one row of {len(compared)} to pass alone"
+        return (
+            f"{q}: with {seeds} seeds, one of {len(compared)} rows cannot pass unless others do, "
+            f"too; {least} seeds would be enough"
+        )
     return None

@@ -1,7 +1,7 @@
 """Credit methods in a small network without skip connections, on digits: a first experiment.
 
     tapjax sweep --config=configs/credit/digits.py \
-        --grid='method=dfa,dir,vector_response' --workdir=runs/credit
+        --grid='method=bp,dfa,dir,vector_response' --workdir=runs/credit
 
 Six blocks without skip connections are trained for ten epochs. There, a credit that is copied from
 the output (`dir`) or projected at random (`dfa`) says little about the true gradient, and a field

@@ -18,7 +18,7 @@
 # %%
 from IPython.display import Image
 
-# !tapjax sweep --config=configs/credit/digits.py --grid='method=dfa,dir,vector_response' --workdir=runs/credit 2>/dev/null
+# !tapjax sweep --config=configs/credit/digits.py --grid='method=bp,dfa,dir,vector_response' --workdir=runs/credit 2>/dev/null
 # !tapjax credit runs/credit --out=out/credit
 
 # %%

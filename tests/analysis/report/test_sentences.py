@@ -21,9 +21,9 @@ def curves(d, accuracy=None, name="a"):
     [
         (
             [10, 4, 6],
-            "D falls from 10.00 to 0.40 of that by step 10 and is at 0.60 of it at step 20",
+            "D falls from 10.00 to 4.00 (40%) by step 10, and ends at 6.00 at step 20",
         ),
-        ([10, 6, 4], "D falls from 10.00 to 0.40 of that by step 20;"),
+        ([10, 6, 4], "D falls from 10.00 to 4.00 (40%) by step 20;"),
         ([4, 5, 6], "D rises, from 4.00 to 6.00 at step 20"),
         ([5, 5.05, 4.95], "D stays near its initial value, from 5.00 to 4.95 at step 20"),
     ],
@@ -64,7 +64,7 @@ def test_a_peak_is_no_stay_and_gaps_are_left_out(tmp_path):
     d[:, :] = np.linspace(50, 10, 11)
     d[1, 4] = np.nan
     (line,) = sentences.what_happened([course.read(open_run(write_run(tmp_path / "gap", d)))])
-    assert "D falls from 50.00 to 0.20 of that by step 50" in line
+    assert "D falls from 50.00 to 10.00 (20%) by step 50" in line
 
 
 def test_the_last_point_is_kept_when_a_series_is_thinned(tmp_path):

@@ -226,3 +226,18 @@ def test_a_record_that_lacks_d_is_refused(tmp_path):
     np.savez(path, **arrays)
     with pytest.raises(RunError, match="lacks 'probe/participation_ratio'"):
         summarise(open_run(run))
+
+
+def test_runs_are_found_in_folders_of_folders(tmp_path):
+    write_run(tmp_path / "quick" / "runs" / "b", D)
+    write_run(tmp_path / "a", D)
+    shutil.copytree(tmp_path / "a", tmp_path / "a" / "orphaned" / "old")  # is part of run a
+    assert [run.name for run in find_runs([tmp_path])] == ["a", "b"]
+    deep = tmp_path / "1" / "2" / "3" / "4" / "5"
+    shutil.copytree(tmp_path / "a", deep)
+    assert [run.name for run in find_runs([tmp_path])] == ["a", "b"]
+    (tmp_path / "quick" / "loop").symlink_to(tmp_path)
+    assert [run.name for run in find_runs([tmp_path])] == ["a", "b"]
+    shutil.copytree(tmp_path / "a", tmp_path / "quick" / "a")
+    with pytest.raises(RunError, match="two runs are named 'a'"):
+        find_runs([tmp_path])
