@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import numpy as np
@@ -79,13 +80,16 @@ def test_the_python_example_runs(tmp_path):
     assert result.returncode == 0, result.stderr
 
 
-def test_the_monitor_runs_in_the_loop_of_the_readme(tmp_path, monkeypatch):
-    start = INDENTED.index("from tapjax.live import Monitor")
-    stop = INDENTED.index('monitor.save("out/mine")') + 1
+@pytest.mark.parametrize("page", ["README.md", "docs/guides/own-loop.md"])
+def test_the_monitor_runs_in_the_loop_of_the_page(page, tmp_path, monkeypatch):
+    loop = re.search(
+        r'^ *from tapjax.live import Monitor$.*?monitor.save\("out/mine"\)$',
+        (ROOT / page).read_text(), re.DOTALL | re.MULTILINE,
+    )  # fmt: skip
     monkeypatch.chdir(tmp_path)
     h1, h2 = np.random.default_rng(0).normal(size=(2, 20, 5))
     names = {"batches": range(11), "train": lambda batch: (1.0, 0.5), "h1": h1, "h2": h2}
-    exec("\n".join(INDENTED[start:stop]), names)
+    exec(textwrap.dedent(loop[0]), names)
     state = json.loads((tmp_path / "out" / "mine" / "monitor_state.json").read_text())
     assert state["history"]["step"] == [0, 5, 10]
     np.testing.assert_allclose(

@@ -143,7 +143,7 @@ def test_an_unknown_architecture_starts_nothing(tmp_path):
         ([f"--config={CONFIG}"], "workdir"),
         (["--workdir=x"], "--config"),
         ([f"--config={CONFIG}", "--workdir=x", "stray"], "stray"),
-        ([f"--config={CONFIG}", "--workdir=x", "--confg=y"], "did you mean 'config'"),
+        ([f"--config={CONFIG}", "--workdir=x", "--confg=y"], "did you mean '--config'"),
     ],
 )
 def test_bad_usage_exits_with_2_before_jax_is_imported(args, message, tmp_path):
