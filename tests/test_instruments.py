@@ -25,7 +25,7 @@ def recorded(name):
     """Return the names of the arrays that a run records, without computing them."""
     config, arg = CONFIGS[name]
     ready = assemble(config.get_config(arg))
-    record = jax.eval_shape(ready.programs.chunk(1), ready.like, ready.data)[1]
+    record = jax.eval_shape(ready.programs.block, ready.like, ready.data)[1]
     evaluation = jax.eval_shape(ready.programs.evaluate, ready.like, ready.data)
     return {re.sub("^x[0-9]_", "", name) for name in (*record.scalars, *record.probe, *evaluation)}
 

@@ -66,9 +66,9 @@ def assemble(cfg: ConfigDict) -> Assembly:
     data = blocks.share(data, over_seeds, len(cfg.seeds))
     programs = make_programs(cfg, recipe, over_seeds, arrays)
     with explained(cfg):
-        like = jax.eval_shape(programs.init)
+        like = programs.like()
         if user_objects(cfg):  # errors in them are reported before anything is written
-            jax.eval_shape(programs.chunk(1), like, data)
+            jax.eval_shape(programs.block, like, data)
             jax.eval_shape(programs.evaluate, like, data)
     contents = manifest(cfg, recipe, arrays, probe_index, over_seeds, like.params)
     return Assembly(cfg, recipe, programs, data, like, contents, arrays.remarks)

@@ -128,11 +128,11 @@ def time_needed(cfg) -> str:
     with pinned_settings(), one_lapack_thread():
         ready, _, needed = _assemble_and_size(cfg)
         memory.check(needed, cfg)
-        block, times = ready.programs.chunk(1), [time.monotonic()]
+        times = [time.monotonic()]
         states = replay.enter(ready, ready.programs.init(), 0)
         for _ in range(3):  # the first call compiles
-            states, record = block(states, ready.data)
-            jax.block_until_ready((states, record))
+            states, _ = ready.programs.train(states, ready.data, 1)
+            jax.block_until_ready(states)
             times.append(time.monotonic())
     compiling, step = times[1] - times[0], (times[3] - times[1]) / (2 * cfg.probe.every)
     return (
@@ -145,7 +145,7 @@ def time_needed(cfg) -> str:
 def _assemble_and_size(cfg):
     """Return the Assembly, the shapes of the Record of one block, and the memory needed."""
     ready = assemble(cfg)
-    record = jax.eval_shape(ready.programs.chunk(1), ready.like, ready.data)[1]
+    record = jax.eval_shape(ready.programs.block, ready.like, ready.data)[1]
     return ready, record, memory.estimate(ready, record)
 
 
@@ -188,8 +188,8 @@ def _prove(run_dir, ready, managers, allow_numeric_drift):
     states, start = replay.restore_at_most(replay.Timeline(ready, managers[:1]), latest - 1)
     last = replay.chunk_end(ready, start)
     states = replay.enter(ready, states, start)
-    _, record = programs.chunk((last - start) // cfg.probe.every)(states, ready.data)
-    drift.compare(start, jax.device_get(record.scalars))
+    _, record = programs.train(states, ready.data, (last - start) // cfg.probe.every)
+    drift.compare(start, record.scalars)
     run_dir.log(f"trained from step {start} once more: {drift.describe()}")
 
 
@@ -229,10 +229,9 @@ def _train(run_dir, pinned, states, first, stop, progress):
         while first < cfg.steps:
             last = replay.chunk_end(ready, first)
             states = replay.enter(ready, states, first)
-            states, record = programs.chunk((last - first) // cfg.probe.every)(states, data)
+            blocks, ends = (last - first) // cfg.probe.every, int(last == cfg.steps)
+            states, record = programs.train(states, data, blocks, ends)
             arrays = records.chunk_arrays(cfg, first, last, record)
-            if last == cfg.steps:
-                arrays = records.with_last_probe(arrays, last, programs.probe(states, data))
             if last == cfg.steps or _passes(cfg.eval_every, first, last):
                 arrays |= records.evaluation_arrays(last, programs.evaluate(states, data))
             run_dir.write_record(first, arrays)

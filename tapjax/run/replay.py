@@ -205,7 +205,7 @@ def check_single_steps(assembly: Assembly, states: Tree) -> None:
     """
     programs, every = assembly.programs, assembly.cfg.probe.every
     blocks = 1 if every > 1 else 2  # one block of one step would have no loop
-    together, _ = programs.chunk(blocks)(jax.tree.map(jnp.copy, states), assembly.data)
+    together, _ = programs.train(jax.tree.map(jnp.copy, states), assembly.data, blocks)
     for _ in range(blocks * every):
         states, _ = programs.step(states, assembly.data)
     wanted, found = checkpoint.digests(together), checkpoint.digests(states)
@@ -267,7 +267,7 @@ def advance(assembly: Assembly, states: Tree, first: int, last: int, drift: Drif
             states, scalars = programs.step(states, assembly.data)
             scalars = {name: value[:, None] for name, value in scalars.items()}
         else:
-            states, record = programs.chunk(steps // every)(states, assembly.data)
+            states, record = programs.train(states, assembly.data, steps // every)
             scalars = record.scalars
         if drift and (steps > 1 or cfg.scalar_bin == 1):
             drift.compare(first, jax.device_get(scalars))

@@ -1,9 +1,11 @@
 """Compiled training loops: from one step to blocks of steps, chunks of blocks and all seeds.
 
 A block is one probe measurement followed by K training steps. A chunk is many blocks. It is
-compiled once and runs for all seeds.
+compiled once and runs for all seeds. The numbers of blocks and of steps are arguments of the
+compiled program, so that a shorter chunk and the measurement of the final state need no program of
+their own.
 
-The nesting of the scans determines when measurements are made. A `lax.cond` on a step counter
+The nesting of the loops determines when measurements are made. A `lax.cond` on a step counter
 would not work, because vmap turns it into a select, which measures at every step.
 """
 
@@ -29,18 +31,43 @@ def make_block(step, probe, k: int, scalar_bin: int = 1, prepare=lambda state, d
       prepare: function `(state, data) -> data`, called once at the beginning of the block.
 
     Returns:
-      `block(state, data) -> (state, Record)` with scalars of shape `[k // scalar_bin, ...]`.
+      `block(state, data, trains=1) -> (state, Record)` with scalars of shape
+      `[k // scalar_bin, ...]`. With `trains=0` it only measures, and the scalars are zero.
     """
 
-    def block(state, data):
+    def block(state, data, trains=1):
         data = prepare(state, data)
         measured = probe(state, data)
-        state, scalars = jax.lax.scan(lambda s, _: step(s, data), state, None, k)
+        state, scalars = _recorded(lambda s, _: step(s, data), state, k, trains * k)
         if scalar_bin > 1:
             scalars = jax.tree.map(lambda a: _binned(a, scalar_bin), scalars)
         return state, Record(scalars, measured)
 
     return block
+
+
+def _recorded(advance, state, most, count):
+    """Apply a function `(state, i) -> (state, results)` a number of times and record the results.
+
+    Args:
+      advance: the function; `i` is the number of the repetition.
+      state: first state.
+      most: largest number of repetitions.
+      count: number of repetitions, at most `most`; it may be a traced number.
+
+    Returns:
+      (last state, results `[most, ...]`, which are zero from `count` on).
+    """
+    like = jax.eval_shape(advance, state, jnp.int32(0))[1]
+    empty = jax.tree.map(lambda a: jnp.zeros((most, *a.shape), a.dtype), like)
+    put = jax.lax.dynamic_update_index_in_dim
+
+    def repeat(i, carry):
+        state, recorded = carry
+        state, results = advance(state, i)
+        return state, jax.tree.map(lambda rows, row: put(rows, row, i, 0), recorded, results)
+
+    return jax.lax.fori_loop(0, count, repeat, (state, empty))
 
 
 def _binned(scalar_K, size):
@@ -52,45 +79,75 @@ def _binned(scalar_K, size):
     return bins[:, 0] if jnp.issubdtype(scalar_K.dtype, jnp.integer) else bins.mean(1)
 
 
-def make_chunk(block, n: int, over_seeds):
-    """Make a function that runs n blocks and is compiled once.
+def make_chunk(block, most: int, over_seeds):
+    """Make a function that runs blocks and is compiled once, whatever their number.
 
     Args:
-      block: function `(state, data) -> (state, Record)` from `make_block`.
-      n: number of blocks per chunk.
+      block: function `(state, data, trains) -> (state, Record)` from `make_block`.
+      most: largest number of blocks per chunk.
       over_seeds: one of the functions in `OVER_SEEDS`; it determines how the seed axis is run.
 
     Returns:
-      `chunk(states, data) -> (states, Record)`. All leaves have a leading seed axis: scalars are
-      `[S, T]` with the T values recorded during the n * K steps, and probe arrays are
-      `[S, n, ...]`. The buffers of the given states are donated.
+      `chunk(states, data, blocks=most, last=0) -> (states, Record)`. It runs a number of blocks
+      and, with `last=1`, measures the state after them. All leaves have a leading seed axis. Probe
+      arrays are `[S, most + 1, ...]` and scalars `[S, (most + 1) * T]`, where T is the number of
+      scalars per block; see `trimmed`. The buffers of the given states are donated.
     """
 
-    def chunk(state, data):
-        state, record = jax.lax.scan(lambda s, _: block(s, data), state, None, n)
+    def chunk(state, data, blocks, last):
+        state, record = _recorded(
+            lambda s, i: block(s, data, (i < blocks).astype(jnp.int32)), state, most + 1,
+            blocks + last,
+        )  # fmt: skip
         scalars = jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), record.scalars)
         return state, Record(scalars, record.probe)
 
-    return over_seeds(chunk, donate=True)
+    compiled = over_seeds(chunk, donate=True)
+    return lambda states, data, blocks=most, last=0: compiled(states, data, blocks, last)
 
 
-def _compiled(over_all, fn, donate):
+def trimmed(record: Record, most: int, blocks: int, last: int = 0) -> Record:
+    """Copy what a chunk recorded to the host, without the unused rows.
+
+    Args:
+      record: Record that the chunk returned.
+      most: largest number of blocks of the chunk.
+      blocks: number of blocks that it ran.
+      last: 1 if it measured the state after them, else 0.
+
+    Returns:
+      Record of NumPy arrays: scalars `[S, blocks * T]` and probe arrays `[S, blocks + last, ...]`.
+    """
+    scalars, probe = jax.device_get(record)
+    return Record(
+        {name: a[:, : blocks * (a.shape[1] // (most + 1))] for name, a in scalars.items()},
+        {name: a[:, : blocks + last] for name, a in probe.items()},
+    )
+
+
+# Options of programs that run once. At this level LLVM compiles an initialisation in 40 to 60 %
+# of the time, to the same bits.
+ONCE = {"xla_backend_optimization_level": 1}
+
+
+def _compiled(over_all, fn, donate, once=False):
     """Compile a function of all seeds under the name of the function `fn` of one seed."""
 
     def named(states, *shared):
         return over_all(states, *shared)
 
     named.__name__ = fn.__name__
-    return jax.jit(named, donate_argnums=0 if donate else ())
+    options = ONCE if once and jax.default_backend() == "cpu" else None
+    return jax.jit(named, donate_argnums=0 if donate else (), compiler_options=options)
 
 
-def vmap_seeds(fn, donate: bool = False):
-    """Run all seeds in one batched program."""
+def vmap_seeds(fn, donate: bool = False, once: bool = False):
+    """Run all seeds in one batched program; `once` says that it will be called only once."""
 
     def batched(states, *shared):
         return jax.vmap(lambda state: fn(state, *shared))(states)
 
-    return _compiled(batched, fn, donate)
+    return _compiled(batched, fn, donate, once)
 
 
 def map_seeds(fn, donate: bool = False):
@@ -114,10 +171,10 @@ def loop_seeds(fn, donate: bool = False):
     return run
 
 
-def shard_seeds(fn, donate: bool = False):
+def shard_seeds(fn, donate: bool = False, once: bool = False):
     """Spread the seeds over the local devices, in one batch per device.
 
-    The devices do not communicate.
+    The devices do not communicate. `once` is that of `vmap_seeds`.
     """
 
     def batched(states, shared):
@@ -127,7 +184,7 @@ def shard_seeds(fn, donate: bool = False):
     def compiled(mesh):
         specs = (SPLIT, WHOLE)
         mapped = jax.shard_map(batched, mesh=mesh, in_specs=specs, out_specs=SPLIT, check_vma=False)
-        return _compiled(mapped, fn, donate)
+        return _compiled(mapped, fn, donate, once)
 
     def sharded(states, *shared):
         mesh = _mesh(jax.tree.leaves(states)[0].shape[0])

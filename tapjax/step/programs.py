@@ -1,14 +1,22 @@
 """Compiled functions of a run, over all its seeds."""
 
-import functools
 from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
+from tapjax.config.schema import chunk_steps
 from tapjax.data.datasets import Arrays
-from tapjax.step.blocks import OVER_SEEDS, make_block, make_chunk, shard_seeds, share, vmap_seeds
+from tapjax.step.blocks import (
+    OVER_SEEDS,
+    make_block,
+    make_chunk,
+    shard_seeds,
+    share,
+    trimmed,
+    vmap_seeds,
+)
 from tapjax.types import Recipe
 
 
@@ -17,17 +25,30 @@ class Programs(NamedTuple):
 
     Every leaf of a state and every result has a leading seed axis.
 
-    `init() -> states` returns the initial states. `chunk(blocks)` returns a function
-    `(states, data) -> (states, Record)`, compiled once for each number of blocks.
+    `init() -> states` returns the initial states, and `like()` their shapes. `chunk(states, data,
+    blocks, last)` is the function that `blocks.make_chunk` describes, and `most` its largest number
+    of blocks. `block(states, data)` is one block; it has the shapes of a record and is not run.
     `step(states, data) -> (states, scalars)` makes a single step. `probe(states, data)` and
     `evaluate(states, data)` return dicts of arrays.
     """
 
     init: Callable
+    like: Callable
     chunk: Callable
+    most: int
+    block: Callable
     step: Callable
     probe: Callable
     evaluate: Callable
+
+    def train(self, states, data, blocks: int, last: int = 0):
+        """Run some blocks, and measure the state after them if `last` is 1.
+
+        Returns:
+          (states, Record of NumPy arrays without unused rows).
+        """
+        states, record = self.chunk(states, data, blocks, last)
+        return states, trimmed(record, self.most, blocks, last)
 
 
 def make_programs(cfg, recipe: Recipe, over_seeds: str, arrays: Arrays) -> Programs:
@@ -46,19 +67,25 @@ def make_programs(cfg, recipe: Recipe, over_seeds: str, arrays: Arrays) -> Progr
     """
     over = OVER_SEEDS[over_seeds]
     every, prepare = cfg.probe.every, recipe.prepare
+    most = chunk_steps(cfg) // every
     block = make_block(recipe.step, recipe.probe, every, cfg.scalar_bin, prepare)
     seeds = jnp.asarray(cfg.seeds, jnp.uint32)
     test = (jnp.asarray(arrays.x_test), jnp.asarray(arrays.y_test))  # copied to the device once
     test = share(test, over_seeds, len(seeds))
+
     # The whole initialisation is one program, because compiling it operation by operation takes
-    # seconds.
-    begin = (shard_seeds if over_seeds == "shard" else vmap_seeds)(
-        lambda seed: recipe.init(jax.random.key(seed))
-    )
+    # seconds. It runs once, so that optimising it would take longer than it saves.
+    def initial(seed):
+        return recipe.init(jax.random.key(seed))
+
+    begin = (shard_seeds if over_seeds == "shard" else vmap_seeds)(initial, once=True)
     evaluate = over(recipe.evaluate)
     return Programs(
         init=lambda: begin(seeds),
-        chunk=functools.cache(lambda blocks: make_chunk(block, blocks, over)),
+        like=lambda: jax.eval_shape(jax.vmap(initial), seeds),
+        chunk=make_chunk(block, most, over),
+        most=most,
+        block=over(block),
         step=_single_step(lambda s, data: recipe.step(s, prepare(s, data)), over_seeds),
         probe=over(lambda s, data: recipe.probe(s, prepare(s, data))),
         evaluate=lambda states, data: evaluate(states, data, *test),

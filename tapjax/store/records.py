@@ -1,6 +1,5 @@
 """Arrays of one chunk in the form of the run directory (see tapjax/contract/layout.py)."""
 
-import jax
 import numpy as np
 
 
@@ -11,36 +10,20 @@ def chunk_arrays(cfg, first: int, last: int, record) -> dict[str, np.ndarray]:
       cfg: the run's config.
       first: first step of the chunk.
       last: step after the last step of the chunk.
-      record: the chunk's Record, with a leading seed axis.
+      record: the chunk's Record, with a leading seed axis. Its probe may include the measurement of
+        the state after the chunk.
 
     Returns:
       Dict with `step` [T], `probe_step` [T'], `scalar/NAME` [S, T] and `probe/NAME` [S, T', ...].
     """
-    scalars, probe = jax.device_get(record)
+    scalars, probe = record
+    measured = len(next(iter(probe.values()))[0])
     return {
         "step": np.arange(first, last, cfg.scalar_bin),
-        "probe_step": np.arange(first, last, cfg.probe.every),
+        "probe_step": first + cfg.probe.every * np.arange(measured),
         **{f"scalar/{name}": value for name, value in scalars.items()},
         **{f"probe/{name}": value for name, value in probe.items()},
     }
-
-
-def with_last_probe(arrays, step: int, measured) -> dict[str, np.ndarray]:
-    """Append the measurement of the final state.
-
-    Args:
-      arrays: arrays from `chunk_arrays`.
-      step: number of steps of the run.
-      measured: probe of the final states, name -> [S, ...].
-
-    Returns:
-      A new dict of arrays.
-    """
-    longer = {"probe_step": np.append(arrays["probe_step"], step)}
-    for name, value in measured.items():
-        name = f"probe/{name}"
-        longer[name] = np.concatenate([arrays[name], np.asarray(value)[:, None]], 1)
-    return arrays | longer
 
 
 def without_end(arrays, evaluated: bool) -> dict[str, np.ndarray]:

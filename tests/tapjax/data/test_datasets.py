@@ -161,7 +161,7 @@ def test_wine_is_learned(tmp_path):
     cfg.data.name, cfg.model.name = save(tmp_path / "wine.npz", x=x, y=y), "mlp:widths=16-16"
     cfg.data.batch_size, cfg.steps, cfg.probe.every = 32, 300, 100
     ready = assembly.assemble(cfg)
-    states, _ = ready.programs.chunk(3)(ready.programs.init(), ready.data)
+    states, _ = ready.programs.train(ready.programs.init(), ready.data, 3)
     assert ready.programs.evaluate(states, ready.data)["accuracy"].mean() > 0.9
 
 

@@ -76,7 +76,7 @@ def test_what_tells_clones_apart_parts_them(mitigation):
     cfg = small(mitigation=mitigation)
     cfg.renewal.update(rate=0.02, maturity=5)
     ready = assembly.assemble(cfg)
-    _, records = ready.programs.chunk(3)(ready.programs.init(), ready.data)
+    _, records = ready.programs.train(ready.programs.init(), ready.data, 3)
     loss = np.asarray(records.probe["cloning_loss"]).max(-1)  # [S, T]
     assert (loss[:, 0] < 1e-9).all() and (loss[:, -1] > 1e-7).all()
 

@@ -179,7 +179,7 @@ def test_random_labels_are_scored_on_what_was_taught(one_class):
     cfg.data.update(train_size=120, batch_size=60)
     ready = assembly.assemble(cfg)
     states = ready.programs.init()
-    states, _ = ready.programs.chunk(60 // cfg.probe.every)(states, ready.data)
+    states, _ = ready.programs.train(states, ready.data, 60 // cfg.probe.every)
     scores = jax.device_get(ready.programs.evaluate(states, ready.data))
     for i in range(2):
         state, data = jax.tree.map(lambda a, i=i: a[i], states), ready.data

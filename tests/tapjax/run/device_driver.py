@@ -39,7 +39,7 @@ def config():
 def measure():
     ready = assemble(config())
     states = ready.programs.init()
-    chunk = jax.jit(lambda states, data: ready.programs.chunk(2)(states, data))
+    chunk = jax.jit(lambda states, data: ready.programs.chunk(states, data, 2))
     needed = chunk.lower(states, ready.data).compile().memory_analysis()
     holding = jax.tree.leaves(states.params)[0].sharding.device_set
     return {

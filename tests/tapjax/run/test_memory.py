@@ -36,9 +36,9 @@ def test_peak_bytes_of_known_functions():
 def test_the_estimate_is_within_a_factor_of_two_of_what_xla_allots(tiny, name, over):
     tiny.model.name, tiny.over_seeds, tiny.data.batch_size = name, over, 256
     ready = assemble(tiny)
-    record = jax.eval_shape(ready.programs.chunk(1), ready.like, ready.data)[1]
+    record = jax.eval_shape(ready.programs.block, ready.like, ready.data)[1]
     needed = memory.estimate(ready, record)
-    chunk = jax.jit(lambda states, data: ready.programs.chunk(2)(states, data))
+    chunk = jax.jit(lambda states, data: ready.programs.chunk(states, data, 2))
     real = chunk.lower(ready.like, ready.data).compile().memory_analysis()
     allotted = real.argument_size_in_bytes + real.output_size_in_bytes + real.temp_size_in_bytes
     assert allotted / 2 < sum(needed) < 2 * allotted

@@ -34,7 +34,7 @@ def run(parts, over="vmap", seeds=(0, 1), n=N, times=1, scalar_bin=1):
     records = []
     for _ in range(times):
         states, record = chunk(states, data)
-        records.append(jax.device_get(record))
+        records.append(blocks.trimmed(record, n, n))
     joined = jax.tree.map(lambda *parts: np.concatenate(parts, 1), *records)
     return states, joined
 
@@ -72,6 +72,29 @@ def test_probes_are_taken_before_the_first_update(parts):
 
 def test_chunks_compose_bit_for_bit(parts):
     assert_trees(run(parts, n=4, times=1), run(parts, n=2, times=2))
+
+
+def test_shorter_chunks_and_the_final_measurement_need_no_program_of_their_own(parts):
+    made, data, init = parts
+    compiled = []
+
+    def over_seeds(fn, donate):
+        compiled.append(jax.jit(blocks.vmap_seeds(fn, donate).__wrapped__))
+        return compiled[0]
+
+    chunk = blocks.make_chunk(blocks.make_block(made.step, made.probe, K), 4, over_seeds)
+    seeds = jnp.arange(2, dtype=jnp.uint32)
+    at_once, record = chunk(init(seeds), data, 4, 1)
+    whole = blocks.trimmed(record, 4, 4, 1)
+    half, first = chunk(init(seeds), data, 2, 0)
+    end, second = chunk(half, data, 2, 1)
+    parts = [blocks.trimmed(first, 4, 2), blocks.trimmed(second, 4, 2, 1)]
+    assert_trees(at_once, end)
+    assert_trees(whole, jax.tree.map(lambda *rows: np.concatenate(rows, 1), *parts))
+    assert whole.probe["loss"].shape == (2, 5) and whole.scalars["loss"].shape == (2, 4 * K)
+    measured = jax.jit(jax.vmap(made.probe, (0, None)))(end, data)
+    np.testing.assert_allclose(whole.probe["loss"][:, -1], measured["loss"], rtol=1e-6)
+    assert compiled[0]._cache_size() == 1
 
 
 @pytest.mark.slow_except("0")
