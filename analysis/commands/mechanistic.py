@@ -81,6 +81,7 @@ def explain(paths, out: Path, partial=False, number: int | None = None, snapshot
     opened, refused = open_runs(paths, partial)
     for run in opened:
         folder, course = out / run.name, course_of.describe(run)
+        folder.mkdir(parents=True, exist_ok=True)
         results, why = compare_moments(
             run, Path(snapshots or run.path / "snapshots"), folder, number
         )

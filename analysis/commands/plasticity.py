@@ -91,7 +91,7 @@ def _conclusion(rows):
             if top.get("over_plain"):
                 gain = f", {top['over_plain']:+.3f} from plain, q {top['over_plain_q']:.3f}"
             said.append(f"{top['method']} ({score} {top['late']:.3f}{gain}) in {setting}")
-            said += [_course(row) for row in scored if row["method"] == learning.PLAIN]
+            said += [_course(row) for row in scored if row["method"] == learning.PLAIN][:1]
     return f"Best late in training: {'; '.join(said)}." if said else "No score was recorded."
 
 

@@ -151,7 +151,8 @@ def button(name: str, i: int, renderers: list) -> Toggle:
     """Make a button in the colour of the i-th run that shows and hides what is drawn of it."""
     style = line_style(i)
     edge = f"14px {'double' if style['line_dash'] != 'solid' else 'solid'} {style['line_color']}"
-    css = f".bk-btn {{ border-left: {edge} !important; font-size: 12px; }}"
+    css = f".bk-btn {{ border-left: {edge} !important; font-size: 12px; white-space: normal; "
+    css += "overflow-wrap: anywhere; }"
     made = Toggle(label=name, active=True, stylesheets=[css], button_type="default")
     code = "for (const glyph of renderers) glyph.visible = made.active"
     made.js_on_change("active", CustomJS(args={"renderers": renderers, "made": made}, code=code))

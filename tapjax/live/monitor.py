@@ -133,6 +133,8 @@ class _Series:
         """Add a value at the end."""
         if self._count == len(self._held):
             self._held = np.concatenate([self._held, np.empty_like(self._held)])
+        if self._held.dtype.kind == "i" and value != int(value):
+            self._held = self._held.astype(float)  # a step may be a fraction, such as an epoch
         self._held[self._count] = value
         self._count += 1
 
@@ -193,6 +195,7 @@ class Monitor:
           ValueError: if the step is not larger than the last one, or if activations are not a
             matrix.
         """
+        step = _array(step).item()
         if len(self.step) and step <= self.step[-1]:
             raise ValueError(f"step {step} does not come after {self.step[-1]}")
         loss, grad_norm = float(_array(loss)), float(_array(grad_norm))
@@ -240,7 +243,7 @@ class Monitor:
         value = made["damped_trend"]
         if self.method == "stacked":
             value = float(np.dot(self._weights(horizon), list(made.values())))
-        target = int(self.step[-1]) + horizon
+        target = self.step[-1].item() + horizon
         self._open[horizon].append((target, made | {"made": value}))
         errors = np.array(self._errors[horizon]["made"])
         skill = half = np.nan

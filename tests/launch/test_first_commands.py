@@ -11,7 +11,7 @@ import pytest
 
 README = (Path(__file__).parents[2] / "README.md").read_text()
 TAPJAX = [sys.executable, "-c", "import sys; from launch.cli import main; sys.exit(main())"]
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 
 
 def first_commands(family):
@@ -46,7 +46,6 @@ def test_edm_finds_that_the_learning_rate_drives_the_loss(tmp_path):
     assert re.search(r"lr (->|drives|acts on)", conclusion("motifs", tmp_path))
 
 
-@pytest.mark.long
 def test_credit_says_which_method_learns_more_and_why(tmp_path):
     said = conclusion("credit", tmp_path)
     best, gain, q, _, _, backprop, *gamma = numbers(said)

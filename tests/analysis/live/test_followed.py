@@ -85,7 +85,7 @@ def test_a_run_that_is_extended_is_followed_on(tmp_path):
     assert followed.catch_up() and not followed.problem
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_million_steps_need_megabytes(tmp_path):
     """A thousand records of a thousand steps: curves are thinned, and so is what monitors get."""
     followed, held = Followed(write_run(tmp_path / "run", np.ones((1, len(T))))), {}

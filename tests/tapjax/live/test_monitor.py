@@ -152,3 +152,15 @@ def test_state_is_json_and_steps_go_up(tmp_path):
         monitor.update(5, 1.0, 1.0, 1.0)
     with pytest.raises(ValueError, match="method='best'"):
         Monitor(method="best")
+
+
+def test_steps_may_be_fractions_or_arrays_of_one_number():
+    monitor = Monitor()
+    for step in (0.25, 0.5, np.array([0.75])):
+        monitor.update(step, 1.0, 1.0, 5.0)
+    assert monitor.step.tolist() == [0.25, 0.5, 0.75]
+    with pytest.raises(ValueError, match="does not come after"):
+        monitor.update(0.75, 1.0, 1.0, 5.0)
+    whole = Monitor()
+    report = whole.update(5, 1.0, 1.0, 5.0)
+    assert whole.step.dtype.kind == "i" and isinstance(report.predictions[50].step, int)
