@@ -125,6 +125,7 @@ def test_a_pair_takes_three_steps_and_both_have_their_effect(pair):
         assert max(jax.tree.leaves(gap)) > 0
 
 
+@pytest.mark.long_except("-adam]", "-sgd]")
 @pytest.mark.slow_except("-adam]")
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 @pytest.mark.parametrize("remedy", OF_UPDATES)
