@@ -175,7 +175,7 @@ def _print(args, result, table):
 
 
 def _shown(table):
-    """Return a table as text; what is the same in all rows stands in a line above it."""
+    """Return a table as text. An index that is the same in all rows is written above the table."""
     above = ""
     table = table.loc[:, [not table[name].isin([None, "", np.nan]).all() for name in table]]
     if len(table) > 1 and table.index.name and table.index.nunique() == 1:

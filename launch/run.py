@@ -54,7 +54,7 @@ DRY = flags.DEFINE_bool(
     "dry_run",
     False,
     "Print the resolved config and what the run would cost in memory and, by training a few steps, "
-    "in time. Nothing is written.",
+    "in time. No run directory is made.",
 )
 
 

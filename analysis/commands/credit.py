@@ -12,7 +12,7 @@ from analysis.commands.output import add_out, plain, write_results
 from analysis.credit import quality
 from analysis.figures.credit import overview
 from analysis.runs.seeds import open_family, settings
-from analysis.statistics.corrections import correct
+from analysis.statistics.corrections import correct, told_q
 from tapjax.contract.text import plural
 
 SHOWN = ("method", "variant", "n", "gamma", "gamma_half", "dir_gamma", "rho", "param_cosine")
@@ -94,7 +94,7 @@ def _best(rows, setting):
     )
     told += f" of {plural(len(others), 'run')}: {top['accuracy']:.3f}"
     told += "".join(
-        f", {top[f'over_{name}']:+.3f} over {name} (q {top[f'over_{name}_q']:.3f})"
+        f", {top[f'over_{name}']:+.3f} over {name} ({told_q(top[f'over_{name}_q'])})"
         for name in quality.REFERENCES
         if f"over_{name}" in top
     )

@@ -11,7 +11,8 @@ from tqdm import tqdm
 from analysis.commands.figure_flags import add_figure_flags
 from analysis.commands.output import add_out, plain, write_results
 from analysis.figures import emergence as figures
-from analysis.runs.reader import RunError, find_runs, open_run
+from analysis.runs.finding import find_runs
+from analysis.runs.reader import RunError, open_run
 from analysis.statistics import lags
 from analysis.statistics.corrections import q_values
 from analysis.tap import emergence

@@ -13,7 +13,8 @@ import pandas as pd
 
 from analysis.figures.live_page import Page
 from analysis.live.followed import Followed
-from analysis.runs.reader import RunError, find_runs
+from analysis.runs.finding import find_runs
+from analysis.runs.reader import RunError
 from tapjax.contract.text import plural
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")

@@ -18,7 +18,8 @@ from analysis.mechanistic import changes, metrics, report_text
 from analysis.mechanistic import overview as course_of
 from analysis.mechanistic.convergence import CHARACTER
 from analysis.mechanistic.critical_steps import COLUMNS, CriticalMoment
-from analysis.runs.reader import RunError, find_runs, open_runs
+from analysis.runs.finding import find_runs
+from analysis.runs.reader import RunError, open_runs
 from analysis.runs.snapshots import read_plan, read_snapshots
 from analysis.statistics.corrections import ALPHA, q_values
 from tapjax.contract.layout import write_json, write_text

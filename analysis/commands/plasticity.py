@@ -17,7 +17,7 @@ from analysis.commands.output import add_out, plain, write_results
 from analysis.figures import plasticity as figures
 from analysis.plasticity import learning
 from analysis.runs.seeds import open_family, settings
-from analysis.statistics.corrections import LEAST_CORRELATED, correct, too_few
+from analysis.statistics.corrections import LEAST_CORRELATED, correct, told_q, too_few
 
 SHOWN = ("method", "n", "score", "early", "late", "late_half", "over_plain", "over_plain_half")
 SHOWN += ("over_plain_q", "dead_fraction_late", "dup_fraction_late", "eff_rank_late")
@@ -89,7 +89,7 @@ def _conclusion(rows):
             top = best(scored, key=lambda row: row["late"])
             gain = ""
             if top.get("over_plain"):
-                gain = f", {top['over_plain']:+.3f} from plain, q {top['over_plain_q']:.3f}"
+                gain = f", {top['over_plain']:+.3f} from plain, {told_q(top['over_plain_q'])}"
             said.append(f"{top['method']} ({score} {top['late']:.3f}{gain}) in {setting}")
             said += [_course(row) for row in scored if row["method"] == learning.PLAIN][:1]
     return f"Best late in training: {'; '.join(said)}." if said else "No score was recorded."

@@ -16,7 +16,8 @@ from analysis.figures import course, embedded, interactive
 from analysis.figures.overview import overview
 from analysis.figures.style import look
 from analysis.report import page, sentences
-from analysis.runs.reader import RunError, find_runs, open_runs
+from analysis.runs.finding import find_runs
+from analysis.runs.reader import RunError, open_runs
 from tapjax.contract.files import read_json
 from tapjax.contract.layout import write_json
 

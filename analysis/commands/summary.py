@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 
 from analysis.commands.output import plain, write_results
-from analysis.runs.reader import DivergedError, Run, find_runs, open_run, read_manifest
+from analysis.runs.finding import find_runs
+from analysis.runs.reader import DivergedError, Run, open_run, read_manifest
 
 # Columns of `summarise` that the printed table shows.
 SHOWN = ("status", "seeds", "last_step", "D_first", "D_min", "D_min_step", "D_last", "loss_last")

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from analysis.runs.finding import find_runs
 from tapjax.contract.files import RunError, names_and_arrays, read_json, read_npz
 from tapjax.contract.layout import MANIFEST, SCHEMA, STEP_AXES, record_steps
 from tapjax.contract.text import shortened
@@ -285,9 +286,6 @@ class Run:
         return np.stack([np.interp(at, edges, total) for total in sums])
 
 
-DEPTH = 4  # folders below a given one that are searched for runs
-
-
 def open_run(path, partial: bool = False) -> Run:
     """Open a run directory for analysis.
 
@@ -333,43 +331,6 @@ def open_runs(paths, partial: bool = False) -> tuple[list[Run], list[str]]:
     if not runs:
         raise RunError(shortened(left_out))
     return runs, left_out
-
-
-def find_runs(paths) -> list[Path]:
-    """Find the run directories among the given folders and below them, in order.
-
-    A run directory is not searched for further ones.
-
-    Args:
-      paths: folders to search.
-
-    Returns:
-      Run directories without duplicates.
-
-    Raises:
-      RunError: a folder contains no run, or two runs have the same name. Names must be unique
-        because results are stored by the name of the run.
-    """
-    found = {}
-    for path in map(Path, paths):
-        runs = _runs_in(path, DEPTH)
-        if not runs:
-            raise RunError(f"{path} is not a run directory and holds none")
-        found |= {run.resolve(): run for run in runs}
-    names = [place.name for place in found]
-    for place in found:
-        if names.count(place.name) > 1:
-            raise RunError(
-                f"two runs are named {place.name!r}: rename a folder, or analyse them separately"
-            )
-    return list(found.values())
-
-
-def _runs_in(path, depth):
-    if (path / "config.json").is_file():
-        return [path]
-    below = sorted(p for p in path.glob("*") if p.is_dir()) if depth else []
-    return [run for folder in below for run in _runs_in(folder, depth - 1)]
 
 
 def read_manifest(path: Path) -> list:

@@ -134,3 +134,8 @@ def correct(rows: list[dict], p: str, q: str) -> str | None:
             f"too; {least} seeds would be enough"
         )
     return None
+
+
+def told_q(q: float) -> str:
+    """Return a q-value as text, or say that there are too few seeds for one."""
+    return "too few seeds for a test" if np.isnan(q) else f"q {q:.3f}"

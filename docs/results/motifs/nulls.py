@@ -21,7 +21,8 @@ import numpy as np
 from analysis.edm.links import evidence
 from analysis.edm.nulls import phase_randomised
 from analysis.edm.variables import increments, variables
-from analysis.runs.reader import find_runs, open_run
+from analysis.runs.finding import find_runs
+from analysis.runs.reader import open_run
 from analysis.statistics.surrogates import p_value
 
 POINTS, SEEDS, SURROGATES = 1000, 5, 39

@@ -8,7 +8,8 @@ import pytest
 
 from analysis import open_run
 from analysis.commands.summary import summarise
-from analysis.runs.reader import RunError, find_runs, open_runs
+from analysis.runs.finding import find_runs
+from analysis.runs.reader import RunError, open_runs
 from tapjax.contract.layout import write_json, write_npz
 from tests.analysis.command import analysis
 from tests.analysis.made_runs import set_status, write_run

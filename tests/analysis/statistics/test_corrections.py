@@ -62,3 +62,8 @@ def test_what_the_seeds_do_not_allow_is_said():
     lone = [dict(row) for row in lone] + [{"n": 10}]
     corrections.correct(lone, "p", "q")
     assert lone[0]["q"] <= 0.05 and "q" not in lone[-1]
+
+
+def test_a_q_value_that_was_not_computed_is_said():
+    assert corrections.told_q(0.0312) == "q 0.031"
+    assert corrections.told_q(np.nan) == "too few seeds for a test"

@@ -79,7 +79,7 @@ def test_shorter_chunks_and_the_final_measurement_need_no_program_of_their_own(p
     compiled = []
 
     def over_seeds(fn, donate):
-        compiled.append(jax.jit(blocks.vmap_seeds(fn, donate).__wrapped__))
+        compiled.append(blocks.vmap_seeds(fn, donate))
         return compiled[0]
 
     chunk = blocks.make_chunk(blocks.make_block(made.step, made.probe, K), 4, over_seeds)

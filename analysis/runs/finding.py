@@ -1,0 +1,44 @@
+"""Search for run directories in folders."""
+
+from pathlib import Path
+
+from tapjax.contract.files import RunError
+
+DEPTH = 4  # levels of folders below a given one that are searched
+
+
+def find_runs(paths) -> list[Path]:
+    """Find the run directories among the given folders and below them, in order.
+
+    A run directory is not searched for further ones.
+
+    Args:
+      paths: folders to search.
+
+    Returns:
+      Run directories without duplicates.
+
+    Raises:
+      RunError: a folder contains no run, or two runs have the same name. Names must be unique
+        because results are stored by the name of the run.
+    """
+    found = {}
+    for path in map(Path, paths):
+        runs = _runs_in(path, DEPTH)
+        if not runs:
+            raise RunError(f"{path} is not a run directory and holds none")
+        found |= {run.resolve(): run for run in runs}
+    names = [place.name for place in found]
+    for place in found:
+        if names.count(place.name) > 1:
+            raise RunError(
+                f"two runs are named {place.name!r}: rename a folder, or analyse them separately"
+            )
+    return list(found.values())
+
+
+def _runs_in(path, depth):
+    if (path / "config.json").is_file():
+        return [path]
+    below = sorted(p for p in path.glob("*") if p.is_dir()) if depth else []
+    return [run for folder in below for run in _runs_in(folder, depth - 1)]
