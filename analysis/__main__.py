@@ -18,7 +18,7 @@ from analysis.runs.reader import RunError, open_runs
 from tapjax.contract.layout import write_json
 from tapjax.contract.text import did_you_mean, printable, with_home
 
-FILES = (".html", ".png", ".svg", ".pdf")  # endings of --out that name a file
+WRITE_A_FILE = ("report", "curves")  # commands whose --out is a file, not a folder
 WIDTH = 98  # columns of printed tables and sentences
 
 
@@ -104,7 +104,7 @@ def main(program: str = "python -m analysis") -> int:
         return 2
     args = parser(program, command).parse_args(list(map(with_home, given)))
     try:
-        _check_out(args.out if "out" in args else None)
+        _check_out(command, args.out if "out" in args else None)
         # A single thread is faster here, see held_out.leave_one_out.
         with threadpool_limits(1, user_api="blas"), _look(args):
             result, table = _module(COMMANDS[command][0]).run(args)
@@ -134,15 +134,16 @@ def _look(args):
     return _module("figure_flags").look_of(args)  # imports Matplotlib, which takes .3 s
 
 
-def _check_out(out):
+def _check_out(command, out):
     """Raise an error if nothing can be written to `out`, before anything is computed."""
     if out is None:
         return
     if "--out=" in sys.argv or ("--out", "") in itertools.pairwise(sys.argv):
         raise RunError("--out= names no folder")
-    kind = "file" if out.suffix in FILES else "folder"
+    kind = "file" if command in WRITE_A_FILE else "folder"
     if out.exists() and out.is_dir() != (kind == "folder"):
-        raise RunError(f"--out={out} is no {kind}: name another")
+        example = f"a file, such as {out / command}" if kind == "file" else "another"
+        raise RunError(f"--out={out} is no {kind}: name {example}")
 
 
 def _note_parts(args, result):

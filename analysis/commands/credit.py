@@ -1,6 +1,6 @@
 """Measure how good estimated credits are, and which accuracy networks trained with them reach.
 
-The values that the notes on learned credit assignment report are listed beside the measured ones.
+Values that a study of these methods reported earlier are listed beside the measured ones.
 """
 
 from pathlib import Path

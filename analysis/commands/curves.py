@@ -11,7 +11,7 @@ from analysis.commands.figure_flags import add_figure_flags
 from analysis.commands.output import plain
 from analysis.figures import course
 from analysis.figures.overview import QUANTITIES, overview
-from analysis.figures.style import FORMATS
+from analysis.figures.style import FORMATS, look
 from analysis.report import sentences
 from analysis.runs.reader import RunError, open_runs
 from tapjax.contract.text import did_you_mean
@@ -47,7 +47,9 @@ def run(args):
     for name in names:
         if args.quantities and not any(name in one.quantities for one in curves):
             raise RunError(f"--quantities={name!r} was recorded in none of the runs")
-    drawn = overview(curves, args.out, names)
+    out, ending = args.out, args.out.suffix[1:]
+    with look(ending or args.format, args.width):
+        drawn = overview(curves, out.with_suffix("") if ending else out, names)
     rows = [{"run": c.name, "step": step, "event": text} for c in curves for step, text in c.events]
     table = pd.DataFrame(rows, columns=["run", "step", "event"]).set_index("run")
     said = sentences.what_happened(curves)

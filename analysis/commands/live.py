@@ -5,6 +5,7 @@ command reads files and writes none. It works on finished runs as well, and find
 added to a folder later. Stop it with Ctrl-C.
 """
 
+import argparse
 import logging
 import sys
 import time
@@ -23,8 +24,14 @@ EVERY = 2.0  # seconds between two looks at the files
 
 def add_arguments(parser) -> None:
     """Add the flags of this command to its parser."""
-    parser.add_argument("--port", type=int, default=5006, help="port; 0 for any free one")
+    parser.add_argument("--port", type=_port, default=5006, help="port; 0 for any free one")
     parser.add_argument("--address", default="127.0.0.1", help="address of the server")
+
+
+def _port(text):
+    if not text.isdecimal() or int(text) > 65535:
+        raise argparse.ArgumentTypeError(f"{text} is no port from 0 to 65535")
+    return int(text)
 
 
 class Fleet:
@@ -61,10 +68,10 @@ class Fleet:
     def update(self) -> list[Followed]:
         """Read what is new, and return all runs in order of their names."""
         if time.monotonic() - self._looked >= EVERY:
+            for path, followed in list(self.followed.items()):
+                if followed.replaced:
+                    del self.followed[path]
             self._find()
-            gone = [path for path in self.followed if not (path / "STATUS.json").is_file()]
-            for path in gone:
-                del self.followed[path]
             for run in self.followed.values():
                 run.catch_up()
             self._looked = time.monotonic()

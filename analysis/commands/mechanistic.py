@@ -23,7 +23,7 @@ from analysis.runs.reader import RunError, open_runs
 from analysis.runs.snapshots import read_plan, read_snapshots
 from analysis.statistics.corrections import ALPHA, q_values
 from tapjax.contract.layout import write_json, write_text
-from tapjax.contract.text import plural
+from tapjax.contract.text import plural, shortened
 
 SHOWN = ("run", "moment", "seed", "layer", "quantity", "unit")
 SHOWN += ("before", "after", "change", "z", "p")
@@ -75,13 +75,18 @@ def explain(paths, out: Path, partial=False, number: int | None = None, snapshot
       step was compared, it describes how the layers of each run settle and move together.
 
     Raises:
-      RunError: snapshots are damaged, a run has no critical step of this number, or two runs have
-        the same name.
+      RunError: no run has D at every measurement, snapshots are damaged, a run has no critical
+        step of this number, or two runs have the same name.
     """
-    runs, shown, compared = {}, [], []
-    opened, refused = open_runs(paths, partial)
+    runs, shown, compared, without = {}, [], [], []
+    opened, left_out = open_runs(paths, partial)
     for run in opened:
-        folder, course = out / run.name, course_of.describe(run)
+        try:
+            course = course_of.describe(run)
+        except RunError as error:
+            left_out.append(str(error))
+            continue
+        folder = out / run.name
         folder.mkdir(parents=True, exist_ok=True)
         results, why = compare_moments(
             run, Path(snapshots or run.path / "snapshots"), folder, number
@@ -94,12 +99,14 @@ def explain(paths, out: Path, partial=False, number: int | None = None, snapshot
         write_json(folder / "analysis_results.json", plain(runs[run.name]))
         text = report_text.report(run.name, course, results, why, settling)
         write_text(folder / "comparison_report.md", text)
-        refused += why
+        without += why
         for result in results:
             m = result.measurements
             about = {"run": run.name, "moment": m["number"], "seed": m["seed"]}
             found = changes.findings(result)[: report_text.MOST_ROWS]
             shown += [about | row for row in found or [{"layer": report_text.NOTHING}]]
+    if not runs:
+        raise RunError(f"no run could be described: {shortened(left_out)}")
     families = _families(runs)
     write_csv(out / "families.csv", families)
     if not shown:
@@ -108,7 +115,8 @@ def explain(paths, out: Path, partial=False, number: int | None = None, snapshot
         table = pd.DataFrame(shown, columns=SHOWN).set_index("run")
         table = table.map(lambda value: np.nan if value is None else value)
     result = {"command": "mechanistic", "conclusion": _conclusion(compared, families)}
-    return plain(result | {"runs": runs, "refused": refused}), table
+    result |= {"runs": runs, "left_out": left_out, "not_compared": without}
+    return plain(result | {"refused": left_out + without}), table
 
 
 def _conclusion(compared, families):

@@ -17,6 +17,7 @@ from analysis.runs.reader import RunError, open_runs
 from analysis.statistics.corrections import LEAST_GROUPS, too_few
 from analysis.tap import held_out, predict
 from tapjax.contract.layout import write_json
+from tapjax.contract.text import shortened
 
 BY_FAMILY = ["predictor", "use_init", "family"]
 
@@ -64,7 +65,15 @@ def evaluate(paths, out: Path, partial: bool = False, metric: str | None = None,
         `shuffles` is negative.
     """
     runs, refused = open_runs(paths, partial)
-    examples = [predict.example(run, metric) for run in runs]
+    examples, measured = [], []
+    for run in runs:
+        try:
+            examples.append(predict.example(run, metric))
+            measured.append(run)
+        except RunError as error:
+            refused.append(str(error))
+    if not examples:
+        raise RunError(f"no run can be an example: {shortened(refused)}")
     predict.check_examples(examples)
     if shuffles < 0:
         raise RunError(f"--shuffles={shuffles} must be 0 or more")
@@ -73,10 +82,10 @@ def evaluate(paths, out: Path, partial: bool = False, metric: str | None = None,
     write_json(
         out / "predictor.json",
         {
-            "metric": metric or runs[0].model["dimension"],
+            "metric": metric or measured[0].model["dimension"],
             "shapes": {
                 run.model["data"]: [run.data["shape"], run.data["classes"]]
-                for run in runs
+                for run in measured
                 if "shape" in run.data  # imported runs do not record it
             },
             "examples": predict.to_table(examples),

@@ -162,7 +162,7 @@ def _first(paths, folder, answers, partial):
     _, table = summary(paths, folder / "summary", partial)
     told = [f"Read in part: {run.name}, {run.extent}." for run in runs if not run.complete]
     command = f"Page made by: {_command()}"
-    static = overview(curves, folder / "overview.png")
+    static = overview(curves, folder / "overview")
     return [
         page.bullets([*sentences.what_was_run(runs), *told, *left_out, command], "facts"),
         page.bullets(sentences.what_happened(curves)),

@@ -1,6 +1,7 @@
 """Sections of the report: each runs one analysis and returns its HTML fragments."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import NamedTuple
 
 import pandas as pd
@@ -31,6 +32,12 @@ MONITORED = "measured D, and forecasts with 90 % intervals made during the repla
 COURSE = "D and capabilities over training (left), and their correlation by lag (right)"
 CREDITS = "Gamma of each method by layer, and the test accuracy it reaches"
 LEARNING = "online score over tasks, and measures of the units"
+DRAWN = {
+    "activation_heatmap": "mean activation of each class",
+    "filter_viz": "filters",
+    "attention_pattern": "attention",
+}
+ONE_PER_RUN = ("change_map", "convergence", "monitor_visualization")  # names of figures
 MOVES = "principal components of the weights beside those of random walks"
 
 
@@ -55,6 +62,7 @@ def _models(paths, out, partial):
     fits = pd.read_csv(out / "tap.csv", index_col="run")
     best = fits[fits["model"] == "tap_compression"]
     columns = ["seed", "alpha", "alpha_low", "alpha_high", "D0", "D_max", "identified", "r2"]
+    columns.append("unidentified_because")
     return result["conclusion"], [
         page.paragraph(
             "R2 compares a fitted curve with the mean of the measured curve, whose R2 is 0. The "
@@ -126,9 +134,10 @@ def _inside(paths, out, partial):
         ),
         *(
             [page.paragraph("`tapjax replay --run=RUN --moments` takes snapshots.")]
-            if result["refused"]
+            if result["not_compared"]
             else []
         ),
+        *_refused({"refused": result["left_out"]}),
         *_pictures(sorted(out.glob("*/change_map.png")), CHANGES),
         *([page.table(table, "Changes that exceed those between ordinary states")] * compared),
         *_folded("Critical steps", _pictures(sorted(out.glob("*/moment_*.png")), MOMENT)),
@@ -142,7 +151,7 @@ def _inside(paths, out, partial):
 def _before(paths, out, partial):
     result, scores = evaluate(paths, out, partial)
     if not result["scores"]:
-        return result["conclusion"], []
+        return result["conclusion"], _refused(result)
     families = pd.DataFrame(result["by_family"])
     return result["conclusion"], [
         page.paragraph(
@@ -150,6 +159,7 @@ def _before(paths, out, partial):
             "compares with a baseline, D at initialisation times the mean relative curve of the "
             "family; shuffled architectures may beat this baseline, too (see `tapjax predictor`)."
         ),
+        *_refused(result),
         page.picture(out / "predictor.png", "R2 of held-out architectures, by predictor"),
         page.table(scores, "Scores of the predictors"),
         *_folded("By family", _notes(result) + ([page.table(families)] * bool(len(families)))),
@@ -183,6 +193,7 @@ def _emergence(paths, out, partial):
     result, table = find_emergence(paths, out, partial)
     power = pd.DataFrame(result["power"]).T
     power.columns = [f"planted {float(name):g}" for name in power.columns]
+    power.index.name = "run"
     late = [name for name, order in result["order"].items() if order and order["late"]]
     early = [name for name in result["order"] if name not in late]
     return result["conclusion"], [
@@ -214,7 +225,7 @@ def _credit(paths, out, partial):
         ),
         *_refused(result),
         *_notes(result),
-        *_pictures(sorted(out.glob("setting_*.png")), CREDITS),
+        *_of_settings({name: [file] for name, file in result["figures"].items()}, out, CREDITS),
         page.table(table, "Quality of the credits, and accuracy"),
     ]
 
@@ -230,9 +241,9 @@ def _plasticity(paths, out, partial):
         ),
         *_refused(result),
         *_notes(result),
-        *_pictures(sorted(out.glob("*.png")), LEARNING),
+        *_of_settings(result["figures"], out, LEARNING),
         page.table(table, "Learning, and the units"),
-        *([page.table(pd.DataFrame(signs), "Early signs")] if signs else []),
+        *([page.table(pd.DataFrame(signs).set_index("setting"), "Early signs")] if signs else []),
     ]
 
 
@@ -255,7 +266,13 @@ def _of_family(paths, family, partial):
 
 
 def _refused(result):
-    return [page.paragraph(f"Not analysed: {line}.") for line in result.get("refused", ())]
+    """Say which runs were not analysed, in one paragraph per reason."""
+    runs = {}
+    for line in result.get("refused", ()):
+        run, _, reason = line.partition(": ")
+        runs.setdefault(reason, []).append(Path(run).name if reason else run)
+    told = [f"{', '.join(names)}{': ' if why else ''}{why}" for why, names in runs.items()]
+    return [page.paragraph(f"Not analysed: {text}.") for text in told]
 
 
 def _notes(result):
@@ -266,9 +283,16 @@ def _folded(title, parts):
     return [page.details(title, *parts)] if parts else []
 
 
-def _pictures(paths, caption):
-    """Return figures with a caption that begins with the run or the setting."""
-    shown = [page.picture(path, f"{_named(path)}: {caption}") for path in paths[:MOST_PICTURES]]
+def _of_settings(figures, out, caption):
+    """Return the figures of each setting, whose files `figures` lists."""
+    drawn = [(out / file, setting) for setting, files in figures.items() for file in files]
+    return _pictures([path for path, _ in drawn], caption, [setting for _, setting in drawn])
+
+
+def _pictures(paths, caption, names=()):
+    """Return figures with a caption that begins with a name, by default that of the run."""
+    named = list(zip(paths, names or map(_named, paths), strict=True))[:MOST_PICTURES]
+    shown = [page.picture(path, f"{name}: {caption}") for path, name in named]
     rest = len(paths) - len(shown)
     more = f"{plural(rest, 'more figure')}: the command of this analysis writes all of them."
     return [*shown, *([page.paragraph(more, "caption")] if rest > 0 else [])]
@@ -280,9 +304,15 @@ def _one_per_run(paths):
 
 
 def _named(path):
+    """Return the run that a figure is about, and what is drawn if a run has several figures."""
     folder = path.parent
     run = folder.parent.name if folder.name.startswith("seed_") else folder.name
-    return path.stem if run in SECTIONS else f"{run}, {path.stem}".replace("_", " ")
+    if run in SECTIONS:
+        return path.stem.removesuffix("_dimension").removesuffix("_emergence")
+    number, _, kind = path.stem.removeprefix("moment_").partition("_")
+    if path.stem.startswith("moment_"):
+        return f"{run}, critical step {number}, {DRAWN[kind]}"
+    return run if path.stem in ONE_PER_RUN else f"{run}, {path.stem}"
 
 
 SECTIONS = {

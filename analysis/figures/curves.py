@@ -1,13 +1,15 @@
 """Figures of D(t) and of the models fitted to it."""
 
+import textwrap
 from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
 
-from analysis.figures.style import legend_below, panels, save, synthetic
+from analysis.figures.style import EM, SMALL, legend_below, panels, save, synthetic
 from analysis.runs.reader import Run
 
+NAME = 20  # characters in a line of the name of a data set
 MODEL_COLOURS = {
     "tap": "#d55e00",
     "tap_compression": "#0072b2",
@@ -83,21 +85,21 @@ def score_heat_map(table, value: str, out: Path) -> Path:
     Returns:
       The path written.
     """
-    names = {"r2": "R2 on a uniform grid of steps", "r2_log": "R2 on a log-time grid"}
+    labels = {"r2": "R2 on a uniform grid of steps", "r2_log": "R2 on a log-time grid"}
     models = list(dict.fromkeys(table["model"]))
     grids = {
         model: rows.pivot_table(value, "architecture", "data", aggfunc="median", sort=False)
         for model, rows in table.groupby("model")
     }
     height, width = grids[models[0]].shape
-    figure, axes = panels(
-        len(models), (0.45 + 0.55 * width, 1.2 + 0.28 * height), (3, 0.7), 0.5 * width, sharey=True
-    )
+    names_below = min(max(map(len, grids[models[0]].columns)), NAME) * EM * SMALL / 72
+    each = (0.45 + 0.55 * width, 0.7 + names_below + 0.28 * height)
+    figure, axes = panels(len(models), each, (3, 0.7), 0.5 * width, sharey=True)
     for axis, model in zip(axes, models, strict=True):
         image = _score_grid(axis, grids[model])
         axis.set_title(model.replace("_", "\n"))
     figure.colorbar(
-        image, ax=axes, label=f"{names.get(value, value)}\n(colours clipped to 0-1)", aspect=30
+        image, ax=axes, label=f"{labels.get(value, value)}\n(colours clipped to 0-1)", aspect=30
     )
     figure.suptitle("Fits of D(t) by model, architecture and data set: median R2 over seeds")
     return save(figure, out)
@@ -110,6 +112,7 @@ def _score_grid(axes, grid):
         if np.isfinite(score):
             colour = "w" if shown[i, j] < 0.6 else "k"
             axes.text(j, i, f"{score:.2f}", ha="center", va="center", color=colour)
-    axes.set_xticks(range(grid.shape[1]), grid.columns, rotation=35, ha="right")
+    names = [textwrap.fill(name, NAME) for name in grid.columns]
+    axes.set_xticks(range(grid.shape[1]), names, rotation=90)
     axes.set_yticks(range(len(grid)), grid.index)
     return image

@@ -5,7 +5,15 @@ from pathlib import Path
 import numpy as np
 
 from analysis.edm.links import UNPROVEN, UNTESTED
-from analysis.figures.style import few_decades, largest_width, legend_below, one_panel, panels, save
+from analysis.figures.style import (
+    few_decades,
+    largest_width,
+    legend_below,
+    most_panels,
+    one_panel,
+    panels,
+    save,
+)
 
 MOST = 12  # maximum number of convergence panels in one figure
 MARKS = {
@@ -67,7 +75,7 @@ def convergence(found: dict, title: str, out: Path) -> Path:
     Returns:
       The path written.
     """
-    pairs = sorted(found, key=lambda pair: -found[pair].rho[-1])[:MOST]
+    pairs = sorted(found, key=lambda pair: -found[pair].rho[-1])[: min(MOST, most_panels(2.2))]
     figure, axes = panels(len(pairs), (3.2, 2.5), least=2.2, sharex=True, sharey=True)
     for axis, pair in zip(axes, pairs, strict=True):
         e = found[pair]

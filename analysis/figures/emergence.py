@@ -5,7 +5,7 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 
-from analysis.figures.style import largest_width, panels, save, synthetic
+from analysis.figures.style import largest_width, legend_below, panels, save, synthetic
 from analysis.runs.reader import Run
 from analysis.statistics import lags
 from tapjax.contract.text import plural
@@ -138,7 +138,7 @@ def verdicts(table, powers: dict, out: Path) -> Path:
     figure, (left, right) = panels(2, (4.7, 3.5), least=3)
     for name, (colour, marker) in VERDICTS.items():
         rows = table[table["verdict"] == name]
-        label = f"{name} ({len(rows)})"
+        label = f"verdict: {name} ({len(rows)})"
         left.plot(
             rows["best_lag_steps"], rows["r"].abs() / rows["null_95"], marker, ms=4, color=colour,
             label=label, alpha=0.8,
@@ -147,7 +147,6 @@ def verdicts(table, powers: dict, out: Path) -> Path:
     left.axvline(0, color="k", lw=0.6)
     left.set_xlabel("best lag (steps; positive: D changes first)")
     left.set_ylabel("|r| at the best lag / 95 % of surrogates")
-    left.legend(title="verdict (number of tests)")
     left.grid(alpha=0.25)
     for power in powers.values():
         right.plot(list(power), list(power.values()), color="0.75", lw=0.8)
@@ -156,11 +155,13 @@ def verdicts(table, powers: dict, out: Path) -> Path:
         list(next(iter(powers.values()))),
         mean,
         "k.-",
-        label=f"mean of {len(powers)} curves; the lead is the only effect",
+        label=f"power, mean of {len(powers)} curves; the lead is the only effect",
     )
     right.set_xlabel("correlation of the planted lead")
     right.set_ylabel("share of trials with the verdict `leads`")
     right.set_ylim(-0.02, 1.02)
-    right.legend(loc="center left")
     right.grid(alpha=0.25)
+    named = [axes.get_legend_handles_labels() for axes in (left, right)]
+    legend_below(figure, *(sum(parts, []) for parts in zip(*named, strict=True)))
+    figure.suptitle("Verdict of each test (their number), and power of the tests")
     return save(figure, out)

@@ -26,9 +26,10 @@ TOOLS = "xpan,xbox_zoom,xwheel_zoom,reset,save"
 
 def line_style(i: int) -> dict:
     """Return colour and dash pattern of the i-th run; six colours, then other patterns."""
+    dash = DASHES[i // len(COLOURS) % len(DASHES)]
     return {
         "line_color": COLOURS[i % len(COLOURS)],
-        "line_dash": DASHES[i // len(COLOURS) % len(DASHES)],
+        "line_dash": list(dash[1]) if isinstance(dash, tuple) else dash,
     }
 
 

@@ -39,7 +39,7 @@ class Page:
         self.names = [run.name for run in runs]
         self.said = Div(sizing_mode="stretch_width", styles={"font-size": "14px"})
         x_range = DataRange1d(start=0)
-        self.drawn = {}  # (run, quantity) -> last step when its source was last filled
+        self.drawn = {}  # (run, quantity) -> what its source was last filled from
         self.sources, drawn = {}, {name: [] for name in self.names}
         panels = {quantity: panel(quantity, x_range) for quantity in QUANTITIES}
         for quantity, made in panels.items():
@@ -86,7 +86,7 @@ class Page:
         for run in runs:
             for quantity in QUANTITIES:
                 step, values_SxT = run.curves[quantity].arrays()
-                last = step[-1] if len(step) else None
+                last = (run, step[-1]) if len(step) else None
                 if last != self.drawn.get((run.name, quantity)):
                     self.drawn[run.name, quantity] = last
                     self.sources[run.name, quantity].data = _columns(run.name, step, values_SxT)

@@ -12,6 +12,7 @@ from analysis.motifs.study import Mapped
 MOST_DRAWN = 6000  # maximum number of points in a scatter plot
 COLUMNS = 1200  # maximum number of pixels on the time axis of a scalogram
 LEAST_MOVE = 0.1  # smallest share of a state's moves that is drawn as an arrow
+NUMBER = 11  # points, of a circle around the number of a state
 PARTS = 60  # number of equal parts of the time in an ethogram
 MOST_STATES = 25  # maximum number of states that a figure distinguishes
 
@@ -210,7 +211,8 @@ def _gathered(share_PARTSxK, order):
 def graph(found: Mapped, summary: dict, title: str, out: Path) -> Path:
     """Draw the most visited states at their places on the map, and the moves between them.
 
-    The area of a state's marker grows with the share of the time that series stay in it.
+    States whose numbers would overlap are moved apart. The area of a state's marker grows with the
+    share of the time that series stay in it.
 
     Args:
       found: map to draw.
@@ -225,8 +227,10 @@ def graph(found: Mapped, summary: dict, title: str, out: Path) -> Path:
     share = np.array([row["share"] for row in summary["by_state"]])
     kept = _most_visited(share)
     places = np.array([_peak(found.regions, k + 1) for k in kept])
+    across = 72 * 0.8 * figure.get_figwidth()  # points, of the map
+    places = _apart(places, NUMBER * 2 * MARGIN * found.regions.extent / across)
     moves = np.array(summary["transitions"])[np.ix_(kept, kept)]
-    area_K = 30 + 2000 * share[kept]
+    area_K = NUMBER**2 + 2000 * share[kept]
     radius_K = np.sqrt(area_K) / 2  # points; an arrow ends at the circle, not beneath it
     for i, j in zip(*np.nonzero(moves >= LEAST_MOVE), strict=True):
         axis.annotate(
@@ -244,6 +248,20 @@ def graph(found: Mapped, summary: dict, title: str, out: Path) -> Path:
         "or more of the moves out of a state\narea of a circle: share of the time in the state",
     )  # fmt: skip
     return save(figure, out)
+
+
+def _apart(places_Kx2, least):
+    """Move places that are closer than `least` away from each other, at most 100 times."""
+    places_Kx2 = places_Kx2.copy()
+    for _ in range(100):
+        away_KxKx2 = places_Kx2[:, None] - places_Kx2
+        distance_KxK = np.linalg.norm(away_KxKx2, axis=2) + np.eye(len(places_Kx2)) * 2 * least
+        lacking_KxK = np.maximum(least - distance_KxK, 0)
+        if not lacking_KxK.any():
+            break
+        unit_KxKx2 = away_KxKx2 / np.maximum(distance_KxK, 1e-9)[:, :, None]
+        places_Kx2 += (0.55 * lacking_KxK[:, :, None] * unit_KxKx2).sum(1)
+    return places_Kx2
 
 
 def _peak(regions: Regions, state: int):

@@ -1,12 +1,13 @@
 """Static figure of D, loss and accuracy of several runs, with jumps and pinned checkpoints."""
 
+import textwrap
 from pathlib import Path
 
 import numpy as np
 from matplotlib.lines import Line2D
 
 from analysis.figures.course import Curves
-from analysis.figures.style import COLOURS, DASHES, WIDTHS, grid, legend_below, save
+from analysis.figures.style import COLOURS, DASHES, TEXT, WIDTHS, grid, legend_below, save
 
 QUANTITIES = {"D": "D", "loss": "training loss", "accuracy": "test accuracy"}
 
@@ -41,6 +42,7 @@ def overview(runs: list[Curves], out: Path, quantities=tuple(QUANTITIES)) -> Pat
         _mark(panels[0, 0], run, COLOURS[i % len(COLOURS)])
     panels[-1, 0].set_xlabel("training step")
     panels[-1, 0].set_xlim(left=0)
+    _mark_planted(panels[0, 0], runs)
     handles = [Line2D([], [], color=c, linestyle=d) for c, d in map(_style, range(len(runs)))]
     names = [run.name for run in runs]
     legend_below(figure, handles, names)
@@ -67,10 +69,27 @@ def _mark(axes, run, colour):
     pins = [step for step, text in run.events if text.startswith("pinned")]
     foot = axes.get_xaxis_transform()
     axes.plot(pins, [0.03] * len(pins), "|", color=colour, markersize=8, transform=foot)
-    planted = [(step, text) for step, text in run.events if not text.startswith(("jump", "pinned"))]
-    for step, text in planted:
+
+
+def _mark_planted(axes, runs):
+    """Mark what the configs changed by dotted lines; each kind of change is named once."""
+    colours = {
+        (step, text): COLOURS[i % len(COLOURS)]
+        for i, run in enumerate(runs)
+        for step, text in run.events
+        if not text.startswith(("jump", "pinned"))
+    }
+    for (step, _), colour in colours.items():
         axes.axvline(step, color=colour, linestyle=":", linewidth=1)
+    first = {text: (step, colours[step, text]) for step, text in sorted(colours, reverse=True)}
+    end = axes.get_xlim()[1]
+    height = 0
+    for text, (step, colour) in sorted(first.items(), key=lambda item: item[1]):
+        left = step < end / 2
+        lines = textwrap.wrap(text, 24)
         axes.annotate(
-            text, (step, 0.97), xycoords=("data", "axes fraction"), xytext=(-4, 0),
-            textcoords="offset points", color=colour, ha="right", va="top",
+            "\n".join(lines), (step, 0.97), xycoords=("data", "axes fraction"),
+            xytext=(4 if left else -4, -1.3 * TEXT * height), textcoords="offset points",
+            color=colour, ha="left" if left else "right", va="top",
         )  # fmt: skip
+        height += len(lines)

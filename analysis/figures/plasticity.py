@@ -121,7 +121,7 @@ def cloning(runs, labels, title: str, out: Path) -> Path:
         for i in range(clone["times"]):
             axis.axvline((i + 1) * clone["step"], color="0.4", linestyle=":", linewidth=1)
         axis.set_xlabel("training step")
-    axes[0].set_ylabel("cloning loss, 1 - R$^2$ within clones")
+    axes[0].set_ylabel("cloning loss, 1 - R² within clones")
     axes[1].set(ylabel="training loss", yscale="log")
     axes[2].set_ylabel("independent units (hard rank), all layers")
     axes[1].set_title("solid: clone; dashed: base network; dotted: step of cloning")

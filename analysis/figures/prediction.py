@@ -4,7 +4,16 @@ from pathlib import Path
 
 import numpy as np
 
-from analysis.figures.style import COLOURS, NEUTRAL, grid, legend_below, one_panel, panels, save
+from analysis.figures.style import (
+    COLOURS,
+    NEUTRAL,
+    grid,
+    legend_below,
+    most_panels,
+    one_panel,
+    panels,
+    save,
+)
 from analysis.tap.predict import Z_90
 
 
@@ -99,11 +108,12 @@ def held_out_curves(examples, rows, forecasts, out: Path) -> Path:
       out: path of the PNG file to write.
 
     Returns:
-      The path written. If there are more than 24 networks, 24 of them are drawn.
+      The path written. Of more networks than fit on a page, 24 at most, some are drawn.
     """
     measured = {(e.architecture, e.data): e for e in examples}
     cells = list(zip(rows, forecasts, strict=True))
-    cells = [cells[i] for i in np.linspace(0, len(cells) - 1, min(len(cells), 24)).astype(int)]
+    most = min(len(cells), most_panels(), 24)
+    cells = [cells[i] for i in np.linspace(0, len(cells) - 1, most).astype(int)]
     figure, each = panels(len(cells), (2.4, 2.1))
     for axes, (row, made) in zip(each, cells, strict=True):
         e = measured[row["architecture"], row["data"]]

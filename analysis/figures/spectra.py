@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from analysis.figures.style import grid, largest_width, legend_below, panels, save
+from analysis.figures.style import few_decades, grid, largest_width, legend_below, panels, save
 
 POINTS = 1500  # a line has less than twice as many points
 WALK = "C1"
@@ -38,6 +38,7 @@ def power(found: dict, frequency_F, epoch, every: int, title: str, out: Path) ->
             axis.axvline(epoch, color="0.5", linestyle=":", label="one epoch")
         axis.set_xscale("log")
         axis.set_yscale("log")
+        few_decades(axis.xaxis)
         axis.set_title(group)
         axis.set_xlabel(
             "frequency (cycles per step)" if every == 1 else f"frequency (cycles per {every} steps)"
@@ -63,7 +64,7 @@ def components(found: dict, steps, title: str, out: Path) -> Path:
       The path written.
     """
     count = len(found)
-    blocks = -(-count // max(int(largest_width() / 2.3), 1))
+    blocks = -(-count // max(int(largest_width() / 1.7), 1))
     across = -(-count // blocks)
     figure, axes = grid(3 * blocks, across, (3.6, 2.2))
     columns = [axes[3 * (i // across) : 3 * (i // across) + 3, i % across] for i in range(count)]

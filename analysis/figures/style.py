@@ -10,7 +10,7 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 from cycler import cycler
-from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
+from matplotlib.ticker import EngFormatter, FixedFormatter, LogLocator, NullFormatter
 
 from analysis.runs.reader import Run
 from tapjax.contract.layout import replace_file
@@ -19,12 +19,15 @@ DPI = 130
 FORMATS = ("png", "svg", "pdf")
 WIDTHS = {"page": 10.0, "double": 7.2, "single": 3.5}  # inches: a screen; columns of a paper
 TEXT, SMALL = 9, 8  # points
+HELD_ROWS = 3  # rows of a legend for which figures have room; more rows make them taller
 EM = 0.55  # mean width of a character, as a fraction of the size of the font
+PAGE_HEIGHT = 11.0  # inches; panels become lower, down to LEAST_HEIGHT, to stay below it
+LEAST_HEIGHT = 1.5
 BESIDE = 0.6  # inches, of the numbers and the label beside a panel
 # Colours that colour-blind readers distinguish, legible on white and on black (Okabe and Ito 2008,
 # https://jfly.uni-koeln.de/color).
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")
-DASHES = ("solid", "dashed", "dotted")  # for more curves than colours
+DASHES = ("solid", "dashed", "dotted", "dashdot", (0, (8, 1, 1, 1, 1, 1)))  # beyond 6 curves
 NEUTRAL = "#777777"  # axes and text, legible on white and on black
 # Ten colours, C0 to C9, for figures that distinguish more curves (Petroff 2021,
 # https://arxiv.org/abs/2107.02270).
@@ -77,7 +80,7 @@ def one_panel(width: float, height: float):
 
 
 def grid(rows: int, columns: int, each: tuple, around=(0.6, 0.8), **more):
-    """Make a figure with rows and columns of panels, which become narrower if the page is narrow.
+    """Make a figure with rows and columns of panels, which become smaller if the page is small.
 
     Args:
       rows: number of rows.
@@ -90,10 +93,25 @@ def grid(rows: int, columns: int, each: tuple, around=(0.6, 0.8), **more):
       (figure, axes [rows, columns]).
     """
     width = min(each[0] * columns + around[0], largest_width())
+    height = min(each[1], max((PAGE_HEIGHT - around[1]) / rows, LEAST_HEIGHT))
     return plt.subplots(
-        rows, columns, figsize=(width, each[1] * rows + around[1]), layout="constrained",
+        rows, columns, figsize=(width, height * rows + around[1]), layout="constrained",
         squeeze=False, **more,
     )  # fmt: skip
+
+
+def most_panels(least: float = 2.3, around=(0.6, 0.8)) -> int:
+    """Return how many panels of `panels` fit on a page.
+
+    Args:
+      least: smallest width of a panel in inches.
+      around: see `grid`.
+
+    Returns:
+      Number of panels, 1 or more.
+    """
+    across = max(int((largest_width() - around[0]) / least), 1)
+    return across * int((PAGE_HEIGHT - around[1]) / LEAST_HEIGHT)
 
 
 def panels(count: int, each: tuple, around=(0.6, 0.8), least: float = 2.3, **more):
@@ -128,6 +146,9 @@ def legend_below(figure, handles, labels, **more) -> None:
     labels = ["\n".join(textwrap.wrap(label, characters - 10)) for label in labels]
     columns = characters // (max(map(len, labels)) + 9)
     columns = min(max(columns, 1), len(labels), 6)
+    rows = -(-sum(label.count("\n") + 1 for label in labels) // columns)
+    taller = max(rows - HELD_ROWS, 0) * 1.6 * SMALL / 72
+    figure.set_figheight(figure.get_figheight() + taller)
     figure.legend(handles, labels, loc="outside lower center", ncols=columns, frameon=False, **more)
 
 
@@ -138,26 +159,31 @@ def save(figure, out: Path) -> Path:
 
     Args:
       figure: Matplotlib figure.
-      out: path of the file to write. The format is that of its ending, .png, .svg or .pdf; without
-        one of these, the ending of Matplotlib's `savefig.format` is added.
+      out: path of the file to write, without the ending. That of Matplotlib's `savefig.format` is
+        added.
 
     Returns:
       The path written.
     """
-    if out.suffix[1:] not in FORMATS:
-        out = out.with_name(f"{out.name}.{plt.rcParams['savefig.format']}")
+    file_format = plt.rcParams["savefig.format"]
+    out = out.with_name(f"{out.name}.{file_format}")
     out.parent.mkdir(parents=True, exist_ok=True)
     _break_lines(figure)
-    write = partial(figure.savefig, format=out.suffix[1:], dpi=DPI)
+    _without_formulas(figure)
     try:
-        replace_file(out, write)
-    except ValueError:
-        for text in figure.findobj(plt.Text):
-            text.set_parse_math(False)  # dollar signs in names are not formulas
-        replace_file(out, write)
+        replace_file(out, partial(figure.savefig, format=file_format, dpi=DPI))
     finally:
         plt.close(figure)
     return out
+
+
+def _without_formulas(figure):
+    """Draw dollar signs in names as they are. Only numbers of axes, such as 10^3, are formulas."""
+    axes = [axis for each in figure.axes for axis in (each.xaxis, each.yaxis)]
+    numbered = [axis for axis in axes if not isinstance(axis.get_major_formatter(), FixedFormatter)]
+    numbers = [text for axis in numbered for text in axis.get_ticklabels(which="both")]
+    for text in set(figure.findobj(plt.Text)).difference(numbers):
+        text.set_parse_math(False)
 
 
 def _break_lines(figure):
@@ -209,8 +235,9 @@ def binned(run, name: str, most: int = 200):
 
 
 def few_decades(axis) -> None:
-    """Label a logarithmic axis at 1, 2 and 5 of every decade, for ranges of one or two decades."""
-    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    """Label a logarithmic axis with plain numbers, at 1, 2 and 5 of each of at most two decades."""
+    low, high = axis.get_view_interval()
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 100 * low else (1,)))
     thousands = EngFormatter(sep="")  # as in 20k
     axis.set_major_formatter(lambda x, at: thousands(x) if x >= 1000 else f"{x:g}")
     axis.set_minor_formatter(NullFormatter())

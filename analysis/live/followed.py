@@ -1,5 +1,6 @@
 """A run that is followed while it trains: thinned curves, forecasts, warnings and jumps."""
 
+import contextlib
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,7 +12,7 @@ from tapjax.contract.layout import record_steps
 from tapjax.live.monitor import Monitor, Prediction, Warned
 
 MOST_POINTS = 2000  # of a curve; half of the points are dropped when it has more
-MOST_MEASUREMENTS = 4000  # that the monitors receive; longer runs are thinned for them, too
+MOST_MEASUREMENTS = 4000  # beyond these, monitors receive every 2nd, then every 4th, ... one
 
 
 class Spacing:
@@ -89,6 +90,7 @@ class Followed:
     def __init__(self, path: Path):
         """Open a run directory; see `catch_up` for its records."""
         self.path, self.name = Path(path), Path(path).resolve().name
+        self._config_file = self._identity()
         *_, self.model, self._config, _ = read_manifest(self.path)
         self.curves = {name: Thinned(MOST_POINTS) for name in ("D", "loss", "accuracy")}
         self.monitors = {seed: Monitor() for seed in self._config["seeds"]}
@@ -98,6 +100,20 @@ class Followed:
         names, head = self.model["layer_names"], self.model["head"]
         self._hidden = [i for i, name in enumerate(names) if name != head]
         self._read: set[str] = set()
+
+    @property
+    def replaced(self) -> bool:
+        """Whether the run was removed, or another one was started in its folder."""
+        return self._identity() != self._config_file
+
+    def _identity(self):
+        """Return what tells config.json from that of another run; None if there is no run."""
+        if not (self.path / "STATUS.json").is_file():
+            return None
+        with contextlib.suppress(FileNotFoundError):
+            found = (self.path / "config.json").stat()
+            return found.st_ino, found.st_mtime_ns
+        return None
 
     @property
     def progress(self) -> Progress:

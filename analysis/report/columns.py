@@ -46,6 +46,7 @@ COLUMNS = {
     "D0": ("D0", "fitted initial D"),
     "D_max": ("D max", "fitted largest D"),
     "curves": ("curves", "number of curves, one per run and seed"),
+    "unidentified_because": ("why not", "why the fit does not determine alpha"),
     # Jumps.
     "measurements": ("points", "number of measurements of the probe"),
     "jumps_of_D": ("jumps of D", "jumps of the mean over hidden layers"),
@@ -63,6 +64,23 @@ COLUMNS = {
     "p": ("p", "probability of a value at least as extreme under the null"),
     "q": ("q", "p corrected for the number of tests (Benjamini and Hochberg 1995)"),
     "family": ("family", "family of architectures"),
+    "seeds with layers together": (
+        "layers together",
+        "seeds in which layers move together more than series shifted in time do",
+    ),
+    "seeds with D with the loss": (
+        "D with loss",
+        "seeds in which D moves with the loss more than series shifted in time do",
+    ),
+    "moment": ("critical step", "number of the critical step in the run"),
+    "seed": ("seed", "random seed"),
+    "layer": ("layer", "name of the layer"),
+    "quantity": ("quantity", "what was compared"),
+    "unit": ("unit", "number of the unit; none for the whole layer"),
+    "before": ("before", "value before the critical step"),
+    "after": ("after", "value after the critical step"),
+    "change": ("change", "size of the change"),
+    "z": ("z", "change in spreads of the changes between ordinary states"),
     # Prediction.
     "predictor": ("predictor", "method of prediction"),
     "use_init": ("knows D(0)", "whether the predictor may use D of the untrained network"),
@@ -77,9 +95,15 @@ COLUMNS = {
     "capability": ("capability", "measured ability whose change is compared with that of D"),
     "verdict": ("verdict", "conclusion after all corrections; the text above defines it"),
     "best_lag_steps": ("lag", "steps by which D changes before the capability"),
+    "low": ("low", "lower end of the 95 % interval of the lag"),
+    "high": ("high", "upper end of the 95 % interval of the lag"),
     "r": ("r", "correlation of the increments at the best lag"),
     "null_95": ("null", "|r| that 95 % of surrogates do not exceed at any lag"),
     "p_guard": ("p, spectrum", "p against series with the same spectrum"),
+    **{
+        f"planted {r:g}": (f"r {r:g}" if r else "none", "share of trials with the verdict `leads`")
+        for r in (0, 0.05, 0.1, 0.2, 0.3)
+    },
     # Credit.
     "setting": ("setting", "what is trained: fields of the config that differ between settings"),
     "method": ("method", "method of credit assignment, or remedy against loss of plasticity"),
@@ -109,8 +133,23 @@ COLUMNS = {
     "forgetting": ("forgetting", "best accuracy on a task so far minus its final accuracy"),
     "backward_transfer": ("BWT", "final accuracy minus that at the end of the task's training"),
     "forward_transfer": ("FWT", "accuracy right before a task's training minus chance"),
+    "rho_low": ("low", "lower end of the 95 % interval of rho"),
+    "rho_high": ("high", "upper end of the 95 % interval of rho"),
+    "given_score": ("given score", "rho, given the early change of the score itself"),
+    "given_score_low": ("low", "lower end of the 95 % interval"),
+    "given_score_high": ("high", "upper end of the 95 % interval"),
     # Movement of weights.
+    "group": ("group", "quantity whose components are analysed"),
+    "peak": ("peak", "frequency with the most power, in cycles per point"),
     "slope": ("slope", "slope of the power spectrum; -2 for a random walk"),
     "cosine": ("cosine", "mean R2 of the first components with one cosine of time each"),
+    **{
+        f"{name}_{what}": (f"{short}{text}", definition)
+        for name, short in (("slope", "slope"), ("cosine", "cosine"), ("first_3", "first 3"))
+        for what, text, definition in (
+            ("walk", ", walk", "the same of a random walk that makes the same steps"),
+            ("q", ", q", "q of the difference from the random walk"),
+        )
+    },
     "first_3": ("first 3", "share of variance of the first three principal components"),
 }

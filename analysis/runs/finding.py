@@ -19,8 +19,8 @@ def find_runs(paths) -> list[Path]:
       Run directories without duplicates.
 
     Raises:
-      RunError: a folder contains no run, or two runs have the same name. Names must be unique
-        because results are stored by the name of the run.
+      RunError: a folder contains no run or cannot be read, or two runs have the same name. Names
+        must be unique because results are stored by the name of the run.
     """
     found = {}
     for path in map(Path, paths):
@@ -28,17 +28,22 @@ def find_runs(paths) -> list[Path]:
         if not runs:
             raise RunError(f"{path} is not a run directory and holds none")
         found |= {run.resolve(): run for run in runs}
-    names = [place.name for place in found]
-    for place in found:
-        if names.count(place.name) > 1:
+    first = {}
+    for place, path in found.items():
+        other = first.setdefault(place.name, path)
+        if other is not path:
             raise RunError(
-                f"two runs are named {place.name!r}: rename a folder, or analyse them separately"
+                f"two runs are named {place.name!r}, {other} and {path}: rename a folder, or "
+                "analyse them separately"
             )
     return list(found.values())
 
 
 def _runs_in(path, depth):
-    if (path / "config.json").is_file():
-        return [path]
-    below = sorted(p for p in path.glob("*") if p.is_dir()) if depth else []
+    try:
+        if (path / "config.json").is_file():
+            return [path]
+        below = sorted(p for p in path.iterdir() if p.is_dir()) if depth and path.is_dir() else []
+    except PermissionError as error:
+        raise RunError(f"{path} cannot be read: name the runs themselves") from error
     return [run for folder in below for run in _runs_in(folder, depth - 1)]

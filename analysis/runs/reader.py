@@ -252,10 +252,16 @@ class Run:
         """Return D(t) with gaps, or None if it was not measured or a seed has no finite value.
 
         Raises:
-          RunError: a record is damaged, or D is not one value per layer or is negative.
+          RunError: a record is damaged, D is not one value per layer or is negative, or model.json
+            names a dimensionality that the records lack although they hold another one.
         """
         metric = self.model["dimension"]
         if not self.has("probe", metric):
+            if self.has("probe", "participation_ratio"):
+                raise RunError(
+                    f"{self.path / 'model.json'}: dimension={metric!r} was not recorded, unlike "
+                    "'participation_ratio'"
+                )
             return None
         d_SxT = self._hidden_mean(metric)
         return d_SxT if np.isfinite(d_SxT).any(1).all() else None

@@ -201,7 +201,8 @@ class Monitor:
         loss, grad_norm = float(_array(loss)), float(_array(grad_norm))
         d = _dimension(measured)
         if not np.isfinite([loss, grad_norm, d]).all():
-            found = self._warn(step, {"not_finite": "loss, gradient or D is not finite"})
+            lasting = dict.fromkeys(self._active, "")  # a gap does not end other conditions
+            found = self._warn(step, lasting | {"not_finite": "loss, gradient or D is not finite"})
             return Report(step, d, {}, found, [])
         for series, value in zip(self._history.values(), (step, loss, grad_norm, d), strict=True):
             series.append(value)

@@ -50,7 +50,8 @@ RUN = {
     "eval_every": Field(
         500,
         at_least(0),
-        "Steps between evaluations of the whole test split; 0 evaluates at the end only.",
+        "Steps between evaluations of the whole test split, which happen at ends of chunks only; 0 "
+        "evaluates at the end only.",
     ),
     "chunk_steps": Field(
         0,

@@ -44,6 +44,8 @@ def test_a_figure_is_as_wide_as_a_column(runs, tmp_path, width):
     ("flag", "message"),
     [
         ("--out=figure.jpg", "must end in .png, .svg, .pdf"),
+        ("--out=.", "error: --out=. is no file: name a file, such as curves"),
+        ("--out=.", "error: --out=. is no file: name a file, such as curves"),
         ("--quantities=D,acuracy", "did you mean 'accuracy'"),
         ("--quantities=accuracy", "recorded in none of the runs"),
         ("--format=bmp", "invalid choice: 'bmp'"),
@@ -63,7 +65,10 @@ def test_every_command_that_draws_takes_the_format(runs, tmp_path, ending):
         "tap", runs / "one", f"--out={tmp_path}", f"--format={ending}", "--width=single"
     )
     assert result.returncode == 0, result.stderr
-    drawn = {path.name for path in tmp_path.iterdir() if path.suffix not in (".csv", ".json")}
+    again = analysis("tap", runs / "one", f"--out={tmp_path / f'a.{ending}'}", f"--format={ending}")
+    assert again.returncode == 0 and (tmp_path / f"a.{ending}" / f"fit_r2.{ending}").exists()
+    found = [path for path in tmp_path.iterdir() if path.is_file()]
+    drawn = {path.name for path in found if path.suffix not in (".csv", ".json")}
     assert drawn == {f"{n}.{ending}" for n in ("one_dimension", "fit_r2", "fit_r2_log")}
 
 

@@ -27,6 +27,13 @@ runpy.run_module("analysis", run_name="__main__")
 """
 
 
+@pytest.mark.parametrize("port", ["99999", "web"])
+def test_what_is_no_port_is_refused_in_a_line(port):
+    result = analysis("live", "runs", f"--port={port}")
+    assert result.returncode == 2 and f"{port} is no port from 0 to 65535" in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
 @pytest.fixture
 def served(tmp_path):
     """A run that trains, the records that it will gain, and the address of the page."""

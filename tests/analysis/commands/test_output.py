@@ -37,9 +37,8 @@ def test_a_figure_that_cannot_be_written_leaves_the_old_one(tmp_path, monkeypatc
     def full(file):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    out = tmp_path / "a.png"
-    save(plt.figure(), out)
-    old = out.read_bytes()
+    out = tmp_path / "a"
+    old = save(plt.figure(), out).read_bytes()
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OSError, match="No space left"):
         save(plt.figure(), out)

@@ -37,7 +37,7 @@ from tests.analysis.made_runs import write_run
 
 T = np.arange(0, 1001, 5)
 LAYERS = [*(f"blocks.{i}.attention.output" for i in range(11)), "head"]
-LONG = "transformer_narrow_with_a_long_name on fashion_mnist (SYNTHETIC), first 20 of 64 layers"
+LONG = "transformer_narrow_with_a_long_name on fashion_mnist (cost $5, $6), first 20 of 64 layers"
 RNG = np.random.default_rng(0)
 NAMES = ("loss", "gradient_norm", "D", "learning_rate", "accuracy")
 MODELS = ("tap", "tap_compression", "two_phase_saturating", "logistic")
@@ -111,6 +111,22 @@ def fits():
         for i in range(9) for data in ("fashion_mnist", "digits", "addition") for model in MODELS
     ]  # fmt: skip
     return pd.DataFrame(rows)
+
+
+def two_fits():
+    """Return the fits of two networks, each on its own data set with a long name."""
+    few = fits().query("architecture < 'transformer_variant_2' and data != 'digits'")
+    names = ("tokens_of_an_electronic_health_record", "my_own_measurements_2026.npz")
+    return few.assign(data=few["data"].map(dict(zip(few["data"].unique(), names, strict=True))))
+
+
+def many(run):
+    """Return the curves of thirty runs with long names, in which the config changed something."""
+    one = course.read(run)
+    planted = [(20, "unit 3 of blocks.3.attention.output was drawn anew"),
+               (500, "every unit was cloned x2"), (980, "every unit was cloned x2")]  # fmt: skip
+    events = sorted(one.events + planted)
+    return [one._replace(name=f"${i} of $30 {LONG[:40]}", events=events) for i in range(30)]
 
 
 def held_out():
@@ -224,6 +240,7 @@ def draw(folder):
             tap, {(0, m): np.full(len(T), 6.0) for m in curves.MODEL_COLOURS}, p
         ),
         "scores": lambda p: curves.score_heat_map(fits(), "r2", p),
+        "scores_of_two": lambda p: curves.score_heat_map(two_fits(), "r2", p),
         "edm_matrix": lambda p: edm.matrix(links, LONG, p),
         "edm_convergence": lambda p: edm.convergence(evidence(), LONG, p),
         "edm_forecasts": lambda p: edm.forecast_skill(ahead, LONG, p),
@@ -250,6 +267,7 @@ def draw(folder):
         "ethogram": lambda p: motifs.ethogram(found, steps, series, LONG, p),
         "graph": lambda p: motifs.graph(found, summary, LONG, p),
         "overview": lambda p: overview.overview([course.read(tap)] * 7, p),
+        "overview_of_many": lambda p: overview.overview(many(tap), p),
         "learning": lambda p: plasticity.learning([tasks] * 4, [method] * 4, LONG, p),
         "memory": lambda p: plasticity.memory(tasks, method, p),
         "cloning": lambda p: plasticity.cloning([tasks] * 2, [method] * 2, LONG, p),

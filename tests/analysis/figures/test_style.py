@@ -15,6 +15,7 @@ FIGURES = (
     "entropy", "changes", "settling", "motifs_learning", "scalogram", "map", "controls",
     "ethogram", "graph", "overview", "learning", "memory", "cloning", "early_signs", "predictor",
     "skill", "held_out", "forecast", "monitored", "power", "components", "shares",
+    "scores_of_two", "overview_of_many",
 )  # fmt: skip
 SLACK = 2  # pixels by which texts may touch
 
@@ -52,6 +53,7 @@ def test_text_is_legible(drawers, texts, tmp_path, name, width):
     assert min(text.get_fontsize() for text in texts) >= style.SMALL
     assert not outside(texts, image.width, image.height)
     assert not overlapping(texts)
+    assert not [text for text in texts if "$5" in text.get_text() and text.get_parse_math()]
 
 
 def outside(texts, width, height):

@@ -63,6 +63,16 @@ def test_records_are_followed_as_they_appear(tmp_path):
     assert [p.step for p in followed.forecasts[0]] == [1050, 1100, 1200]
 
 
+def test_a_run_that_was_replaced_is_noticed(tmp_path):
+    path, d_SxT, _ = run_in_parts(tmp_path)
+    followed = Followed(path)
+    assert not followed.replaced
+    path.rename(tmp_path / "old")
+    assert followed.replaced
+    write_run(path, d_SxT)
+    assert followed.replaced and not Followed(path).replaced
+
+
 @pytest.mark.fault
 def test_a_damaged_record_ends_the_following_with_its_reason(tmp_path):
     path, _, later = run_in_parts(tmp_path)

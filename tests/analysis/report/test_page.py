@@ -58,6 +58,19 @@ def test_every_section_stands_on_one_self_contained_page(page):
     for what in ("architectures", "architectures with an identified alpha"):
         assert f"too few to tell: n = 5 {what}, needs &gt;= 15" in text
     assert "r2_loao" not in text and "left out of the fit" not in text
+    assert not re.findall("<th>(?!<abbr)[^<]*", text), "a header has no definition"
+
+
+def test_a_run_without_d_does_not_silence_the_others(tmp_path):
+    for i in range(5):
+        write_mlp(tmp_path / "runs" / f"mlp_{i}", i)
+    write_run(tmp_path / "runs" / "gap", np.full((1, len(T)), np.nan))
+    rows = {}
+    for name in ("mechanistic", "predictor"):
+        verdict, parts = SECTIONS[name].write([tmp_path / "runs"], tmp_path / name, False)
+        rows[name] = " ".join([verdict, *parts])
+        assert "Not analysed: gap: " in rows[name]
+    assert "(5 rows)" in rows["mechanistic"] and "n = 5 architectures" in rows["predictor"]
 
 
 def test_an_analysis_that_does_not_fit_is_left_out_with_its_reason(tmp_path):

@@ -2,6 +2,7 @@ import json
 import os
 import shutil
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -134,8 +135,10 @@ def test_a_run_without_finite_seeds_is_left_out_of_its_folder(tmp_path):
 
 def test_a_run_that_measures_no_d_has_a_row_of_the_summary(tmp_path):
     path = write_run(tmp_path / "r", D)
-    model = json.loads((path / "model.json").read_text())
-    write_json(path / "model.json", model | {"dimension": "nothing"})
+    for record in (path / "records").iterdir():
+        arrays = dict(np.load(record))
+        del arrays["probe/participation_ratio"]
+        write_npz(record, arrays)
     row = summarise(open_run(path))
     assert row["last_step"] == 600 and "D_last" not in row and row["loss_last"] > 0
 
@@ -156,8 +159,17 @@ def test_a_run_counts_once_and_two_of_one_name_are_refused(tmp_path):
         write_run(tmp_path / folder / "run", D)
     first = tmp_path / "a" / "run"
     assert find_runs([first, tmp_path / "a", first]) == [first]
-    with pytest.raises(RunError, match="two runs are named 'run'"):
+    with pytest.raises(RunError, match="two runs are named 'run', .*a/run and .*b/run: rename"):
         find_runs([tmp_path / "a", tmp_path / "b"])
+
+
+def test_a_folder_that_cannot_be_read_is_named(tmp_path, monkeypatch):
+    def refuse(self):
+        raise PermissionError(self)
+
+    monkeypatch.setattr(Path, "iterdir", refuse)
+    with pytest.raises(RunError, match=f"{tmp_path} cannot be read: name the runs themselves"):
+        find_runs([tmp_path])
 
 
 def test_an_unknown_array_lists_what_there_is(tmp_path):
@@ -202,6 +214,14 @@ def test_a_seed_without_any_finite_d_leaves_the_rest_of_the_row(tmp_path):
     d[1, 3] = np.nan
     run = open_run(write_run(tmp_path / "s", d))
     assert summarise(run)["D_last"] == D[:, -1].mean()
+
+
+def test_a_damaged_name_of_the_dimensionality_is_refused(tmp_path):
+    path = write_run(tmp_path / "r", D)
+    file = path / "model.json"
+    file.write_text(file.read_text().replace("participation_ratio", "parthcipation_ratio"))
+    with pytest.raises(RunError, match="'parthcipation_ratio' was not recorded, unlike"):
+        open_run(path).known_dimension()
 
 
 def test_a_damaged_name_of_an_array_is_refused(tmp_path):

@@ -54,6 +54,17 @@ def test_what_is_not_finite_is_reported_once_and_left_out():
     assert len(monitor.d) == 300 and np.isfinite(monitor.state()["history"]["loss"]).all()
 
 
+def test_a_gap_does_not_repeat_the_warnings_of_conditions_that_last():
+    loss, norm, d = healthy()
+    d = np.where(T > 1200, 0.3 * d, d)
+    whole, _ = watch(loss, norm, d)
+    loss[300] = np.nan
+    gap, _ = watch(loss, norm, d)
+    kinds = [warning.kind for warning in whole.warnings]
+    assert "collapse" in kinds and len(gap.warnings) == len(kinds) + 1
+    assert [w.kind for w in gap.warnings if w.kind != "not_finite"] == kinds
+
+
 def test_tensors_of_pytorch_and_layers_of_any_kind_are_taken():
     class Tensor:  # what torch.Tensor shows of itself while it requires a gradient
         def __init__(self, values):
