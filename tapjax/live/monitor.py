@@ -173,7 +173,7 @@ class Monitor:
         self.forecasts: list[Prediction] = []  # at the middle horizon, for the figure
         self._middle = self.horizons[len(self.horizons) // 2] if self.horizons else None
         self._search_from = np.zeros(1, int)
-        self._active: set[str] = set()
+        self._last_held: dict[str, int] = {}  # kind of warning -> number of measurements then
         self._open = {h: [] for h in self.horizons}  # forecasts whose step has not come yet
         # Horizon -> member -> errors of ln D.
         self._errors = {h: {name: [] for name in (*MEMBERS, "made")} for h in self.horizons}
@@ -201,8 +201,7 @@ class Monitor:
         loss, grad_norm = float(_array(loss)), float(_array(grad_norm))
         d = _dimension(measured)
         if not np.isfinite([loss, grad_norm, d]).all():
-            lasting = dict.fromkeys(self._active, "")  # a gap does not end other conditions
-            found = self._warn(step, lasting | {"not_finite": "loss, gradient or D is not finite"})
+            found = self._warn(step, {"not_finite": "loss, gradient or D is not finite"})
             return Report(step, d, {}, found, [])
         for series, value in zip(self._history.values(), (step, loss, grad_norm, d), strict=True):
             series.append(value)
@@ -284,12 +283,14 @@ class Monitor:
         return new
 
     def _warn(self, step, found):
+        """Warn of conditions that have not held for more than `RECENT` measurements."""
+        now = len(self.d)
         new = [
             Warned(step, kind, message, RECOMMENDATIONS[kind])
             for kind, message in found.items()
-            if kind not in self._active
+            if kind not in self._last_held or now - self._last_held[kind] > RECENT
         ]
-        self._active = set(found)
+        self._last_held |= dict.fromkeys(found, now)
         self.warnings += new
         return new
 

@@ -65,6 +65,13 @@ def test_a_gap_does_not_repeat_the_warnings_of_conditions_that_last():
     assert [w.kind for w in gap.warnings if w.kind != "not_finite"] == kinds
 
 
+def test_a_condition_that_comes_and_goes_is_warned_of_once():
+    loss, norm, d = healthy()
+    loss = np.where(np.arange(len(T)) % 7 == 3, np.nan, loss)
+    monitor, _ = watch(loss, norm, d)
+    assert [(w.kind, w.step) for w in monitor.warnings] == [("not_finite", 15)]
+
+
 def test_tensors_of_pytorch_and_layers_of_any_kind_are_taken():
     class Tensor:  # what torch.Tensor shows of itself while it requires a gradient
         def __init__(self, values):
