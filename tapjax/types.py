@@ -91,6 +91,8 @@ class Model(NamedTuple):
     `watch(params, stats, x, shifts=None, key=None) -> (logits, activations, stats)` also returns
     the outputs of the nonlinearities, as a tree. `shifts` is a tree of the same structure that is
     added to these outputs during the forward pass.
+    `affine(params) -> dict` returns, for layers that are outputs of an affine map, the weights with
+    the bias as the last row [inputs + 1, D], by the name of the layer.
     """
 
     init: Callable
@@ -98,6 +100,7 @@ class Model(NamedTuple):
     layer_names: tuple[str, ...]
     capture: Callable | None = None
     watch: Callable | None = None
+    affine: Callable = lambda params: {}
 
 
 class BlockNetwork(NamedTuple):

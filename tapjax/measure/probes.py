@@ -95,28 +95,46 @@ def as_matrix(h, rows: int):
     return flat[np.sort(chosen)] if rows < len(flat) else flat
 
 
-def layer_dimensions(a_NxD, centred: bool):
-    """Compute the dimensionalities of one layer; not-a-number if an activation is not finite.
+def dimensions(layers, centred: bool, maps=None):
+    """Compute the dimensionalities of layers; not-a-number if an activation is not finite.
+
+    Layers of equal shape share one program for their spectra, and all layers share one for their
+    metrics, which makes programs small.
 
     Args:
-      a_NxD: activations as a matrix.
-      centred: whether to measure also the matrix without its column means; the names of these
+      layers: activations of each layer as a matrix [N, D].
+      centred: whether to measure also the matrices without their column means; the names of these
         measurements begin with `centred_`.
+      maps: for each layer, a matrix [R, D] whose rows span those of the layer, or None; see
+        `singular_values.spectra`. None if no such matrices are known.
 
     Returns:
-      Dict from metric name to scalar.
+      Dict from metric name to an array with one value per layer [L].
 
     Examples:
-      >>> d = layer_dimensions(jnp.eye(4), centred=False)
-      >>> float(d["participation_ratio"].round(3))
-      4.0
+      >>> d = dimensions([jnp.eye(4), jnp.ones((3, 2))], centred=False)
+      >>> d["participation_ratio"].round(3).tolist()
+      [4.0, 1.0]
     """
-    finite = jnp.all(jnp.isfinite(a_NxD))
-    values = spectra(jnp.where(finite, a_NxD, 0.0), centred)
-    measured = {}
-    for prefix, s_R in zip(("", "centred_"), values, strict=False):
-        measured |= {prefix + name: value for name, value in spectral_metrics(s_R).items()}
-    return {name: jnp.where(finite, value, jnp.nan) for name, value in measured.items()}
+    finite_L = jnp.stack([jnp.all(jnp.isfinite(a)) for a in layers])
+    groups = {}
+    for i, (a, known) in enumerate(zip(layers, maps or [None] * len(layers), strict=True)):
+        groups.setdefault((a.shape, None if known is None else known.shape), []).append(i)
+    spectra_L = [None] * len(layers)
+    for (_, has_map), group in groups.items():
+        a_GxNxD = jnp.stack([jnp.where(finite_L[i], layers[i], 0.0) for i in group])
+        map_GxRxD = jnp.stack([maps[i] for i in group]) if has_map else None
+        found_GxKxR = jnp.stack(spectra(a_GxNxD, centred, map_GxRxD), 1)
+        for i, spectra_KxR in zip(group, found_GxKxR, strict=True):
+            spectra_L[i] = spectra_KxR
+    longest = max(each.shape[-1] for each in spectra_L)
+    padded_LxKxR = jnp.stack([jnp.pad(s, ((0, 0), (0, longest - s.shape[-1]))) for s in spectra_L])
+    measured = jax.vmap(jax.vmap(spectral_metrics))(padded_LxKxR)
+    return {
+        prefix + name: jnp.where(finite_L, value_LxK[:, i], jnp.nan)
+        for i, prefix in enumerate(("", "centred_")[: 1 + centred])
+        for name, value_LxK in measured.items()
+    }
 
 
 def weight_names(params) -> list[str]:
@@ -159,7 +177,7 @@ def make_probe(model, loss, classes: int, tokens="rows", rows=2048, centred=True
       classes: number of classes C.
       tokens: treatment of tokens, see `pooled`.
       rows: maximum number of rows, see `as_matrix`.
-      centred: whether to measure centred activations too, see `layer_dimensions`.
+      centred: whether to measure centred activations too, see `dimensions`.
 
     Returns:
       `probe(state, data) -> dict` with every dimensionality `[L]` (the head is last), `loss`,
@@ -179,12 +197,17 @@ def make_probe(model, loss, classes: int, tokens="rows", rows=2048, centred=True
 
         x, y_P = data.probe.x, data.probe.y
         logits_PxC, hidden = in_parts(measured, x, examples_at_once(apply, x))
-        layers = [layer_dimensions(as_matrix(h, rows), centred) for h in hidden]
+        maps = model.affine(state.params)
+        own = [h.ndim != 3 or tokens != "legacy" for h in jax.eval_shape(apply, x)[1]]
+        known = [
+            maps.get(n) if kept else None for n, kept in zip(model.layer_names, own, strict=True)
+        ]
+        layers = [as_matrix(h, rows) for h in hidden]
         correct_P = (logits_PxC.argmax(-1) == y_P).astype(jnp.float32)
         member_PxC = (y_P[:, None] == jnp.arange(classes)[None]).astype(jnp.float32)
         weights = [w for w in jax.tree.leaves(state.params) if w.ndim > 1]
         return {
-            **jax.tree.map(lambda *values: jnp.stack(values), *layers),
+            **dimensions(layers, centred, known),
             "loss": loss(logits_PxC, y_P).mean(),
             "accuracy": correct_P.mean(),
             **calibration(logits_PxC, correct_P),

@@ -7,7 +7,7 @@ computed from the same Gram matrix. Accelerators, where float64 is slow or missi
 SVDs. The tests compare both with a float64 SVD.
 """
 
-import functools
+from functools import cache
 
 import jax
 import jax.numpy as jnp
@@ -25,72 +25,92 @@ def one_lapack_thread():
     return threadpool_limits(1, user_api="blas")
 
 
-def spectra(a_NxD, centred: bool):
-    """Compute the singular values of a matrix and, if requested, of the centred matrix.
+def spectra(a_xNxD, centred: bool, map_xRxD=None):
+    """Compute the singular values of matrices and, if requested, of the centred matrices.
 
-    The centred matrix is the matrix without its column means.
+    A centred matrix is a matrix without its column means.
 
     Args:
-      a_NxD: finite real float32 matrix.
-      centred: whether to return the spectrum of the centred matrix too.
+      a_xNxD: finite real float32 matrices.
+      centred: whether to return the spectra of the centred matrices too.
+      map_xRxD: matrices whose rows span the rows of `a`, for example the weights of an affine map
+        with its bias as the last row, if `a` are outputs of this map. If R is at most half of N and
+        of D, the spectra are computed in R dimensions, which is several times faster. None if no
+        such matrices are known.
 
     Returns:
-      Tuple of one or two float32 arrays [min(N, D)], largest value first.
+      Tuple of one or two float32 arrays [..., min(N, D)], or [..., R] if `map` was used, largest
+      value first. All further singular values are zero.
 
     Examples:
       >>> plain, centred = spectra(jnp.eye(3), centred=True)
       >>> plain.round(3).tolist(), centred.round(3).tolist()
       ([1.0, 1.0, 1.0], [1.0, 1.0, 0.0])
     """
+    matrices = [a_xNxD]
+    if map_xRxD is not None and 2 * map_xRxD.shape[-2] <= min(a_xNxD.shape[-2:]):
+        matrices.append(jnp.where(jnp.isfinite(map_xRxD), map_xRxD, 0.0))
     if jax.default_backend() == "cpu":
-        return _by_gram(centred)(a_NxD)
-    return by_svd(a_NxD, centred)
+        return _by_gram(centred)(*matrices)
+    return by_svd(a_xNxD, centred, *matrices[1:])
 
 
-def by_svd(a_NxD, centred: bool):
+def by_svd(a_xNxD, centred: bool, *maps):
     """Compute `spectra` by float32 SVDs, on any platform."""
-    matrices = (a_NxD, a_NxD - a_NxD.mean(0, keepdims=True))
+    for map_xRxD in maps:
+        a_xNxD = jnp.matmul(a_xNxD, jnp.linalg.qr(map_xRxD.mT).Q, precision="highest")
+    matrices = (a_xNxD, a_xNxD - a_xNxD.mean(-2, keepdims=True))
     return tuple(jnp.linalg.svd(a, compute_uv=False) for a in matrices[: 1 + centred])
 
 
-@functools.cache
+@cache
 def _by_gram(centred: bool):
-    """Make a function that computes `spectra` by a float64 Gram matrix.
+    """Make a function that computes `spectra` by float64 Gram matrices, one after another.
 
     The function has its own batching rule. Float64 is enabled only while the function below is
     traced, so that nothing else is promoted to float64. An ordinary vmap would trace the function
     again outside that scope, without float64.
     """
 
+    def one(matrices):
+        a_NxD, *maps = (jax.lax.convert_element_type(m, jnp.float64) for m in matrices)
+        for map_RxD in maps:
+            a_NxD = a_NxD @ jnp.linalg.qr(map_RxD.T).Q  # Householder: maps may be singular
+        squares = jnp.stack([_eigenvalues(gram) for gram in _gram(a_NxD, centred)])
+        return jnp.sqrt(jnp.maximum(squares, 0.0))[:, ::-1].astype(jnp.float32)
+
     @jax.custom_batching.custom_vmap
-    def spectra_of(a_xNxD):
+    def spectra_of(*matrices):
         with jax.enable_x64(True):
-            grams = _gram(jax.lax.convert_element_type(a_xNxD, jnp.float64), centred)
-            squares = _eigenvalues(jnp.stack(grams))
-            values = jnp.sqrt(jnp.maximum(squares, 0.0))[..., ::-1]
-            return tuple(jax.lax.convert_element_type(values, jnp.float32))
+            shape = matrices[0].shape[:-2]
+            flat = [m.reshape(-1, *m.shape[-2:]) for m in matrices]
+            found = jax.lax.map(one, flat) if shape else one([m[0] for m in flat])[None]
+            return tuple(found[:, i].reshape(*shape, -1) for i in range(1 + centred))
 
     @spectra_of.def_vmap
-    def batched(size, is_batched, a_xNxD):
-        del size, is_batched  # the function has only one argument
-        return spectra_of(a_xNxD), (True,) * (1 + centred)
+    def batched(size, is_batched, *matrices):
+        each = [
+            m if batched else jnp.broadcast_to(m, (size, *m.shape))
+            for m, batched in zip(matrices, is_batched, strict=True)
+        ]
+        return spectra_of(*each), (True,) * (1 + centred)
 
     return spectra_of
 
 
-def _gram(a_xNxD, centred):
+def _gram(a_NxD, centred):
     """Compute the Gram matrices of the matrix and the centred matrix, on the smaller side."""
-    n, d = a_xNxD.shape[-2:]
-    mean_x1xD = a_xNxD.mean(-2, keepdims=True)
+    n, d = a_NxD.shape
+    mean_1xD = a_NxD.mean(0, keepdims=True)
     if n >= d:
-        gram = a_xNxD.mT @ a_xNxD
-        return (gram, gram - n * mean_x1xD.mT @ mean_x1xD)[: 1 + centred]
-    gram = a_xNxD @ a_xNxD.mT
+        gram = a_NxD.T @ a_NxD
+        return (gram, gram - n * mean_1xD.T @ mean_1xD)[: 1 + centred]
+    gram = a_NxD @ a_NxD.T
     by_row = gram.mean(-1, keepdims=True)
-    return (gram, gram - by_row - by_row.mT + by_row.mean(-2, keepdims=True))[: 1 + centred]
+    return (gram, gram - by_row - by_row.T + by_row.mean(0, keepdims=True))[: 1 + centred]
 
 
-def _eigenvalues(a_xNxN):
+def _eigenvalues(a_NxN):
     """Compute eigenvalues in ascending order, without the vectors of `jnp.linalg.eigvalsh`.
 
     Each call gets one matrix. If a call gets several matrices, jaxlib 0.10 to 0.11.1 distributes
@@ -98,7 +118,7 @@ def _eigenvalues(a_xNxN):
     many such calls as threads, they wait forever.
     """
     _load_lapack()
-    *batch, n, _ = a_xNxN.shape
+    n = len(a_NxN)
     call = jax.ffi.ffi_call(
         "lapack_dsyevd_ffi",
         (
@@ -107,15 +127,11 @@ def _eigenvalues(a_xNxN):
             jax.ShapeDtypeStruct((), jnp.int32),
         ),
     )
-
-    def one(a_NxN):
-        _, values, info = call(a_NxN, mode=np.uint8(ord("N")), uplo=np.uint8(ord("L")))
-        return jnp.where(info == 0, values, jnp.nan)
-
-    return jax.lax.map(one, a_xNxN.reshape(-1, n, n)).reshape(*batch, n)
+    _, values, info = call(a_NxN, mode=np.uint8(ord("N")), uplo=np.uint8(ord("L")))
+    return jnp.where(info == 0, values, jnp.nan)
 
 
-@functools.cache
+@cache
 def _load_lapack():
     """Make jaxlib load LAPACK, without which the process would crash.
 

@@ -61,7 +61,17 @@ def own_style(arch: Architecture, **style) -> Style:
 
 def build(arch: Architecture, shape: tuple[int, ...], classes: int, style: Style) -> Model:
     """Make the Model of an architecture in a style."""
-    return from_module(MODULES[arch.family](arch, classes, style), shape)
+    model = from_module(MODULES[arch.family](arch, classes, style), shape)
+    return model._replace(affine=partial(_affine, names=model.layer_names))
+
+
+def _affine(params, names, path=()):
+    """Return the maps of all `layers.Linear` whose outputs are measured under the module's name."""
+    name = "_".join(path)
+    if name in names and params.keys() == {"kernel", "bias"} and params["kernel"].ndim == 2:
+        return {name: jnp.vstack([params["kernel"], params["bias"]])}
+    below = [(key, part) for key, part in params.items() if isinstance(part, dict)]
+    return {k: v for key, part in below for k, v in _affine(part, names, (*path, key)).items()}
 
 
 def check_module(module, name: str, shape: tuple[int, ...], classes: int) -> None:

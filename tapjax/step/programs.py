@@ -68,7 +68,9 @@ def make_programs(cfg, recipe: Recipe, over_seeds: str, arrays: Arrays) -> Progr
     over = OVER_SEEDS[over_seeds]
     every, prepare = cfg.probe.every, recipe.prepare
     most = chunk_steps(cfg) // every
-    block = make_block(recipe.step, recipe.probe, every, cfg.scalar_bin, prepare)
+    # Functions that are compiled by themselves are traced once, wherever they are called.
+    step, probe = jax.jit(recipe.step), jax.jit(recipe.probe)
+    block = make_block(step, probe, every, cfg.scalar_bin, prepare)
     seeds = jnp.asarray(cfg.seeds, jnp.uint32)
     test = (jnp.asarray(arrays.x_test), jnp.asarray(arrays.y_test))  # copied to the device once
     test = share(test, over_seeds, len(seeds))
@@ -86,8 +88,8 @@ def make_programs(cfg, recipe: Recipe, over_seeds: str, arrays: Arrays) -> Progr
         chunk=make_chunk(block, most, over),
         most=most,
         block=over(block),
-        step=_single_step(lambda s, data: recipe.step(s, prepare(s, data)), over_seeds),
-        probe=over(lambda s, data: recipe.probe(s, prepare(s, data))),
+        step=_single_step(lambda s, data: step(s, prepare(s, data)), over_seeds),
+        probe=over(lambda s, data: probe(s, prepare(s, data))),
         evaluate=lambda states, data: evaluate(states, data, *test),
     )
 

@@ -2,7 +2,7 @@ import os
 
 import numpy as np
 import pytest
-from sklearn.datasets import load_wine
+from sklearn.datasets import load_digits, load_wine
 from sklearn.preprocessing import StandardScaler
 
 from tapjax.config import schema
@@ -21,6 +21,17 @@ def test_digits_are_embedded_and_split_by_class():
     assert len(arrays.y) + len(arrays.y_test) == 1797
     share = np.bincount(arrays.y_test) / np.bincount(arrays.y)
     assert ((share > 0.22) & (share < 0.28)).all()
+
+
+def test_digits_are_those_of_scikit_learn():
+    arrays, known = datasets.load_arrays("digits"), load_digits()
+    rows = np.concatenate([arrays.x, arrays.x_test]).reshape(-1, 64)
+    labels = np.concatenate([arrays.y, arrays.y_test])
+    both = [
+        np.unique(np.column_stack(columns).astype(int), axis=0, return_counts=True)
+        for columns in ((rows, labels), (known.data, known.target))
+    ]
+    np.testing.assert_equal(*both)
 
 
 def test_subsets_are_fixed_and_stratified():

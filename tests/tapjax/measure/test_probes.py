@@ -9,6 +9,11 @@ from tapjax.measure import probes
 STANDARD = 2e-6  # accepted relative error against float64
 
 
+def one_layer(a, centred):
+    """Measure one layer: metric -> scalar."""
+    return {name: value[0] for name, value in probes.dimensions([a], centred).items()}
+
+
 def exact(a):
     """All metrics in float64 from NumPy's SVD."""
     s = np.linalg.svd(np.asarray(a, np.float64), compute_uv=False)
@@ -46,21 +51,58 @@ def matrices():
 @pytest.mark.parametrize("name", matrices())
 def test_metrics_match_float64_svd(name):
     a = matrices()[name].astype(np.float32)
-    measured = jax.jit(lambda a: probes.layer_dimensions(a, centred=False))(a)
+    measured = jax.jit(lambda a: one_layer(a, centred=False))(a)
     for metric, value in exact(a).items():
         np.testing.assert_allclose(measured[metric], value, rtol=STANDARD, err_msg=metric)
 
 
+def affine_outputs():
+    """Outputs z = [x, 1] K of affine maps K, which may be singular, zero or nearly dependent."""
+    rng = np.random.default_rng(0)
+    x = np.hstack([rng.standard_normal((320, 40)) + 2, np.ones((320, 1))])
+    weights = rng.standard_normal((41, 200)) / 6
+    twice = weights.copy()
+    twice[20:40] = twice[:20]
+    nearly = twice.copy()
+    nearly[20:40] += 1e-4 * rng.standard_normal((20, 200))
+    dead = weights * (rng.random(200) < 0.1)
+    steep = weights * np.logspace(0, -5, 41)[:, None]
+    maps = {"plain": weights, "no bias": np.vstack([weights[:-1], np.zeros(200)]), "rank 21": twice}
+    maps |= {"nearly rank 21": nearly, "dead units": dead, "steep": steep, "zero": 0 * weights}
+    # The products are rounded to float32, as those of a network are.
+    return {name: ((x @ k).astype(np.float32), k.astype(np.float32)) for name, k in maps.items()}
+
+
+@pytest.mark.parametrize("name", affine_outputs())
+@pytest.mark.parametrize("centred", [False, True])
+def test_outputs_of_affine_maps_are_measured_in_fewer_dimensions(name, centred):
+    z, k = affine_outputs()[name]
+    found = probes.dimensions([jnp.asarray(z)], True, [jnp.asarray(k)])
+    wanted = z - z.mean(0, dtype=np.float64) if centred else z
+    for metric, value in (exact(wanted) if z.any() else dict.fromkeys(DIMENSIONS, 0)).items():
+        measured = found[f"centred_{metric}" if centred else metric]
+        np.testing.assert_allclose(measured, [value], rtol=STANDARD, err_msg=metric)
+
+
+def test_layers_are_measured_alike_alone_and_together(getkey):
+    a, b = jax.random.normal(getkey(), (2, 60, 20)), jax.random.normal(getkey(), (60, 33))
+    layers = [a[0], b, a[1].at[0, 0].set(jnp.nan)]
+    together = jax.vmap(lambda *each: probes.dimensions(each, True))(*(x[None] for x in layers))
+    for i, layer in enumerate(layers):
+        for metric, value in one_layer(layer, True).items():
+            np.testing.assert_allclose(together[metric][0, i], value, rtol=1e-6)
+
+
 def test_centred_metrics_are_those_of_the_centred_matrix():
     a = matrices()["tall"].astype(np.float32) + 2
-    measured = probes.layer_dimensions(jnp.asarray(a), centred=True)
+    measured = one_layer(jnp.asarray(a), centred=True)
     for metric, value in exact(a - a.astype(np.float64).mean(0)).items():
         np.testing.assert_allclose(measured[f"centred_{metric}"], value, rtol=STANDARD)
 
 
 @pytest.mark.parametrize("n", [1, 2, 7, 64])
 def test_identity_of_size_n_has_dimension_n(n):
-    measured = probes.layer_dimensions(jnp.eye(n), centred=False)
+    measured = one_layer(jnp.eye(n), centred=False)
     for metric in set(DIMENSIONS) - {"effective_rank_90"}:
         np.testing.assert_allclose(measured[metric], n, rtol=1e-6)
     assert measured["effective_rank_90"] == np.ceil(0.9 * n)
@@ -68,26 +110,26 @@ def test_identity_of_size_n_has_dimension_n(n):
 
 def test_rank_one_has_dimension_one():
     a = jnp.outer(jnp.arange(1.0, 30.0), jnp.ones(12))
-    for value in probes.layer_dimensions(a, centred=False).values():
+    for value in one_layer(a, centred=False).values():
         np.testing.assert_allclose(value, 1, rtol=STANDARD)
 
 
 def test_stable_rank_is_nuclear_ratio_squared_over_participation_ratio(getkey):
-    m = probes.layer_dimensions(jax.random.normal(getkey(), (90, 33)), centred=False)
+    m = one_layer(jax.random.normal(getkey(), (90, 33)), centred=False)
     expected = m["nuclear_norm_ratio"] ** 2 / m["participation_ratio"]
     np.testing.assert_allclose(m["stable_rank"], expected, rtol=1e-6)
     assert m["stable_rank"] > 2  # it is not the constant 1 of systems that divide by Frobenius
 
 
 def test_a_dead_layer_has_dimension_zero():
-    values = probes.layer_dimensions(jnp.zeros((20, 5)), centred=True).values()
+    values = one_layer(jnp.zeros((20, 5)), centred=True).values()
     assert all(value == 0 for value in values)
 
 
 @pytest.mark.parametrize("bad", [jnp.nan, jnp.inf])
 def test_what_is_not_finite_is_not_a_number(bad):
     a = jnp.ones((20, 5)).at[3, 2].set(bad)
-    values = probes.layer_dimensions(a, centred=True).values()
+    values = one_layer(a, centred=True).values()
     assert all(jnp.isnan(value) for value in values)
 
 

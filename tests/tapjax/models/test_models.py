@@ -45,6 +45,32 @@ def test_every_architecture_takes_every_input(name, shape):
 
 
 @pytest.mark.parametrize(
+    "name,layers",
+    [
+        ("mlp:widths=96-5", ["hidden_0", "hidden_1", "head"]),
+        ("cnn:channels=4-8,fc=6", ["dense_0", "head"]),
+        ("resnet:channels=2-3-4-5", ["head"]),
+        ("transformer:depth=2,width=16,heads=2",
+         ["embed", *(f"block_{i}_linear_{j}" for i in range(2) for j in range(2)), "head"]),
+        ("vit:depth=1,width=8,heads=2,patch=4", ["head"]),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("norm", ["own", "batch"])
+def test_affine_maps_span_the_layers_that_they_make(name, layers, norm):
+    style = {} if norm == "own" or name.startswith("transformer") else {"norm": norm}
+    model = make_model(name, DIGITS, 10, "torch", **style)
+    params, stats = model.init(jax.random.key(0))
+    x = jax.random.normal(jax.random.key(1), (40, *DIGITS))
+    hidden = dict(zip(model.layer_names, model.apply(params, stats, x)[1], strict=True))
+    maps = model.affine(params)
+    assert set(layers) <= set(maps) <= set(model.layer_names)
+    for layer, map_RxD in maps.items():
+        rows_NxD = hidden[layer].reshape(-1, hidden[layer].shape[-1])
+        q = np.linalg.qr(np.asarray(map_RxD, float).T)[0]
+        np.testing.assert_allclose(rows_NxD, rows_NxD @ q @ q.T, atol=1e-5, err_msg=layer)
+
+
+@pytest.mark.parametrize(
     "size,stride,shape",
     [(3, 1, (7, 8, 3)), (3, 2, (8, 8, 4)), (3, 2, (7, 5, 1)), (1, 2, (8, 8, 3)), (3, 2, (1, 1, 2))],
 )
