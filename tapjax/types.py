@@ -43,7 +43,7 @@ class DeviceData(NamedTuple):
     `x` and `y` are the training inputs and targets; uint8 images stay uint8 until they are in a
     batch. `probe` holds the normalised probe examples. `mean` and `std` are the values per channel
     that inputs are normalised with. `task` holds what a stream of tasks has drawn for the current
-    task (see streams.py).
+    task (see streams.py). `numbers` are numbers of the config by field (see numbers.py).
     """
 
     x: jax.Array
@@ -52,6 +52,7 @@ class DeviceData(NamedTuple):
     mean: jax.Array
     std: jax.Array
     task: Tree = ()
+    numbers: dict[str, jax.Array] = {}
 
 
 class TrainState(NamedTuple):

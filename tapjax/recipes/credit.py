@@ -20,7 +20,7 @@ from tapjax.measure.probes import make_evaluation, make_probe, with_extra
 from tapjax.models.residual import linear_dynamics, residual_conv, residual_mlp
 from tapjax.step.batched import examples_at_once, in_parts
 from tapjax.step.losses import cross_entropy
-from tapjax.step.optimizers import applied_rate, extended, make_optimizer, make_schedule
+from tapjax.step.optimizers import applied_rate, extended, is_on, make_optimizer, make_schedule
 from tapjax.step.step import RULE, init_state, make_proposal, make_step
 from tapjax.step.transitions import make_transitions
 from tapjax.types import Batch, BlockNetwork, Model, Recipe
@@ -105,7 +105,7 @@ def _optimizer(cfg, schedule, network):
     """
     if cfg.model.name.startswith("dynamics"):
         return optax.set_to_zero()
-    ratio = cfg.rule.block_lr / cfg.optimizer.lr if cfg.rule.block_lr else 1.0
+    ratio = cfg.rule.block_lr / cfg.optimizer.lr if is_on(cfg.rule.block_lr) else 1.0
     inner = ("embed", *(f"block_{i}" for i in range(network.depth)))
     parts = {"head": make_optimizer(cfg.optimizer, schedule)}
     for turn, name in enumerate(inner):

@@ -124,7 +124,8 @@ def _learning(cfg, models, loss, schedule):
 def _arms(cfg, models, loss, schedule):
     """Return the narrower networks, with the same rule and the same optimizer without noise."""
     quiet = cfg.optimizer.copy_and_resolve_references()
-    quiet.update(noise=0.0, perturb=0.0)
+    with quiet.ignore_type():  # in a compiled step they are traced
+        quiet.update(noise=0.0, perturb=0.0)
     make_rule = schema.lookup(cfg.rule.name, RULES, "rule.name")
     return [
         Arm(

@@ -10,6 +10,7 @@ from tapjax.data.datasets import load_arrays
 from tapjax.data.sampling import device_data
 from tapjax.recipes import RECIPES
 from tapjax.run.manifest import manifest
+from tapjax.run.numbers import numbers_of, reading_numbers
 from tapjax.run.user_objects import explained, user_objects
 from tapjax.step import blocks
 from tapjax.step.programs import Programs, make_programs
@@ -58,8 +59,9 @@ def assemble(cfg: ConfigDict) -> Assembly:
     arrays = load_arrays(cfg.data.name, *sizes, cfg.data.normalise, cfg.data.layout)
     schema.check_data(cfg, arrays)
     with explained(cfg):
-        recipe = RECIPES[cfg.family](cfg, arrays)
+        recipe = reading_numbers(RECIPES[cfg.family], cfg, arrays)
     data, probe_index = device_data(arrays, cfg.probe.size)
+    data = data._replace(numbers=numbers_of(cfg))
     over_seeds = blocks.choose_over_seeds(
         cfg.over_seeds, len(cfg.seeds), recipe.structure, cfg.data.batch_size
     )

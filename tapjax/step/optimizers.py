@@ -307,6 +307,11 @@ def with_drive_of(opt: Tree, key) -> Tree:
     return _with_part(opt, drive._replace(begun=jnp.bool(True), place=_start_of_drive(key)))
 
 
+def is_on(strength) -> bool:
+    """Return whether a strength is not 0; strengths that are arguments of a program are not."""
+    return isinstance(strength, jax.core.Tracer) or bool(strength)
+
+
 def make_optimizer(cfg, lr, per_element: bool = False) -> optax.GradientTransformation:
     """Make the optax transformation that a config names.
 
@@ -323,25 +328,25 @@ def make_optimizer(cfg, lr, per_element: bool = False) -> optax.GradientTransfor
       An optax transformation.
     """
     parts = []
-    if cfg.noise:
+    if is_on(cfg.noise):
         parts.append(noisy_gradient(cfg.noise, cfg.noise_decay))
-    if cfg.clip:
+    if is_on(cfg.clip):
         parts.append(optax.clip_by_global_norm(cfg.clip))
-    if cfg.weight_decay and cfg.name != "adamw":
+    if is_on(cfg.weight_decay) and cfg.name != "adamw":
         parts.append(optax.add_decayed_weights(cfg.weight_decay))
-    if cfg.l2_init:
+    if is_on(cfg.l2_init):
         parts.append(towards_start(cfg.l2_init))
-    if cfg.spectral:
+    if is_on(cfg.spectral):
         parts.append(spectral(cfg.spectral))
     adam = scale_by_counted_adam if per_element else optax.scale_by_adam
     parts += [OPTIMIZERS[cfg.name](cfg, adam), scheduled(lr)]
-    if cfg.drive:
+    if is_on(cfg.drive):
         parts.append(driven(cfg.drive))
-    if cfg.perturb:
+    if is_on(cfg.perturb):
         last = perturbed(cfg.perturb)
         # With `noise`, the perturbation must draw other numbers than the noise. Without `noise`, it
         # draws the same numbers as in earlier runs.
-        parts.append(_in_stream(last, PERTURB) if cfg.noise else last)
+        parts.append(_in_stream(last, PERTURB) if is_on(cfg.noise) else last)
     return optax.chain(*parts)
 
 

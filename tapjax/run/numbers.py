@@ -1,0 +1,54 @@
+"""Numbers of a config that compiled programs take as arguments.
+
+Runs that differ only in these numbers have the same program. A sweep over learning rates therefore
+compiles once; its other runs find the program in the cache of compiled programs.
+"""
+
+import jax
+import jax.numpy as jnp
+
+from tapjax.config import schema
+from tapjax.types import DeviceData, Recipe, TrainState
+
+# A number that is 0 is not an argument, because 0 leaves out a part of the program.
+NUMBERS = (
+    "optimizer.lr",
+    "optimizer.weight_decay",
+    "optimizer.clip",
+    "optimizer.drive",
+    "optimizer.noise",
+    "optimizer.l2_init",
+    "optimizer.spectral",
+    "optimizer.perturb",
+    "rule.block_lr",
+    "credit.lr",
+    "renewal.rate",
+    "renewal.threshold",
+)
+
+
+def numbers_of(cfg) -> dict[str, jax.Array]:
+    """Return the numbers of a config that its programs take as arguments, by field."""
+    flat = schema.flatten(cfg)
+    return {name: jnp.float32(flat[name]) for name in NUMBERS if flat.get(name)}
+
+
+def reading_numbers(make, cfg, arrays) -> Recipe:
+    """Make a recipe whose step reads the numbers from the data instead of the config.
+
+    Args:
+      make: function `(cfg, arrays) -> Recipe`, one of `tapjax.recipes.RECIPES`.
+      cfg: config of the run.
+      arrays: data set.
+
+    Returns:
+      A Recipe. Its step uses the numbers in `data.numbers`, which has the fields of `numbers_of`.
+    """
+
+    def step(state: TrainState, data: DeviceData):
+        traced = cfg.copy_and_resolve_references()
+        with traced.ignore_type():
+            traced.update_from_flattened_dict(data.numbers)
+        return make(traced, arrays).step(state, data)
+
+    return make(cfg, arrays)._replace(step=step)
