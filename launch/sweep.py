@@ -25,12 +25,12 @@ from absl import flags
 from configs.common import read_value
 from launch.arguments import field_problem, needs_family
 from launch.flags import main, said_by
-from launch.training import train_all
+from launch.training import define_processes, here, train_all
 from tapjax.config.schema import ConfigError, check, flatten
 from tapjax.contract.layout import write_json
 from tapjax.run.limits import check_addresses
 from tapjax.store import lease
-from tapjax.sweep.engines import Certificates, dask, local
+from tapjax.sweep.engines import Certificates, dask
 from tapjax.sweep.jobs import SWEEP, Policy, alone, make_job, planned
 
 CONFIG_FILE = flags.DEFINE_string("config", None, "Config file, without arguments.", required=True)
@@ -50,8 +50,7 @@ ENGINE = flags.DEFINE_enum(
     "engine",
     "local",
     ["local", "dask"],
-    "Train in this process, one run after another (local), or on the workers of a Dask "
-    "scheduler (dask).",
+    "Train on this machine (local), or on the workers of a Dask scheduler (dask).",
 )
 SCHEDULER = flags.DEFINE_string(
     "scheduler", None, "Address of the Dask scheduler, as in tcp://HOST:8786."
@@ -85,6 +84,7 @@ LEASE = flags.DEFINE_integer(
     "Seconds without a heartbeat after which a run is taken over from the process that trains it.",
     lower_bound=3 * lease.BEAT,
 )  # fmt: skip
+PROCESSES = define_processes()
 DRY = flags.DEFINE_bool("dry_run", False, "Print the names of the runs, and train nothing.")
 BLOCK, FIELD = "seed_block", "config."
 LONGEST = 240  # bytes of a run's name: file systems allow 255, and related files have longer names
@@ -105,7 +105,7 @@ def body() -> int:
         engine = dask(SCHEDULER.value, policy, certificates)
     else:
         check_addresses()
-        engine = local(policy)
+        engine = here(jobs, PROCESSES.value, policy)
     long = [name for name in grid if len(name.encode()) > LONGEST]
     if long:
         raise ConfigError(

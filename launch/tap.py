@@ -24,13 +24,12 @@ from pathlib import Path
 from absl import flags
 
 from launch.flags import main
-from launch.training import train_all
+from launch.training import define_processes, here, train_all
 from tapjax.config.schema import ConfigError, check
 from tapjax.contract.architectures import ZOO
 from tapjax.contract.text import plural
 from tapjax.data.datasets import load_arrays
 from tapjax.run.limits import check_addresses
-from tapjax.sweep.engines import local
 from tapjax.sweep.jobs import is_done, make_job
 
 QUICK_ARCHS = (
@@ -65,6 +64,7 @@ ARCHS = flags.DEFINE_list(
     "Architectures to train, as in mlp_wide,mlp:depth=2,width=8; all of the chosen set by default.",
 )
 DATASETS = flags.DEFINE_list("datasets", ["digits"], "Data sets to train on.")
+PROCESSES = define_processes()
 SEEDS = flags.DEFINE_integer("seeds", 3, "Number of seeds per run.")
 STEPS = flags.DEFINE_integer(
     "steps", None, "Steps per run; by default 2000, with --grid 1000, with --quick 650."
@@ -80,8 +80,9 @@ def body() -> int:
         for name in _names(DATASETS.value):  # an unknown name is reported before any training
             load_arrays(name)
     jobs = [make_job(name, config, _runs()) for name, config in wanted.items()]
+    jobs.reverse()  # the zoo ends with its slowest networks, which should not be left for the end
     check_addresses()
-    failed, preempted = train_all(jobs, local())
+    failed, preempted = train_all(jobs, here(jobs, PROCESSES.value))
     if preempted:
         return 75
     left_out, analysed = {}, False

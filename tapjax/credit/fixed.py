@@ -3,6 +3,8 @@
 The module also has `warmup`, which combines two estimators.
 """
 
+import math
+
 import jax
 import jax.numpy as jnp
 
@@ -40,7 +42,7 @@ def direct_feedback(network, cfg, tx) -> Credit:
       The Credit; its state holds the matrices [L+1, C, D].
     """
     del cfg, tx
-    size = int(jnp.prod(jnp.array(network.shape)))
+    size = math.prod(network.shape)
 
     def init(key):
         return jax.random.normal(key, (network.depth + 1, network.outputs, size))

@@ -49,6 +49,8 @@ def reading_numbers(make, cfg, arrays) -> Recipe:
         traced = cfg.copy_and_resolve_references()
         with traced.ignore_type():
             traced.update_from_flattened_dict(data.numbers)
-        return make(traced, arrays).step(state, data)
+        with jax.ensure_compile_time_eval():  # user-defined functions may compute what they build
+            recipe = make(traced, arrays)
+        return recipe.step(state, data)
 
     return make(cfg, arrays)._replace(step=step)

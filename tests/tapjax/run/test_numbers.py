@@ -1,10 +1,12 @@
 """Numbers of a config are arguments of its programs, which runs that differ in them share."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from configs.credit import online
+from configs.credit.methods import METHODS
 from configs.plasticity import continual
 from configs.tap import calibration
 from tapjax.data.datasets import load_arrays
@@ -110,6 +112,26 @@ def test_a_step_that_reads_numbers_equals_one_that_holds_them(name):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7)
     for a, b in zip(*(jax.tree.leaves(s.params) for s, _ in (ours, theirs)), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_of_credit_can_be_built_while_a_step_is_traced(method):
+    cfg = online.get_config(f"method={method},depth=2,width=8,dataset=digits")
+    recipe = reading_numbers(RECIPES["credit"], cfg, DATA)
+    data = device_data(DATA, 50)[0]._replace(numbers=numbers_of(cfg))
+    jax.eval_shape(recipe.step, jax.eval_shape(recipe.init, jax.random.key(0)), data)
+
+
+def test_functions_that_make_a_recipe_may_compute():
+    def make(cfg, arrays):
+        width = int(jnp.prod(jnp.arange(1, 4)))  # as a user-defined model may do
+        assert width == 6
+        return RECIPES["tap"](cfg, arrays)
+
+    cfg = config_of("sgd")
+    recipe = reading_numbers(make, cfg, DATA)
+    data = device_data(DATA, 50)[0]._replace(numbers=numbers_of(cfg))
+    jax.eval_shape(recipe.step, jax.eval_shape(recipe.init, jax.random.key(0)), data)
 
 
 def test_every_number_is_tried():

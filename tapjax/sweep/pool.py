@@ -1,0 +1,104 @@
+"""Engine that trains several runs at the same time, each in a process of this machine."""
+
+import multiprocessing
+import os
+import signal
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from importlib.metadata import entry_points
+from multiprocessing.connection import wait
+
+from tapjax.run.preemption import stop_on_signals
+from tapjax.sweep.jobs import AGAIN, DEFAULT_POLICY, Job, Policy, Result, train
+
+POLL = 0.5  # seconds between two checks for signals
+MOST = 4  # processes that `default_processes` returns at most; each holds its own data
+
+
+def default_processes() -> int:
+    """Return how many runs to train at the same time: one per core up to 4, one with accelerators.
+
+    JAX is not loaded, because it would reserve the memory of an accelerator.
+    """
+    cpu_only = os.environ.get("JAX_PLATFORMS", "") == "cpu" or not entry_points(group="jax_plugins")
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return min(cores, MOST) if cpu_only else 1
+
+
+def processes(count: int, policy: Policy = DEFAULT_POLICY) -> Callable:
+    """Return an engine that trains in `count` processes, one run in each.
+
+    A process uses all cores, as a run that is trained alone does, so that the bits are the same.
+    If a process dies, its job counts as lost and another process replaces it.
+
+    Args:
+      count: number of processes.
+      policy: how to resume existing runs.
+
+    Returns:
+      The engine, a function from jobs to an iterator of Results.
+    """
+    context = multiprocessing.get_context("spawn")
+
+    def begin():
+        ours, theirs = context.Pipe()
+        process = context.Process(target=_serve, args=(theirs, policy), daemon=True)
+        process.start()
+        theirs.close()  # so that the death of the process ends the connection
+        return ours, process
+
+    def engine(jobs: Sequence[Job]) -> Iterator[Result]:
+        waiting, busy = deque(jobs), {}  # connection -> (process, job)
+        with stop_on_signals() as stop:
+            try:
+                while (waiting and not stop.is_set()) or busy:
+                    while waiting and len(busy) < count and not stop.is_set():
+                        connection, process = begin()
+                        busy[connection] = process, waiting.popleft()
+                        connection.send(busy[connection][1])
+                    if stop.is_set():
+                        _stop(busy)
+                    for connection in wait(list(busy), POLL):
+                        process, job = busy.pop(connection)
+                        result = _received(connection, job, stop)
+                        if waiting and process.is_alive() and not stop.is_set():
+                            busy[connection] = process, waiting.popleft()
+                            connection.send(busy[connection][1])
+                        else:
+                            connection.close()  # the process ends
+                        yield result
+                if waiting:
+                    yield Result(waiting[0].name, "PREEMPTED", reason=stop.reason)
+            finally:
+                _stop(busy)
+                for process, _ in busy.values():
+                    process.join()
+
+    return engine
+
+
+def _received(connection, job, stop):
+    try:
+        result = connection.recv()
+    except EOFError:
+        result = Result(job.name, "LOST", reason="its process died")
+    if stop.is_set() and result.status in (*AGAIN, "PREEMPTED"):
+        return Result(job.name, "PREEMPTED", result.step, stop.reason)
+    return result
+
+
+def _stop(busy):
+    """Let each process stop at the end of its chunk, as SIGTERM does."""
+    for process, _ in busy.values():
+        process.terminate()
+
+
+def _serve(connection, policy):
+    """Train the jobs that the connection gives, until it is closed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the main process passes a Ctrl-C on as SIGTERM
+    while True:
+        try:
+            job = connection.recv()
+        except EOFError:
+            return
+        connection.send(train(job, policy))

@@ -1,0 +1,93 @@
+"""Runs that are trained at the same time, each in a process of this machine."""
+
+import functools
+import os
+import signal
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from launch.training import here
+from tapjax.contract.files import read_json
+from tapjax.contract.layout import record_steps
+from tapjax.run import loop
+from tapjax.sweep import pool
+from tapjax.sweep.engines import carry_out
+from tapjax.sweep.jobs import make_job
+from tapjax.sweep.pool import default_processes, processes
+
+pytestmark = pytest.mark.slow
+
+
+def jobs_of(tiny, folder, names, steps=40):
+    tiny.steps = steps
+    return [make_job(name, tiny, folder) for name in names]
+
+
+def records(path):
+    return [dict(np.load(file)) for file in record_steps(path / "records").values()]
+
+
+def test_runs_have_the_bits_of_a_run_that_is_alone(tiny, tmp_path):
+    jobs = jobs_of(tiny, tmp_path, "abc")
+    results = list(carry_out(jobs, processes(2)))
+    assert sorted((r.name, r.status, r.step) for r in results) == [(n, "DONE", 40) for n in "abc"]
+    loop.run(tiny, tmp_path / "alone")
+    for job in jobs:
+        np.testing.assert_equal(records(job.path), records(tmp_path / "alone"))
+
+
+def while_it_runs(path, act):
+    """Call a function of the process that trains a run, once the run has a checkpoint."""
+
+    def watch():
+        until = time.monotonic() + 120
+        while not list(path.glob("ckpt/[1-9]*")) and time.monotonic() < until:
+            time.sleep(0.01)
+        act()
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    return thread
+
+
+@pytest.mark.fault
+def test_a_process_that_dies_is_replaced(tiny, tmp_path):
+    jobs = jobs_of(tiny, tmp_path, "ab", steps=4000)
+    started, spawn = [], pool.multiprocessing.get_context("spawn").Process.start
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            pool.multiprocessing.context.SpawnProcess, "start",
+            lambda process: (spawn(process), started.append(process)),
+        )  # fmt: skip
+        killer = while_it_runs(jobs[0].path, lambda: os.kill(started[0].pid, signal.SIGKILL))
+        results = list(carry_out(jobs, processes(2)))
+        killer.join()
+    assert {r.name: r.status for r in results} == {"a": "DONE", "b": "DONE"}
+    assert len(started) >= 3 and read_json(jobs[0].path / "STATUS.json")["interruptions"] == 1
+
+
+@pytest.mark.fault
+def test_a_signal_stops_all_runs_at_the_ends_of_chunks(tiny, tmp_path):
+    jobs = jobs_of(tiny, tmp_path, "abc", steps=1_000_000)
+    stop = functools.partial(os.kill, os.getpid(), signal.SIGTERM)
+    stopper = while_it_runs(jobs[0].path, stop)
+    (result,) = carry_out(jobs, processes(2))
+    stopper.join()
+    assert (result.status, result.reason) == ("PREEMPTED", "SIGTERM")
+    for job in jobs[:2]:
+        status = read_json(job.path / "STATUS.json") if job.path.exists() else {"status": "none"}
+        assert status["status"] in ("PREEMPTED", "none", "RUNNING")
+    assert not jobs[2].path.exists()
+
+
+def test_one_run_needs_no_process_and_accelerators_have_one(tiny, tmp_path, monkeypatch):
+    (job,) = jobs_of(tiny, tmp_path, "a")
+    assert "local" in here([job], 0).__qualname__
+    assert "processes" in here([job, job], 2).__qualname__
+    assert 1 <= default_processes() <= pool.MOST
+    monkeypatch.setenv("JAX_PLATFORMS", "")
+    monkeypatch.setattr(pool, "entry_points", lambda group: ["a plugin"])
+    assert default_processes() == 1
