@@ -1,4 +1,4 @@
-"""Measure speed as ratios: our loop against plain PyTorch, and against itself.
+"""Measure speed as ratios: our loop against PyTorch, plain JAX and the floor, and against itself.
 
     tapjax bench --suite=all --out=docs/results/bench
 
@@ -38,7 +38,13 @@ TURNS = flags.DEFINE_integer("turns", 5, "Number of alternating turns per compar
 
 # Steps per turn, about one second of work.
 STEPS = {"mlp_medium_5": 400, "mlp_verywide": 60, "transformer_shallow": 20, "cnn_medium": 20}
-GOALS = {"mlp_medium_5": 9, "mlp_verywide": 5, "transformer_shallow": 2.5, "cnn_medium": 1.3}
+# Goals: competent PyTorch / ours, and ours / floor without measurements.
+GOALS = {
+    "mlp_medium_5": (3, 1.35),
+    "mlp_verywide": (1.5, 1.35),
+    "transformer_shallow": (1.4, 1.35),
+    "cnn_medium": (1.05, 1.5),
+}
 CREDITS = ("dfa", "dir", "forward_gradient", "state_bridge", "scalar_bridge", "vector")
 CREDITS += ("vector_bilinear", "vector_chain", "vector_response")
 MATRIX_PAIRS = 30 * 29 // 2  # pairs of 30 variables
@@ -114,23 +120,34 @@ def compare(taken, slow: str, fast: str) -> dict:
 
 
 def measure(turns: int) -> list[dict]:
-    """Compare our loop with PyTorch's; both measure the same matrices every 5 steps."""
+    """Compare our loop with other loops and with the least that a loop has to do.
+
+    All of them measure the same matrices every 5 steps, or none.
+    """
     rows = []
     for arch, steps in STEPS.items():
-        taken = take_turns(
-            turns,
-            plain={"side": "torch", "arch": arch, "steps": steps},
-            fast={"side": "torch", "arch": arch, "steps": steps, "fast": True},
-            unmeasured={"side": "torch", "arch": arch, "steps": steps, "every": 0},
-            ours={"side": "ours", "arch": arch, "steps": steps},
-            ours_unmeasured={"side": "ours", "arch": arch, "steps": steps, "every": 0},
-        )
+        task = {"arch": arch, "steps": steps}
+        sides = {
+            "plain PyTorch": {"side": "torch"},
+            "competent PyTorch": {"side": "torch", "competent": True},
+            "plain JAX": {"side": "plain_jax"},
+            "ours": {"side": "ours"},
+            "floor": {"side": "floor"},
+            "competent PyTorch, unmeasured": {"side": "torch", "competent": True, "every": 0},
+            "ours, unmeasured": {"side": "ours", "every": 0},
+            "floor, unmeasured": {"side": "floor", "every": 0},
+        }
+        taken = take_turns(turns, **{name: task | side for name, side in sides.items()})
+        against, floor = GOALS[arch]
         for slow, fast, goal in (
-            ("plain", "ours", GOALS[arch]),
-            ("fast", "ours", None),
-            ("unmeasured", "ours_unmeasured", None),
+            ("plain PyTorch", "ours", None),
+            ("competent PyTorch", "ours", against),
+            ("plain JAX", "ours", None),
+            ("ours", "floor", None),
+            ("competent PyTorch, unmeasured", "ours, unmeasured", None),
+            ("ours, unmeasured", "floor, unmeasured", f"<= {floor}"),
         ):
-            name = f"{arch}: PyTorch {slow} / ours"
+            name = f"{arch}: {slow} / {fast}"
             rows.append({"what": name, "goal": goal, **compare(taken, slow, fast)})
     taken = take_turns(
         turns,

@@ -1,6 +1,6 @@
 """Inputs of benchmarks: synthetic images, and a compiled chunk that is called repeatedly."""
 
-PROBE, TRAIN = 320, 10_000  # number of examples
+PROBE, TRAIN, BATCH = 320, 10_000, 64  # numbers of examples
 SHAPES = {"cnn": (32, 32, 3), "resnet": (32, 32, 3)}
 
 

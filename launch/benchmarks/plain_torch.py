@@ -1,8 +1,6 @@
-"""The side of PyTorch: networks, measurements and a loop as a plain user writes them."""
+"""The side of PyTorch: networks, measurements and loops as plain and competent users write them."""
 
-from launch.benchmarks.inputs import PROBE, TRAIN, synthetic
-
-BATCH = 64
+from launch.benchmarks.inputs import BATCH, PROBE, TRAIN, synthetic
 
 
 def peak_torch(steps, m, k, n):
@@ -59,12 +57,12 @@ def torch_network(arch_name):
     return Transformer()
 
 
-def torch_metrics(a, fast):
+def torch_metrics(a, competent):
     """Compute the four dimensionalities of a matrix of activations.
 
     Args:
       a: activations, [N, D].
-      fast: True for one decomposition that yields singular values only; False for three full
+      competent: True for the eigenvalues of one Gram matrix in float64; False for three full
         decompositions.
 
     Returns:
@@ -72,8 +70,10 @@ def torch_metrics(a, fast):
     """
     import torch
 
-    if fast:
-        s = torch.linalg.svdvals(a)
+    if competent:
+        wide = a.double()
+        gram = wide.T @ wide if len(a) >= a.shape[1] else wide @ wide.T
+        s = torch.linalg.eigvalsh(gram).clamp_min(0).sqrt().flip(0)
         spectral = {"pr": s, "rank": s, "nuclear": s}
     else:
         spectral = {
@@ -88,14 +88,15 @@ def torch_metrics(a, fast):
     )
 
 
-def torch_loop(arch, steps, every=5, fast=False):
-    """Make a plain PyTorch loop with hooks on every Linear and Conv2d, as in the earlier system.
+def torch_loop(arch, steps, every=5, competent=False):
+    """Make a PyTorch loop with hooks on every Linear and Conv2d, as in the earlier system.
 
     Args:
       arch: architecture.
       steps: training steps per call.
       every: steps between measurements; 0 for no measurements.
-      fast: whether to measure the probe in one batch and with one decomposition per matrix.
+      competent: False for the loop of a plain user. True for fused Adam, one call for all gradient
+        norms, images in channels_last, hooks that stay, and one decomposition per matrix.
 
     Returns:
       A function without arguments.
@@ -106,21 +107,33 @@ def torch_loop(arch, steps, every=5, fast=False):
     torch.set_num_threads(1)
     torch.manual_seed(0)
     net = torch_network(arch)
-    optimizer = torch.optim.Adam(net.parameters(), lr=1e-3)
     x, y = synthetic(arch)
     x = torch.tensor(x).permute(0, 3, 1, 2).float().sub(128).div(70).contiguous()
     y = torch.tensor(y, dtype=torch.long)
-    probe = x[:PROBE].split(PROBE if fast else 64)
+    if competent:
+        net, x = (a.to(memory_format=torch.channels_last) for a in (net, x))
+    optimizer = torch.optim.Adam(net.parameters(), lr=1e-3, fused=competent)
+    probe = x[:PROBE].split(64)
+    hooked = [m for m in net.modules() if isinstance(m, (nn.Linear, nn.Conv2d))]
     seen = {}
 
     def capture(name):
-        return lambda module, inputs, output: seen.setdefault(name, []).append(output.detach())
+        def hook(module, inputs, output):
+            if not net.training:
+                seen.setdefault(name, []).append(output.detach())
+
+        return hook
+
+    def hook_all():
+        return [m.register_forward_hook(capture(i)) for i, m in enumerate(hooked)]
+
+    if competent and every:
+        hook_all()
 
     def measure():
         net.eval()
         seen.clear()
-        hooked = [m for m in net.modules() if isinstance(m, (nn.Linear, nn.Conv2d))]
-        handles = [m.register_forward_hook(capture(i)) for i, m in enumerate(hooked)]
+        handles = [] if competent else hook_all()
         with torch.no_grad():
             for part in probe:
                 net(part)
@@ -129,9 +142,15 @@ def torch_loop(arch, steps, every=5, fast=False):
         rows = []
         for parts in seen.values():
             a = torch.cat(parts)
-            rows.append(torch_metrics(a.reshape(*a.shape[:2], -1).mean(2), fast))
+            rows.append(torch_metrics(a.reshape(*a.shape[:2], -1).mean(2), competent))
         net.train()
         return rows
+
+    def norm_of_gradients():
+        grads = [p.grad for p in net.parameters() if p.grad is not None]
+        if competent:
+            return torch.nn.utils.get_total_norm(grads)
+        return sum(grad.norm() ** 2 for grad in grads) ** 0.5
 
     def run():
         order = torch.randperm(TRAIN)
@@ -141,7 +160,7 @@ def torch_loop(arch, steps, every=5, fast=False):
             loss = nn.functional.cross_entropy(net(x[index]), y[index])
             optimizer.zero_grad()
             loss.backward()
-            norm = sum(p.grad.norm() ** 2 for p in net.parameters() if p.grad is not None) ** 0.5
+            norm = norm_of_gradients()
             optimizer.step()
             loss.item(), norm.item()
             if every and step % every == 0:

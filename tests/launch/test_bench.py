@@ -49,10 +49,10 @@ def test_a_side_that_fails_is_an_error():
         bench.Worker(side="ours", arch="no_such", steps=5)
 
 
-@pytest.mark.parametrize("fast", [False, True])
-def test_the_pytorch_side_measures_the_same_quantities(fast):
+@pytest.mark.parametrize("competent", [False, True])
+def test_the_pytorch_side_measures_the_same_quantities(competent):
     torch = pytest.importorskip("torch", reason="the extra [bench] is not installed")
-    measured = torch_metrics(torch.eye(10), fast)
+    measured = torch_metrics(torch.eye(10), competent)
     assert measured == pytest.approx((10, 10, 9, 10), rel=1e-5)
 
 
