@@ -4,7 +4,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
 
 from analysis.commands.figure_flags import add_figure_flags
 from analysis.commands.output import add_out, plain, write_results
@@ -13,7 +12,7 @@ from analysis.mechanistic.critical_steps import jumps_of_run
 from analysis.runs.reader import RunError, open_runs
 from analysis.statistics.corrections import LEAST_GROUPS, too_few
 from analysis.tap import alpha
-from analysis.tap.calibration import fit_run, fit_table
+from analysis.tap.calibration import fit_runs, fit_table
 from tapjax.contract.detector import LEAST_LENGTH, MEAN
 from tapjax.contract.layout import write_json, write_text
 from tapjax.contract.text import shortened
@@ -60,11 +59,12 @@ def fit_alpha(
     """
     runs, refused = open_runs(paths, partial)
     rows = []
-    for run in tqdm(runs, desc="fitting", unit="run", disable=None):
-        try:
-            rows += [_facts(run, metric) | row for row in fit_run(run, metric, (model,))[0]]
-        except RunError as error:
-            refused.append(str(error))
+    for run, found in zip(runs, fit_runs(runs, metric, (model,)), strict=True):
+        if isinstance(found, RunError):
+            refused.append(str(found))
+            continue
+        facts = _facts(run, metric)
+        rows += [facts | row for row in found[0]]
     if not rows:
         raise RunError("no run could be fitted: " + shortened(refused))
     fits = fit_table(rows)

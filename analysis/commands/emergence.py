@@ -1,12 +1,12 @@
 """Test whether the dimensionality changes before, with or after the capabilities of a network."""
 
+import functools
 import zlib
 from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
 
 from analysis.commands.figure_flags import add_figure_flags
 from analysis.commands.output import add_out, plain, write_results
@@ -15,6 +15,7 @@ from analysis.runs.finding import find_runs
 from analysis.runs.reader import RunError, open_run
 from analysis.statistics import lags
 from analysis.statistics.corrections import q_values
+from analysis.statistics.parallel import in_processes
 from analysis.tap import emergence
 from tapjax.contract.layout import write_text
 from tapjax.contract.text import plural, shortened
@@ -59,28 +60,31 @@ def find_emergence(paths, out: Path, partial: bool = False, metric: str | None =
     alike = defaultdict(list)
     for run, of in opened:
         alike[of.d_SxT.shape, of.every, bool(run.model.get("synthetic"))].append(of)
-    pooled = [emergence.pool(parts) for parts in alike.values() if len(parts) > 1]
-    tests = sum(len(of.capabilities) for of in (*(of for _, of in opened), *pooled))
+    pooled = [
+        (f"{len(parts)} runs of {parts[0].d_SxT.shape[1] + 1} measurements", emergence.pool(parts))
+        for parts in alike.values()
+        if len(parts) > 1
+    ]
+    named = [(run.name, of) for run, of in opened] + pooled
+    tests = sum(len(of.capabilities) for _, of in named)
+    judged = in_processes(functools.partial(_couplings, tests=tests), named, "testing")
     rows, orders, powers, classes = [], {}, {}, {}
-    for run, of in tqdm(opened, desc="testing", unit="run", disable=None):
-        try:
-            found, powers[run.name] = emergence.couplings(of, _generator(run.name), tests)
-        except RunError as error:
-            refused.append(f"{run.path}: {error}")
+    for (run, of), result in zip(opened, judged, strict=False):
+        if isinstance(result, RunError):
+            refused.append(f"{run.path}: {result}")
             continue
+        found, powers[run.name] = result
         names = {"run": run.name, "architecture": run.model["architecture"]}
         names |= {"data": run.model["data"], "seeds": len(run.seeds)}
         rows += [names | _row(coupling, of.every) for coupling in found]
         seen = emergence.landmarks(run, metric)
         orders[run.name], classes[run.name] = emergence.order(seen), emergence.class_table(run)
         figures.emergence(run, found, seen, of.every, out / f"{run.name}_emergence", metric)
-    for of, parts in zip(pooled, (p for p in alike.values() if len(p) > 1), strict=True):
-        name = f"{len(parts)} runs of {of.d_SxT.shape[1] + 1} measurements"
-        try:
-            found, powers[name] = emergence.couplings(of, _generator(name), tests)
-        except RunError as error:
-            refused.append(f"{name}: {error}")
+    for (name, of), result in zip(pooled, judged[len(opened) :], strict=True):
+        if isinstance(result, RunError):
+            refused.append(f"{name}: {result}")
             continue
+        found, powers[name] = result
         rows += [{"run": name} | _row(coupling, of.every) for coupling in found]
     if not rows:
         raise RunError("no run could be tested: " + shortened(refused))
@@ -121,6 +125,14 @@ def _open_all(paths, partial, metric):
         refused += of.dropped
         opened.append((run, of))
     return opened, refused
+
+
+def _couplings(argument, tests):
+    name, of = argument
+    try:
+        return emergence.couplings(of, _generator(name), tests)
+    except RunError as error:
+        return error
 
 
 def _generator(name):

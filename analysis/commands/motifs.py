@@ -1,8 +1,9 @@
 """Map the movements that recur while networks train, and compare them with controls without any."""
 
+from functools import partial
+
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
 
 from analysis.commands.figure_flags import add_figure_flags
 from analysis.commands.output import add_out, plain, write_results
@@ -26,6 +27,7 @@ from analysis.motifs.verdict import ENOUGH, judge, verdict
 from analysis.motifs.wavelets import amplitudes, frequencies
 from analysis.runs.reader import RunError, open_runs
 from analysis.runs.seeds import interval
+from analysis.statistics.parallel import in_processes
 from tapjax.contract.layout import write_npz
 
 RECORDED = "recorded"
@@ -105,8 +107,7 @@ def run(args):
     series = [x for c in found for x in steady(c.values, window)]
     without_states = controls(args.of, window)
     try:
-        maps = _maps(series, settings, without_states)
-        described = {name: summary(one, settings) for name, one in maps.items()}
+        maps, described = _maps(series, settings, without_states)
         judged = judge(series, settings, without_states, args.repeats) if args.repeats else []
     except ImportError as error:
         raise RunError(f"{error}: python -m pip install 'tapjax[motifs]'") from error
@@ -138,13 +139,19 @@ def run(args):
     return result, table
 
 
-def _maps(series, settings, without_states) -> dict:
-    """Compute the map of the recorded series and one map of each control."""
+def _maps(series, settings, without_states) -> tuple[dict, dict]:
+    """Compute the map of the recorded series and one map of each control, with their summaries."""
     rng = np.random.default_rng(settings.seed)
     made = {RECORDED: series}
     made |= {name: [control(x, rng) for x in series] for name, control in without_states.items()}
-    shown = tqdm(made.items(), desc="maps", unit="map", disable=None)
-    return {name: mapped(own, settings) for name, own in shown}
+    found = in_processes(partial(_described, settings=settings), made.values(), "maps")
+    maps, described = zip(*found, strict=True)
+    return dict(zip(made, maps, strict=True)), dict(zip(made, described, strict=True))
+
+
+def _described(series, settings):
+    one = mapped(series, settings)
+    return one, summary(one, settings)
 
 
 def _settings(args, points) -> tuple[Settings, int]:

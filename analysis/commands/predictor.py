@@ -1,10 +1,10 @@
 """Measure how well D(t) can be predicted before training, and store the table to predict from."""
 
+import functools
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
 
 from analysis.commands.figure_flags import add_figure_flags
 from analysis.commands.output import add_out, plain, write_results
@@ -15,6 +15,7 @@ from analysis.figures.prediction import (
 )
 from analysis.runs.reader import RunError, open_runs
 from analysis.statistics.corrections import LEAST_GROUPS, too_few
+from analysis.statistics.parallel import in_processes
 from analysis.tap import held_out, predict
 from tapjax.contract.layout import write_json
 from tapjax.contract.text import shortened
@@ -101,15 +102,10 @@ def evaluate(paths, out: Path, partial: bool = False, metric: str | None = None,
         write_results(out, "loao", result, table)
         return result, table
     cases = [(name, init) for name in predict.PREDICTORS for init in (False, True)]
-    rows, nulls = [], []
-    for name, init in tqdm(cases, desc="predictors", disable=None):
-        scored, forecasts = held_out.leave_one_out(examples, name, init)
-        rows += scored
-        if shuffles:
-            null = held_out.skill_of_shuffled(examples, name, init, shuffles)
-            nulls.append({"predictor": name, "use_init": init} | null)
-        if (name, init) == cases[0]:
-            held_out_curves(examples, scored, forecasts, out / "held_out")
+    judge = functools.partial(_judged, examples=examples, shuffles=shuffles)
+    scored, forecasts, nulls = zip(*in_processes(judge, cases, "predictors"), strict=True)
+    held_out_curves(examples, scored[0], forecasts[0], out / "held_out")
+    rows, nulls = sum(scored, []), [null for null in nulls if null]
     table = pd.DataFrame(rows)
     scores = _summary(table, BY_FAMILY[:2])
     if nulls:
@@ -136,6 +132,16 @@ def evaluate(paths, out: Path, partial: bool = False, metric: str | None = None,
     if nulls:
         skill_beside_shuffled(nulls, out / "skill")
     return result, scores
+
+
+def _judged(case, examples, shuffles):
+    """Return the rows and forecasts of a predictor, and its skill beside shuffled architectures."""
+    name, init = case
+    scored, forecasts = held_out.leave_one_out(examples, name, init)
+    if not shuffles:
+        return scored, forecasts, {}
+    null = held_out.skill_of_shuffled(examples, name, init, shuffles)
+    return scored, forecasts, {"predictor": name, "use_init": init} | null
 
 
 def _conclusion(scores):

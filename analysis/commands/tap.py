@@ -3,13 +3,12 @@
 from pathlib import Path
 
 import pandas as pd
-from tqdm import tqdm
 
 from analysis.commands.figure_flags import add_figure_flags
 from analysis.commands.output import add_out, plain, write_csv, write_results
 from analysis.figures.curves import dimension_curves, score_heat_map
 from analysis.runs.reader import RunError, open_runs
-from analysis.tap.calibration import fit_run, fit_table, model_scores
+from analysis.tap.calibration import fit_runs, fit_table, model_scores
 from tapjax.contract.text import plural, shortened
 
 
@@ -44,12 +43,11 @@ def tap(paths, out: Path, partial: bool, metric: str | None = None) -> tuple[dic
     """
     runs, refused = open_runs(paths, partial)
     rows = []
-    for run in tqdm(runs, desc="fitting", unit="run", disable=None):
-        try:
-            fitted, curves = fit_run(run, metric)
-        except RunError as error:
-            refused.append(str(error))
+    for run, found in zip(runs, fit_runs(runs, metric), strict=True):
+        if isinstance(found, RunError):
+            refused.append(str(found))
             continue
+        fitted, curves = found
         rows += fitted
         dimension_curves(run, curves, out / f"{run.name}_dimension", metric)
     if not rows:

@@ -5,11 +5,11 @@ seeds cannot detect it. Every repetition therefore draws new surrogates and a ne
 """
 
 import numpy as np
-from tqdm import tqdm
 
 from analysis.motifs.controls import JUDGES
 from analysis.motifs.stages import RATE
 from analysis.motifs.study import Settings, mapped, of_series
+from analysis.statistics.parallel import in_processes
 from analysis.statistics.surrogates import p_value
 
 OWN_MAPS = 5  # number of maps of the recorded series; their median is used
@@ -33,10 +33,8 @@ def judge(series: list[np.ndarray], settings: Settings, controls: dict, repeats:
     rng = np.random.default_rng(settings.seed)
 
     def repeated(make, count, name):
-        return [
-            of_series(mapped(make(), settings._replace(seed=settings.seed + i)), settings)
-            for i in tqdm(range(count), desc=f"maps, {name}", disable=None)
-        ]
+        arguments = [(make(), settings._replace(seed=settings.seed + i)) for i in range(count)]
+        return in_processes(_measured, arguments, f"maps, {name}")
 
     recorded, rows = repeated(lambda: series, OWN_MAPS, "recorded"), []
     for name in JUDGES:
@@ -50,6 +48,11 @@ def judge(series: list[np.ndarray], settings: Settings, controls: dict, repeats:
                  "high": float(high), "p": p_value(own, values)}
             )  # fmt: skip
     return rows
+
+
+def _measured(argument):
+    series, settings = argument
+    return of_series(mapped(series, settings), settings)
 
 
 def verdict(judged: list[dict], orders: list[bool | None]) -> str:

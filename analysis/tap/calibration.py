@@ -1,11 +1,13 @@
 """TAP calibration: fits of every curve model to every D(t), with scores of fit and of forecast."""
 
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 import pandas as pd
 
 from analysis.runs.reader import Run, RunError
+from analysis.statistics.parallel import in_processes
 from analysis.tap.curve_models import FIXED, MODELS, Axis, Fit, fit_curve
 from analysis.tap.fit_errors import Errors, fit_errors
 
@@ -97,6 +99,27 @@ def _parameters(model, fit: Fit, determined: Errors) -> dict:
             value, low, high = np.exp(bounds) if positive else bounds
         result[name] = {"value": value, "low": low, "high": high}
     return result
+
+
+def fit_runs(runs, metric: str | None = None, models=tuple(MODELS)) -> list:
+    """Fit the curve models to D(t) of several runs, in several processes.
+
+    Args:
+      runs: open runs.
+      metric: name of a recorded dimensionality metric; None uses the metric of each run.
+      models: names of the models to fit.
+
+    Returns:
+      For each run, what `fit_run` returns, or the RunError that it raises.
+    """
+    return in_processes(partial(_fitted, metric=metric, models=models), runs, "fitting")
+
+
+def _fitted(run, metric, models):
+    try:
+        return fit_run(run, metric, models)
+    except RunError as error:
+        return error
 
 
 def forecast_tail(name: str, axis: Axis, d: np.ndarray) -> np.ndarray:
