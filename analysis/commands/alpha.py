@@ -60,11 +60,13 @@ def fit_alpha(
     runs, refused = open_runs(paths, partial)
     rows = []
     for run, found in zip(runs, fit_runs(runs, metric, (model,)), strict=True):
-        if isinstance(found, RunError):
-            refused.append(str(found))
-            continue
-        facts = _facts(run, metric)
-        rows += [facts | row for row in found[0]]
+        try:
+            if isinstance(found, RunError):
+                raise found
+            facts = _facts(run, metric)
+            rows += [facts | row for row in found[0]]
+        except RunError as error:
+            refused.append(str(error))
     if not rows:
         raise RunError("no run could be fitted: " + shortened(refused))
     fits = fit_table(rows)
