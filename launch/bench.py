@@ -347,11 +347,12 @@ SUITES = {
 }
 # These suites take long and measure no ratios, so they are not part of all.
 LONG = {"soak": soak, "stream": stream, "scaling": scaling, "validity": validity}
-SUITE = flags.DEFINE_enum(
+SUITE = flags.DEFINE_multi_enum(
     "suite",
-    "all",
+    ["all"],
     ["all", *SUITES, *LONG],
-    "Suite to run; all leaves out the long ones: validity, soak, stream and scaling.",
+    "Suite to run; may be given several times. all leaves out the long ones: validity, soak, "
+    "stream and scaling.",
 )
 
 
@@ -387,14 +388,14 @@ def peaks() -> list[dict]:
 
 def body() -> int:
     """Run the suites, write the results after each suite and return the exit code."""
-    names = tuple(SUITES) if SUITE.value == "all" else (SUITE.value,)
+    names = tuple(SUITES) if "all" in SUITE.value else tuple(SUITE.value)
     out = Path(OUT.value)
     out.mkdir(parents=True, exist_ok=True)
     if {"measure", "online"} & set(names) and machine()["torch"] == "not installed":
         print("error: this suite needs PyTorch: pip install '.[bench]'", file=sys.stderr)
         return 2
     result = {
-        "command": f"tapjax bench --suite={SUITE.value} --turns={TURNS.value}",
+        "command": f"tapjax bench --suite={' --suite='.join(SUITE.value)} --turns={TURNS.value}",
         "machine": machine(),
         "peaks": peaks() if "measure" in names else [],
         "suites": {},
