@@ -7,10 +7,11 @@ one core with one thread, and the sides take turns. A ratio is the median over t
 two CPU times that are measured directly after one another. The suites measure and online need the
 extra [bench] (PyTorch). The suite edm needs pyEDM (extra [test]).
 
-Four suites are not part of all. soak kills runs at random times and stream records the memory of a
+Five suites are not part of all. soak kills runs at random times and stream records the memory of a
 run of a million steps; each takes a quarter of an hour. scaling measures sweeps, devices, files and
 messages; it takes a few minutes and needs the extra [cluster]. validity measures the rates of false
 and missed claims of every analysis on data whose truth is known; it takes about an hour.
+accelerator measures wall times on a device other than the CPU, which it needs.
 """
 
 import json
@@ -25,6 +26,7 @@ from pathlib import Path
 
 from absl import flags
 
+from launch.benchmarks.accelerator import accelerator
 from launch.benchmarks.scaling import scaling
 from launch.benchmarks.soak import soak
 from launch.benchmarks.stream import stream
@@ -302,12 +304,12 @@ def metrics(turns: int) -> list[dict]:
     import jax
     import numpy as np
 
-    from launch.benchmarks.workers import probe_matrices
+    from launch.benchmarks.workers import exact_dimensions, probe_matrices
     from tapjax.measure.probes import spectral_metrics
     from tapjax.measure.singular_values import by_svd, spectra
 
     matrices = list(probe_matrices())
-    exact = [_exact_dimensions(np.linalg.svd(a.astype(float), compute_uv=False)) for a in matrices]
+    exact = [exact_dimensions(np.linalg.svd(a.astype(float), compute_uv=False)) for a in matrices]
     rows = []
     for way, of, goal in (("here", spectra, "<= 2e-6"), ("float32 SVD", by_svd, None)):
         measure = jax.jit(lambda a, of=of: spectral_metrics(of(a, False)[0]))
@@ -321,20 +323,6 @@ def metrics(turns: int) -> list[dict]:
     return rows
 
 
-def _exact_dimensions(s):
-    """Compute the metrics of `probes.spectral_metrics` in float64."""
-    import numpy as np
-
-    energy = np.square(s).sum()
-    return {
-        "stable_rank": energy / s[0] ** 2,
-        "participation_ratio": s.sum() ** 2 / energy,
-        "effective_rank_90": np.sum(np.cumsum(s**2) / energy < 0.9) + 1,
-        "nuclear_norm_ratio": s.sum() / s[0],
-        "covariance_participation_ratio": energy**2 / np.sum(s**4),
-    }
-
-
 SUITES = {
     "measure": measure,
     "overhead": overhead,
@@ -345,14 +333,15 @@ SUITES = {
     "start": start,
     "metrics": metrics,
 }
-# These suites take long and measure no ratios, so they are not part of all.
+# These suites are not part of all: they take long, or need an accelerator.
 LONG = {"soak": soak, "stream": stream, "scaling": scaling, "validity": validity}
+LONG |= {"accelerator": accelerator}
 SUITE = flags.DEFINE_multi_enum(
     "suite",
     ["all"],
     ["all", *SUITES, *LONG],
-    "Suite to run; may be given several times. all leaves out the long ones: validity, soak, "
-    "stream and scaling.",
+    "Suite to run; may be given several times. all leaves out the long ones (validity, soak, "
+    "stream, scaling) and accelerator, which needs one.",
 )
 
 
@@ -386,6 +375,12 @@ def peaks() -> list[dict]:
     return rows
 
 
+def _platform() -> str:
+    import jax
+
+    return jax.default_backend()
+
+
 def body() -> int:
     """Run the suites, write the results after each suite and return the exit code."""
     names = tuple(SUITES) if "all" in SUITE.value else tuple(SUITE.value)
@@ -393,6 +388,9 @@ def body() -> int:
     out.mkdir(parents=True, exist_ok=True)
     if {"measure", "online"} & set(names) and machine()["torch"] == "not installed":
         print("error: this suite needs PyTorch: pip install '.[bench]'", file=sys.stderr)
+        return 2
+    if "accelerator" in names and _platform() == "cpu":
+        print("error: --suite=accelerator: JAX finds no device but the CPU", file=sys.stderr)
         return 2
     result = {
         "command": f"tapjax bench --suite={' --suite='.join(SUITE.value)} --turns={TURNS.value}",

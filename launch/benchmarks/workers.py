@@ -258,7 +258,7 @@ def floor(arch, steps, every=5):
     made, data = build(arch, steps)
     state = jax.jit(made.init)(jax.random.key(0))
     x = jax.ShapeDtypeStruct((BATCH, *data.x.shape[1:]), jnp.float32)
-    forward = _matmul_operations(lambda x: made.model.apply(state.params, state.stats, x)[0], x)
+    forward = matmul_operations(lambda x: made.model.apply(state.params, state.stats, x)[0], x)
     a = jnp.ones((1024, 1024))
     _, hidden, _ = made.model.apply(state.params, state.stats, data.probe.x)
     layers = [as_matrix(pooled(h, "legacy"), 2048) for h in hidden]
@@ -290,8 +290,16 @@ def floor(arch, steps, every=5):
     return run
 
 
-def _matmul_operations(fn, *args):
-    """Count the floating-point operations of all products and convolutions in a function."""
+def matmul_operations(fn, *args):
+    """Count the floating-point operations of all products and convolutions in a function.
+
+    Args:
+      fn: function.
+      *args: arrays or their shapes.
+
+    Returns:
+      Number of operations, two per multiplication with addition.
+    """
     import jax
     import numpy as np
     from jax.extend.core import jaxprs_in_params
@@ -353,6 +361,20 @@ def probe_matrices():
     constant = np.ones((512, 512))
     for a in (rank_8, constant, steep, shifted, 1e-22 * shifted, 1e18 * steep):
         yield a.astype(np.float32)
+
+
+def exact_dimensions(s) -> dict[str, float]:
+    """Compute the metrics of `probes.spectral_metrics` of singular values in float64."""
+    import numpy as np
+
+    energy = np.square(s).sum()
+    return {
+        "stable_rank": energy / s[0] ** 2,
+        "participation_ratio": s.sum() ** 2 / energy,
+        "effective_rank_90": np.sum(np.cumsum(s**2) / energy < 0.9) + 1,
+        "nuclear_norm_ratio": s.sum() / s[0],
+        "covariance_participation_ratio": energy**2 / np.sum(s**4),
+    }
 
 
 SIDES = {
