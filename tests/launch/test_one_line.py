@@ -25,7 +25,8 @@ def run(*arguments, script="launch.run", addresses=None, **environment):
 @pytest.fixture(scope="module")
 def home_of_nobody(tmp_path_factory):
     path = tmp_path_factory.mktemp("one_line") / "run"
-    return path, run(*QUICK, f"--workdir={path}", HOME="/proc", TAPJAX_CACHE="")
+    nowhere = {"HOME": "/proc", "TAPJAX_CACHE": "", "JAX_COMPILATION_CACHE_DIR": ""}
+    return path, run(*QUICK, f"--workdir={path}", **nowhere)
 
 
 @pytest.mark.slow

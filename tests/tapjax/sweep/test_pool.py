@@ -53,6 +53,7 @@ def while_it_runs(path, act):
     return thread
 
 
+@pytest.mark.long
 @pytest.mark.fault
 def test_a_process_that_dies_is_replaced(tiny, tmp_path):
     jobs = jobs_of(tiny, tmp_path, "ab", steps=4000)
@@ -69,6 +70,7 @@ def test_a_process_that_dies_is_replaced(tiny, tmp_path):
     assert len(started) >= 3 and read_json(jobs[0].path / "STATUS.json")["interruptions"] == 1
 
 
+@pytest.mark.long
 @pytest.mark.fault
 def test_a_signal_stops_all_runs_at_the_ends_of_chunks(tiny, tmp_path):
     jobs = jobs_of(tiny, tmp_path, "abc", steps=1_000_000)
