@@ -1,5 +1,6 @@
 """Engine that trains several runs at the same time, each in a process of this machine."""
 
+import contextlib
 import multiprocessing
 import os
 import signal
@@ -69,9 +70,14 @@ def processes(count: int, policy: Policy = DEFAULT_POLICY) -> Callable:
                         yield result
                 if waiting:
                     yield Result(waiting[0].name, "PREEMPTED", reason=stop.reason)
+            except KeyboardInterrupt:  # the second Ctrl-C: stop at once
+                for process, _ in busy.values():
+                    process.kill()
+                raise
             finally:
                 _stop(busy)
-                for process, _ in busy.values():
+                for connection, (process, _) in busy.items():
+                    connection.close()  # without it, the process would wait for another job
                     process.join()
 
     return engine
@@ -96,9 +102,6 @@ def _stop(busy):
 def _serve(connection, policy):
     """Train the jobs that the connection gives, until it is closed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the main process passes a Ctrl-C on as SIGTERM
-    while True:
-        try:
-            job = connection.recv()
-        except EOFError:
-            return
-        connection.send(train(job, policy))
+    with contextlib.suppress(EOFError, BrokenPipeError):
+        while True:
+            connection.send(train(connection.recv(), policy))

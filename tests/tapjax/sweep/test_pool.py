@@ -1,8 +1,11 @@
 """Runs that are trained at the same time, each in a process of this machine."""
 
 import functools
+import json
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 
@@ -93,3 +96,36 @@ def test_one_run_needs_no_process_and_accelerators_have_one(tiny, tmp_path, monk
     monkeypatch.setenv("JAX_PLATFORMS", "")
     monkeypatch.setattr(pool, "entry_points", lambda group: ["a plugin"])
     assert default_processes() == 1
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize("signals", [1, 2])
+def test_ctrl_c_ends_all_processes(tiny, tmp_path, signals):
+    tiny.steps = 1_000_000
+    jobs = [job._asdict() for job in jobs_of(tiny, tmp_path, "abc", steps=1_000_000)]
+    code = (
+        "import json, signal, sys\n"
+        "from tapjax.sweep.engines import carry_out\n"
+        "from tapjax.sweep.jobs import Job\n"
+        "from tapjax.sweep.pool import processes\n"
+        "if __name__ == '__main__':\n"
+        "    signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "    jobs = [Job(**job) for job in json.loads(sys.argv[1])]\n"
+        "    print([result.reason for result in carry_out(jobs, processes(2))])\n"
+    )
+    script = tmp_path / "sweep.py"
+    script.write_text(code)
+    command = [sys.executable, script, json.dumps(jobs)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+    def interrupt():
+        for _ in range(signals):
+            process.send_signal(signal.SIGINT)
+            time.sleep(0.05)
+
+    while_it_runs(tmp_path / "a", interrupt).join()
+    out, err = process.communicate(timeout=60)  # the pipes close when all processes have ended
+    if signals == 1:
+        assert process.returncode == 0 and out == "['Ctrl-C']\n" and "Traceback" not in err
+    else:
+        assert "KeyboardInterrupt" in err
