@@ -27,6 +27,7 @@ from pathlib import Path
 from absl import flags
 
 from launch.benchmarks.accelerator import accelerator
+from launch.benchmarks.accuracy import metrics
 from launch.benchmarks.scaling import scaling
 from launch.benchmarks.soak import soak
 from launch.benchmarks.stream import stream
@@ -286,41 +287,6 @@ def _quick_run(arch, scratch, name):
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     return {"cpu": 1e3 * cpu, "wall": 1e3 * (os.times().elapsed - clock)}
-
-
-def metrics(turns: int) -> list[dict]:
-    """Measure the largest relative error of each dimensionality against a float64 SVD.
-
-    Both methods of singular_values.py are measured: Gram matrices in float64, which a CPU uses (if
-    this runs on a CPU), and the float32 SVD, which accelerators use.
-
-    Args:
-      turns: not used.
-
-    Returns:
-      One row per method and dimensionality.
-    """
-    del turns
-    import jax
-    import numpy as np
-
-    from launch.benchmarks.workers import exact_dimensions, probe_matrices
-    from tapjax.measure.probes import spectral_metrics
-    from tapjax.measure.singular_values import by_svd, spectra
-
-    matrices = list(probe_matrices())
-    exact = [exact_dimensions(np.linalg.svd(a.astype(float), compute_uv=False)) for a in matrices]
-    rows = []
-    for way, of, goal in (("here", spectra, "<= 2e-6"), ("float32 SVD", by_svd, None)):
-        measure = jax.jit(lambda a, of=of: spectral_metrics(of(a, False)[0]))
-        measured = [measure(a) for a in matrices]
-        for name in measured[0]:
-            error = max(
-                abs(float(m[name]) / e[name] - 1) for m, e in zip(measured, exact, strict=True)
-            )
-            what = f"{name}, {way}: largest relative error over {len(matrices)} matrices"
-            rows.append({"what": what, "goal": goal, "error": error})
-    return rows
 
 
 SUITES = {

@@ -3,6 +3,10 @@
 import statistics
 import time
 
+from launch.benchmarks.accuracy import largest_errors, probe_matrices
+from launch.benchmarks.floor import matmul_operations
+from launch.benchmarks.inputs import BATCH, build
+
 ARCHITECTURES = {"mlp_verywide": 200, "transformer_shallow": 100, "resnet18": 40}  # steps per turn
 EVERY = (5, 20, 100)  # steps between two measurements
 SEEDS = (1, 8, 32)
@@ -22,11 +26,14 @@ def accelerator(turns: int, architectures=None, seeds=SEEDS, product: int = PROD
       One row per measurement: `what`, `ms` per step and seed (None for errors), `relative` to what
       the text names, and `error`, the largest relative error of a dimensionality.
     """
+    from tapjax.measure.singular_values import spectra
+
     peak = _peak(turns, product)
     rows = [_row(f"product of {product} x {product} in float32", peak["ms"])]
     for arch, steps in (architectures or ARCHITECTURES).items():
         rows += _overhead(arch, steps, turns, peak["flops"]) + _seeds(arch, steps, turns, seeds)
-    return rows + _errors()
+    errors = largest_errors(spectra, list(probe_matrices()))
+    return rows + [_row(f"{n}: largest relative error", error=e) for n, e in errors.items()]
 
 
 def _row(what, ms=None, relative=None, error=None):
@@ -58,8 +65,7 @@ def _overhead(arch, steps, turns, peak):
     """Compare cadences of the default probe with no measurement, and the step with the peak."""
     import jax
 
-    from launch.benchmarks.inputs import BATCH
-    from launch.benchmarks.workers import build, matmul_operations, ours
+    from launch.benchmarks.workers import ours
 
     plain = _median_ms(ours(arch, steps, every=0), steps, turns)
     made, data = build(arch, steps)
@@ -87,21 +93,3 @@ def _seeds(arch, steps, turns, counts):
         _row(f"{arch}: {n} seeds by vmap, per seed (relative: one seed / it)", ms, alone / ms)
         for n, ms in times.items()
     ]
-
-
-def _errors():
-    """Measure the errors of the spectra of this device against a float64 SVD."""
-    import jax
-    import numpy as np
-
-    from launch.benchmarks.workers import exact_dimensions, probe_matrices
-    from tapjax.measure.probes import spectral_metrics
-    from tapjax.measure.singular_values import spectra
-
-    measure = jax.jit(lambda a: spectral_metrics(spectra(a, False)[0]))
-    worst = {}
-    for a in probe_matrices():
-        exact = exact_dimensions(np.linalg.svd(a.astype(float), compute_uv=False))
-        for name, value in measure(a).items():
-            worst[name] = max(worst.get(name, 0.0), float(abs(float(value) / exact[name] - 1)))
-    return [_row(f"{name}: largest relative error", error=error) for name, error in worst.items()]

@@ -12,7 +12,8 @@ import sys
 import time
 
 from launch.benchmarks import edm
-from launch.benchmarks.inputs import BATCH, PROBE, repeated, synthetic
+from launch.benchmarks.floor import floor
+from launch.benchmarks.inputs import BATCH, PROBE, build, repeated, synthetic
 from launch.benchmarks.online import online, torch_online
 from launch.benchmarks.plain_torch import peak_torch, torch_loop
 
@@ -23,34 +24,6 @@ def one_thread() -> None:
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ[name] = "1"
     os.environ["XLA_FLAGS"] = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
-
-
-def build(arch, steps, size=PROBE, **probe):
-    """Build the recipe and the data of a benchmark run, as `loop.run` would build them.
-
-    Args:
-      arch: architecture.
-      steps: training steps.
-      size: number of probe examples.
-      **probe: fields of the config's `probe` that are changed.
-
-    Returns:
-      (recipe, data on the device).
-    """
-    import numpy as np
-
-    from tapjax.config import schema
-    from tapjax.data.datasets import Arrays
-    from tapjax.data.sampling import device_data
-    from tapjax.recipes.tap import recipe
-
-    cfg = schema.defaults()
-    cfg.model.name, cfg.steps = arch, steps
-    cfg.probe.update({"tokens": "legacy", "centred": False, **probe})
-    x, y = synthetic(arch)
-    mean, std = (np.full(x.shape[-1], value, np.float32) for value in (128, 70))
-    arrays = Arrays("synthetic", x[PROBE:], y[PROBE:], x[:size], y[:size], 10, mean, std)
-    return recipe(cfg, arrays), device_data(arrays, size)[0]
 
 
 def ours(arch, steps, every=5, seeds=1, over_seeds="auto", **probe):
@@ -234,92 +207,6 @@ def plain_jax(arch, steps, every=5):
     return run
 
 
-def floor(arch, steps, every=5):
-    """Make a function that does only the least that a loop of this kind has to do.
-
-    Per step, these are matrix products with as many operations as the step, and Adam's reads and
-    writes. Every `every` steps, they are the products of the forward pass over the probe, and the
-    eigenvalues of the Gram matrices. The shapes of the products are those that XLA is fastest for.
-
-    Args:
-      arch: architecture.
-      steps: training steps per call.
-      every: steps between measurements; 0 for no measurements.
-
-    Returns:
-      A function without arguments.
-    """
-    import jax
-    import jax.numpy as jnp
-
-    from tapjax.measure.probes import as_matrix, pooled
-    from tapjax.measure.singular_values import spectra
-
-    made, data = build(arch, steps)
-    state = jax.jit(made.init)(jax.random.key(0))
-    x = jax.ShapeDtypeStruct((BATCH, *data.x.shape[1:]), jnp.float32)
-    forward = matmul_operations(lambda x: made.model.apply(state.params, state.stats, x)[0], x)
-    a = jnp.ones((1024, 1024))
-    _, hidden, _ = made.model.apply(state.params, state.stats, data.probe.x)
-    layers = [as_matrix(pooled(h, "legacy"), 2048) for h in hidden]
-    every_layer = jax.jit(lambda layers: [spectra(h, False) for h in layers])
-    weights = jnp.ones(sum(w.size for w in jax.tree.leaves(state.params)))
-
-    @jax.jit
-    def multiply(a, flops):
-        return jax.lax.fori_loop(0, flops, lambda _, b: 1e-3 * (a @ b), a)
-
-    @jax.jit
-    def adam(w, m, v, g):
-        m, v = 0.9 * m + 0.1 * g, 0.999 * v + 0.001 * g * g
-        return w - 1e-3 * m / (jnp.sqrt(v) + 1e-8), m, v
-
-    probed = steps / every * PROBE / BATCH if every else 0
-    products = round((3 * steps + probed) * forward / (2 * 1024**3))
-    held = (weights, weights, weights)
-
-    def run():
-        nonlocal held
-        jax.block_until_ready(multiply(a, products))
-        for _ in range(steps):
-            held = adam(*held, weights)
-        for _ in range(steps // every if every else 0):
-            jax.block_until_ready(every_layer(layers))
-        jax.block_until_ready(held)
-
-    return run
-
-
-def matmul_operations(fn, *args):
-    """Count the floating-point operations of all products and convolutions in a function.
-
-    Args:
-      fn: function.
-      *args: arrays or their shapes.
-
-    Returns:
-      Number of operations, two per multiplication with addition.
-    """
-    import jax
-    import numpy as np
-    from jax.extend.core import jaxprs_in_params
-
-    def count(jaxpr):
-        total = 0
-        for equation in jaxpr.eqns:
-            if equation.primitive.name == "dot_general":
-                (contracted, _), _ = equation.params["dimension_numbers"]
-                inner = np.prod([equation.invars[0].aval.shape[i] for i in contracted])
-                total += 2 * inner * equation.outvars[0].aval.size
-            elif equation.primitive.name == "conv_general_dilated":
-                kernel = equation.invars[1].aval.shape  # height, width, inputs, outputs
-                total += 2 * np.prod(kernel[:-1]) * equation.outvars[0].aval.size
-            total += sum(map(count, jaxprs_in_params(equation.params)))
-        return total
-
-    return float(count(jax.make_jaxpr(fn)(*args).jaxpr))
-
-
 def peak_xla(steps, m, k, n):
     """Make a function that computes 100 products [m, k] x [k, n] per step by XLA."""
     import jax
@@ -335,46 +222,6 @@ def peak_xla(steps, m, k, n):
         return jax.lax.scan(one, jnp.zeros((m, n)), None, 100 * steps)[0]
 
     return lambda: jax.block_until_ready(products(a, b))
-
-
-def probe_matrices():
-    """Yield activations before and after training, and matrices that are hard to measure."""
-    import jax
-    import numpy as np
-
-    from tapjax.measure.probes import as_matrix, pooled
-
-    for arch in ("mlp_medium_5", "mlp_verywide", "cnn_medium", "transformer_shallow"):
-        made, data = build(arch, 100, size=320)
-        state = jax.jit(made.init)(jax.random.key(0))
-        step = jax.jit(made.step)
-        for steps in (0, 100):
-            for _ in range(steps):
-                state, _ = step(state, data)
-            _, hidden, _ = jax.jit(made.model.apply)(state.params, state.stats, data.probe.x)
-            yield from (np.asarray(as_matrix(pooled(h, "rows"), 2048)) for h in hidden)
-    rng = np.random.default_rng(0)
-    rank_8 = rng.standard_normal((320, 8)) @ rng.standard_normal((8, 512))
-    u, _ = np.linalg.qr(rng.standard_normal((320, 64)))
-    steep = (u * np.logspace(0, -7, 64)) @ np.linalg.qr(rng.standard_normal((64, 64)))[0]
-    shifted = rng.standard_normal((320, 64)) + 300
-    constant = np.ones((512, 512))
-    for a in (rank_8, constant, steep, shifted, 1e-22 * shifted, 1e18 * steep):
-        yield a.astype(np.float32)
-
-
-def exact_dimensions(s) -> dict[str, float]:
-    """Compute the metrics of `probes.spectral_metrics` of singular values in float64."""
-    import numpy as np
-
-    energy = np.square(s).sum()
-    return {
-        "stable_rank": energy / s[0] ** 2,
-        "participation_ratio": s.sum() ** 2 / energy,
-        "effective_rank_90": np.sum(np.cumsum(s**2) / energy < 0.9) + 1,
-        "nuclear_norm_ratio": s.sum() / s[0],
-        "covariance_participation_ratio": energy**2 / np.sum(s**4),
-    }
 
 
 SIDES = {
