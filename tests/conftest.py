@@ -28,18 +28,20 @@ RESET, WINDOW = 640, 10
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items):
+def pytest_collection_modifyitems(config, items):
     """Leave all but the named cases of a test to the second stage, or to the long tests.
 
-    A test that is long is not slow, so that `-m slow` leaves it out.
+    A long test runs only where the expression after `-m` names `long`, even if its module is slow.
     """
     for item in items:
         for kind in ("slow", "long"):
             for mark in item.iter_markers(f"{kind}_except"):
                 if not any(name in f"[{item.callspec.id}]" for name in mark.args):
                     item.add_marker(getattr(pytest.mark, kind))
-        if item.get_closest_marker("long"):
-            item.own_markers[:] = [mark for mark in item.own_markers if mark.name != "slow"]
+    if "long" not in config.option.markexpr:
+        long = [item for item in items if item.get_closest_marker("long")]
+        config.hook.pytest_deselected(items=long)
+        items[:] = [item for item in items if not item.get_closest_marker("long")]
 
 
 @pytest.fixture(scope="module", autouse=True)
