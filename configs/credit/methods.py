@@ -105,5 +105,5 @@ def quick(config):
     common.quick(config)
     config.steps, config.probe.every = 200, 50
     config.rule.warmup_steps = min(config.rule.warmup_steps, 50)
-    config.rule.freeze_step = min(config.rule.freeze_step, 100)
+    config.rule.freeze_step = min(config.rule.freeze_step, 1) * 100
     return config

@@ -2,9 +2,10 @@
 
 A float32 Gram matrix has errors of up to 1e-3 in a participation ratio. A float32 SVD has errors of
 up to 5e-5 for matrices of low rank. On CPU, a float64 Gram matrix and LAPACK's symmetric
-eigensolver for values only stay within 1e-6 for all matrices and are faster. The centred matrix is
-computed from the same Gram matrix. Accelerators, where float64 is slow or missing, use float32
-SVDs. The tests compare both with a float64 SVD.
+eigensolver for values only stay within 1e-6 for all matrices and are faster. The centred Gram
+matrix is computed from the same Gram matrix, or from the centred matrix if the mean is much larger
+than the spread. Accelerators, where float64 is slow or missing, use float32 SVDs. The tests compare
+both with a float64 SVD.
 """
 
 from functools import cache
@@ -14,6 +15,9 @@ import jax.numpy as jnp
 import numpy as np
 import scipy.linalg  # noqa: F401  loads the LAPACK that jaxlib calls, for threadpool_limits
 from threadpoolctl import threadpool_limits
+
+OUTSIDE = 1e-6  # largest error of the sum of singular values that a map may cause
+NARROW = 1e-2  # share of the spread in the energy below which the mean is subtracted first
 
 
 def one_lapack_thread():
@@ -52,13 +56,11 @@ def spectra(a_xNxD, centred: bool, map_xRxD=None):
         matrices.append(jnp.where(jnp.isfinite(map_xRxD), map_xRxD, 0.0))
     if jax.default_backend() == "cpu":
         return _by_gram(centred)(*matrices)
-    return by_svd(a_xNxD, centred, *matrices[1:])
+    return by_svd(a_xNxD, centred)
 
 
-def by_svd(a_xNxD, centred: bool, *maps):
+def by_svd(a_xNxD, centred: bool):
     """Compute `spectra` by float32 SVDs, on any platform."""
-    for map_xRxD in maps:
-        a_xNxD = jnp.matmul(a_xNxD, jnp.linalg.qr(map_xRxD.mT).Q, precision="highest")
     matrices = (a_xNxD, a_xNxD - a_xNxD.mean(-2, keepdims=True))
     return tuple(jnp.linalg.svd(a, compute_uv=False) for a in matrices[: 1 + centred])
 
@@ -74,10 +76,8 @@ def _by_gram(centred: bool):
 
     def one(matrices):
         a_NxD, *maps = (jax.lax.convert_element_type(m, jnp.float64) for m in matrices)
-        for map_RxD in maps:
-            a_NxD = a_NxD @ jnp.linalg.qr(map_RxD.T).Q  # Householder: maps may be singular
-        squares = jnp.stack([_eigenvalues(gram) for gram in _gram(a_NxD, centred)])
-        return jnp.sqrt(jnp.maximum(squares, 0.0))[:, ::-1].astype(jnp.float32)
+        squares = _squares_by_map(a_NxD, *maps, centred) if maps else _squares(a_NxD, centred)
+        return jnp.sqrt(squares)[:, ::-1].astype(jnp.float32)
 
     @jax.custom_batching.custom_vmap
     def spectra_of(*matrices):
@@ -98,16 +98,56 @@ def _by_gram(centred: bool):
     return spectra_of
 
 
+def _squares(a_NxD, centred):
+    """Compute the squared singular values, and those of the centred matrix, in ascending order."""
+    return jnp.maximum(jnp.stack([_eigenvalues(gram) for gram in _gram(a_NxD, centred)]), 0.0)
+
+
+def _squares_by_map(a_NxD, map_RxD, centred):
+    """Compute `_squares` in the dimensions of the map, unless too much of `a` is outside of them.
+
+    What is outside adds at most the square root of its energy, times that of the number of further
+    singular values, to their sum.
+    """
+    inside_NxR = a_NxD @ jnp.linalg.qr(map_RxD.T).Q  # Householder: maps may be singular
+    further = min(a_NxD.shape) - inside_NxR.shape[1]
+    squares = jnp.pad(_squares(inside_NxR, centred), ((0, 0), (further, 0)))
+    outside = jnp.maximum(jnp.square(a_NxD).sum() - jnp.square(inside_NxR).sum(), 0.0)
+    error = jnp.sqrt(further * outside)
+    near = (error <= OUTSIDE * jnp.sqrt(squares).sum(-1)).all()
+    near &= ~_is_narrow(a_NxD) if centred else True
+    return jax.lax.cond(near, lambda: squares, lambda: _squares(a_NxD, centred))
+
+
 def _gram(a_NxD, centred):
     """Compute the Gram matrices of the matrix and the centred matrix, on the smaller side."""
+    product = (lambda a: a.T @ a) if a_NxD.shape[0] >= a_NxD.shape[1] else (lambda a: a @ a.T)
+    gram = product(a_NxD)
+    if not centred:
+        return (gram,)
+    of_spread = jax.lax.cond(
+        _is_narrow(a_NxD), lambda: product(_spread(a_NxD)), lambda: _without_mean(a_NxD, gram)
+    )
+    return gram, of_spread
+
+
+def _spread(a_NxD):
+    return a_NxD - a_NxD.mean(0, keepdims=True)
+
+
+def _is_narrow(a_NxD):
+    """Decide whether the mean is so large that rounding would blur the centred Gram matrix."""
+    return jnp.square(_spread(a_NxD)).sum() < NARROW * jnp.square(a_NxD).sum()
+
+
+def _without_mean(a_NxD, gram):
+    """Compute the Gram matrix of the centred matrix from that of the matrix."""
     n, d = a_NxD.shape
-    mean_1xD = a_NxD.mean(0, keepdims=True)
     if n >= d:
-        gram = a_NxD.T @ a_NxD
-        return (gram, gram - n * mean_1xD.T @ mean_1xD)[: 1 + centred]
-    gram = a_NxD @ a_NxD.T
+        mean_1xD = a_NxD.mean(0, keepdims=True)
+        return gram - n * mean_1xD.T @ mean_1xD
     by_row = gram.mean(-1, keepdims=True)
-    return (gram, gram - by_row - by_row.T + by_row.mean(0, keepdims=True))[: 1 + centred]
+    return gram - by_row - by_row.T + by_row.mean(0, keepdims=True)
 
 
 def _eigenvalues(a_NxN):

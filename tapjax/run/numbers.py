@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from tapjax.config import schema
+from tapjax.run.user_objects import user_objects
 from tapjax.types import DeviceData, Recipe, TrainState
 
 # A number that is 0 is not an argument, because 0 leaves out a part of the program.
@@ -28,7 +29,13 @@ NUMBERS = (
 
 
 def numbers_of(cfg) -> dict[str, jax.Array]:
-    """Return the numbers of a config that its programs take as arguments, by field."""
+    """Return the numbers of a config that its programs take as arguments, by field.
+
+    There are none if the config names an object of the user's. It may need the numbers as they are,
+    and it is not built again for the step, because that could give another object.
+    """
+    if user_objects(cfg):
+        return {}
     flat = schema.flatten(cfg)
     return {name: jnp.float32(flat[name]) for name in NUMBERS if flat.get(name)}
 
@@ -44,13 +51,16 @@ def reading_numbers(make, cfg, arrays) -> Recipe:
     Returns:
       A Recipe. Its step uses the numbers in `data.numbers`, which has the fields of `numbers_of`.
     """
+    recipe = make(cfg, arrays)
+    if not numbers_of(cfg):
+        return recipe
 
     def step(state: TrainState, data: DeviceData):
         traced = cfg.copy_and_resolve_references()
         with traced.ignore_type():
             traced.update_from_flattened_dict(data.numbers)
-        with jax.ensure_compile_time_eval():  # user-defined functions may compute what they build
-            recipe = make(traced, arrays)
-        return recipe.step(state, data)
+        with jax.ensure_compile_time_eval():  # making a recipe may compute with arrays
+            again = make(traced, arrays)
+        return again.step(state, data)
 
-    return make(cfg, arrays)._replace(step=step)
+    return recipe._replace(step=step)

@@ -71,7 +71,7 @@ def extended(make, steps: int, former: Sequence[int]):
     Up to each former length of the run, the schedule is the one that was made for this length.
 
     Args:
-      make: function from the length of a run to a schedule.
+      make: function from the length of a run to a schedule, which may be a constant number.
       steps: number of steps of the whole run.
       former: numbers of steps that the run had before it was extended, in ascending order.
 
@@ -81,6 +81,8 @@ def extended(make, steps: int, former: Sequence[int]):
     if not former:
         return make(steps)
     before, last, now = extended(make, former[-1], former[:-1]), former[-1], make(steps)
+    if not callable(now):  # a constant rate
+        return now
     return lambda step: jnp.where(step < last, before(step), now(step))
 
 

@@ -4,6 +4,7 @@ import contextlib
 import multiprocessing
 import os
 import signal
+import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from importlib.metadata import entry_points
@@ -44,7 +45,8 @@ def processes(count: int, policy: Policy = DEFAULT_POLICY) -> Callable:
     def begin():
         ours, theirs = context.Pipe()
         process = context.Process(target=_serve, args=(theirs, policy), daemon=True)
-        process.start()
+        with _holding_ctrl_c():
+            process.start()
         theirs.close()  # so that the death of the process ends the connection
         return ours, process
 
@@ -56,7 +58,7 @@ def processes(count: int, policy: Policy = DEFAULT_POLICY) -> Callable:
                     while waiting and len(busy) < count and not stop.is_set():
                         connection, process = begin()
                         busy[connection] = process, waiting.popleft()
-                        connection.send(busy[connection][1])
+                        _send(connection, busy[connection][1])
                     if stop.is_set():
                         _stop(busy)
                     for connection in wait(list(busy), POLL):
@@ -64,7 +66,7 @@ def processes(count: int, policy: Policy = DEFAULT_POLICY) -> Callable:
                         result = _received(connection, job, stop)
                         if waiting and process.is_alive() and not stop.is_set():
                             busy[connection] = process, waiting.popleft()
-                            connection.send(busy[connection][1])
+                            _send(connection, busy[connection][1])
                         else:
                             connection.close()  # the process ends
                         yield result
@@ -83,10 +85,28 @@ def processes(count: int, policy: Policy = DEFAULT_POLICY) -> Callable:
     return engine
 
 
+@contextlib.contextmanager
+def _holding_ctrl_c():
+    """Deliver a Ctrl-C only afterwards, and never to processes that are started meanwhile."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _send(connection, job):
+    with contextlib.suppress(OSError):  # the process died; receiving will tell
+        connection.send(job)
+
+
 def _received(connection, job, stop):
     try:
         result = connection.recv()
-    except EOFError:
+    except (EOFError, OSError):
         result = Result(job.name, "LOST", reason="its process died")
     if stop.is_set() and result.status in (*AGAIN, "PREEMPTED"):
         return Result(job.name, "PREEMPTED", result.step, stop.reason)
@@ -102,6 +122,13 @@ def _stop(busy):
 def _serve(connection, policy):
     """Train the jobs that the connection gives, until it is closed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the main process passes a Ctrl-C on as SIGTERM
-    with contextlib.suppress(EOFError, BrokenPipeError):
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    with contextlib.suppress(EOFError, OSError):
         while True:
             connection.send(train(connection.recv(), policy))
+
+
+def _end_with_parent():
+    """Stop at the end of the chunk, as after SIGTERM, if the main process dies."""
+    wait([multiprocessing.parent_process().sentinel])
+    os.kill(os.getpid(), signal.SIGTERM)

@@ -1,9 +1,11 @@
 import os
+import signal
 
 import pytest
 
 from analysis.statistics import parallel
 from analysis.statistics.parallel import in_processes
+from tapjax.contract.files import RunError
 
 
 def of(number):
@@ -28,3 +30,14 @@ def test_one_core_or_one_argument_needs_no_process(monkeypatch, cores, numbers):
     found = in_processes(of, numbers, "squares")
     assert [value for value, _, _ in found] == [i**2 for i in numbers]
     assert {process for _, process, _ in found} <= {os.getpid()}
+
+
+def killed(number):
+    if number:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_killed_process_is_told_in_one_line(monkeypatch):
+    monkeypatch.setattr(parallel, "cpu_count", lambda: 2)
+    with pytest.raises(RunError, match="one of 2 processes was killed"):
+        in_processes(killed, [0, 1], "squares")

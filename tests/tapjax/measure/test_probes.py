@@ -69,8 +69,19 @@ def affine_outputs():
     steep = weights * np.logspace(0, -5, 41)[:, None]
     maps = {"plain": weights, "no bias": np.vstack([weights[:-1], np.zeros(200)]), "rank 21": twice}
     maps |= {"nearly rank 21": nearly, "dead units": dead, "steep": steep, "zero": 0 * weights}
+    maps |= {"constant": np.vstack([0 * weights[:-1], weights[-1:]])}
     # The products are rounded to float32, as those of a network are.
-    return {name: ((x @ k).astype(np.float32), k.astype(np.float32)) for name, k in maps.items()}
+    made = {name: ((x @ k).astype(np.float32), k.astype(np.float32)) for name, k in maps.items()}
+    # Here rounding errors, which the map does not span, are not small beside what is left.
+    for name, mean in {"cancelling bias": 1e2, "bias of 1e6": 0.0}.items():
+        bias = (-mean * weights[:-1].sum(0)) if mean else 1e6 + weights[-1]
+        k = np.vstack([weights[:-1], bias]).astype(np.float32)
+        made[name] = (np.float32(x[:, :-1] + mean) @ k[:-1] + k[-1], k)
+    paired = np.vstack([weights[:20], -weights[:20], weights[-1:]]).astype(np.float32)
+    alike = np.float32(np.repeat(x[:, :20], 2, 1).reshape(len(x), 20, 2).transpose(0, 2, 1))
+    alike = alike.reshape(len(x), 40) * (1 + 1e-4 * rng.standard_normal((len(x), 40)))
+    made["rows that cancel"] = (alike.astype(np.float32) @ paired[:-1] + paired[-1], paired)
+    return made
 
 
 @pytest.mark.parametrize("name", affine_outputs())
@@ -79,7 +90,8 @@ def test_outputs_of_affine_maps_are_measured_in_fewer_dimensions(name, centred):
     z, k = affine_outputs()[name]
     found = probes.dimensions([jnp.asarray(z)], True, [jnp.asarray(k)])
     wanted = z - z.mean(0, dtype=np.float64) if centred else z
-    for metric, value in (exact(wanted) if z.any() else dict.fromkeys(DIMENSIONS, 0)).items():
+    expected = exact(wanted) if np.abs(wanted).max() > 0 else dict.fromkeys(DIMENSIONS, 0)
+    for metric, value in expected.items():
         measured = found[f"centred_{metric}" if centred else metric]
         np.testing.assert_allclose(measured, [value], rtol=STANDARD, err_msg=metric)
 

@@ -2,6 +2,7 @@
 
 import shutil
 
+import jax
 import pytest
 
 from analysis.runs.reader import open_run
@@ -10,7 +11,7 @@ from tapjax.config.schema import ConfigError
 from tapjax.config.validate import schedules_of_steps
 from tapjax.contract.files import read_npz
 from tapjax.contract.layout import MANIFEST, write_json, write_npz
-from tapjax.run import disk, loop, replay, snapshots
+from tapjax.run import assembly, disk, loop, replay, snapshots
 from tapjax.step.optimizers import make_schedule
 from tapjax.store import rundir
 from tapjax.store.rundir import RunDirError
@@ -112,6 +113,17 @@ def test_the_schedules_that_end_with_a_run_are_known():
     assert schedules_of_steps(decaying | {"family": "tap"}) == ["optimizer.schedule='linear'"]
     # With the network frozen its rates end there, whatever comes later.
     assert schedules_of_steps(decaying | {"rule.freeze_step": 5}) == ["credit.schedule='cosine'"]
+
+
+@pytest.mark.parametrize("constant", ["optimizer", "credit"])
+def test_a_constant_rate_stays_beside_one_that_decays(constant):
+    """Of the rates of the network and of the estimator, an extension may change only one."""
+    cfg = CASES["credit vector"]()
+    cfg.update_from_flattened_dict({"optimizer.schedule": "cosine", "credit.schedule": "cosine"})
+    cfg.update_from_flattened_dict({f"{constant}.schedule": "constant"})
+    cfg.steps, cfg.former_steps = 2 * cfg.steps, (cfg.steps,)
+    ready = assembly.assemble(cfg)
+    jax.eval_shape(ready.programs.block, ready.like, ready.data)
 
 
 @pytest.mark.slow

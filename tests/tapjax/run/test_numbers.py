@@ -134,6 +134,27 @@ def test_functions_that_make_a_recipe_may_compute():
     jax.eval_shape(recipe.step, jax.eval_shape(recipe.init, jax.random.key(0)), data)
 
 
+@pytest.mark.parametrize("field", ["model.name", "rule.name", "credit.name"])
+def test_a_run_with_an_object_of_the_users_holds_its_numbers_and_is_built_once(field):
+    """The object may draw random numbers, or compare a rate with another one."""
+    cfg = online.get_config("method=dfa,depth=2,width=8,dataset=digits")
+    cfg.update_from_flattened_dict({field: "mine:thing"})
+    built = []
+
+    def make(cfg, arrays):
+        built.append(1.0 if cfg.credit.lr > 1e-4 else 2.0)
+        cfg = cfg.copy_and_resolve_references()
+        cfg.update_from_flattened_dict({field: before})
+        return RECIPES["credit"](cfg, arrays)
+
+    before = online.get_config("method=dfa,depth=2,width=8,dataset=digits")
+    before = {"model.name": before.model.name, "rule.name": "local", "credit.name": "dfa"}[field]
+    recipe = reading_numbers(make, cfg, DATA)
+    data = device_data(DATA, 50)[0]
+    jax.eval_shape(recipe.step, jax.eval_shape(recipe.init, jax.random.key(0)), data)
+    assert len(built) == 1 and numbers_of(cfg) == {}
+
+
 def test_every_number_is_tried():
     set_somewhere = set().union(*(fields for _, _, fields in CONFIGS.values()))
     assert set(NUMBERS) <= {"optimizer.lr", "credit.lr", *set_somewhere}

@@ -1,5 +1,6 @@
 """Runs that are trained at the same time, each in a process of this machine."""
 
+import contextlib
 import functools
 import json
 import os
@@ -8,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -98,10 +100,25 @@ def test_one_run_needs_no_process_and_accelerators_have_one(tiny, tmp_path, monk
     assert default_processes() == 1
 
 
-@pytest.mark.fault
-@pytest.mark.parametrize("signals", [1, 2])
-def test_ctrl_c_ends_all_processes(tiny, tmp_path, signals):
-    tiny.steps = 1_000_000
+def test_a_process_that_dies_before_its_job_arrives_is_replaced(tiny, tmp_path):
+    jobs, started = jobs_of(tiny, tmp_path, "ab"), []
+    spawn = pool.multiprocessing.context.SpawnProcess.start
+
+    def start(process):
+        spawn(process)
+        if not started:
+            os.kill(process.pid, signal.SIGKILL)
+        started.append(process)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pool.multiprocessing.context.SpawnProcess, "start", start)
+        results = list(carry_out(jobs, processes(2)))
+    assert {r.name: r.status for r in results} == {"a": "DONE", "b": "DONE"}
+
+
+@pytest.fixture
+def sweep_in_a_process(tiny, tmp_path):
+    """A process group that trains runs for as long as it is let."""
     jobs = [job._asdict() for job in jobs_of(tiny, tmp_path, "abc", steps=1_000_000)]
     code = (
         "import json, signal, sys\n"
@@ -115,12 +132,23 @@ def test_ctrl_c_ends_all_processes(tiny, tmp_path, signals):
     )
     script = tmp_path / "sweep.py"
     script.write_text(code)
-    command = [sys.executable, script, json.dumps(jobs)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [sys.executable, script, json.dumps(jobs)],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+    )  # fmt: skip
+    yield process
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize("signals", [1, 2])
+def test_ctrl_c_ends_all_processes(sweep_in_a_process, tmp_path, signals):
+    process = sweep_in_a_process
 
     def interrupt():
         for _ in range(signals):
-            process.send_signal(signal.SIGINT)
+            os.killpg(process.pid, signal.SIGINT)  # as a terminal does
             time.sleep(0.05)
 
     while_it_runs(tmp_path / "a", interrupt).join()
@@ -129,3 +157,24 @@ def test_ctrl_c_ends_all_processes(tiny, tmp_path, signals):
         assert process.returncode == 0 and out == "['Ctrl-C']\n" and "Traceback" not in err
     else:
         assert "KeyboardInterrupt" in err
+
+
+@pytest.mark.fault
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_ctrl_c_while_processes_start(sweep_in_a_process):
+    process = sweep_in_a_process
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    until = time.monotonic() + 60
+    while len(children.read_text().split()) < 2 and time.monotonic() < until:
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 0 and out == "['Ctrl-C']\n" and "Traceback" not in err
+
+
+@pytest.mark.fault
+def test_no_process_outlives_the_main_one(sweep_in_a_process, tmp_path):
+    process = sweep_in_a_process
+    while_it_runs(tmp_path / "a", process.kill).join()
+    process.communicate(timeout=60)
+    assert read_json(tmp_path / "a/STATUS.json")["reason"] == "SIGTERM"
