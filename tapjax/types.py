@@ -112,18 +112,26 @@ class BlockNetwork(NamedTuple):
     `output(params, h_L) -> output [B, C]` is the head and `loss(output, batch) -> [B]` the loss per
     example. The first three take the whole parameter tree and use their own part of it: `embed`,
     `block_0` ..., `head`. `key` is used for randomness in a block (process noise); most blocks
-    ignore it. `depth` is the number of blocks L, `skip` the share of h that a block passes on
-    unchanged, `shape` the shape of h for one example, and `outputs` is C.
+    ignore it. `init(key) -> parameters` draws a parameter tree.
+    `adjoint(params, feedback, i, h, a) -> [B, ...]` multiplies a with the transposed Jacobian of
+    block i at h, where the weight matrices on the way back are those of the tree `feedback`; with
+    `feedback` equal to `params` it is the step of backpropagation. `depth` is the number of blocks
+    L, `skip` the share of h that a block passes on unchanged, `inputs` the number of values of one
+    example x, `shape` the shape of h for one example, and `outputs` is C.
     """
 
     depth: int
     skip: float
+    inputs: int
     shape: tuple[int, ...]
     outputs: int
     embed: Callable
     block: Callable
     output: Callable
     loss: Callable
+    label: Callable
+    init: Callable
+    adjoint: Callable
 
 
 class ForwardView(NamedTuple):
@@ -133,6 +141,10 @@ class ForwardView(NamedTuple):
     with respect to the output, and `last` [B, ...] that with respect to h_L. Both are local to the
     head. `loss` [B] is the loss of each example. `target` [B, C] is the output minus `error`.
     `block(l, h)` runs one block forward. `terminal(h) -> [B]` runs the head and the loss.
+    `x` [B, ...] are the inputs, `label` [B, C] the right outputs, `embed(x)` computes h_0 and `cost(output) -> [B]` the loss of other
+    outputs. `adjoint(l, feedback, a)` goes back through block l at h_l with the weight matrices of
+    `feedback`, see BlockNetwork. `params` are the parameters of the network. Which of these each
+    estimator may use is listed in `tapjax.credit.USES`.
     """
 
     h: jax.Array
@@ -142,6 +154,12 @@ class ForwardView(NamedTuple):
     target: jax.Array
     block: Callable
     terminal: Callable
+    x: jax.Array
+    label: jax.Array
+    embed: Callable
+    cost: Callable
+    adjoint: Callable
+    params: Tree
 
 
 class Credit(NamedTuple):
@@ -150,10 +168,13 @@ class Credit(NamedTuple):
     It is a pair of functions. `init(key) -> credit state` makes the first state.
     `assign(credit, seen, key) -> (credits [L+1, B, ...], credit state, scalars)` computes the
     credits from the given state. The returned state has then learned from the ForwardView `seen`.
+    `follow(credit, grads) -> credit`, if there is one, then learns from the pseudo-gradients that
+    the rule computed for the parameters of the network.
     """
 
     init: Callable
     assign: Callable
+    follow: Callable | None = None
 
 
 class Proposal(NamedTuple):

@@ -19,7 +19,7 @@ VARIANT = (
     "rule.normalise", "rule.shift", "rule.exact_last", "rule.clip", "rule.gate", "rule.block_lr",
     "rule.warmup_steps", "optimizer.lr", "optimizer.warmup_steps", "credit.lr", "credit.code",
     "credit.terminal", "credit.value", "credit.width", "credit.directions", "credit.layer_norm",
-    "credit.shared", "credit.steps", "credit.ema", "credit.quiet", "credit.matched",
+    "credit.shared", "credit.steps", "credit.ema", "credit.quiet", "credit.unit",
     "data.batch_size", "seeds",
 )  # fmt: skip
 

@@ -17,8 +17,8 @@ def get_config(arg=""):
     """Return the config: 7 epochs over 40,000 images of CIFAR-10, then 20 of the estimator."""
     args = common.parse_arg(
         arg, method="vector", recipe="notes", dataset="cifar10", depth=4, width=256, skip=1.0,
-        scale=0.1, pretrain=7, epochs=20, train=40000, batch=256, credit_lr=1e-3, seeds=3,
-        first_seed=0, quick=False,
+        scale=0.1, pretrain=7, epochs=20, train=40000, batch=256, credit_lr=1e-3, unit="example",
+        seeds=3, first_seed=0, quick=False,
     )  # fmt: skip
     config = common.base(
         family="credit",
@@ -36,5 +36,5 @@ def get_config(arg=""):
     config.optimizer.update(name="adamw", lr=1e-3, weight_decay=0.05, schedule="cosine")
     methods.use(config, args.method, args.recipe)
     config.rule.update(name="backprop", freeze_step=args.pretrain * per_epoch, warmup_steps=0)
-    config.credit.update(lr=args.credit_lr, matched=args.method.startswith("vector"))
+    config.credit.update(lr=args.credit_lr, unit=args.unit)
     return methods.quick(config) if args.quick else config

@@ -17,7 +17,7 @@ def get_config(arg=""):
     args = common.parse_arg(
         arg, method="scalar_bridge", recipe="notes", alpha=1.0, depth=4, width=128, train=10240,
         epochs=60, block_lr=1e-4, credit_lr=1e-3, code="error", terminal=-1.0, warmup=-1.0,
-        directions=4, seeds=3, first_seed=0, quick=False,
+        unit="", directions=4, seeds=3, first_seed=0, quick=False,
     )  # fmt: skip
     config = common.base(
         family="credit",
@@ -34,5 +34,6 @@ def get_config(arg=""):
     config.rule.block_lr = args.block_lr
     methods.use(config, args.method, args.recipe)
     config.credit.update(width=128, lr=args.credit_lr, directions=args.directions)
+    config.credit.unit = args.unit or config.credit.unit
     methods.boundary(config, args.code, args.terminal, args.warmup)
     return methods.quick(config) if args.quick else config

@@ -30,11 +30,11 @@ LEARNED = set(METHODS) - {"bp", "dfa", "dir"}
 RECIPES = {
     "notes": {
         "rule.normalise": "rms", "rule.shift": 0, "rule.exact_last": False,
-        "credit.layer_norm": False, "credit.quiet": False, "warmup": 0.2,
+        "credit.layer_norm": False, "credit.quiet": False, "credit.unit": "none", "warmup": 0.2,
     },
     "repaired": {
         "rule.normalise": "raw", "rule.shift": 1, "rule.exact_last": True,
-        "credit.layer_norm": True, "credit.quiet": True, "warmup": 0.0,
+        "credit.layer_norm": True, "credit.quiet": True, "credit.unit": "example", "warmup": 0.0,
     },
 }  # fmt: skip
 

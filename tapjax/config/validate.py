@@ -121,6 +121,11 @@ def _credit_relations(flat):
         found.append(
             "rule.alternate needs optimizer.schedule='constant': each part counts its own steps"
         )
+    if flat["rule.alternate"] and flat["credit.name"] == "kolen_pollack":
+        found.append(
+            "credit.name='kolen_pollack' needs rule.alternate=0: feedback and weights get the same "
+            "updates"
+        )
     if flat["credit.targets"] == "response" and flat["credit.field"] != "chain":
         found.append(
             "credit.targets='response' needs credit.field='chain', which models responses of blocks"

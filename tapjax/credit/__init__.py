@@ -5,18 +5,57 @@ that state.
 """
 
 from tapjax.config.schema import lookup
-from tapjax.credit.fixed import backprop, direct_feedback, projection, warmup
+from tapjax.credit.feedback import (
+    feedback_alignment,
+    kolen_pollack,
+    sign_symmetry,
+    weight_mirror,
+)
+from tapjax.credit.fixed import backprop, direct_feedback, direct_target, projection, warmup
+from tapjax.credit.local_losses import local_forward_gradient, local_loss
+from tapjax.credit.perturbed import forward_gradient, pepita
 from tapjax.credit.scalar_bridge import scalar_bridge
 from tapjax.credit.state_bridge import state_bridge
+from tapjax.credit.target_propagation import target_propagation
 from tapjax.credit.vector_field import vector_field
 
 CREDITS = {
     "bp": backprop,
     "dfa": direct_feedback,
     "dir": projection,
+    "drtp": direct_target,
+    "feedback_alignment": feedback_alignment,
+    "kolen_pollack": kolen_pollack,
+    "weight_mirror": weight_mirror,
+    "sign_symmetry": sign_symmetry,
+    "forward_gradient": forward_gradient,
+    "local_loss": local_loss,
+    "local_forward_gradient": local_forward_gradient,
+    "target_propagation": target_propagation,
+    "pepita": pepita,
     "state_bridge": state_bridge,
     "scalar_bridge": scalar_bridge,
     "vector_field": vector_field,
+}
+
+# Fields of the ForwardView that each estimator reads, whatever its options. All read `h`.
+USES = {
+    "bp": {"block", "last"},
+    "dfa": {"error"},
+    "dir": {"last"},
+    "drtp": {"label"},
+    "feedback_alignment": {"last", "adjoint"},
+    "kolen_pollack": {"last", "adjoint"},
+    "weight_mirror": {"last", "adjoint", "params"},
+    "sign_symmetry": {"last", "adjoint", "params"},
+    "forward_gradient": {"block", "terminal", "last", "loss"},
+    "local_loss": {"cost", "last"},
+    "local_forward_gradient": {"cost", "last"},
+    "target_propagation": {"block", "last"},
+    "pepita": {"x", "embed", "block", "error", "last"},
+    "state_bridge": {"error", "last", "target", "terminal"},
+    "scalar_bridge": {"error", "last", "target", "loss"},
+    "vector_field": {"block", "terminal", "error", "last", "target", "loss"},
 }
 
 

@@ -58,7 +58,7 @@ def init_fixed(key, network):
     return jax.random.normal(key, (width, PROJECTED)) * width**-0.5
 
 
-def inputs(seen: ForwardView, fixed, code: str, normalise: bool) -> Inputs:
+def inputs(seen: ForwardView, fixed, code: str, normalise: bool, relative=False) -> Inputs:
     """Compute the inputs of an estimator.
 
     Args:
@@ -67,12 +67,15 @@ def inputs(seen: ForwardView, fixed, code: str, normalise: bool) -> Inputs:
       code: one of `CODES`: the error at the output (`error`), the gradient with respect to h_L
         (`delta`) or the target (`target`). With `+h` the projection of h_L is appended.
       normalise: whether LayerNorm is applied to h.
+      relative: whether `error` and `delta` of each example are divided by their norm, so that they
+        do not depend on the scale of the example's loss.
 
     Returns:
       Inputs.
     """
     name, _, with_h = code.partition("+")
     said = [{"error": seen.error, "delta": seen.last, "target": seen.target}[name]]
+    said = [_of_norm_one(said[0])] if relative and name != "target" else said
     said += [seen.h[-1] @ fixed] if with_h else []
     layers, *places = seen.h.shape[:-1]
     time = jnp.linspace(0.0, 1.0, layers).reshape(layers, *[1] * (len(places) + 1))
@@ -82,6 +85,12 @@ def inputs(seen: ForwardView, fixed, code: str, normalise: bool) -> Inputs:
         jnp.broadcast_to(time, (layers, *places, 1)),
         jnp.broadcast_to(told[None], (layers, *told.shape)),
     )
+
+
+def _of_norm_one(value):
+    """Divide each example's values by their norm; zeros stay zeros."""
+    norm = jnp.sqrt(jnp.square(value).sum(tuple(range(1, value.ndim)), keepdims=True))
+    return value / jnp.where(norm > 0, norm, 1.0)
 
 
 def _everywhere(value, places):

@@ -5,6 +5,7 @@ Notation: a_l is the credit of the hidden state h_l, g_L the known gradient with
 t_l the depth of the layer, s the code (see estimator.py) and e the error at the output.
 """
 
+import math
 from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
@@ -34,7 +35,7 @@ class Field(NamedTuple):
 def plain(network, cfg):
     """Return the field a_l = net(h_l, t_l, s), where a network gives the whole credit.
 
-    With `cfg.matched` the output of the network is in units of the RMS of g_L (see `unit`).
+    The output of the network is in the units that `cfg.unit` names (see `unit`).
     """
     net = Perceptron(cfg.width, network.shape[-1], quiet=cfg.quiet)
 
@@ -43,14 +44,27 @@ def plain(network, cfg):
         return net.init(key, jnp.zeros((1, size)))["params"]
 
     def apply(params, seen, given):
-        return unit(cfg, seen) * net.apply({"params": params}, given.joined())
+        return unit(cfg.unit, seen)[None] * net.apply({"params": params}, given.joined())
 
     return Field(init, apply)
 
 
-def unit(cfg, seen):
-    """Return the unit of a credit: the RMS of the known gradient g_L if `cfg.matched`, else 1."""
-    return jnp.sqrt(jnp.square(seen.last).mean()) if cfg.matched else jnp.float32(1)
+def unit(kind: str, seen):
+    """Compute the unit of the credits, a root mean square (RMS) of the known gradient g_L.
+
+    Args:
+      kind: `example` for the RMS of each example, `batch` for that of all examples, `none` for 1.
+      seen: view of the forward pass.
+
+    Returns:
+      Array of the rank of g_L, of size B for `example` and 1 otherwise. An RMS of 0 is replaced by
+      1.
+    """
+    if kind == "none":
+        return jnp.ones([1] * seen.last.ndim)
+    axes = tuple(range(kind == "example", seen.last.ndim))
+    rms = jnp.sqrt(jnp.square(seen.last).mean(axes, keepdims=True))
+    return jnp.where(rms > 0, rms, 1.0)
 
 
 def residual(network, cfg):
@@ -88,7 +102,29 @@ def bilinear(network, cfg):
     def apply(params, seen, given):
         gate = net.apply({"params": params["gate"]}, jnp.concatenate([given.h, given.time], -1))
         added = (gate * (given.code @ params["into"])) @ params["out"]
+        added = unit(cfg.unit, seen)[None] * added if cfg.unit == "example" else added
         return (seen.last[None] + added).at[-1].set(seen.last)
+
+    return Field(init, apply)
+
+
+def linear(network, cfg):
+    """Return the field a_l = s B_l, with one matrix per layer and no other input than the code.
+
+    With `targets=joint` and one direction it is direct feedback whose matrices are learned by node
+    perturbation (Lansdell et al. 2020, https://arxiv.org/abs/1906.00889, equation 6).
+    """
+    size = math.prod(network.shape)
+
+    def init(key):
+        inputs = code_size(network, cfg.code)
+        scale = 0.0 if cfg.quiet else inputs**-0.5
+        return scale * jax.random.normal(key, (network.depth + 1, inputs, size))
+
+    def apply(params, seen, given):
+        code_BxS = given.code.reshape(*given.code.shape[:2], -1, given.code.shape[-1])[0, :, 0]
+        credits = jnp.einsum("bs,lsd->lbd", code_BxS, params).reshape(seen.h.shape)
+        return (unit(cfg.unit, seen)[None] * credits).at[-1].set(seen.last)
 
     return Field(init, apply)
 
@@ -151,4 +187,10 @@ def chain(network, cfg):
     return Field(init, apply, respond)
 
 
-FIELDS = {"plain": plain, "residual": residual, "bilinear": bilinear, "chain": chain}
+FIELDS = {
+    "plain": plain,
+    "residual": residual,
+    "bilinear": bilinear,
+    "linear": linear,
+    "chain": chain,
+}

@@ -49,10 +49,37 @@ def direct_feedback(network, cfg, tx) -> Credit:
 
     def assign(credit, seen, key):
         del key
-        a = jnp.einsum("bc,lcd->lbd", seen.error, credit)
-        return a.reshape(seen.h.shape), credit, {}
+        return _projected(seen.error, credit, seen), credit, {}
 
     return Credit(init, assign)
+
+
+def _projected(values_BxC, matrices_LxCxD, seen):
+    """Multiply one vector per example with one matrix per layer."""
+    return jnp.einsum("bc,lcd->lbd", values_BxC, matrices_LxCxD).reshape(seen.h.shape)
+
+
+def direct_target(network, cfg, tx) -> Credit:
+    """Return direct random target projection: a fixed random matrix per layer maps the label.
+
+    The credit is a_l = -y B_l, where y is the one-hot label and the entries of B_l are drawn from
+    N(0, 1), so that blocks need not wait for the output (Frenkel et al. 2021,
+    https://arxiv.org/abs/1909.01311, equation 4).
+
+    Args:
+      network: BlockNetwork whose hidden states get credits.
+      cfg: not used.
+      tx: not used.
+
+    Returns:
+      The Credit; its state holds the matrices [L+1, C, D].
+    """
+
+    def assign(credit, seen, key):
+        del key
+        return _projected(-seen.label, credit, seen), credit, {}
+
+    return Credit(direct_feedback(network, cfg, tx).init, assign)
 
 
 def projection(network, cfg, tx) -> Credit:
@@ -99,4 +126,8 @@ def warmup(first: Credit, second: Credit, steps: int) -> Credit:
         late, other, scalars = second.assign(other, seen, key)
         return jnp.where(step < steps, early, late), (step + 1, one, other), scalars
 
-    return Credit(init, assign)
+    def follow(credit, grads):
+        step, one, other = credit
+        return step, one, second.follow(other, grads)
+
+    return Credit(init, assign, follow if second.follow else None)

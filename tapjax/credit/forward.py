@@ -35,7 +35,21 @@ def observe(network: BlockNetwork, params, batch, key) -> ForwardView:
     # For a quadratic cost this is the output that the example should have had. For cross-entropy
     # it is the logits after one gradient step of size 1 towards the class.
     target = output - error
-    return ForwardView(jnp.stack(hidden), error, last, loss_B, target, block, terminal)
+    return ForwardView(
+        h=jnp.stack(hidden),
+        error=error,
+        last=last,
+        loss=loss_B,
+        target=target,
+        block=block,
+        terminal=terminal,
+        x=batch.x,
+        label=network.label(batch),
+        embed=lambda x: network.embed(params, x),
+        cost=lambda output: network.loss(output, batch),
+        adjoint=lambda i, feedback, a: network.adjoint(params, feedback, i, hidden[i], a),
+        params=params,
+    )
 
 
 def true_credit(seen: ForwardView):

@@ -44,6 +44,7 @@ def local(network: BlockNetwork, credit: Credit, cfg) -> Rule:
                 used = used * trust(seen, credits, gate_key).reshape(-1, *[1] * (used.ndim - 1))
             grads = block_gradients(network, params, batch, seen, used, block_key, cfg.shift)
             grads = {name: clipped(part, cfg.clip) for name, part in grads.items()}
+        rule = credit.follow(rule, grads) if credit.follow else rule
         hits = (seen.target + seen.error).argmax(-1) == batch.y  # the output itself
         scalars |= {"loss": seen.loss.mean(), "accuracy": hits.mean(dtype=jnp.float32)}
         return Proposal(grads, rule, stats, scalars)

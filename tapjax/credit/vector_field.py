@@ -45,16 +45,17 @@ def vector_field(network, cfg, tx) -> Credit:
         return start(params, init_fixed(fixed_key, network), tx)
 
     def assign(state, seen, key):
-        given = inputs(seen, state.fixed, cfg.code, cfg.layer_norm)
+        given = inputs(seen, state.fixed, cfg.code, cfg.layer_norm, cfg.unit == "example")
+        scale = unit(cfg.unit, seen)
 
         def objective(params, key):
             if cfg.targets == "response":
                 return _response_error(cfg, field, params, seen, given, key)
             credits = field.apply(params, seen, given)
             missed = _misses(cfg, seen, credits, key)
-            terminal = jnp.square(credits[-1] - seen.last).sum(-1).mean()
-            total = jnp.square(missed).mean() + cfg.terminal * terminal
-            return total / jnp.square(unit(cfg, seen))
+            missed = missed / scale.reshape(*[1] * (missed.ndim - 1), -1)
+            terminal = jnp.square((credits[-1] - seen.last) / scale).sum(-1).mean()
+            return jnp.square(missed).mean() + cfg.terminal * terminal
 
         credits = field.apply(state.slow, seen, given)
         new, scalars = learn(state, objective, tx, cfg, key)

@@ -3,6 +3,7 @@
 The linear dynamics have a quadratic cost.
 """
 
+import math
 from functools import partial
 
 import flax.linen as nn
@@ -45,13 +46,40 @@ class Block(nn.Module):
 
     @nn.compact
     def __call__(self, h):
-        width, gather = h.shape[-1], neighbours if self.spatial else lambda z: z
-        z = Linear(width, name="linear_0")(gather(layer_norm(h)))
-        z = gather(nn.gelu(z) if self.activation == "gelu" else phi(self.alpha)(z))
+        width = h.shape[-1]
+        z = Linear(width, name="linear_0")(self.gather(layer_norm(h)))
+        z = self.gather(self.phi(z))
         normal = nn.initializers.normal(self.scale * z.shape[-1] ** -0.5)
         kernel = self.param("kernel", normal, (z.shape[-1], width))
         bias = self.param("bias", nn.initializers.zeros_init(), (width,))
         return (z.reshape(-1, z.shape[-1]) @ kernel + bias[None]).reshape(h.shape)
+
+    def gather(self, z):
+        """Return the inputs of a product with a matrix: `z`, or `neighbours` of z."""
+        return neighbours(z) if self.spatial else z
+
+    def phi(self, z):
+        """Apply the activation function."""
+        return nn.gelu(z) if self.activation == "gelu" else phi(self.alpha)(z)
+
+    def adjoint(self, own, feedback, h, a):
+        """Compute the transposed Jacobian of F at `h` times `a`, with other matrices backwards.
+
+        Args:
+          own: parameters of the block, which determine the derivative of the activation function.
+          feedback: parameters whose matrices replace W_1 and W_2 on the way back.
+          h: input of the block [B, ...].
+          a: array of the shape of `h`.
+
+        Returns:
+          An array of the shape of `h`.
+        """
+        first, back = own["linear_0"], feedback["linear_0"]["kernel"]
+        bias = first["bias"].reshape(*[1] * (h.ndim - 1), -1)
+        z = self.gather(layer_norm(h)) @ first["kernel"] + bias
+        (a,) = jax.linear_transpose(lambda y: self.gather(y) @ feedback["kernel"], z)(a)
+        (a,) = jax.vjp(self.phi, z)[1](a)
+        return jax.vjp(lambda h: self.gather(layer_norm(h)) @ back, h)[1](a)[0]
 
 
 def neighbours(h_BxHxWxC):
@@ -176,7 +204,24 @@ def _residual(cfg, depth, block, hidden, inputs, classes, arrange, pool):
     def loss(logits, batch):
         return cross_entropy(logits, batch.y)
 
-    network = BlockNetwork(depth, cfg.skip, hidden, classes, embed, step, output, loss)
+    def adjoint(params, feedback, i, h, a):
+        name = f"block_{i}"
+        return cfg.skip * a + block.adjoint(params[name], feedback[name], h, a)
+
+    network = BlockNetwork(
+        depth=depth,
+        skip=cfg.skip,
+        inputs=math.prod(inputs),
+        shape=hidden,
+        outputs=classes,
+        embed=embed,
+        block=step,
+        output=output,
+        loss=loss,
+        label=lambda batch: jax.nn.one_hot(batch.y, classes),
+        init=lambda key: init(key)[0],
+        adjoint=adjoint,
+    )
     return as_model(network, init), network
 
 
@@ -216,7 +261,24 @@ def linear_dynamics(cfg, depth: int, width: int) -> tuple[Model, BlockNetwork]:
         del params
         return x[:, 0, :, 0]
 
-    network = BlockNetwork(depth, 1.0, (width,), width, start, step, lambda params, h: h, cost)
+    def adjoint(params, feedback, i, h, a):
+        del params, h
+        return a + a @ feedback[f"block_{i}"]
+
+    network = BlockNetwork(
+        depth=depth,
+        skip=1.0,
+        inputs=2 * width,
+        shape=(width,),
+        outputs=width,
+        embed=start,
+        block=step,
+        output=lambda params, h: h,
+        loss=cost,
+        label=lambda batch: batch.x[:, 1, :, 0],
+        init=lambda key: init(key)[0],
+        adjoint=adjoint,
+    )
     return as_model(network, init), network
 
 

@@ -37,10 +37,11 @@ def recipe(cfg, arrays: Arrays) -> Recipe:
       The Recipe.
     """
     model, network, features = _network(cfg, arrays)
-    estimator = optax.adam(_schedule_of_credit(cfg))
-    credit = make_credit(network, cfg.credit, estimator, cfg.rule.warmup_steps)
-    rule = local(network, credit, cfg.rule)
     schedule = _until_frozen(cfg)
+    credit = make_credit(
+        network, cfg.credit, _optimizer_of_credit(cfg, schedule), cfg.rule.warmup_steps
+    )
+    rule = local(network, credit, cfg.rule)
     tx = _optimizer(cfg, schedule, network)
     sample = make_sampler(cfg.data.batch_size, cfg.data.shuffle, cfg.data.augment)
     propose = make_proposal(rule, sample)
@@ -75,6 +76,13 @@ def _network(cfg, arrays) -> tuple[Model, BlockNetwork, dict]:
     return *residual_mlp(cfg.blocks, depth, width, inputs, arrays.classes), features
 
 
+def _optimizer_of_credit(cfg, schedule):
+    """Return the optimizer of the estimator; Kolen-Pollack feedback has that of the blocks."""
+    if cfg.credit.name == "kolen_pollack":
+        return _optimizer_of_blocks(cfg, schedule)
+    return optax.adam(_schedule_of_credit(cfg))
+
+
 def _schedule_of_credit(cfg):
     decays = {
         "constant": lambda lr, steps: lr,
@@ -105,13 +113,18 @@ def _optimizer(cfg, schedule, network):
     """
     if cfg.model.name.startswith("dynamics"):
         return optax.set_to_zero()
-    ratio = cfg.rule.block_lr / cfg.optimizer.lr if is_on(cfg.rule.block_lr) else 1.0
     inner = ("embed", *(f"block_{i}" for i in range(network.depth)))
     parts = {"head": make_optimizer(cfg.optimizer, schedule)}
     for turn, name in enumerate(inner):
-        tx = make_optimizer(cfg.optimizer, lambda step: ratio * schedule(step))
+        tx = _optimizer_of_blocks(cfg, schedule)
         parts[name] = _in_turn(tx, turn, len(inner), cfg.rule.alternate)
     return optax.partition(parts, lambda params: {name: name for name in params})
+
+
+def _optimizer_of_blocks(cfg, schedule):
+    """Return the optimizer of one block or the embedding, which learns at `rule.block_lr`."""
+    ratio = cfg.rule.block_lr / cfg.optimizer.lr if is_on(cfg.rule.block_lr) else 1.0
+    return make_optimizer(cfg.optimizer, lambda step: ratio * schedule(step))
 
 
 def _rate_of_head(opt):

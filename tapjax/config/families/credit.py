@@ -70,17 +70,28 @@ CREDIT = {
             "bp",
             "dfa",
             "dir",
+            "drtp",
+            "feedback_alignment",
+            "kolen_pollack",
+            "weight_mirror",
+            "sign_symmetry",
+            "forward_gradient",
+            "local_loss",
+            "local_forward_gradient",
+            "target_propagation",
+            "pepita",
             "state_bridge",
             "scalar_bridge",
             "vector_field",
             or_import_path=True,
         ),
-        "Estimator of the credit: backpropagation, direct feedback alignment, the copied gradient "
-        "of the last hidden state (dir), or a learned one.",
+        "Estimator of the credit: backpropagation (bp), direct feedback alignment (dfa), the "
+        "copied gradient of the last hidden state (dir), direct random target projection (drtp), "
+        "other estimators of the literature (docs/guides/credit.md), or a learned one.",
     ),
     "credit.field": Field(
         "bilinear",
-        one_of("plain", "residual", "bilinear", "chain"),
+        one_of("plain", "residual", "bilinear", "linear", "chain"),
         "Form of a learned vector field.",
     ),
     "credit.code": Field(
@@ -127,8 +138,11 @@ CREDIT = {
         False, SWITCH, "A control: fit the estimator to the targets of other examples."
     ),
     "credit.quiet": Field(True, SWITCH, "Initialise the estimator so that its output is 0."),
-    "credit.matched": Field(
-        False, SWITCH, "Measure credits in units of the known gradient of the last hidden state."
+    "credit.unit": Field(
+        "example",
+        one_of("example", "batch", "none"),
+        "Unit of a vector field's credits and of their errors: the root mean square of the known "
+        "gradient of the last hidden state, of each example or of the whole batch, or none.",
     ),
     "credit.steps": Field(1, at_least(1), "Steps of the estimator per step of the network."),
     "credit.ema": Field(
