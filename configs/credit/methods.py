@@ -8,6 +8,17 @@ METHODS = {
     "bp": {"name": "bp"},
     "dfa": {"name": "dfa"},
     "dir": {"name": "dir"},
+    "drtp": {"name": "drtp"},
+    "feedback_alignment": {"name": "feedback_alignment"},
+    "kolen_pollack": {"name": "kolen_pollack"},
+    "weight_mirror": {"name": "weight_mirror", "directions": 16},
+    "sign_symmetry": {"name": "sign_symmetry"},
+    "learned_dfa": VECTOR | {"field": "linear", "targets": "joint"},
+    "forward_gradient": {"name": "forward_gradient", "targets": "joint"},
+    "local_loss": {"name": "local_loss"},
+    "local_forward_gradient": {"name": "local_forward_gradient"},
+    "target_propagation": {"name": "target_propagation"},
+    "pepita": {"name": "pepita"},
     "state_bridge": {"name": "state_bridge", "field": "plain"},
     "scalar_bridge": {"name": "scalar_bridge", "terminal": 1.0},
     "vector": VECTOR | {"field": "plain", "terminal": 1.0},
@@ -25,7 +36,12 @@ METHODS = {
     "chain_joint": VECTOR | {"field": "chain", "targets": "joint"},
     "chain_shuffled": VECTOR | {"field": "chain", "targets": "block", "shuffle": True},
 }
-LEARNED = set(METHODS) - {"bp", "dfa", "dir"}
+# Methods with an estimator that learns, which credit.lr belongs to.
+LEARNED = {
+    *(name for name, method in METHODS.items() if method["name"] == "vector_field"),
+    *("weight_mirror", "local_loss", "local_forward_gradient", "target_propagation"),
+    *("state_bridge", "scalar_bridge"),
+}
 # The recipe of the notes, and the same without its faults (see docs/results/credit).
 RECIPES = {
     "notes": {

@@ -124,7 +124,10 @@ def _optimizer(cfg, schedule, network):
 def _optimizer_of_blocks(cfg, schedule):
     """Return the optimizer of one block or the embedding, which learns at `rule.block_lr`."""
     ratio = cfg.rule.block_lr / cfg.optimizer.lr if is_on(cfg.rule.block_lr) else 1.0
-    return make_optimizer(cfg.optimizer, lambda step: ratio * schedule(step))
+    tx = make_optimizer(cfg.optimizer, lambda step: ratio * schedule(step))
+    if not is_on(cfg.rule.decay):
+        return tx
+    return optax.chain(tx, optax.add_decayed_weights(-cfg.rule.decay))
 
 
 def _rate_of_head(opt):

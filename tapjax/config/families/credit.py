@@ -44,6 +44,12 @@ RULE = {
     "rule.clip": Field(
         0.0, at_least(0), "Largest norm of each part's gradient; 0 for no clipping."
     ),
+    "rule.decay": Field(
+        0.0,
+        BELOW_ONE,
+        "Decay of the weights of the embedding and the blocks per step, which Kolen-Pollack "
+        "feedback shares; 0 for none.",
+    ),
     "rule.gate": Field(
         False, SWITCH, "Weigh each layer's credit by how well it predicts changes of the loss."
     ),
