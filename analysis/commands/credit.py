@@ -74,7 +74,7 @@ def compare(paths, out: Path, partial: bool = False):
 
 
 def _conclusion(rows):
-    """Name the best method without a backward pass in each setting, and compare it with others."""
+    """Name the best method but backpropagation in each setting, and compare it with others."""
     said = []
     for setting in dict.fromkeys(row["setting"] for row in rows):
         scored = [r for r in rows if r["setting"] == setting and r.get("accuracy") is not None]
@@ -90,7 +90,7 @@ def _best(rows, setting):
         return f"Backpropagation reaches a test accuracy of {bp[0]['accuracy']:.3f} in {setting}."
     top = max(others, key=lambda row: row["accuracy"])
     told = (
-        f"In {setting}, {top['method']} reaches the highest test accuracy without a backward pass"
+        f"In {setting}, {top['method']} reaches the highest test accuracy without backpropagation"
     )
     told += f" of {plural(len(others), 'run')}: {top['accuracy']:.3f}"
     told += "".join(

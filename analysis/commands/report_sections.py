@@ -323,7 +323,7 @@ SECTIONS = {
     "predictor": Section("Can D(t) be predicted before training?", _before),
     "monitor": Section("Can D be forecast while a network trains?", _monitor),
     "emergence": Section("Does D move before capabilities do?", _emergence),
-    "credit": Section("Can a network learn without a backward pass?", _credit, "credit"),
+    "credit": Section("Can a network learn without backpropagation?", _credit, "credit"),
     "plasticity": Section("Do the networks keep learning?", _plasticity, "plasticity"),
     "spectra": Section("How do the components of the weights move?", _movements, "motifs"),
 }

@@ -19,7 +19,7 @@ VARIANT = (
     "rule.normalise", "rule.shift", "rule.exact_last", "rule.clip", "rule.gate", "rule.block_lr",
     "rule.warmup_steps", "optimizer.lr", "optimizer.warmup_steps", "credit.lr", "credit.code",
     "credit.terminal", "credit.value", "credit.width", "credit.directions", "credit.layer_norm",
-    "credit.shared", "credit.steps", "credit.ema", "credit.quiet", "credit.unit",
+    "credit.shared", "credit.steps", "credit.ema", "credit.quiet", "credit.unit", "rule.decay",
     "data.batch_size", "seeds",
 )  # fmt: skip
 
@@ -90,8 +90,8 @@ def table(runs: list[Run]) -> list[dict]:
 
     Returns:
       Rows with `setting`, `method`, `variant`, `run`, `n` seeds; the mean of each measure and
-      `..._half`, the half width of its interval; `S1` and `S2`, the gamma and rho minus those of
-      direct feedback; `over_dir` and `over_dfa`, differences in accuracy seed by seed, with half
+      `..._half`, the half width of its interval; `S1` and `S2`, the gamma and rho minus the
+      highest of direct feedback; `over_dir` and `over_dfa`, differences in accuracy seed by seed, with half
       widths and p-values of an exact sign-flip test; and `notes_...`, the values that the notes
       report for the same experiment.
     """
@@ -126,8 +126,9 @@ def _compared(i, members, methods, measured):
         if methods[i] == reference or not others:
             continue
         if reference == "dfa":
-            found["S1"], found["S1_half"] = interval(measured[i]["gamma"] - others[0]["gamma"])
-            found["S2"], found["S2_half"] = interval(measured[i]["rho"] - others[0]["rho"])
+            for score, name in (("S1", "gamma"), ("S2", "rho")):
+                best = max(others, key=lambda m, name=name: m[name].mean())
+                found[score], found[f"{score}_half"] = interval(measured[i][name] - best[name])
         if "accuracy" in measured[i]:
             best = max(others, key=lambda m: m["accuracy"].mean())
             apart = measured[i]["accuracy"] - best["accuracy"]

@@ -9,7 +9,7 @@
 # ---
 
 # %% [markdown]
-# # credit: can a network learn without a backward pass through its blocks?
+# # credit: can a network learn without backpropagation through its blocks?
 #
 # Three ways to give every block a credit, an estimate of the gradient of the loss by its output: a
 # random projection of the error (`dfa`), the output's gradient copied to every block (`dir`), and a

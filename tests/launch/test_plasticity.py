@@ -58,7 +58,7 @@ def test_the_page_has_a_section_of_their_own(runs, tmp_path):
     python("analysis", "report", runs / "tasks", f"--out={page}")
     text = page.read_text()
     assert '<h2 id="plasticity">Do the networks keep learning?</h2>' in text
-    assert "over plain" in text and "without a backward pass" not in text
+    assert "over plain" in text and "without backpropagation" not in text
 
 
 def test_other_runs_are_refused(runs):

@@ -175,6 +175,35 @@ def test_a_plain_field_learns_small_credits_in_their_own_units(unit):
     assert similar < 0.5 if unit == "none" else similar > 0.9
 
 
+@pytest.mark.parametrize("unit", ["example", "batch"])
+@pytest.mark.parametrize("targets", ["tail", "joint"])
+@pytest.mark.parametrize("field", FIELDS)
+def test_the_scale_of_an_examples_loss_changes_nothing(field, targets, unit):
+    """Credits scale with the loss, and the field learns the same, in units of each example only."""
+    layered, params, batch = network()
+    fields = {"field": field, "targets": targets, "unit": unit, "terminal": 1.0, "quiet": False}
+    credit = estimator(layered, "vector_field", **fields)
+    seen = observe(layered, params, batch, jax.random.key(2))
+    scale = jnp.array([1.0, 10.0, 1e-2, 1.0, 3.0, 0.1])
+    scaled = seen._replace(
+        error=seen.error * scale[:, None],
+        last=seen.last * scale[:, None],
+        terminal=lambda h: seen.terminal(h) * scale,
+    )
+    state = credit.init(jax.random.key(0))
+    before, learned, _ = credit.assign(state, seen, jax.random.key(1))
+    after, others, _ = credit.assign(state, scaled, jax.random.key(1))
+    errors = [
+        float(jnp.abs(after / scale[None, :, None] - before).max() / jnp.abs(before).max()),
+        max(
+            float(jnp.abs(a - b).max() / jnp.abs(a).max())
+            for a, b in zip(*(jax.tree.leaves(s.params) for s in (learned, others)), strict=True)
+            if jnp.abs(a).max() > 0
+        ),
+    ]
+    assert (max(errors) < 1e-2) == (unit == "example")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("field", ["residual", "bilinear"])
 def test_fields_that_start_as_the_copied_gradient(field):
