@@ -112,12 +112,14 @@ class BlockNetwork(NamedTuple):
     `output(params, h_L) -> output [B, C]` is the head and `loss(output, batch) -> [B]` the loss per
     example. The first three take the whole parameter tree and use their own part of it: `embed`,
     `block_0` ..., `head`. `key` is used for randomness in a block (process noise); most blocks
-    ignore it. `init(key) -> parameters` draws a parameter tree.
+    ignore it. `label(batch) -> [B, C]` is the output that is right, as one-hot labels for classes.
+    `init(key) -> parameters` draws a parameter tree.
     `adjoint(params, feedback, i, h, a) -> [B, ...]` multiplies a with the transposed Jacobian of
     block i at h, where the weight matrices on the way back are those of the tree `feedback`; with
-    `feedback` equal to `params` it is the step of backpropagation. `depth` is the number of blocks
-    L, `skip` the share of h that a block passes on unchanged, `inputs` the number of values of one
-    example x, `shape` the shape of h for one example, and `outputs` is C.
+    `feedback` equal to `params` it is the step of backpropagation.
+    `depth` is the number of blocks L, `skip` the share of h that a block passes on unchanged,
+    `inputs` the number of values of one example x, `shape` the shape of h for one example, and
+    `outputs` is C.
     """
 
     depth: int
@@ -141,10 +143,10 @@ class ForwardView(NamedTuple):
     with respect to the output, and `last` [B, ...] that with respect to h_L. Both are local to the
     head. `loss` [B] is the loss of each example. `target` [B, C] is the output minus `error`.
     `block(l, h)` runs one block forward. `terminal(h) -> [B]` runs the head and the loss.
-    `x` [B, ...] are the inputs, `label` [B, C] the right outputs, `embed(x)` computes h_0 and `cost(output) -> [B]` the loss of other
-    outputs. `adjoint(l, feedback, a)` goes back through block l at h_l with the weight matrices of
-    `feedback`, see BlockNetwork. `params` are the parameters of the network. Which of these each
-    estimator may use is listed in `tapjax.credit.USES`.
+    `x` [B, ...] are the inputs and `label` [B, C] the right outputs. `embed(x)` computes h_0, and
+    `cost(output) -> [B]` the loss of other outputs. `adjoint(l, feedback, a)` goes back through
+    block l at h_l with the weight matrices of `feedback`, see BlockNetwork. `params` are the
+    parameters of the network. `tapjax.credit.USES` lists which of these each estimator uses.
     """
 
     h: jax.Array

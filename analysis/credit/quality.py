@@ -91,9 +91,9 @@ def table(runs: list[Run]) -> list[dict]:
     Returns:
       Rows with `setting`, `method`, `variant`, `run`, `n` seeds; the mean of each measure and
       `..._half`, the half width of its interval; `S1` and `S2`, the gamma and rho minus the
-      highest of direct feedback; `over_dir` and `over_dfa`, differences in accuracy seed by seed, with half
-      widths and p-values of an exact sign-flip test; and `notes_...`, the values that the notes
-      report for the same experiment.
+      highest of direct feedback; `over_dir` and `over_dfa`, differences in accuracy seed by seed,
+      with half widths and p-values of an exact sign-flip test; and `notes_...`, the values that the
+      notes report for the same experiment.
     """
     rows = []
     for trained, members in settings(runs, setting):

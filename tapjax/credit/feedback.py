@@ -89,9 +89,7 @@ def kolen_pollack(network, cfg, tx) -> Credit:
         updates, opt = tx.update(_blocks(network, grads), state.opt, state.feedback)
         return Follower(optax.apply_updates(state.feedback, updates), opt)
 
-    return Credit(
-        init, lambda state, seen, key: (through(seen, state.feedback), state, {}), follow
-    )
+    return Credit(init, lambda state, seen, key: (through(seen, state.feedback), state, {}), follow)
 
 
 def weight_mirror(network, cfg, tx) -> Credit:

@@ -18,8 +18,9 @@ def target_propagation(network, cfg, tx) -> Credit:
     The target of h_L is h_L - s g_L, a step against the known gradient. That of h_l is
     t_l = h_l + g(t_{l+1}) - g(h_{l+1}), where g is the learned inverse of block l. The credit is
     (h_l - t_l) / s. Each inverse learns to restore the block's input, with noise added to it, from
-    the block's output (Lee et al. 2015, https://arxiv.org/abs/1412.7525, equations 15 and 16;
-    Meulemans et al. 2020, https://arxiv.org/abs/2006.14331, for its relation to Gauss-Newton steps).
+    the block's output (Lee et al. 2015, https://arxiv.org/abs/1412.7525, equations 15 and 16; for
+    its relation to Gauss-Newton steps, see Meulemans et al. 2020,
+    https://arxiv.org/abs/2006.14331).
 
     Args:
       network: BlockNetwork whose hidden states get credits.

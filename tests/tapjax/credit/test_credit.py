@@ -131,11 +131,18 @@ CASES += [("state_bridge", {"field": "residual", "steps": 3, "ema": 0.5})]
 CASES += [("vector_field", {"mode": "central", "shared": True, "shuffle": True, "terminal": 1.0})]
 
 
+def named(case):
+    name, fields = case
+    return "-".join([name, *(f"{key}={value}" for key, value in fields.items())])
+
+
 @pytest.mark.long_except(
-    "fields1]", "fields3]", "fields4]", "fields5]", "fields7]", "fields9]", "fields12]"
-)
-@pytest.mark.slow_except("fields1]", "fields4]", "fields7]")
-@pytest.mark.parametrize(("name", "fields"), CASES)
+    "[dfa]", "[state_bridge]", "[scalar_bridge]", "field=plain]", "field=bilinear]",
+    "[vector_field-targets=joint]", "targets=response]",
+    "[local_loss]", "[target_propagation]", "[kolen_pollack]",
+)  # fmt: skip
+@pytest.mark.slow_except("[dfa]", "[scalar_bridge]", "field=bilinear]")
+@pytest.mark.parametrize(("name", "fields"), CASES, ids=map(named, CASES))
 def test_every_estimator_gives_credits_and_learns(name, fields):
     layered, params, batch = network()
     credit = estimator(layered, name, **fields)
@@ -175,6 +182,7 @@ def test_a_plain_field_learns_small_credits_in_their_own_units(unit):
     assert similar < 0.5 if unit == "none" else similar > 0.9
 
 
+@pytest.mark.slow_except("[plain-tail-example]", "[plain-tail-batch]")
 @pytest.mark.parametrize("unit", ["example", "batch"])
 @pytest.mark.parametrize("targets", ["tail", "joint"])
 @pytest.mark.parametrize("field", FIELDS)

@@ -86,6 +86,7 @@ OPTIONS += [("state_bridge", {"field": field}) for field in ("plain", "residual"
 OPTIONS += [(name, {}) for name in CREDITS if name not in ("bp", "vector_field")]
 
 
+@pytest.mark.slow_except("-False]")
 @pytest.mark.parametrize("conv", [False, True])
 @pytest.mark.parametrize(("name", "fields"), OPTIONS)
 def test_no_estimator_goes_back_through_a_block(name, fields, conv):
@@ -95,6 +96,7 @@ def test_no_estimator_goes_back_through_a_block(name, fields, conv):
 RULES = list(itertools.product(("raw", "rms", "batch"), (0, 1), (True, False), (0, 5)))
 
 
+@pytest.mark.slow_except("rms-0-True-5]", "raw-1-False-0]")
 @pytest.mark.parametrize(("normalise", "shift", "gate", "warmup"), RULES)
 def test_no_option_of_the_rule_does(normalise, shift, gate, warmup):
     rule = {"normalise": normalise, "shift": shift, "gate": gate, "exact_last": bool(shift)}
@@ -135,4 +137,3 @@ def _leaks_while_learning(network):
 def test_mutants_that_leak_are_caught():
     assert transpositions(_leaks_the_gradient) == DEPTH
     assert transpositions(_leaks_while_learning) == 1
-
