@@ -6,14 +6,13 @@ They all use one backward pass, which serves only to measure.
 import jax
 import jax.numpy as jnp
 
-from tapjax.credit.directions import directions, losses_from_each
+from tapjax.credit.directions import losses_from_each
 from tapjax.credit.forward import observe, true_credit
-from tapjax.credit.local_rule import block_gradients, correlation
+from tapjax.credit.local_rule import block_gradients
 from tapjax.types import BlockNetwork, Credit, DeviceData, TrainState
 
 TINY = 1e-12  # smallest denominator of a ratio or a cosine
 FITTED = 1e-6  # norm of the true gradient below which an example counts as fitted
-RHO_DIRECTIONS = 4
 NUDGE = 0.01  # root mean square of the step against a credit
 
 
@@ -32,7 +31,7 @@ def make_credit_probe(network: BlockNetwork, credit: Credit, cfg):
       * `gamma`: mean over examples of the cosine between a and g.
       * `dir_gamma`: the same for the gradient with respect to h_L copied to every layer, in the
         same network.
-      * `rho`: correlation of <a, v> and <g, v> over examples and random directions v.
+      * `rho`: correlation of <a, v> and <g, v> over examples and directions v, see `correlations`.
       * `mean_ratio`: |mean of a| over examples, divided by the root mean square of |a|.
       * `true_mean_ratio`: the same for g.
       * `nudge`: mean change of the loss after a step of root mean square 0.01 against each
@@ -55,7 +54,7 @@ def make_credit_probe(network: BlockNetwork, credit: Credit, cfg):
         return {
             "gamma": cosines(credits, true).mean(1),
             "dir_gamma": cosines(copied, true).mean(1),
-            "rho": _rho(credits, true, key),
+            "rho": correlations(credits, true),
             "mean_ratio": _mean_ratio(credits),
             "true_mean_ratio": _mean_ratio(true),
             "nudge": _nudge(seen, credits),
@@ -92,10 +91,23 @@ def _square_mean(a):
     return jnp.square(a).mean(tuple(range(1, a.ndim)))
 
 
-def _rho(credits, true, key):
-    v = directions(key, (RHO_DIRECTIONS, *credits.shape), "gaussian")
-    said, done = ((v * a[None]).reshape(*v.shape[:3], -1).sum(-1) for a in (credits, true))
-    return jnp.stack([correlation(said[:, i], done[:, i]) for i in range(len(credits))])
+def correlations(a, b):
+    """Compute the correlation of <a, v> and <b, v> over examples and isotropic directions v.
+
+    This is its limit for many directions, the sum over examples of <a, b> divided by the root of
+    the sums of |a|^2 and of |b|^2. A sample of four directions has an error of about 0.04.
+
+    Args:
+      a: credits [L, B, ...].
+      b: credits of the same shape.
+
+    Returns:
+      [L], in [-1, 1]; 0 where the credits of a layer are all zero.
+    """
+    a, b = (x.reshape(len(x), -1) for x in (a, b))
+    a, b = (x / jnp.maximum(jnp.abs(x).max(1, keepdims=True), TINY) for x in (a, b))
+    norms = jnp.sqrt(jnp.square(a).sum(1) * jnp.square(b).sum(1))
+    return (a * b).sum(1) / jnp.where(norms > 0, norms, 1.0)
 
 
 def _mean_ratio(a):

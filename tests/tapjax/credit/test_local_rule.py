@@ -8,7 +8,7 @@ import pytest
 from tapjax.config import schema
 from tapjax.credit import local_rule, make_credit
 from tapjax.credit.forward import observe, true_credit
-from tapjax.credit.probe import make_credit_probe
+from tapjax.credit.probe import correlations, make_credit_probe
 from tapjax.models.residual import residual_mlp
 from tapjax.run import assembly
 from tapjax.types import Batch, DeviceData, TrainState
@@ -171,6 +171,19 @@ def test_the_truth_measures_one_everywhere(net):
     np.testing.assert_allclose(found["mean_ratio"], found["true_mean_ratio"])
     assert (found["nudge"] < 0).all() and (found["fitted"] == 0).all()
     assert all(value.shape == (DEPTH + 1,) for value in found.values())
+
+
+def test_rho_is_the_correlation_over_very_many_directions():
+    a, g = jax.random.normal(KEY, (2, 3, 20, 50)) * jnp.logspace(-3, 1, 20)[None, None, :, None]
+    a = 0.5 * a + g
+    v = jax.random.normal(jax.random.key(1), (4000, 1, 20, 50))
+    said, done = ((v * x[None]).sum(-1) for x in (a, g))
+    expected = [np.corrcoef(said[:, i].ravel(), done[:, i].ravel())[0, 1] for i in range(3)]
+    np.testing.assert_allclose(correlations(a, g), expected, atol=0.02)
+    tiny = correlations(1e-20 * a, 1e-25 * g)
+    np.testing.assert_allclose(tiny, correlations(a, g), rtol=1e-3)
+    np.testing.assert_allclose(correlations(g, g), 1, rtol=1e-6)
+    assert not correlations(0 * a, g).any()
 
 
 def test_the_copied_gradient_is_its_own_reference(net):
