@@ -48,8 +48,10 @@ GOALS = {
     "transformer_shallow": (1.4, 1.35),
     "cnn_medium": (1.05, 1.5),
 }
-CREDITS = ("dfa", "dir", "forward_gradient", "state_bridge", "scalar_bridge", "vector")
-CREDITS += ("vector_bilinear", "vector_chain", "vector_response")
+CREDITS = ("dfa", "dir", "drtp", "local_loss", "local_forward_gradient", "pepita")
+CREDITS += ("feedback_alignment", "kolen_pollack", "weight_mirror", "sign_symmetry")
+CREDITS += ("learned_dfa", "forward_gradient", "target_propagation", "state_bridge")
+CREDITS += ("scalar_bridge", "vector", "vector_bilinear", "vector_chain", "vector_response")
 MATRIX_PAIRS = 30 * 29 // 2  # pairs of 30 variables
 DEFAULT_PROBE = {"size": 512, "tokens": "rows", "centred": True}
 

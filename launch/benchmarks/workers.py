@@ -54,7 +54,7 @@ def credit(method, steps, seeds=1, over_seeds="vmap", experiment="online", **siz
     """Make a function that runs steps of a credit experiment without measurements.
 
     Args:
-      method: key of `configs.credit.methods.METHODS`, or `forward_gradient`.
+      method: key of `configs.credit.methods.METHODS`.
       steps: training steps per call.
       seeds: number of seeds.
       over_seeds: how the seeds run: `vmap`, `map`, `loop` or `shard`.
@@ -73,8 +73,7 @@ def credit(method, steps, seeds=1, over_seeds="vmap", experiment="online", **siz
     from tapjax.recipes.credit import recipe
     from tapjax.step import blocks
 
-    gradient_forward = method == "forward_gradient"
-    arguments = {"method": "bp" if gradient_forward else method} | sizes
+    arguments = {"method": method} | sizes
     text = ",".join(f"{name}={value}" for name, value in arguments.items())
     cfg = importlib.import_module(f"configs.credit.{experiment}").get_config(text)
     if experiment == "online":
@@ -84,60 +83,9 @@ def credit(method, steps, seeds=1, over_seeds="vmap", experiment="online", **siz
     else:
         arrays = load_arrays(cfg.data.name)
     made, data = recipe(cfg, arrays), device_data(arrays, PROBE)[0]
-    step = forward_gradient(made, cfg) if gradient_forward else made.step
-    block = blocks.make_block(step, lambda state, data: {}, steps)
+    block = blocks.make_block(made.step, lambda state, data: {}, steps)
     chunk = blocks.make_chunk(block, 1, blocks.OVER_SEEDS[over_seeds])
     return repeated(made, chunk, seeds, data)
-
-
-def forward_gradient(made, cfg):
-    """Make a step from the derivative along one random direction in weight space.
-
-    The method is that of Baydin et al. 2022, https://arxiv.org/abs/2202.08587.
-
-    Args:
-      made: recipe of the credit family.
-      cfg: its config.
-
-    Returns:
-      A function (state, data) -> (next state, scalars).
-    """
-    import jax
-    import jax.numpy as jnp
-
-    from tapjax.data.sampling import make_sampler
-    from tapjax.step.losses import cross_entropy
-    from tapjax.step.optimizers import make_optimizer
-    from tapjax.step.step import make_step
-    from tapjax.types import Proposal
-
-    sample = make_sampler(cfg.data.batch_size, "epoch", False)
-
-    def propose(state, data):
-        batch = sample(state.key, state.step, data)
-        key = jax.random.fold_in(state.key, state.step)
-        leaves, tree = jax.tree.flatten(state.params)
-        keys = jax.random.split(key, len(leaves))
-        drawn = [jax.random.normal(k, w.shape) for k, w in zip(keys, leaves, strict=True)]
-        v = jax.tree.unflatten(tree, drawn)
-
-        def loss(params):
-            return cross_entropy(made.model.apply(params, {}, batch.x)[0], batch.y).mean()
-
-        value, along = jax.jvp(loss, (state.params,), (v,))
-        grads = jax.tree.map(lambda d: along * d, v)
-        return Proposal(grads, state.rule, {}, {"loss": value, "accuracy": jnp.float32(0)})
-
-    optimizer = make_optimizer(cfg.optimizer, cfg.optimizer.lr)
-    inner = make_step(propose, optimizer)
-
-    def step(state, data):
-        # The speed does not depend on the optimizer's moments, so they restart in every step.
-        fresh = state._replace(opt=optimizer.init(state.params))
-        after, scalars = inner(fresh, data)
-        return after._replace(opt=state.opt), scalars
-
-    return step
 
 
 def unrolled(arch, steps):
