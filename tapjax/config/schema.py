@@ -26,7 +26,8 @@ PIN_MEASUREMENTS = 5
 # Steps per chunk by family of architectures. The values keep the host's share of the time small and
 # the delay after a signal short.
 CHUNK_STEPS = {"mlp": 500, "cnn": 100, "transformer": 100, "vit": 100, "resnet": 10}
-CHUNK_STEPS |= {"residual": 100, "residual_conv": 100, "dynamics": 500}
+CHUNK_STEPS |= {"residual": 100, "residual_conv": 100, "residual_transformer": 100}
+CHUNK_STEPS |= {"dynamics": 500}
 
 
 class ConfigError(Exception):

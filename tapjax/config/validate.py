@@ -10,7 +10,7 @@ SINGLE_GROUPS = 32  # in layers of at most this number of units, each group cons
 STYLED = ("mlp", "cnn", "resnet", "resnet18", "vit")
 WITH_MOMENTUM = ("momentum", "rmsprop")
 # Families of architectures that consist of blocks, where each block has its own credit.
-LAYERED = ("residual", "residual_conv", "dynamics")
+LAYERED = ("residual", "residual_conv", "residual_transformer", "dynamics")
 
 
 def relations(flat: dict) -> list[str]:
@@ -112,7 +112,8 @@ def _credit_relations(flat):
     if in_blocks != (flat["family"] == "credit"):
         found.append(
             f"model.name={name!r} does not go with family={flat['family']!r}: family=credit trains "
-            "residual:depth=4,width=256, residual_conv:depth=4,width=32 or "
+            "residual:depth=4,width=256, residual_conv:depth=4,width=32, "
+            "residual_transformer:depth=2,width=64,heads=4 or "
             "dynamics:depth=8,width=8, and only it does"
         )
     if flat["family"] != "credit":

@@ -4,7 +4,8 @@ A name is a key of `ZOO`, or a family with user-defined sizes:
 `mlp:depth=6,width=96`, `mlp:widths=128-64-32`, `cnn:channels=16-32`, `cnn:channels=64-128,fc=512`,
 `resnet:channels=64-128-256-512`, `transformer:depth=3,width=96,heads=4` or
 `vit:depth=6,width=384,heads=6,patch=8`. The credit family uses `residual:depth=4,width=256`,
-`residual_conv:depth=4,width=32` and `dynamics:depth=8,width=8`.
+`residual_conv:depth=4,width=32`, `residual_transformer:depth=2,width=64,heads=4` and
+`dynamics:depth=8,width=8`.
 """
 
 from typing import NamedTuple
@@ -12,6 +13,7 @@ from typing import NamedTuple
 from tapjax.contract.text import did_you_mean
 
 MIN_TOKENS = 16
+ATTENTIVE = ("transformer", "vit", "residual_transformer")
 MOST_LAYERS, MOST_UNITS = 1000, 1_000_000
 
 
@@ -95,6 +97,7 @@ def parse_architecture(name: str) -> Architecture:
         "vit": {"depth", "width", "heads", "patch"},
         "residual": {"depth", "width"},
         "residual_conv": {"depth", "width"},
+        "residual_transformer": {"depth", "width", "heads"},
         "dynamics": {"depth", "width"},
     }
     if family not in allowed:
@@ -114,7 +117,7 @@ def parse_architecture(name: str) -> Architecture:
             widths = tuple(int(w) for w in listed.split("-"))
         else:
             widths = (int(fields["width"]),) * min(int(fields["depth"]), MOST_LAYERS + 1)
-        heads = int(fields.get("heads", 4)) if family in ("transformer", "vit") else 0
+        heads = int(fields.get("heads", 4)) if family in ATTENTIVE else 0
         dense = tuple(int(w) for w in fields["fc"].split("-")) if "fc" in fields else ()
         patch = int(fields.get("patch", 4)) if family == "vit" else None
     except (KeyError, ValueError) as error:
@@ -122,11 +125,12 @@ def parse_architecture(name: str) -> Architecture:
             f"{name!r}: write mlp:depth=4,width=64, mlp:widths=64-32, cnn:channels=16-32,fc=64, "
             "resnet:channels=16-32-64-128, transformer:depth=2,width=64,heads=4, "
             "vit:depth=2,width=64,heads=4,patch=4, residual:depth=4,width=256, "
-            "residual_conv:depth=4,width=32 or dynamics:depth=8,width=8"
+            "residual_conv:depth=4,width=32, residual_transformer:depth=2,width=64,heads=4 or "
+            "dynamics:depth=8,width=8"
         ) from error
     if len(widths) > MOST_LAYERS or max((*widths, *dense), default=0) > MOST_UNITS:
         raise ValueError(f"{name!r}: at most {MOST_LAYERS} layers of {MOST_UNITS} units")
-    attentive = (heads,) if family in ("transformer", "vit") else ()
+    attentive = (heads,) if family in ATTENTIVE else ()
     if not widths or min(*widths, *dense, *attentive, 1 if patch is None else patch) < 1:
         raise ValueError(f"{name!r}: every size must be at least 1")
     if heads and widths[0] % heads:
@@ -200,6 +204,11 @@ def count_params(arch: Architecture, shape: tuple[int, int, int], classes: int) 
         width = arch.widths[0]
         blocks = len(arch.widths) * 2 * (9 * width + 1) * width
         return (16 * channels + 1) * width + blocks + (width + 1) * classes
+    if arch.family == "residual_transformer":
+        width = arch.widths[0]
+        block = 4 * (width + 1) * width + (width + 1) * 2 * width + (2 * width + 1) * width
+        embed = (input_dim // height + height + 1) * width
+        return embed + len(arch.widths) * block + (width + 1) * classes
     if arch.family == "dynamics":
         return len(arch.widths) * arch.widths[0] ** 2
     if arch.family == "resnet":

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from tapjax.models.residual import layer_norm
+from tapjax.models.residual_blocks import layer_norm
 from tapjax.types import ForwardView
 
 CODES = ("error", "delta", "target", "error+h", "delta+h")

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 
 from tapjax.credit.estimator import code_size
 from tapjax.models.perceptron import Perceptron
-from tapjax.models.residual import layer_norm, neighbours
+from tapjax.models.residual_blocks import layer_norm, surroundings
 
 
 class Field(NamedTuple):
@@ -137,12 +137,11 @@ def chain(network, cfg):
     c_l v + V_l [m_l(h_l) * (U_l v)]. The first term is the share of the skip connection. In the
     second term v passes through a matrix, a gate that depends on h_l, and another matrix. If the
     estimator reads h normalised, the derivative of LayerNorm is applied to v first. The matrices
-    are 3 x 3 convolutions if those of the blocks are. No weights of the network are copied. U_l
-    starts at zero and c_l at the network's own skip.
+    are 3 x 3 convolutions if those of the blocks are, and read all tokens in a transformer. No
+    weights of the network are copied. U_l starts at zero and c_l at the network's own skip.
     """
     width, rank = network.shape[-1], cfg.width
-    spatial = len(network.shape) > 1
-    gather, places = (neighbours, 9) if spatial else (lambda z: z, 1)
+    gather, places = surroundings(network.shape)
 
     def init(key):
         def one(key):

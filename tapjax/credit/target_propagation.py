@@ -5,7 +5,7 @@ import jax.numpy as jnp
 
 from tapjax.credit.estimator import learn, start
 from tapjax.models.perceptron import Perceptron
-from tapjax.models.residual import layer_norm, neighbours
+from tapjax.models.residual_blocks import layer_norm, surroundings
 from tapjax.types import Credit
 
 STEP = 0.1  # distance of the last target from h_L, as a share of the size of h_L
@@ -31,7 +31,7 @@ def target_propagation(network, cfg, tx) -> Credit:
       The Credit; its state is an Estimator.
     """
     net = Perceptron(cfg.width, network.shape[-1])
-    gather = neighbours if len(network.shape) > 1 else (lambda h: h)
+    gather, _ = surroundings(network.shape)
 
     def init(key):
         example = gather(jnp.zeros((1, *network.shape)))

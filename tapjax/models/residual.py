@@ -1,4 +1,4 @@
-"""Networks in blocks: residual MLPs, residual convolutional networks and linear dynamics.
+"""Networks in blocks: residual MLPs, convolutional networks and transformers, linear dynamics.
 
 The linear dynamics have a quadratic cost.
 """
@@ -6,98 +6,16 @@ The linear dynamics have a quadratic cost.
 import math
 from functools import partial
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
 from tapjax.config.schema import ConfigError
 from tapjax.models.layers import Linear, patches
+from tapjax.models.residual_blocks import AttentionBlock, Block
 from tapjax.step.losses import cross_entropy
 from tapjax.types import BlockNetwork, Model
 
-
-def phi(alpha: float):
-    """Make an activation function between the identity and tanh.
-
-    Args:
-      alpha: share of tanh; 0 gives the identity and 1 gives tanh.
-
-    Returns:
-      The function z -> (1 - alpha) z + alpha tanh(z).
-    """
-    return lambda z: (1 - alpha) * z + alpha * jnp.tanh(z)
-
-
 PATCH = 4  # side length in pixels of the patches that a convolutional network embeds
-
-
-class Block(nn.Module):
-    """Residual branch F(h) = phi(LN(h) W_1 + b_1) W_2 + b_2, whose layer norm LN has no parameters.
-
-    The entries of W_1 have variance 1 / inputs; those of W_2 have this variance times the square of
-    `scale`. With `spatial`, each product is a 3 x 3 convolution of `h [B, H, W, C]`. With
-    activation `gelu`, phi is replaced by GELU.
-    """
-
-    activation: str
-    alpha: float
-    scale: float
-    spatial: bool = False
-
-    @nn.compact
-    def __call__(self, h):
-        width = h.shape[-1]
-        z = Linear(width, name="linear_0")(self.gather(layer_norm(h)))
-        z = self.gather(self.phi(z))
-        normal = nn.initializers.normal(self.scale * z.shape[-1] ** -0.5)
-        kernel = self.param("kernel", normal, (z.shape[-1], width))
-        bias = self.param("bias", nn.initializers.zeros_init(), (width,))
-        return (z.reshape(-1, z.shape[-1]) @ kernel + bias[None]).reshape(h.shape)
-
-    def gather(self, z):
-        """Return the inputs of a product with a matrix: `z`, or `neighbours` of z."""
-        return neighbours(z) if self.spatial else z
-
-    def phi(self, z):
-        """Apply the activation function."""
-        return nn.gelu(z) if self.activation == "gelu" else phi(self.alpha)(z)
-
-    def adjoint(self, own, feedback, h, a):
-        """Compute the transposed Jacobian of F at `h` times `a`, with other matrices backwards.
-
-        Args:
-          own: parameters of the block, which determine the derivative of the activation function.
-          feedback: parameters whose matrices replace W_1 and W_2 on the way back.
-          h: input of the block [B, ...].
-          a: array of the shape of `h`.
-
-        Returns:
-          An array of the shape of `h`.
-        """
-        first, back = own["linear_0"], feedback["linear_0"]["kernel"]
-        bias = first["bias"].reshape(*[1] * (h.ndim - 1), -1)
-        z = self.gather(layer_norm(h)) @ first["kernel"] + bias
-        (a,) = jax.linear_transpose(lambda y: self.gather(y) @ feedback["kernel"], z)(a)
-        (a,) = jax.vjp(self.phi, z)[1](a)
-        return jax.vjp(lambda h: self.gather(layer_norm(h)) @ back, h)[1](a)[0]
-
-
-def neighbours(h_BxHxWxC):
-    """Concatenate the channels of each position with those of its eight neighbours, [B, H, W, 9 C].
-
-    A convolution becomes a matrix product of the result. This product has a forward-mode derivative
-    on every platform.
-    """
-    _, height, width, _ = h_BxHxWxC.shape
-    padded = jnp.pad(h_BxHxWxC, ((0, 0), (1, 1), (1, 1), (0, 0)))
-    shifted = [padded[:, i : i + height, j : j + width] for i in range(3) for j in range(3)]
-    return jnp.concatenate(shifted, -1)
-
-
-def layer_norm(h):
-    """Normalise to zero mean and unit variance over the last axis."""
-    centred = h - h.mean(-1, keepdims=True)
-    return centred * jax.lax.rsqrt(jnp.square(centred).mean(-1, keepdims=True) + 1e-5)
 
 
 def residual_mlp(
@@ -177,8 +95,56 @@ def residual_conv(cfg, depth: int, width: int, shape, classes: int) -> tuple[Mod
     )
 
 
-def _residual(cfg, depth, block, hidden, inputs, classes, arrange, pool):
-    """Make a network of equal blocks between an embedding of the inputs and a head."""
+def residual_transformer(
+    cfg, depth: int, width: int, heads: int, shape, classes: int
+) -> tuple[Model, BlockNetwork]:
+    """Make a transformer of residual blocks whose tokens are the rows of the input.
+
+    The embedding of a token is linear in its values and in a one-hot code of its position. The head
+    reads the mean over all tokens. See `residual_blocks.AttentionBlock`.
+
+    Args:
+      cfg: `config.blocks`.
+      depth: number of blocks L.
+      width: number of features of every token, a multiple of `heads`.
+      heads: number of attention heads.
+      shape: height, width and channels of one input; the height is the number of tokens.
+      classes: number of outputs.
+
+    Returns:
+      (Model, BlockNetwork).
+
+    Raises:
+      ConfigError: if there is no embedding.
+    """
+    tokens, breadth, channels = shape
+    if not cfg.embed:
+        raise ConfigError("model.name: residual_transformer needs blocks.embed=True")
+
+    def arrange(x):
+        rows = x.reshape(len(x), tokens, breadth * channels)
+        positions = jnp.broadcast_to(jnp.eye(tokens)[None], (len(x), tokens, tokens))
+        return jnp.concatenate([rows, positions], -1)
+
+    return _residual(
+        cfg,
+        depth,
+        AttentionBlock(heads, cfg.activation, cfg.alpha, cfg.block_scale),
+        (tokens, width),
+        (tokens, breadth * channels + tokens),
+        classes,
+        arrange,
+        lambda h: h.mean(1),
+        inputs=math.prod(shape),
+    )
+
+
+def _residual(cfg, depth, block, hidden, embedded, classes, arrange, pool, inputs=None):
+    """Make a network of equal blocks between an embedding of the inputs and a head.
+
+    `arrange` brings an input into the shape `embedded`, which has `inputs` values of its own, by
+    default all.
+    """
     linear, head = Linear(hidden[-1]), Linear(classes)
 
     def init(key):
@@ -187,7 +153,7 @@ def _residual(cfg, depth, block, hidden, inputs, classes, arrange, pool):
         params = {f"block_{i}": block.init(keys[i], h)["params"] for i in range(depth)}
         params["head"] = head.init(keys[depth], pool(h))["params"]
         if cfg.embed:
-            params["embed"] = linear.init(keys[depth + 1], jnp.zeros((1, *inputs)))["params"]
+            params["embed"] = linear.init(keys[depth + 1], jnp.zeros((1, *embedded)))["params"]
         return params, {}
 
     def embed(params, x):
@@ -211,7 +177,7 @@ def _residual(cfg, depth, block, hidden, inputs, classes, arrange, pool):
     network = BlockNetwork(
         depth=depth,
         skip=cfg.skip,
-        inputs=math.prod(inputs),
+        inputs=math.prod(embedded) if inputs is None else inputs,
         shape=hidden,
         outputs=classes,
         embed=embed,

@@ -17,7 +17,12 @@ from tapjax.credit.probe import make_credit_probe
 from tapjax.data.datasets import Arrays
 from tapjax.data.sampling import make_sampler, normalise
 from tapjax.measure.probes import make_evaluation, make_probe, with_extra
-from tapjax.models.residual import linear_dynamics, residual_conv, residual_mlp
+from tapjax.models.residual import (
+    linear_dynamics,
+    residual_conv,
+    residual_mlp,
+    residual_transformer,
+)
 from tapjax.step.batched import examples_at_once, in_parts
 from tapjax.step.losses import cross_entropy
 from tapjax.step.optimizers import applied_rate, extended, is_on, make_optimizer, make_schedule
@@ -71,6 +76,9 @@ def _network(cfg, arrays) -> tuple[Model, BlockNetwork, dict]:
         return *linear_dynamics(cfg.blocks, depth, width), features
     if arch.family == "residual_conv":
         return *residual_conv(cfg.blocks, depth, width, arrays.shape, arrays.classes), features
+    if arch.family == "residual_transformer":
+        sizes = (depth, width, arch.heads, arrays.shape, arrays.classes)
+        return *residual_transformer(cfg.blocks, *sizes), features
     height, breadth, channels = arrays.shape
     inputs = height * breadth * channels
     return *residual_mlp(cfg.blocks, depth, width, inputs, arrays.classes), features

@@ -14,7 +14,12 @@ from tapjax.credit.fields import FIELDS
 from tapjax.credit.forward import observe, true_credit
 from tapjax.credit.local_rule import local
 from tapjax.credit.probe import cosines
-from tapjax.models.residual import linear_dynamics, residual_conv, residual_mlp
+from tapjax.models.residual import (
+    linear_dynamics,
+    residual_conv,
+    residual_mlp,
+    residual_transformer,
+)
 from tapjax.types import Batch, ForwardView
 
 DEPTH, WIDTH, CLASSES, BATCH = 3, 8, 5, 6
@@ -30,6 +35,8 @@ def layered(kind="mlp", **blocks):
         model, network = residual_mlp(cfg, DEPTH, WIDTH, 32, CLASSES)
     elif kind == "conv":
         model, network = residual_conv(cfg, DEPTH, WIDTH, x.shape[1:], CLASSES)
+    elif kind == "transformer":
+        model, network = residual_transformer(cfg, DEPTH, WIDTH, 2, x.shape[1:], CLASSES)
     else:
         cfg.block_scale = 0.3
         model, network = linear_dynamics(cfg, DEPTH, WIDTH)
@@ -72,13 +79,15 @@ def learned(net, name, steps, lr=3e-3, **fields):
     return credit.assign(state, seen, KEY)[0], state
 
 
-@pytest.mark.slow_except("conv")
+@pytest.mark.slow_except("conv", "transformer-blocks3")
 @pytest.mark.parametrize(
     ("kind", "blocks"),
     [
         ("mlp", {}),
         ("mlp", {"activation": "tanh", "alpha": 0.5, "skip": 0.0}),
         ("conv", {}),
+        ("transformer", {}),
+        ("transformer", {"activation": "tanh", "alpha": 0.5, "skip": 0.0}),
         ("dynamics", {}),
     ],
 )

@@ -20,8 +20,8 @@ from tapjax.credit.fields import FIELDS
 from tapjax.credit.forward import observe, true_credit
 from tapjax.credit.probe import cosines
 from tapjax.models.perceptron import Perceptron
-from tapjax.models.residual import layer_norm as layer_norm_of
 from tapjax.models.residual import linear_dynamics, residual_mlp
+from tapjax.models.residual_blocks import layer_norm as layer_norm_of
 from tapjax.step.optimizers import make_optimizer
 from tapjax.types import Batch
 

@@ -18,12 +18,13 @@ from tapjax.credit import CREDITS, make_credit
 from tapjax.credit.fields import FIELDS
 from tapjax.credit.forward import true_credit
 from tapjax.credit.local_rule import local
-from tapjax.models.residual import residual_conv, residual_mlp
+from tapjax.models.residual import residual_conv, residual_mlp, residual_transformer
 from tapjax.types import Batch, Credit
 
 DEPTH, WIDTH, CLASSES, BATCH = 3, 8, 5, 6
 KEY = jax.random.key(0)
 transposed = []
+KINDS = ("mlp", "conv", "transformer")
 
 block_input = Primitive("block_input")
 block_input.def_abstract_eval(lambda h: h)
@@ -40,13 +41,15 @@ def _transpose(cotangent, h):
 ad.deflinear2(block_input, _transpose)
 
 
-def watched(conv=False):
+def watched(kind="mlp"):
     """Return (network whose blocks count transpositions, parameters, batch)."""
     cfg = schema.defaults("credit").blocks
     cfg.update(skip=0.5)
     x = jax.random.normal(jax.random.key(1), (BATCH, 8, 4, 1))
-    if conv:
+    if kind == "conv":
         model, network = residual_conv(cfg, DEPTH, WIDTH, x.shape[1:], CLASSES)
+    elif kind == "transformer":
+        model, network = residual_transformer(cfg, DEPTH, WIDTH, 2, x.shape[1:], CLASSES)
     else:
         model, network = residual_mlp(cfg, DEPTH, WIDTH, 32, CLASSES)
 
@@ -57,9 +60,9 @@ def watched(conv=False):
     return network._replace(block=block), model.init(KEY)[0], batch
 
 
-def transpositions(credit_of, rule=None, conv=False):
+def transpositions(credit_of, rule=None, kind="mlp"):
     """Count the transpositions of block inputs in one update; `credit_of(network) -> Credit`."""
-    network, params, batch = watched(conv)
+    network, params, batch = watched(kind)
     cfg = schema.defaults("credit").rule
     cfg.update({"name": "local"} | (rule or {}))
     local_rule = local(network, credit_of(network), cfg)
@@ -86,11 +89,11 @@ OPTIONS += [("state_bridge", {"field": field}) for field in ("plain", "residual"
 OPTIONS += [(name, {}) for name in CREDITS if name not in ("bp", "vector_field")]
 
 
-@pytest.mark.slow_except("-False]")
-@pytest.mark.parametrize("conv", [False, True])
+@pytest.mark.slow_except("-mlp]")
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(("name", "fields"), OPTIONS)
-def test_no_estimator_goes_back_through_a_block(name, fields, conv):
-    assert transpositions(named(name, **fields), conv=conv) == 0
+def test_no_estimator_goes_back_through_a_block(name, fields, kind):
+    assert transpositions(named(name, **fields), kind=kind) == 0
 
 
 RULES = list(itertools.product(("raw", "rms", "batch"), (0, 1), (True, False), (0, 5)))
@@ -103,12 +106,12 @@ def test_no_option_of_the_rule_does(normalise, shift, gate, warmup):
     assert transpositions(named("vector_field", warmup), rule) == 0
 
 
-@pytest.mark.parametrize("conv", [False, True])
-def test_backpropagation_goes_back_through_every_block_once(conv):
-    assert transpositions(named("bp"), conv=conv) == DEPTH
+@pytest.mark.parametrize("kind", KINDS)
+def test_backpropagation_goes_back_through_every_block_once(kind):
+    assert transpositions(named("bp"), kind=kind) == DEPTH
     # As a rule of its own it does so too; the observed estimator adds nothing.
-    assert transpositions(named("dfa"), {"name": "backprop"}, conv) == DEPTH
-    assert transpositions(named("bp"), {"name": "backprop"}, conv) == 2 * DEPTH
+    assert transpositions(named("dfa"), {"name": "backprop"}, kind) == DEPTH
+    assert transpositions(named("bp"), {"name": "backprop"}, kind) == 2 * DEPTH
 
 
 def _leaks_the_gradient(network):

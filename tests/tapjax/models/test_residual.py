@@ -14,7 +14,8 @@ from tapjax.credit.directions import directions, tail_targets
 from tapjax.credit.forward import observe, true_credit
 from tapjax.credit.probe import cosines
 from tapjax.models.layers import patches
-from tapjax.models.residual import neighbours, residual_conv
+from tapjax.models.residual import residual_conv, residual_transformer
+from tapjax.models.residual_blocks import layer_norm, neighbours
 from tapjax.run import assembly
 from tapjax.types import Batch
 
@@ -108,6 +109,69 @@ def test_their_parameters_are_counted(net):
     _, params, _ = net
     arch = parse_architecture("residual_conv:depth=2,width=4")
     assert count_params(arch, SHAPE, 5) == sum(leaf.size for leaf in jax.tree.leaves(params))
+
+
+@pytest.fixture(scope="module")
+def tokens():
+    cfg = schema.defaults("credit")
+    cfg.blocks.update(block_scale=1.0, skip=0.5)
+    model, layered = residual_transformer(cfg.blocks, 2, 8, 2, (3, 5, 1), 4)
+    params, _ = model.init(jax.random.key(0))
+    x = jax.random.normal(jax.random.key(1), (6, 3, 5, 1))
+    return model, layered, params, Batch(x, jnp.arange(6) % 4)
+
+
+def test_a_transformer_counts_its_parameters_and_knows_the_order_of_its_tokens(tokens):
+    model, layered, params, batch = tokens
+    arch = parse_architecture("residual_transformer:depth=2,width=8,heads=2")
+    assert count_params(arch, (3, 5, 1), 4) == sum(leaf.size for leaf in jax.tree.leaves(params))
+    assert layered.inputs == 15 and layered.shape == (3, 8)
+    output, hidden, _ = model.apply(params, {}, batch.x)
+    assert [h.shape for h in hidden] == [(6, 3, 8)] * 3 + [(6, 4)]
+    turned, _, _ = model.apply(params, {}, batch.x[:, ::-1])
+    assert jnp.abs(turned - output).max() > 1e-3
+
+
+def test_attention_is_its_equation(tokens):
+    _, layered, params, batch = tokens
+    h = layered.embed(params, batch.x)
+    own = {n: (w["kernel"], w["bias"][None, None]) for n, w in params["block_0"].items()}
+    x = layer_norm(h)
+    q, k, v = (x @ own[name][0] + own[name][1] for name in ("query", "key", "value"))
+    heads = [
+        jax.nn.softmax(q[..., i : i + 4] @ k[..., i : i + 4].mT / 2.0) @ v[..., i : i + 4]
+        for i in (0, 4)
+    ]
+    attended = jnp.concatenate(heads, -1) @ own["output"][0] + own["output"][1]
+    hidden = jax.nn.gelu(x @ own["first"][0] + own["first"][1])
+    expected = 0.5 * h + attended + hidden @ own["second"][0] + own["second"][1]
+    found = layered.block(params, 0, h, jax.random.key(2))
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.slow
+def test_a_chain_learns_the_credit_through_attention(tokens):
+    _, layered, params, batch = tokens
+    cfg = schema.defaults("credit")
+    cfg.credit.update(name="vector_field", field="chain", targets="response", directions=8)
+    cfg.credit.update(width=64, layer_norm=True)
+    credit = make_credit(layered, cfg.credit, optax.adam(1e-2))
+    seen = observe(layered, params, batch, jax.random.key(2))
+
+    @jax.jit
+    def repeat(state):
+        step = lambda state, key: (credit.assign(state, seen, key)[1], None)  # noqa: E731
+        state, _ = jax.lax.scan(step, state, jax.random.split(jax.random.key(6), 1500))
+        return credit.assign(state, seen, jax.random.key(7))[0]
+
+    assert cosines(repeat(credit.init(jax.random.key(5))), true_credit(seen)).mean() > 0.9
+
+
+def test_a_transformer_needs_an_embedding():
+    cfg = schema.defaults("credit").blocks
+    cfg.embed = False
+    with pytest.raises(schema.ConfigError, match="needs blocks.embed=True"):
+        residual_transformer(cfg, 1, 8, 2, (3, 5, 1), 4)
 
 
 def test_images_must_fall_into_patches():
