@@ -127,6 +127,13 @@ def _credit_relations(flat):
             "credit.name='kolen_pollack' needs rule.alternate=0: feedback and weights get the same "
             "updates"
         )
+    if flat["credit.mode"] != "jvp" and flat["credit.targets"] != "tail":
+        found.append(
+            f"credit.mode={flat['credit.mode']!r} needs credit.targets='tail'; the others use jvp"
+        )
+    perturbed = flat["credit.name"] == "forward_gradient"
+    if perturbed and flat["credit.targets"] not in ("tail", "joint"):
+        found.append("credit.name='forward_gradient' needs credit.targets='tail' or 'joint'")
     if flat["credit.targets"] == "response" and flat["credit.field"] != "chain":
         found.append(
             "credit.targets='response' needs credit.field='chain', which models responses of blocks"

@@ -87,6 +87,25 @@ def test_responses_are_modelled_by_chains_only():
     assert "needs credit.field='chain'" in schema.problems(cfg)[0]
 
 
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"mode": "onesided", "targets": "joint"}, "credit.mode='onesided' needs"),
+        ({"name": "forward_gradient", "targets": "block"}, "'tail' or 'joint'"),
+    ],
+)
+def test_a_choice_that_an_estimator_would_ignore_is_refused(fields, said):
+    cfg = schema.defaults("credit")
+    cfg.credit.update(fields)
+    assert any(said in problem for problem in schema.problems(cfg))
+
+
+def test_feedback_that_follows_the_weights_needs_them_to_learn_at_once():
+    cfg = schema.defaults("credit")
+    cfg.credit.name, cfg.rule.alternate = "kolen_pollack", 5
+    assert any("rule.alternate=0" in problem for problem in schema.problems(cfg))
+
+
 def test_unknown_and_missing_fields_are_problems():
     cfg = schema.defaults().unlock()
     cfg.optimizer.learning_rate = 1.0
