@@ -126,18 +126,18 @@ def _gram(a_NxD, centred):
     if not centred:
         return (gram,)
     of_spread = jax.lax.cond(
-        _is_narrow(a_NxD), lambda: product(_spread(a_NxD)), lambda: _without_mean(a_NxD, gram)
+        _is_narrow(a_NxD),
+        lambda: product(a_NxD - a_NxD.mean(0, keepdims=True)),
+        lambda: _without_mean(a_NxD, gram),
     )
     return gram, of_spread
 
 
-def _spread(a_NxD):
-    return a_NxD - a_NxD.mean(0, keepdims=True)
-
-
 def _is_narrow(a_NxD):
     """Decide whether the mean is so large that rounding would blur the centred Gram matrix."""
-    return jnp.square(_spread(a_NxD)).sum() < NARROW * jnp.square(a_NxD).sum()
+    energy = jnp.square(a_NxD).sum()
+    spread = energy - len(a_NxD) * jnp.square(a_NxD.mean(0)).sum()
+    return spread < NARROW * energy
 
 
 def _without_mean(a_NxD, gram):
