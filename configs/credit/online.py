@@ -20,7 +20,8 @@ def get_config(arg=""):
         arg, method="dir", recipe="repaired", change="", dataset="cifar10", net="residual", depth=4,
         width=256, activation="gelu", alpha=1.0, skip=1.0, scale=0.1, epochs=12, train=20000,
         test=0, validation=0, batch=128, lr=1e-3, block_lr=1e-4, credit_lr=1e-3, decay=0.0,
-        seeds=3, first_seed=0, net_warmup=0, code="error", terminal=-1.0, warmup=-1.0, quick=False,
+        seeds=3, first_seed=0, net_warmup=0, code="error", terminal=-1.0, warmup=-1.0,
+        unit="", quick=False,
     )  # fmt: skip
     config = common.base(
         family="credit",
@@ -46,5 +47,6 @@ def get_config(arg=""):
     config.optimizer.lr, config.rule.block_lr = args.lr, args.block_lr
     config.credit.lr, config.rule.decay = args.credit_lr, args.decay
     methods.use(config, args.method, args.recipe, args.change)
+    config.credit.unit = args.unit or config.credit.unit
     methods.boundary(config, args.code, args.terminal, args.warmup)
     return methods.quick(config) if args.quick else config
