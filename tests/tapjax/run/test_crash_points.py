@@ -64,18 +64,19 @@ def _listing(path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "family,most",
+    "family,tried",
     [
-        ("short", 8),
+        ("short", 4),
         *(pytest.param(f, None, marks=pytest.mark.long) for f in FAMILIES if f != "short"),
     ],
 )
-def test_a_run_killed_at_any_file_operation_goes_on(family, most, tmp_path):
+def test_a_run_killed_at_any_file_operation_goes_on(family, tried, tmp_path):
     (tmp_path / "copies").mkdir()
     cfg = CASES[FAMILIES[family]]()
     points = crash_points(cfg, tmp_path / "run", tmp_path / "copies")
     assert len(points) >= 20
-    for name, copy in points[:most]:
+    chosen = points[:: len(points) // tried if tried else 1]
+    for name, copy in chosen:
         assert loop.run(cfg, copy).status == "DONE", name
         assert_same_run(tmp_path / "run", copy)
-    print(f"{family}: {len(points[:most])} points")
+    print(f"{family}: {len(chosen)} of {len(points)} points")
