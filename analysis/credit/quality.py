@@ -20,6 +20,7 @@ VARIANT = (
     "rule.warmup_steps", "optimizer.lr", "optimizer.warmup_steps", "credit.lr", "credit.code",
     "credit.terminal", "credit.value", "credit.width", "credit.directions", "credit.layer_norm",
     "credit.shared", "credit.steps", "credit.ema", "credit.quiet", "credit.unit", "rule.decay",
+    "credit.targets", "credit.mode",
     "data.batch_size", "seeds",
 )  # fmt: skip
 
@@ -31,8 +32,8 @@ def method(config: dict) -> str:
       config: contents of config.json.
 
     Returns:
-      `bp`, `dfa`, `dir`, `state_bridge`, `scalar_bridge`, or `vector FIELD` followed by those of
-      its targets, mode and shuffling that are not the default.
+      `bp` or the name of the estimator; for a vector field `vector FIELD`, followed by those of its
+      targets, mode and shuffling that are not the default.
     """
     credit = config["credit"]
     if config["rule"]["name"] == "backprop" and not config["rule"]["freeze_step"]:

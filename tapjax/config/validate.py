@@ -122,11 +122,10 @@ def _credit_relations(flat):
         found.append(
             "rule.alternate needs optimizer.schedule='constant': each part counts its own steps"
         )
-    if flat["rule.alternate"] and flat["credit.name"] == "kolen_pollack":
-        found.append(
-            "credit.name='kolen_pollack' needs rule.alternate=0: feedback and weights get the same "
-            "updates"
-        )
+    if flat["credit.name"] == "kolen_pollack":
+        found += _kolen_pollack(flat)
+    if flat["credit.field"] == "linear" and flat["credit.code"].endswith("+h"):
+        found.append("credit.field='linear' needs a credit.code without +h")
     if flat["credit.mode"] != "jvp" and flat["credit.targets"] != "tail":
         found.append(
             f"credit.mode={flat['credit.mode']!r} needs credit.targets='tail'; the others use jvp"
@@ -141,6 +140,28 @@ def _credit_relations(flat):
     if name.startswith("dynamics") and flat["checkpoint.pin_jumps"]:
         found.append(
             "checkpoint.pin_jumps must be 0: linear dynamics have no dimensionality to watch"
+        )
+    return found
+
+
+def _kolen_pollack(flat):
+    """Return the settings with which feedback and weights would not get the same updates."""
+    found = [
+        f"credit.name='kolen_pollack' needs {name}=0: feedback and weights get the same updates"
+        for name in (
+            *("rule.alternate", "rule.freeze_step", "optimizer.clip", "optimizer.noise"),
+            *("optimizer.drive", "optimizer.perturb", "optimizer.spectral", "optimizer.l2_init"),
+        )
+        if flat.get(name)
+    ]
+    if flat["optimizer.weight_decay"] and flat["optimizer.name"] != "adamw":
+        found.append(
+            "credit.name='kolen_pollack' needs optimizer.name='adamw' with optimizer.weight_decay; "
+            "rule.decay goes with every optimizer"
+        )
+    if flat["model.name"].startswith("dynamics"):
+        found.append(
+            "credit.name='kolen_pollack' needs weights that learn; linear dynamics are fixed"
         )
     return found
 

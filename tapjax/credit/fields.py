@@ -57,14 +57,14 @@ def unit(kind: str, seen):
       seen: view of the forward pass.
 
     Returns:
-      Array of the rank of g_L, of size B for `example` and 1 otherwise. An RMS of 0 is replaced by
-      1.
+      Array of the rank of g_L, of size B for `example` and 1 otherwise.
     """
     if kind == "none":
         return jnp.ones([1] * seen.last.ndim)
     axes = tuple(range(kind == "example", seen.last.ndim))
-    rms = jnp.sqrt(jnp.square(seen.last).mean(axes, keepdims=True))
-    return jnp.where(rms > 0, rms, 1.0)
+    largest = jnp.abs(seen.last).max(axes, keepdims=True)  # squares alone would underflow
+    relative = seen.last / jnp.where(largest > 0, largest, 1.0)
+    return largest * jnp.sqrt(jnp.square(relative).mean(axes, keepdims=True))
 
 
 def residual(network, cfg):
@@ -84,9 +84,11 @@ def residual(network, cfg):
 def bilinear(network, cfg):
     """Return the field a_l = g_L + U [(W e) * m(h_l, t_l)].
 
-    It is linear in the error e, as the true credit is. It starts as the projection of the error at
-    the output, because U starts at zero. It vanishes with the error. Its mistakes therefore cancel
-    over a batch as true gradients do. In place of e it reads the code that `cfg.code` names.
+    It starts as the projection of the error at the output, because U starts at zero, and vanishes
+    with the error. With `cfg.unit` other than `example` it is linear in the error e, as the true
+    credit is, so that its mistakes cancel over a batch as true gradients do. In units of each
+    example it is linear in e / |e|, times the RMS of g_L. In place of e it reads the code that
+    `cfg.code` names.
     """
     net, width = Perceptron(cfg.width, cfg.width), network.shape[-1]
 
@@ -109,9 +111,9 @@ def bilinear(network, cfg):
 
 
 def linear(network, cfg):
-    """Return the field a_l = s B_l, with one matrix per layer and no other input than the code.
+    """Return the field a_l = s B_l, in the units of `cfg.unit`, with one matrix per layer.
 
-    With `targets=joint` and one direction it is direct feedback whose matrices are learned by node
+    With `unit=none` and `targets=joint` it is direct feedback whose matrices are learned by node
     perturbation (Lansdell et al. 2020, https://arxiv.org/abs/1906.00889, equation 6).
     """
     size = math.prod(network.shape)

@@ -41,7 +41,8 @@ def forward_gradient(network, cfg, tx) -> Credit:
     return Credit(lambda key: (), assign)
 
 
-ERROR_SCALE = 0.1  # of the error that is added to the input, times (2 / inputs)^(1/2), as published
+# Standard deviation of the entries of F, times (inputs / 2)^(1/2), as in the code of the authors.
+ERROR_SCALE = 0.05
 
 
 def pepita(network, cfg, tx) -> Credit:
@@ -50,8 +51,8 @@ def pepita(network, cfg, tx) -> Credit:
     The credit is a_l = h_l - h'_l, where h' are the hidden states of a second forward pass with the
     input x + e F, for the error e at the output and a fixed random matrix F (Dellaferrera and
     Kreiman 2022, https://arxiv.org/abs/2201.11665, algorithm 1). In the paper, weights learn from
-    their inputs in the second pass. Here they learn from those in the first, as with every other
-    credit.
+    the activities of the second pass, without the derivative of the activation function. Here they
+    learn by the derivative of the block in the first pass, as with every other credit.
 
     Args:
       network: BlockNetwork whose hidden states get credits.

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 
 from tapjax.credit.estimator import learn, start
 from tapjax.models.perceptron import Perceptron
-from tapjax.models.residual_blocks import layer_norm, surroundings
+from tapjax.models.residual_blocks import surroundings
 from tapjax.types import Credit
 
 STEP = 0.1  # distance of the last target from h_L, as a share of the size of h_L
@@ -38,23 +38,25 @@ def target_propagation(network, cfg, tx) -> Credit:
         keys = jax.random.split(key, network.depth)
         return start(jax.vmap(lambda k: net.init(k, example)["params"])(keys), (), tx)
 
-    def inverse(params, h):
-        restored = net.apply({"params": params}, gather(layer_norm(h)))
-        return network.skip * h + restored
+    def inverse(params, h, scale):
+        restored = net.apply({"params": params}, gather(h / scale))
+        return network.skip * h + scale * restored
 
     def assign(state, seen, key):
+        scale_L = _size(seen.h[1:], 1)  # of all examples, so that the size of a target is seen
+
         def objective(params, key):
             h = seen.h[:-1]
             noisy = h + NOISE * _size(h, 2) * jax.random.normal(key, h.shape)
             reached = jnp.stack([seen.block(i, noisy[i]) for i in range(network.depth)])
-            missed = (jax.vmap(inverse)(params, reached) - noisy) / _size(h, 2)
+            missed = (jax.vmap(inverse)(params, reached, scale_L) - noisy) / _size(h, 2)
             return jnp.square(missed).mean()
 
-        step = STEP * _size(seen.h[-1], 1) / jnp.maximum(_size(seen.last, 1), 1e-12)
+        step = STEP * _size(seen.h[-1], 1) / _size(seen.last, 1)
         targets = [seen.h[-1] - step * seen.last]
         for i in reversed(range(network.depth)):
             own = jax.tree.map(lambda leaf, i=i: leaf[i], state.slow)
-            moved = inverse(own, targets[-1]) - inverse(own, seen.h[i + 1])
+            moved = inverse(own, targets[-1], scale_L[i]) - inverse(own, seen.h[i + 1], scale_L[i])
             targets.append(seen.h[i] + moved)
         new, scalars = learn(state, objective, tx, cfg, key)
         credits = (seen.h - jnp.stack(targets[::-1])) / step[None]
@@ -64,5 +66,6 @@ def target_propagation(network, cfg, tx) -> Credit:
 
 
 def _size(h, leading: int):
-    """Return the root mean square over all but the `leading` axes, which are kept."""
-    return jnp.sqrt(jnp.square(h).mean(tuple(range(leading, h.ndim)), keepdims=True))
+    """Return the root mean square over all but the `leading` axes, at least 1e-12."""
+    squares = jnp.square(h).mean(tuple(range(leading, h.ndim)), keepdims=True)
+    return jnp.maximum(jnp.sqrt(squares), 1e-12)

@@ -17,6 +17,10 @@ from tapjax.credit.estimator import init_fixed, inputs, learn, start
 from tapjax.credit.fields import FIELDS, unit
 from tapjax.types import Credit
 
+# Error of float32 derivatives of a loss along a direction. Errors of the field are not measured in
+# smaller units, because examples whose gradients are smaller would teach it noise.
+RESOLUTION = {"jvp": 1e-7, "central": 3e-5, "onesided": 1e-3}
+
 
 def vector_field(network, cfg, tx) -> Credit:
     """Build the credit a_l = field(h_l, t_l, s), fitted to <a_l, v> = dL/dv for random v.
@@ -46,15 +50,15 @@ def vector_field(network, cfg, tx) -> Credit:
 
     def assign(state, seen, key):
         given = inputs(seen, state.fixed, cfg.code, cfg.layer_norm, cfg.unit == "example")
-        scale = unit(cfg.unit, seen)
+        least = jnp.maximum(unit(cfg.unit, seen), RESOLUTION[cfg.mode])
 
         def objective(params, key):
             if cfg.targets == "response":
                 return _response_error(cfg, field, params, seen, given, key)
             credits = field.apply(params, seen, given)
             missed = _misses(cfg, seen, credits, key)
-            missed = missed / scale.reshape(*[1] * (missed.ndim - 1), -1)
-            terminal = jnp.square((credits[-1] - seen.last) / scale).sum(-1).mean()
+            missed = missed / least.reshape(*[1] * (missed.ndim - 1), -1)
+            terminal = jnp.square((credits[-1] - seen.last) / least).sum(-1).mean()
             return jnp.square(missed).mean() + cfg.terminal * terminal
 
         credits = field.apply(state.slow, seen, given)

@@ -135,7 +135,10 @@ def _optimizer_of_blocks(cfg, schedule):
     tx = make_optimizer(cfg.optimizer, lambda step: ratio * schedule(step))
     if not is_on(cfg.rule.decay):
         return tx
-    return optax.chain(tx, optax.add_decayed_weights(-cfg.rule.decay))
+    decay = optax.add_decayed_weights(-cfg.rule.decay)
+    if cfg.rule.freeze_step:
+        decay = optax.conditionally_transform(decay, lambda step: step < cfg.rule.freeze_step)
+    return optax.chain(tx, decay)
 
 
 def _rate_of_head(opt):

@@ -100,10 +100,19 @@ def test_a_choice_that_an_estimator_would_ignore_is_refused(fields, said):
     assert any(said in problem for problem in schema.problems(cfg))
 
 
-def test_feedback_that_follows_the_weights_needs_them_to_learn_at_once():
+@pytest.mark.parametrize(
+    "field",
+    ["rule.alternate", "rule.freeze_step", "optimizer.clip", "optimizer.noise", "optimizer.drive"],
+)
+def test_feedback_that_could_not_follow_the_weights_is_refused(field):
     cfg = schema.defaults("credit")
-    cfg.credit.name, cfg.rule.alternate = "kolen_pollack", 5
-    assert any("rule.alternate=0" in problem for problem in schema.problems(cfg))
+    cfg.model.name, cfg.credit.name = "residual:depth=2,width=8", "kolen_pollack"
+    assert schema.problems(cfg) == []
+    cfg.update_from_flattened_dict({field: 5 if field.startswith("rule") else 0.5})
+    assert any(f"needs {field}=0" in problem for problem in schema.problems(cfg))
+    cfg.update_from_flattened_dict({field: type(cfg[field.split(".")[0]][field.split(".")[1]])(0)})
+    cfg.optimizer.weight_decay = 0.1
+    assert any("'adamw'" in problem for problem in schema.problems(cfg))
 
 
 def test_unknown_and_missing_fields_are_problems():

@@ -213,6 +213,19 @@ def test_the_scale_of_an_examples_loss_changes_nothing(field, targets, unit):
     assert (max(errors) < 1e-2) == (unit == "example")
 
 
+@pytest.mark.parametrize("field", ["plain", "bilinear", "linear"])
+def test_an_example_without_error_has_no_credit(field):
+    layered, params, batch = network()
+    credit = estimator(layered, "vector_field", field=field, quiet=False)
+    seen = observe(layered, params, batch, jax.random.key(2))
+    right = jnp.array([1.0, 0.0, 1e-30, 1.0, 1.0, 1.0])[:, None]
+    seen = seen._replace(error=seen.error * right, last=seen.last * right)
+    credits, _, _ = credit.assign(credit.init(jax.random.key(0)), seen, jax.random.key(1))
+    size_LxB = jnp.abs(credits).max(-1)
+    assert not size_LxB[:, 1].any() and (size_LxB[:, 2] < 1e-28).all()
+    assert (size_LxB[:, 0] > 1e-6).all()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("field", ["residual", "bilinear"])
 def test_fields_that_start_as_the_copied_gradient(field):

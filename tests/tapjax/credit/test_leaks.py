@@ -15,6 +15,7 @@ from jax.interpreters import ad, batching
 
 from tapjax.config import schema
 from tapjax.credit import CREDITS, make_credit
+from tapjax.credit.feedback import through
 from tapjax.credit.fields import FIELDS
 from tapjax.credit.forward import true_credit
 from tapjax.credit.local_rule import local
@@ -56,8 +57,14 @@ def watched(kind="mlp"):
     def block(params, i, h, key):
         return network.block(params, i, block_input.bind(h), key)
 
+    def adjoint(params, feedback, i, h, a):
+        pairs = zip(*(jax.tree.leaves(t[f"block_{i}"]) for t in (params, feedback)), strict=True)
+        if any(ours is theirs for ours, theirs in pairs):  # the weights themselves go back
+            transposed.append(a)
+        return network.adjoint(params, feedback, i, h, a)
+
     batch = Batch(x, jnp.arange(BATCH) % CLASSES)
-    return network._replace(block=block), model.init(KEY)[0], batch
+    return network._replace(block=block, adjoint=adjoint), model.init(KEY)[0], batch
 
 
 def transpositions(credit_of, rule=None, kind="mlp"):
@@ -138,6 +145,16 @@ def _leaks_while_learning(network):
     return Credit(feedback.init, assign)
 
 
+def _goes_back_by_the_weights(network):
+    """A mutant: feedback alignment whose feedback are the weights."""
+
+    def assign(state, seen, key):
+        return through(seen, seen.params), state, {}
+
+    return Credit(lambda key: (), assign)
+
+
 def test_mutants_that_leak_are_caught():
+    assert transpositions(_goes_back_by_the_weights) == DEPTH
     assert transpositions(_leaks_the_gradient) == DEPTH
     assert transpositions(_leaks_while_learning) == 1

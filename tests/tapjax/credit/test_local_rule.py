@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from configs.credit import online
 from tapjax.config import schema
 from tapjax.credit import local_rule, make_credit
 from tapjax.credit.forward import observe, true_credit
@@ -239,6 +240,17 @@ def test_a_frozen_network_stands_still_while_its_credit_learns_anew():
     jax.tree.map(np.testing.assert_array_equal, params, jax.tree.map(np.asarray, states.params))
     moved = jax.tree.map(lambda a, b: float(np.abs(a - b).max()), credit, states.rule.params)
     assert max(jax.tree.leaves(moved)) > 0
+
+
+def test_a_frozen_network_does_not_decay():
+    cfg = online.get_config("method=dfa,depth=1,width=8,dataset=digits,quick,decay=0.1,seeds=1")
+    cfg.steps, cfg.probe.every, cfg.eval_every, cfg.rule.freeze_step = 20, 5, 0, 10
+    ready = assembly.assemble(cfg)
+    state, norms = ready.programs.init(), []
+    for _ in range(4):
+        state, _ = ready.programs.chunk(state, ready.data, 1)
+        norms.append(float(jnp.linalg.norm(state.params["block_0"]["kernel"])))
+    assert norms[1] < 0.9 * norms[0] and norms[3] == norms[2] == norms[1]
 
 
 @pytest.mark.slow
