@@ -90,6 +90,9 @@ CREDIT = [
         "vector field, plain, jvp": "method=vector"}),
     credit("| notes: Gamma, rho | Gamma | rho | parameter cosine", "pilot.csv",
            "Gamma, rho, parameter cosine, train CE, test accuracy", **{"notes: Gamma, rho": None}),
+    Table("credit/README.md", "run in units of each example", "units.csv", ("depth", "what"),
+          {name: CREDIT_COLUMNS[name] for name in
+           ("Gamma", "rho", "parameter cosine", "train CE", "test accuracy")}),
     Table("credit/README.md", "| L | direct feedback", "ladder.csv", ("depth",), {
         "direct feedback": ladder("dfa"), "notes: direct feedback": notes("dfa"),
         "state bridge": ladder("state_bridge"), "notes: state bridge": notes("state_bridge"),
