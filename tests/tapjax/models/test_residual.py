@@ -81,6 +81,19 @@ def test_estimators_work_at_every_place(net, fields):
     assert credits.shape == seen.h.shape and jnp.isfinite(credits).all()
 
 
+def after_learning(layered, cfg, seen, steps):
+    """Return the credits of an estimator that learned from one batch."""
+    credit = make_credit(layered, cfg, optax.adam(1e-2))
+
+    @jax.jit
+    def repeat(state):
+        step = lambda state, key: (credit.assign(state, seen, key)[1], None)  # noqa: E731
+        state, _ = jax.lax.scan(step, state, jax.random.split(jax.random.key(6), steps))
+        return credit.assign(state, seen, jax.random.key(7))[0]
+
+    return repeat(credit.init(jax.random.key(5)))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("skip", [0.0, 0.5])
 def test_a_convolutional_chain_learns_the_true_credit_from_responses(skip):
@@ -92,16 +105,8 @@ def test_a_convolutional_chain_learns_the_true_credit_from_responses(skip):
     cfg.credit.update(
         name="vector_field", field="chain", targets="response", directions=4, width=16
     )
-    credit = make_credit(layered, cfg.credit, optax.adam(1e-2))
     seen = observe(layered, params, batch, jax.random.key(2))
-
-    @jax.jit
-    def repeat(state):
-        step = lambda state, key: (credit.assign(state, seen, key)[1], None)  # noqa: E731
-        state, _ = jax.lax.scan(step, state, jax.random.split(jax.random.key(6), 1000))
-        return credit.assign(state, seen, jax.random.key(7))[0]
-
-    credits = repeat(credit.init(jax.random.key(5)))
+    credits = after_learning(layered, cfg.credit, seen, 1000)
     assert cosines(credits, true_credit(seen)).mean() > 0.95
 
 
@@ -155,16 +160,9 @@ def test_a_chain_learns_the_credit_through_attention(tokens):
     cfg = schema.defaults("credit")
     cfg.credit.update(name="vector_field", field="chain", targets="response", directions=8)
     cfg.credit.update(width=64, layer_norm=True)
-    credit = make_credit(layered, cfg.credit, optax.adam(1e-2))
     seen = observe(layered, params, batch, jax.random.key(2))
-
-    @jax.jit
-    def repeat(state):
-        step = lambda state, key: (credit.assign(state, seen, key)[1], None)  # noqa: E731
-        state, _ = jax.lax.scan(step, state, jax.random.split(jax.random.key(6), 1500))
-        return credit.assign(state, seen, jax.random.key(7))[0]
-
-    assert cosines(repeat(credit.init(jax.random.key(5))), true_credit(seen)).mean() > 0.9
+    credits = after_learning(layered, cfg.credit, seen, 1500)
+    assert cosines(credits, true_credit(seen)).mean() > 0.9
 
 
 def test_a_transformer_needs_an_embedding():
