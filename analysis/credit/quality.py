@@ -83,18 +83,19 @@ def setting(config: dict) -> dict:
     return values | {"freeze_step": config["rule"]["freeze_step"]}
 
 
-def table(runs: list[Run]) -> list[dict]:
+def table(runs: list[Run], references=REFERENCES) -> list[dict]:
     """Make one row per run, with comparisons with other runs of the same setting.
 
     Args:
       runs: open runs of the credit family.
+      references: names of the methods, as returned by `method`, that all others are compared with.
 
     Returns:
       Rows with `setting`, `method`, `variant`, `run`, `n` seeds; the mean of each measure and
       `..._half`, the half width of its interval; `S1` and `S2`, the gamma and rho minus the
-      highest of direct feedback; `over_dir` and `over_dfa`, differences in accuracy seed by seed,
-      with half widths and p-values of an exact sign-flip test; and `notes_...`, the values that the
-      notes report for the same experiment.
+      highest of direct feedback; `over_REFERENCE`, differences in accuracy seed by seed from the
+      best run of each reference, with half widths and p-values of an exact sign-flip test; and
+      `notes_...`, the values that the notes report for the same experiment.
     """
     rows = []
     for trained, members in settings(runs, setting):
@@ -109,16 +110,16 @@ def table(runs: list[Run]) -> list[dict]:
             for name, values in measured[i].items():
                 if values.ndim == 1:
                     row[name], row[f"{name}_half"] = interval(values)
-            row |= _compared(i, members, methods, measured)
+            row |= _compared(i, members, methods, measured, references)
             row |= {f"notes_{k}": v for k, v in notes_of(run.config, methods[i]).items()}
             rows.append(row)
     return rows
 
 
-def _compared(i, members, methods, measured):
+def _compared(i, members, methods, measured, references):
     """Return the differences from the reference runs of the setting that have the same seeds."""
     found = {}
-    for reference in REFERENCES:
+    for reference in references:
         others = [
             m
             for m, name, run in zip(measured, methods, members, strict=True)
