@@ -28,10 +28,9 @@ def add_arguments(parser) -> None:
     parser.add_argument(
         "--against",
         type=lambda text: tuple(text.split(",")),
-        default=quality.REFERENCES,
+        default=",".join(quality.REFERENCES),
         metavar="METHODS",
-        help="methods, separated by commas, that all others are compared with seed by seed; "
-        "default: dir,dfa",
+        help="methods, separated by commas, that all others are compared with, seed by seed",
     )
     parser.add_argument(
         "--tuning",

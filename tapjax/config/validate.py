@@ -2,6 +2,7 @@
 
 import itertools
 
+from tapjax.config.families.credit import CREDIT, READ_BY
 from tapjax.config.fields import is_import_path
 from tapjax.contract.architectures import parse_architecture
 
@@ -122,6 +123,7 @@ def _credit_relations(flat):
         found.append(
             "rule.alternate needs optimizer.schedule='constant': each part counts its own steps"
         )
+    found += _without_effect(flat)
     if flat["credit.name"] == "kolen_pollack":
         found += _kolen_pollack(flat)
     if flat["credit.field"] == "linear" and flat["credit.code"].endswith("+h"):
@@ -142,6 +144,18 @@ def _credit_relations(flat):
             "checkpoint.pin_jumps must be 0: linear dynamics have no dimensionality to watch"
         )
     return found
+
+
+def _without_effect(flat):
+    """Return the fields that the estimator does not read although they are not at their default."""
+    if is_import_path(flat["credit.name"]):
+        return []
+    return [
+        f"{name}={flat[name]!r} has no effect with credit.name={flat['credit.name']!r}: it must be "
+        f"{CREDIT[name].default!r}, or credit.name one of {', '.join(names)}"
+        for name, names in READ_BY.items()
+        if flat[name] != CREDIT[name].default and flat["credit.name"] not in names
+    ]
 
 
 def _kolen_pollack(flat):

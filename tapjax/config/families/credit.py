@@ -155,4 +155,17 @@ CREDIT = {
         0.0, BELOW_ONE, "Decay of an average of the estimator that is used in its place; 0: none."
     ),
 }
+# Controls and options that only these estimators have. With another one they must keep their
+# default, because a control without effect would be taken for a result. (The other fields may be
+# set for all methods of a comparison.)
+_BY_GRADIENT = ("local_loss", "local_forward_gradient", "target_propagation")
+_BY_GRADIENT += ("state_bridge", "scalar_bridge", "vector_field")
+READ_BY = {
+    "credit.steps": _BY_GRADIENT,
+    "credit.ema": _BY_GRADIENT,
+    "credit.targets": ("forward_gradient", "vector_field"),
+    "credit.mode": ("forward_gradient", "vector_field"),
+    "credit.shared": ("vector_field",),
+    "credit.shuffle": ("vector_field",),
+}
 FIELDS = BLOCKS | RULE | CREDIT

@@ -83,14 +83,17 @@ def test_responses_are_modelled_by_chains_only():
     cfg = schema.defaults("credit")
     cfg.model.name = "residual:depth=2,width=8"
     assert schema.problems(cfg) == []
-    cfg.credit.targets = "response"
+    cfg.credit.update(name="vector_field", targets="response")
     assert "needs credit.field='chain'" in schema.problems(cfg)[0]
 
 
 @pytest.mark.parametrize(
     ("fields", "said"),
     [
-        ({"mode": "onesided", "targets": "joint"}, "credit.mode='onesided' needs"),
+        (
+            {"name": "vector_field", "mode": "onesided", "targets": "joint"},
+            "credit.mode='onesided' needs",
+        ),
         ({"name": "forward_gradient", "targets": "block"}, "'tail' or 'joint'"),
     ],
 )

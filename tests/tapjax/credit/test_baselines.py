@@ -7,6 +7,7 @@ import optax
 import pytest
 
 from tapjax.config import schema
+from tapjax.config.families.credit import READ_BY
 from tapjax.credit import CREDITS, USES, make_credit
 from tapjax.credit.estimator import CODES
 from tapjax.credit.feedback import through
@@ -267,3 +268,45 @@ def test_an_estimator_reads_what_the_table_allows_and_nothing_else(name):
         state = credit.init(KEY)
         jax.eval_shape(lambda credit=credit, s=state: credit.assign(s, Spy(*view(net)), KEY)[0])
     assert read - {"h"} == USES[name]
+
+
+class Recorded:
+    """A config that remembers which of its fields were read."""
+
+    def __init__(self, cfg):
+        self.cfg, self.names = cfg, set()
+
+    def __getattr__(self, name):
+        self.names.add(f"credit.{name}")
+        return getattr(self.cfg, name)
+
+
+def fields_read(name, **fields):
+    """Return the fields that an estimator reads to be built, and to assign credits and learn."""
+    net, cfg = layered(), Recorded(config(name, **fields))
+    credit, seen = CREDITS[name](net[0], cfg, optax.adam(1e-3)), view(net)
+    jax.eval_shape(lambda state: credit.assign(state, seen, KEY), credit.init(KEY))
+    return cfg.names & set(READ_BY)
+
+
+@pytest.mark.parametrize("name", CREDITS)
+def test_fields_without_effect_are_those_that_are_refused(name):
+    assert fields_read(name) == {field for field, names in READ_BY.items() if name in names}
+
+
+@pytest.mark.parametrize("field", READ_BY)
+def test_a_field_without_effect_is_refused_by_name(field):
+    changed = {
+        "steps": 2, "ema": 0.9, "targets": "joint", "mode": "central", "shared": True,
+        "shuffle": True,
+    }[field.partition(".")[2]]  # fmt: skip
+    cfg = schema.defaults("credit")
+    cfg.model.name = "residual:depth=2,width=8"
+    for name in CREDITS:
+        cfg.credit.name = name
+        with cfg.unlocked():
+            cfg.update_from_flattened_dict({field: changed})
+        refused = [
+            line for line in schema.problems(cfg) if f"{field}={changed!r} has no effect" in line
+        ]
+        assert len(refused) == (name not in READ_BY[field]), name
