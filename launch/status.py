@@ -18,8 +18,8 @@ from absl import flags
 from launch.flags import main
 from tapjax.config.schema import ConfigError
 from tapjax.contract.files import RunError, read_json
+from tapjax.contract.lease import holder
 from tapjax.contract.text import plural, printable
-from tapjax.store.lease import holder
 from tapjax.sweep.jobs import FAILURES, planned, tally_of
 
 JSON = flags.DEFINE_bool("json", False, "Print one JSON object instead of a table.")

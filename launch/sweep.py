@@ -27,9 +27,9 @@ from launch.arguments import field_problem, needs_family
 from launch.flags import main, said_by
 from launch.training import define_processes, here, train_all
 from tapjax.config.schema import ConfigError, check, flatten
+from tapjax.contract import lease
 from tapjax.contract.layout import write_json
 from tapjax.run.limits import check_addresses
-from tapjax.store import lease
 from tapjax.sweep.engines import Certificates, dask
 from tapjax.sweep.jobs import SWEEP, Policy, alone, make_job, planned
 

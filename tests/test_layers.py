@@ -127,7 +127,7 @@ def test_nothing_is_pickled():
 
 # Written in place: by appending, or held open for as long as a process lives.
 IN_PLACE = {
-    "tapjax/store/lease.py",
+    "tapjax/contract/lease.py",
     "tapjax/store/rundir.py",
     "tapjax/sweep/jobs.py",
     "tapjax/contract/layout.py",

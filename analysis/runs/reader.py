@@ -26,7 +26,13 @@ TYPES = {
 }
 # Fields that they may have in addition.
 OPTIONAL = {
-    "config.json": {"family": str, "imported": bool, "model": dict, "checkpoint": dict},
+    "config.json": {
+        "family": str,
+        "imported": bool,
+        "recorded": bool,
+        "model": dict,
+        "checkpoint": dict,
+    },
     "model.json": {"structure": dict, "weight_names": list, "unit_layers": list},
     "STATUS.json": {"diverged": dict},
 }
@@ -47,11 +53,13 @@ class Run:
         diverged.
       layer_names: names of the measured layers, [L].
       complete: whether the run is finished and all its records are present.
+      recorded: whether another loop wrote the run by a `Recorder`. Its steps may be irregular.
     """
 
     def __init__(self, path: Path, partial: bool):
         self.path, self.name = path, path.name
         self.env, self.data, self.model, self.config, self.status = read_manifest(path)
+        self.recorded = self.config.get("recorded", False)
         self.imported = self.config.get("imported", False)
         self.layer_names = self.model["layer_names"]
         self.diverged = self.status.get("diverged", {})
@@ -75,19 +83,27 @@ class Run:
                 "or analyse what is there with --partial"
             )
         width = self.config.get("scalar_bin", 1)
-        kept, expected, problem = [], next(iter(files)) if self.imported else 0, ""
+        regular = not (self.imported or self.recorded)
+        kept, expected, problem = [], 0 if regular else next(iter(files)), ""
+        last = -1  # step of the record before, if its loop may leave out steps
         for first, path in files.items():
+            self._held[path], found = names_and_arrays(path, ("step", "previous").__contains__)
+            steps = self._axes[path, "step"] = _checked(path, "step", found)
+            if self.recorded:
+                if _previous(path, found) != last:
+                    problem = f"{path}: the record before it, after step {last}, is missing"
+                    break
+                expected = max(first, last + 1)
             if first != expected:
                 what = "a gap" if first > expected else "an overlap"
                 problem = f"{path}: {what}, starts at step {first} instead of {expected}"
                 break
-            self._held[path], found = names_and_arrays(path, "step".__eq__)
-            steps = self._axes[path, "step"] = _checked(path, "step", found)
             if steps[0] != first:
                 raise RunError(f"{path} is named wrongly: it starts at step {steps[0]}")
-            if not self.imported and (np.diff(steps) != width).any():
+            if regular and (np.diff(steps) != width).any():
                 raise RunError(f"{path}: its steps are not {width} apart")
-            expected = int(steps[-1]) + width
+            last = int(steps[-1])
+            expected = last + width
             kept.append(path)
         if not problem and expected < self.status["step"]:
             problem = f"{path}: the records end at step {expected} of {self.status['step']}"
@@ -117,8 +133,11 @@ class Run:
         seeds, axis = len(self.config["seeds"]), STEP_AXES[group]
         for path in reversed(self._files) if backwards else self._files:
             if name not in self._held[path]:
-                if axis in self._held[path]:
+                if axis in self._held[path] and not self.recorded:
                     raise RunError(f"{path} lacks {name!r}, which other records hold")
+                if axis in self._held[path]:  # another loop may record a quantity at some steps
+                    shape = (len(self._kept), len(self._axis(path, axis)), *self._further(name))
+                    yield np.full(shape, np.nan)
                 continue
             found = read_npz(path, {name, axis}.__contains__)
             self._axes.setdefault((path, axis), _checked(path, axis, found))
@@ -129,11 +148,21 @@ class Run:
             if len(part) != seeds:
                 raise RunError(f"{path}: {name!r} has {len(part)} seeds, but the run has {seeds}")
             part = part[self._kept].astype(float)
-            if name in FINITE and not np.isfinite(part).all():
+            if name in FINITE and not self.recorded and not np.isfinite(part).all():
                 raise RunError(
                     f"{path}: {name!r} is not finite, but STATUS.json reports no divergence"
                 )
             yield part
+
+    def _further(self, name):
+        """Return the axes of a quantity after those of seeds and steps."""
+        path = next(path for path in self._files if name in self._held[path])
+        return read_npz(path, name.__eq__)[name].shape[2:]
+
+    def _whole(self, name, parts):
+        """Join parts along the steps, and fill single gaps of the loss and the gradient."""
+        whole = _joined(self.path, name, parts, 1)
+        return _filled(whole) if self.recorded and name in FINITE else whole
 
     def array(self, group: str, name: str) -> np.ndarray:
         """Load a recorded quantity over the whole run.
@@ -144,12 +173,14 @@ class Run:
           name: name of the quantity within the group, e.g. `loss`.
 
         Returns:
-          float64 array [S, T, ...] with the finite seeds only.
+          float64 array [S, T, ...] with the finite seeds only. In a run of a `Recorder`, it is
+          not-a-number where nothing was recorded; `loss` and `grad_norm`, which may be missing or
+          infinite at some steps, keep their last finite value there.
 
         Raises:
           RunError: the quantity was not recorded; the message lists the recorded ones.
         """
-        return _joined(self.path, name, self._parts(f"{group}/{name}"), 1)
+        return self._whole(f"{group}/{name}", self._parts(f"{group}/{name}"))
 
     def tail(self, group: str, name: str, length: int) -> np.ndarray:
         """Load the last values of a recorded quantity, equal to `array(group, name)[:, -length:]`.
@@ -172,7 +203,7 @@ class Run:
             parts, found = [part, *parts], found + part.shape[1]
             if found >= length:
                 break
-        return _joined(self.path, name, parts, 1)[:, -length:]
+        return self._whole(f"{group}/{name}", parts)[:, -length:]
 
     @property
     def extent(self) -> str:
@@ -362,7 +393,8 @@ def read_manifest(path: Path) -> list:
         raise RunError(f"{path / 'config.json'}: seeds={seeds} are not integers, 0 or above")
     if len(set(seeds)) < len(seeds):
         raise RunError(f"{path / 'config.json'}: seeds={seeds} names a seed twice")
-    if not layers or any(type(name) is not str or not name for name in layers):
+    empty = not layers and not found["config.json"].get("recorded")
+    if empty or any(type(name) is not str or not name for name in layers):
         raise RunError(f"{path / 'model.json'}: layer_names={layers} are not names")
     if len(set(layers)) < len(layers):
         raise RunError(f"{path / 'model.json'}: layer_names={layers} names a layer twice")
@@ -388,8 +420,27 @@ def _checked(path, name, arrays):
     return steps.astype(np.int64)
 
 
+def _previous(path, arrays):
+    """Return the last step of the record before this one, as its loop has noted it."""
+    found = arrays.get("previous")
+    if found is None or found.shape != () or found.dtype.kind not in "iu":
+        raise RunError(f"{path} has no 'previous', the last step of the record before")
+    return int(found)
+
+
 def _joined(path, name, parts, axis):
     try:
         return np.concatenate(list(parts), axis)
     except ValueError as error:
         raise RunError(f"{path}: {name!r} differs in shape between records: {error}") from error
+
+
+def _filled(values_SxT):
+    """Replace values that are not finite by the last finite one before, or the first after."""
+    finite = np.isfinite(values_SxT)
+    if finite.all() or not finite.any(1).all():
+        return values_SxT
+    at = np.where(finite, np.arange(values_SxT.shape[1]), -1)
+    at = np.maximum.accumulate(at, 1)
+    at = np.where(at < 0, finite.argmax(1)[:, None], at)
+    return np.take_along_axis(values_SxT, at, 1)

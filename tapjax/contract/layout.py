@@ -31,6 +31,15 @@ STATUSES = ("RUNNING", "DONE", "DIVERGED", "FAILED", "PREEMPTED")
 # Group of arrays -> name of the array that holds the steps of its time axis.
 STEP_AXES = {"scalar": "step", "probe": "probe_step", "eval": "eval_step"}
 
+# Dimensionalities that are computed from one spectrum, in the order of their computation.
+DIMENSIONS = (
+    "stable_rank",
+    "participation_ratio",
+    "effective_rank_90",
+    "nuclear_norm_ratio",
+    "covariance_participation_ratio",
+)
+
 # Arrays that every snapshot holds, and groups of arrays that it may hold, with their names.
 SNAPSHOT = ("step", "seeds", "probe_y", "config")
 RECORDS = {

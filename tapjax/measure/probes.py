@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from tapjax.config.families.common import DIMENSIONS
 from tapjax.config.schema import ConfigError, lookup
+from tapjax.contract.layout import DIMENSIONS
 from tapjax.data.sampling import normalise
 from tapjax.measure.singular_values import spectra
 from tapjax.step.batched import examples_at_once, in_parts

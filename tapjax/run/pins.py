@@ -10,10 +10,10 @@ from typing import NamedTuple
 from tapjax.config import schema
 from tapjax.contract.detector import DELAY, WINDOW
 from tapjax.contract.files import read_json
+from tapjax.contract.lease import locked
 from tapjax.run import live_jumps
 from tapjax.run.replay import Timeline, open_timeline, sources, states_at
 from tapjax.store import checkpoint
-from tapjax.store.lease import locked
 from tapjax.store.rundir import RunDir, check_links
 
 TRAINING, REPLAY = "training", "replay"  # value of `by` in a reason: what pinned the step

@@ -20,8 +20,8 @@ from tapjax.contract.layout import (
     write_json,
     write_npz,
 )
+from tapjax.contract.lease import InUseError, Lease, RunDirError, locked
 from tapjax.store.identity import differences
-from tapjax.store.lease import InUseError, Lease, RunDirError, locked
 
 # Files that are written in place, and folders in which a run writes.
 WRITTEN = ("lock", "log.txt", "records", "ckpt", "pins", "snapshots", "orphaned", "monitor")

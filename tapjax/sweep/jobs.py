@@ -15,9 +15,9 @@ from typing import NamedTuple
 from tapjax.config.schema import ConfigError, diff, from_json, to_json, with_former_steps
 from tapjax.contract.files import RunError, read_json
 from tapjax.contract.layout import write_json
+from tapjax.contract.lease import LEASE, InUseError, holder, take_over, watch
 from tapjax.data.datasets import DataError
 from tapjax.run.compilation_cache import keep_compiled
-from tapjax.store.lease import LEASE, InUseError, holder, take_over, watch
 
 FAILURES = 3  # consecutive failures without progress after which a run is given up
 OVER = ("DONE", "DIVERGED")

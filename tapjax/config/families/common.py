@@ -13,16 +13,9 @@ from tapjax.config.fields import (
     one_of,
     own_or_share,
 )
+from tapjax.contract.layout import DIMENSIONS
 
 MOST_SEEDS = 10_000
-# Dimensionalities that the probe computes from a spectrum, in the order of its results.
-DIMENSIONS = (
-    "stable_rank",
-    "participation_ratio",
-    "effective_rank_90",
-    "nuclear_norm_ratio",
-    "covariance_participation_ratio",
-)
 ACTIVATIONS = ("relu", "leaky_relu", "tanh", "sigmoid", "gelu", "elu", "selu", "crelu", "none")
 
 

@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tapjax.config.families.common import DIMENSIONS
+from tapjax.contract.layout import DIMENSIONS
 from tapjax.measure import probes
 
 STANDARD = 2e-6  # accepted relative error against float64

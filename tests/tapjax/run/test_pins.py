@@ -8,9 +8,9 @@ import pytest
 
 from analysis import open_run
 from analysis.mechanistic.critical_steps import jumps_of_run
+from tapjax.contract.lease import locked
 from tapjax.run import live_jumps, loop, pins, replay
 from tapjax.store import checkpoint
-from tapjax.store.lease import locked
 from tapjax.store.rundir import RunDir
 from tests.conftest import RESET, WINDOW
 

@@ -8,8 +8,9 @@ import threading
 import pytest
 
 from tapjax.config.schema import to_json
-from tapjax.store import lease, rundir
-from tapjax.store.lease import InUseError, holder, locked, take_over, watch
+from tapjax.contract import lease
+from tapjax.contract.lease import InUseError, holder, locked, take_over, watch
+from tapjax.store import rundir
 from tapjax.sweep.jobs import Policy, make_job, train
 from tests.tapjax.run.test_faults import DRIVER
 from tests.tapjax.same import assert_same_run

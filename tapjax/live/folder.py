@@ -1,0 +1,228 @@
+"""The run directory of a `Recorder`: its description, its records and how it is reopened."""
+
+import math
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+import tapjax
+from tapjax.contract.files import RunError, read_json, read_npz
+from tapjax.contract.layout import (
+    MANIFEST,
+    SCHEMA,
+    STEP_AXES,
+    is_scratch,
+    record_name,
+    record_steps,
+    write_json,
+    write_npz,
+)
+from tapjax.contract.lease import Lease
+
+DIMENSION = "participation_ratio"
+LISTED = 3  # number of differences that an error message lists
+
+
+class Description(NamedTuple):
+    """What a recorder knows of its run: seeds, settings, names of the network and of the data."""
+
+    seeds: tuple[int, ...]
+    settings: dict
+    model: str
+    data: str
+    head: str | None
+
+
+def as_json(value):
+    """Convert settings to JSON data: numbers of NumPy to Python's, what JSON lacks to text."""
+    if isinstance(value, Mapping):
+        return {str(name): as_json(each) for name, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [as_json(each) for each in value]
+    value = value.item() if isinstance(value, np.generic) else value
+    plain = value is None or isinstance(value, (bool, int, str))
+    return value if plain or (isinstance(value, float) and math.isfinite(value)) else str(value)
+
+
+class Folder:
+    """Run directory of a recorder, which is locked.
+
+    Attributes:
+      path: path of the directory.
+      last: `step`, `probe_step` and `eval_step` -> last recorded step, -1 if there is none.
+      layers: names of the measured layers; None before the first probe.
+      diverged: seed -> step from which its loss or gradient was not finite, None if it is.
+    """
+
+    def __init__(self, path: Path, lease: Lease, about: Description):
+        """Check that the directory can take the run; see `Recorder` for the errors."""
+        self.path, self._lease, self._about = path, lease, about
+        self.last = dict.fromkeys(STEP_AXES.values(), -1)
+        self.layers: list[str] | None = None
+        self.diverged: dict[str, int | None] = {}
+        (path / "records").mkdir(exist_ok=True)
+        for file in (*path.iterdir(), *(path / "records").iterdir()):
+            if is_scratch(file):
+                file.unlink()
+        if (path / "config.json").exists():
+            self._reopen()
+        else:
+            ours = {"lock", "records", *MANIFEST, "STATUS.json"}
+            strangers = sorted(p.name for p in path.iterdir() if p.name not in ours)
+            if strangers:
+                raise RunError(f"{path} is neither empty nor a run: it holds {strangers[0]!r}")
+
+    def _reopen(self):
+        config, model = read_json(self.path / "config.json"), read_json(self.path / "model.json")
+        status = read_json(self.path / "STATUS.json", {"status": str, "step": int})
+        if not config.get("recorded"):
+            raise RunError(f"{self.path} holds a run of another kind: choose another folder")
+        if status["status"] in ("DONE", "DIVERGED"):
+            raise RunError(f"{self.path} holds a finished run: choose another folder")
+        new = {"seeds": list(self._about.seeds), **self._about.settings}
+        old = {"seeds": config["seeds"], **config["settings"]}
+        differing = [
+            f"{name}: {old.get(name, 'missing')!r} -> {new.get(name, 'missing')!r}"
+            for name in dict.fromkeys([*old, *new])
+            if old.get(name) != new.get(name)
+        ]
+        differing += [f"head: {model['head']!r} -> {self._about.head!r}"] * (
+            model["layer_names"] != [] and model["head"] != self._about.head
+        )
+        if differing:
+            told = "; ".join(differing[:LISTED]) + "; ..." * (len(differing) > LISTED)
+            raise RunError(
+                f"{self.path} was begun with other settings ({told}): choose another folder, or "
+                "the old values"
+            )
+        self.layers = model["layer_names"] or None
+        self.diverged |= status.get("diverged", {})
+        self._read_last()
+
+    def _read_last(self):
+        self.last = dict.fromkeys(STEP_AXES.values(), -1)
+        for file in record_steps(self.path / "records").values():
+            arrays = read_npz(file, self.last.__contains__)
+            self.last |= {axis: int(steps[-1]) for axis, steps in arrays.items()}
+
+    def cut(self, step: int) -> bool:
+        """Move records from a step on to the folder `orphaned`, because the step is repeated.
+
+        Args:
+          step: first step that is repeated.
+
+        Returns:
+          Whether there were such records.
+        """
+        found = False
+        for first, file in reversed(record_steps(self.path / "records").items()):
+            arrays = read_npz(file)
+            if max(int(arrays[axis][-1]) for axis in self.last if axis in arrays) < step:
+                break
+            found = True
+            self._lease.confirm()
+            (self.path / "orphaned").mkdir(exist_ok=True)
+            kept = _before(arrays, step)
+            write_npz(self.path / "orphaned" / f"{file.stem}-{time.time_ns()}.npz", arrays)
+            if kept:
+                write_npz(self.path / "records" / record_name(first), kept)
+            else:
+                file.unlink()
+        self._read_last()
+        self.diverged = {s: at for s, at in self.diverged.items() if at is None or at < step}
+        return found
+
+    def write(self, arrays: dict[str, np.ndarray], layers, steps: int) -> None:
+        """Write one record file, and what it changes in the description of the run.
+
+        Args:
+          arrays: arrays of the record. Without scalars, they are added to the last record.
+          layers: names of the measured layers; None before the first probe.
+          steps: planned number of steps; 0 if it is not known.
+        """
+        self._lease.confirm()
+        if "step" in arrays:
+            first = int(arrays["step"][0])
+            arrays = arrays | {"previous": np.array(self.last["step"])}
+        elif self.last["step"] >= 0:
+            first, file = list(record_steps(self.path / "records").items())[-1]
+            arrays = _joined(read_npz(file), arrays)
+        else:  # a loop that records no scalars
+            steps_T = next(arrays[axis] for axis in STEP_AXES.values() if axis in arrays)
+            arrays = arrays | {"step": steps_T, "previous": np.array(-1)}
+            first = int(steps_T[0])
+        write_npz(self.path / "records" / record_name(first), arrays)
+        self.last |= {axis: int(arrays[axis][-1]) for axis in self.last if axis in arrays}
+        self.layers = layers
+        self._describe(steps)
+        self.set_status("RUNNING", "")
+
+    def finish(self, status: str, reason: str, steps: int) -> None:
+        """Note how the run ended."""
+        self._lease.confirm()
+        self._describe(steps)
+        self.set_status(status, reason)
+
+    def set_status(self, status: str, reason: str) -> None:
+        """Replace STATUS.json."""
+        now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        diverged = {seed: step for seed, step in self.diverged.items() if step is not None}
+        done = {"step": self.last["step"] + 1, "diverged": diverged, "time": now}
+        write_json(self.path / "STATUS.json", {"status": status, "reason": reason, **done})
+
+    def _describe(self, steps):
+        """Write the four files that describe the run, if they have changed; config.json last."""
+        about = self._about
+        model = {
+            "architecture": about.model, "data": about.data, "layer_names": self.layers or [],
+            "head": about.head if self.layers else None, "dimension": DIMENSION, "structure": {},
+            "synthetic": False,
+        }  # fmt: skip
+        env = {
+            "schema": SCHEMA,
+            "tapjax": tapjax.__version__,
+            "command": sys.argv,
+            "recorded": True,
+        }
+        config = {
+            "seeds": list(about.seeds), "steps": max(steps, self.last["step"] + 1),
+            "recorded": True, "settings": about.settings,
+        }  # fmt: skip
+        for name, value in zip(MANIFEST, (env, {}, model, config), strict=True):
+            path = self.path / name
+            if not path.exists() or (name != "env.json" and read_json(path) != value):
+                write_json(path, value)
+
+
+def _before(arrays, step):
+    """Return the part of a record before a step; empty if nothing is left."""
+    kept = {"previous": arrays["previous"]} if "previous" in arrays else {}
+    for group, axis in STEP_AXES.items():
+        if axis not in arrays or not (arrays[axis] < step).any():
+            continue
+        count = int((arrays[axis] < step).sum())
+        kept[axis] = arrays[axis][:count]
+        kept |= {n: a[:, :count] for n, a in arrays.items() if n.startswith(f"{group}/")}
+    return kept if "step" in kept else {}
+
+
+def _joined(old, new):
+    """Append arrays to a record; not-a-number where one of the two lacks a quantity."""
+    joined = dict(old)
+    for group, axis in STEP_AXES.items():
+        if axis not in new:
+            continue
+        counts = [len(part.get(axis, ())) for part in (old, new)]
+        joined[axis] = np.concatenate([part[axis] for part in (old, new) if axis in part])
+        for name in {n for part in (old, new) for n in part if n.startswith(f"{group}/")}:
+            shape = old.get(name, new.get(name)).shape
+            parts = [
+                part.get(name, np.full((shape[0], count, *shape[2:]), np.nan, np.float32))
+                for part, count in zip((old, new), counts, strict=True)
+            ]
+            joined[name] = np.concatenate(parts, 1)
+    return joined

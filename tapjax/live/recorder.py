@@ -1,0 +1,390 @@
+"""Recorder of a training run, for use in any training loop; needs only NumPy.
+
+    with Recorder("runs/mine", config={"lr": 0.1}) as record:
+        for step in range(steps):
+            if step % 5 == 0:
+                record.probe(step, layers={"fc1": h1, "fc2": h2}, accuracy=accuracy)
+            loss, grad_norm = train(batch)
+            record(step, loss=loss, grad_norm=grad_norm)
+
+The run directory has the format of tapjax's own runs (docs/run-directory.md), so that the analysis
+commands, the report and the live page can read it. Records are written in chunks. A process that is
+killed loses at most the last chunk.
+"""
+
+import atexit
+import contextlib
+import os
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from tapjax.contract.files import RunError
+from tapjax.contract.layout import STEP_AXES
+from tapjax.contract.lease import InUseError, locked
+from tapjax.live.arrays import as_array, held, is_channels_first
+from tapjax.live.dimensions import dimensions, matrix
+from tapjax.live.folder import DIMENSION, Description, Folder, as_json
+
+CHUNK = 1000  # largest number of recorded steps in memory
+SECONDS = 60  # longest time that they stay there
+DIVERGENCE = ("loss", "grad_norm")  # tell whether a seed has diverged
+
+
+class Recorder:
+    """Recorder of one run; the docstring of the module shows how to use it.
+
+    It is a context manager. Without `with`, call `close` at the end.
+    """
+
+    def __init__(
+        self,
+        path,
+        seeds: int | Sequence[int] = 1,
+        config: Mapping | None = None,
+        *,
+        model: str = "own",
+        data: str = "own",
+        head: str | None = None,
+        steps: int = 0,
+        chunk: int = CHUNK,
+        quiet: bool = False,
+    ):
+        """Open a run directory, or reopen that of a run that was interrupted.
+
+        A reopened run continues from the step of the first call. Records from that step on, which
+        the interrupted process made after its last checkpoint, move to the folder `orphaned`.
+
+        Args:
+          path: run directory; it must be missing, empty, or hold an unfinished run.
+          seeds: number of seeds that are trained together, or their numbers, such as [3]. If there
+            is more than one, all recorded values have the leading axis [S].
+          config: settings of the experiment, which are saved as JSON.
+          model: name of the network, for tables and figures.
+          data: name of the data set, for tables and figures.
+          head: name of the layer with the outputs, which is left out of D; None if there is none.
+          steps: planned number of steps; 0 if it is not known.
+          chunk: largest number of recorded steps that are kept in memory, and lost by a kill.
+          quiet: whether to print nothing at the end.
+
+        Raises:
+          RunError: another process writes in the directory, or it holds a finished run or one with
+            other seeds or settings.
+          ValueError: the seeds are not different integers.
+        """
+        self.seeds = tuple(range(seeds)) if isinstance(seeds, int) else tuple(map(int, seeds))
+        if not self.seeds or len(set(self.seeds)) < len(self.seeds) or min(self.seeds) < 0:
+            raise ValueError(f"seeds={seeds!r}: give a number above 0, or different integers")
+        about = Description(self.seeds, as_json(config or {}), model, data, head)
+        self._stack = contextlib.ExitStack()
+        self._folder = _opened(Path(path).resolve(), about, self._stack)
+        self._head, self._steps, self._chunk, self._quiet = head, steps, chunk, quiet
+        # Group -> [(step, name -> value)], in the order of the steps, not yet written.
+        self._new: dict[str, list[tuple[int, dict]]] = {group: [] for group in STEP_AXES}
+        self._shapes: dict[str, tuple] = {}
+        self._layers = self._folder.layers
+        self._reopened = max(self._folder.last.values()) >= 0
+        self._began = self._written = time.perf_counter()
+        self._seconds, self._counts = (
+            {"recording": 0.0, "measuring": 0.0},
+            dict.fromkeys(self._new, 0),
+        )
+        self._unwritten = ""  # why the last attempt to write has failed
+        self._process = os.getpid()
+        atexit.register(self._end_of_process)
+
+    def __enter__(self):
+        """Return the recorder."""
+        return self
+
+    def __exit__(self, kind, error, trace):
+        """Write the rest, and note how the run ended."""
+        if error is None:
+            self.close()
+        elif issubclass(kind, KeyboardInterrupt):
+            self._close("PREEMPTED", "Ctrl-C")
+        else:
+            self._close("FAILED", f"{kind.__name__}: {error}")
+
+    def __call__(self, step: int, **scalars) -> None:
+        """Record scalars of a training step.
+
+        Values on a device are fetched when a chunk is written, so that the loop does not wait.
+
+        Args:
+          step: number of the step. Steps may have gaps but must not go back. A second call for the
+            same step adds its scalars.
+          **scalars: name -> number, or array [S] if there are several seeds. Further axes are
+            allowed. Names like `train/loss` are passed as `**{"train/loss": loss}`. The analyses
+            know `loss` and `grad_norm`, the norm of the gradient.
+
+        Raises:
+          ValueError: the step goes back, or a scalar has another shape than before.
+        """
+        with self._timed("recording"):
+            self._add("scalar", step, _each(held, scalars))
+
+    def probe(self, step: int, layers: Mapping | None = None, **measured) -> None:
+        """Record measurements on a fixed batch of examples, the probe.
+
+        Measure before the update of the step, on the same examples and layers every time.
+
+        Args:
+          step: number of the step that follows.
+          layers: name -> activations: [N, D], tokens [N, Q, D], or images [N, H, W, C] (in PyTorch
+            [N, C, H, W]), which are averaged over space. Instead of activations, a dict of numbers
+            that were measured elsewhere, such as {"participation_ratio": 3.2}, or this number
+            alone. If there are several seeds, everything has the leading axis [S].
+          **measured: further results on the probe, such as `accuracy` and `loss`.
+
+        Raises:
+          ValueError: the step goes back, the layers differ from those before, or a shape is wrong.
+        """
+        with self._timed("measuring"):
+            found = self._measure(dict(layers)) if layers else {}
+        with self._timed("recording"):
+            self._add("probe", step, found | _each(as_array, measured))
+
+    def evaluate(self, step: int, **scores) -> None:
+        """Record scores on a whole split, such as the test split.
+
+        Args:
+          step: number of training steps done.
+          **scores: name -> number, or array [S] if there are several seeds; `accuracy` and `loss`
+            are those of the test split.
+
+        Raises:
+          ValueError: the step goes back, or a score has another shape than before.
+        """
+        with self._timed("recording"):
+            self._add("eval", step, _each(as_array, scores))
+
+    def flush(self) -> None:
+        """Write what was recorded since the last chunk.
+
+        Raises:
+          OSError: it cannot be written, for example because the disk is full. It stays in memory.
+        """
+        arrays = {}
+        for group, rows in self._new.items():
+            if rows:
+                arrays[STEP_AXES[group]] = np.array([step for step, _ in rows])
+                arrays |= self._stacked(group)
+        if arrays:
+            self._folder.diverged |= self._diverged()
+            self._folder.write(arrays, self._layers, self._steps)
+        self._new = {group: [] for group in STEP_AXES}
+        self._written = time.perf_counter()
+
+    def close(self) -> None:
+        """Write the rest, mark the run as done, and print how long recording has taken.
+
+        Raises:
+          OSError: it cannot be written.
+        """
+        self._close("DONE", "")
+
+    def _close(self, status, reason):
+        if self._folder is None:
+            return
+        try:
+            self.flush()
+            since = self._folder.diverged
+            every = all(since.get(str(seed)) is not None for seed in self.seeds)
+            status = "DIVERGED" if every and status == "DONE" else status
+            self._folder.finish(status, reason, self._steps)
+        finally:
+            path, self._folder = self._folder.path, None
+            self._stack.close()
+            atexit.unregister(self._end_of_process)
+        if not self._quiet:
+            print(f"recorded in {path}: {self._cost()}", file=sys.stderr)
+
+    def _end_of_process(self):
+        """Write what a loop without `with` or `close` has recorded."""
+        if os.getpid() == self._process:
+            self._close("PREEMPTED", "the process ended without Recorder.close()")
+
+    def _cost(self):
+        whole = max(time.perf_counter() - self._began, 1e-9)
+        shares = [f"{n} {t:.2f} s ({t / whole:.1%})" for n, t in self._seconds.items()]
+        counts = f"{self._counts['scalar']:,} steps and {self._counts['probe']:,} probes"
+        return f"{counts}; of {whole:.1f} s, {' and '.join(shares)}"
+
+    @contextlib.contextmanager
+    def _timed(self, what):
+        began = time.perf_counter()
+        yield
+        self._seconds[what] += time.perf_counter() - began
+
+    def _add(self, group, step, values):
+        """Add values of one step to a group, and write a chunk if one is due."""
+        step = self._checked(group, step)
+        for name, value in values.items():
+            self._check_shape(f"{group}/{name}", np.shape(value))
+        rows = self._new[group]
+        if rows and rows[-1][0] == step:
+            rows[-1][1].update(values)
+            return
+        self._try_to_flush_if_due()
+        self._new[group].append((step, values))
+        self._counts[group] += 1
+
+    def _checked(self, group, step):
+        """Return a step as an integer that does not come before the last one of its group."""
+        if self._folder is None:
+            raise RunError("the recorder is closed")
+        number = as_array(step)
+        if number.ndim or number != np.round(number) or number < 0:
+            raise ValueError(f"step={step!r} is not an integer, 0 or above")
+        step = int(number)
+        if self._reopened:  # the loop repeats the steps after its last checkpoint
+            last, self._reopened = self._folder.last["step"], False
+            if self._folder.cut(step) and not self._quiet:
+                said = f"reopened at step {step}: the records of steps {step} to {last} moved to"
+                print(f"{said} {self._folder.path / 'orphaned'}", file=sys.stderr)
+        rows = self._new[group]
+        last = rows[-1][0] if rows else self._folder.last[STEP_AXES[group]]
+        if step < last or (step == last and not rows):
+            raise ValueError(f"step {step} does not come after step {last}, which is recorded")
+        return step
+
+    def _check_shape(self, name, shape):
+        if len(self.seeds) > 1 and shape[:1] != (len(self.seeds),):
+            raise ValueError(
+                f"{name} has the shape {shape}: its first axis must be the {len(self.seeds)} seeds"
+            )
+        before = self._shapes.setdefault(name, shape)
+        if np.prod(shape) != np.prod(before) or (shape != before and max(len(shape), 1) > 1):
+            raise ValueError(f"{name} has the shape {shape}, and had {before} before")
+
+    def _try_to_flush_if_due(self):
+        """Write a chunk. If that fails, say so once, keep it, and try again after a while."""
+        late = time.perf_counter() - self._written > SECONDS
+        most = max(map(len, self._new.values()))
+        # Probes and evaluations are written with the scalars of the same steps.
+        if most < self._chunk and not (late and self._new["scalar"]):
+            return
+        try:
+            self.flush()
+            self._unwritten = ""
+        except OSError as error:
+            self._written = time.perf_counter()
+            if not self._unwritten:
+                said = f"warning: {error}: records stay in memory until they can be written"
+                print(said, file=sys.stderr)
+            self._unwritten = str(error)
+
+    def _stacked(self, group):
+        """Return the values of a group by name, each [S, T, ...]; NaN where there is none."""
+        rows = self._new[group]
+        found = {}
+        for name in dict.fromkeys(name for _, values in rows for name in values):
+            given = {
+                i: self._by_seed(values[name])
+                for i, (_, values) in enumerate(rows)
+                if name in values
+            }
+            shape = next(iter(given.values())).shape
+            held_SxT = np.full((shape[0], len(rows), *shape[1:]), np.nan, np.float32)
+            for i, value in given.items():
+                held_SxT[:, i] = value
+            found[f"{group}/{name}"] = held_SxT
+        return found
+
+    def _by_seed(self, value):
+        """Return a value with the leading axis [S]."""
+        value = as_array(value)
+        if len(self.seeds) > 1:
+            return value
+        return value.reshape(1) if value.size == 1 else value[None]
+
+    def _diverged(self):
+        """Return, for seeds whose state changes, the step at which they diverged, or None.
+
+        A seed has diverged if its loss or its gradient is not finite from some step on. Single
+        values that are not finite, as with mixed precision, are no divergence.
+        """
+        found = {}
+        for step, values in self._new["scalar"]:
+            known = [self._by_seed(values[name]) for name in DIVERGENCE if name in values]
+            if not known:
+                continue
+            finite_S = np.all([np.isfinite(v.reshape(len(v), -1)).all(1) for v in known], 0)
+            for seed, finite in zip(map(str, self.seeds), finite_S, strict=True):
+                since = found.get(seed, self._folder.diverged.get(seed))
+                found[seed] = None if finite else step if since is None else since
+        return found
+
+    def _measure(self, layers):
+        """Return the measured dimensionalities, each [L], or [S, L] with several seeds."""
+        names = list(layers)
+        if self._layers is None:
+            if self._head is not None and self._head not in names:
+                raise ValueError(f"head={self._head!r} is none of the layers {', '.join(names)}")
+            self._layers = names
+        elif set(names) != set(self._layers):
+            missing = [n for n in self._layers if n not in names]
+            new = [n for n in names if n not in self._layers]
+            what = f"{new[0]!r} is new" if new else f"{missing[0]!r} is missing"
+            raise ValueError(f"layers: {what}; the same layers must be measured every time")
+        names = self._layers
+        each_L = [self._of_layer(name, layers[name]) for name in names]
+        lacking = [
+            n for n, found in zip(names, each_L, strict=True) if set(found) != set(each_L[0])
+        ]
+        if lacking:
+            raise ValueError(f"layers[{lacking[0]!r}] has other measurements than the first layer")
+        both = {name: np.stack([found[name] for found in each_L], -1) for name in each_L[0]}
+        return both if len(self.seeds) > 1 else {name: value[0] for name, value in both.items()}
+
+    def _of_layer(self, name, given):
+        """Return the dimensionalities of one layer by name, each [S]."""
+        if isinstance(given, Mapping):
+            return {key: self._by_seed(value) for key, value in given.items()}
+        value = as_array(given)
+        if value.ndim == (len(self.seeds) > 1):
+            return {DIMENSION: self._by_seed(value)}
+        if len(self.seeds) > 1:
+            self._check_shape(f"layers[{name!r}]", value.shape)
+        try:
+            matrices = [
+                matrix(a, is_channels_first(given))
+                for a in (value if len(self.seeds) > 1 else value[None])
+            ]
+        except ValueError as error:
+            raise ValueError(f"layers[{name!r}]: {error}") from error
+        found_S = [dimensions(a_NxD) for a_NxD in matrices]
+        return {key: np.array([found[key] for found in found_S]) for key in found_S[0]}
+
+
+def _each(convert, values):
+    """Convert values by name; an error names the value."""
+    found = {}
+    for name, value in values.items():
+        try:
+            found[name] = convert(value)
+        except ValueError as error:
+            raise ValueError(f"{name}: {error}") from error
+    return found
+
+
+def _opened(path, about, stack):
+    """Lock a run directory until the stack is closed, and return it as a Folder."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        lease = stack.enter_context(locked(path))
+    except InUseError as error:
+        raise RunError(
+            f"{error}; in distributed training, record in the first process only"
+        ) from error
+    except OSError as error:
+        raise RunError(f"cannot write in {path}: {error.strerror}") from error
+    try:
+        return Folder(path, lease, about)
+    except BaseException:
+        stack.close()
+        raise
