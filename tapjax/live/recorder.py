@@ -346,7 +346,7 @@ class Recorder:
         if isinstance(given, Mapping):
             return {key: self._by_seed(value) for key, value in given.items()}
         value = as_array(given)
-        if value.ndim == (len(self.seeds) > 1):
+        if value.ndim <= 1 and value.size == len(self.seeds):
             return {DIMENSION: self._by_seed(value)}
         if len(self.seeds) > 1:
             self._check_shape(f"layers[{name!r}]", value.shape)

@@ -122,8 +122,8 @@ def open_timeline(
     """
     path = Path(path).resolve()
     written = rundir.read_manifest(path)
-    if "imported" in written["config.json"]:
-        raise RunDirError(f"{path} was imported from another system: it cannot be replayed")
+    if {"imported", "recorded"} & set(written["config.json"]):
+        raise RunDirError(f"{path} was trained by another loop: it cannot be replayed")
     with contextlib.ExitStack() as stack:
         stack.enter_context(pinned_settings())
         assembly = assemble(schema.from_json(written["config.json"]))

@@ -181,7 +181,7 @@ def test_an_imported_run_is_refused(finished, tmp_path):
         (tmp_path / path.name).write_text(path.read_text())
     changed = json.loads((finished / "config.json").read_text()) | {"imported": "a.npz"}
     (tmp_path / "config.json").write_text(json.dumps(changed))
-    with pytest.raises(RunDirError, match="imported from another system"):
+    with pytest.raises(RunDirError, match="trained by another loop"):
         with replay.open_timeline(tmp_path):
             pass
 
