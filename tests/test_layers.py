@@ -25,6 +25,7 @@ TAPJAX = (
     "recipes",
     "run",
     "sweep",
+    "adapters",
 )
 ANALYSIS = (
     "runs",
@@ -44,7 +45,7 @@ ANALYSIS = (
 ROOMS = [f"tapjax.{room}" for room in TAPJAX] + [f"analysis.{room}" for room in ANALYSIS]
 # Of tapjax, the analysis imports what needs NumPy alone.
 NUMPY_ONLY = ("tapjax.contract", "tapjax.live")
-PLACES = {"flax": "tapjax/models/", "orbax": "tapjax/store/checkpoint.py"}
+PLACES = {"flax": ("tapjax/models/", "tapjax/adapters/"), "orbax": "tapjax/store/checkpoint.py"}
 
 
 def sources(*folders):

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from analysis.credit import quality
-from configs.credit import frozen, ladder, lq, methods, online, push
+from configs.credit import comparison, frozen, ladder, lq, methods, online, push, tuning
 from launch.sweep import combinations
 from tapjax.config.schema import ConfigError, check, flatten
 
@@ -155,6 +155,16 @@ def test_a_recipe_changes_in_one_thing(change):
 @pytest.mark.parametrize("method", ["dfa", "state_bridge", "scalar_bridge", "vector_response"])
 def test_the_control_problem_has_a_valid_config(method):
     check(lq.get_config(f"method={method},quick"))
+
+
+@pytest.mark.parametrize("method", comparison.BEST)
+def test_methods_are_compared_at_the_rates_of_their_best_trial(method):
+    config = comparison.get_config(f"method={method}")
+    check(config)
+    trial = tuning.get_config(f"method={method},trial={comparison.BEST[method]}")
+    for name in ("optimizer", "rule", "credit", "blocks", "model"):
+        assert config[name] == trial[name]
+    assert not set(config.seeds) & set(trial.seeds) and config.data.validation_size == 0
 
 
 @pytest.mark.parametrize("method", push.RATES)

@@ -1,0 +1,68 @@
+"""Activations of an Equinox network, noted while it is called."""
+
+import equinox as eqx
+import jax
+
+from tapjax.adapters.selection import calls_noted, chosen, class_of_call, named
+
+
+def activations(model, *args, layers=None, batched: bool = True, **kwargs) -> dict:
+    """Compute the activations of layers of a network on given inputs; may be called inside jit.
+
+    For dropout to be off, pass `eqx.nn.inference_mode(model)`.
+
+    Args:
+      model: network, a module of one example.
+      *args: inputs with the leading axis [N].
+      layers: names such as `layers.0`, patterns, or types of modules; None for all modules with
+        parameters of their own.
+      batched: whether the network takes one example, so that it is mapped over the leading axis.
+      **kwargs: further arguments, which are the same for all examples.
+
+    Returns:
+      Name of the layer -> array [N, D] or [N, Q, D]; `head` is the output of the network.
+
+    Raises:
+      ValueError: a layer does not exist.
+
+    Examples:
+      >>> net = eqx.nn.MLP(4, 2, 8, depth=1, key=jax.random.key(0))
+      >>> found = activations(net, jnp.ones((3, 4)))
+      >>> {name: a.shape for name, a in found.items()}
+      {'layers.0': (3, 8), 'head': (3, 2)}
+    """
+    modules = {}
+    _collect(model, "", modules)
+    kept = chosen(modules, layers, _has_parameters)
+    names = {id(module): name for name, module in kept.items()}
+    classes = {class_of_call(type(module)) for module in kept.values()}
+
+    def run(*inputs):
+        outputs = {}
+        with calls_noted(names, classes, outputs.__setitem__):
+            output = model(*inputs, **kwargs)
+        noted = {name: outputs[name] for name in kept if name in outputs}
+        return named(noted, output, "first", batch=0 if batched else 1)
+
+    return (jax.vmap(run) if batched else run)(*args)
+
+
+def _collect(node, name, found):
+    """Collect all modules below a node of the network by the path of their attributes."""
+    if isinstance(node, eqx.Module):
+        found[name] = node
+        below = {field: getattr(node, field, None) for field in node.__dataclass_fields__}
+    elif isinstance(node, (tuple, list)):
+        below = dict(enumerate(node))
+    elif isinstance(node, dict):
+        below = node
+    else:
+        return
+    for key, each in below.items():
+        _collect(each, f"{name}.{key}" if name else str(key), found)
+
+
+def _has_parameters(module):
+    """Whether a module can be called and has arrays of its own."""
+    fields = (getattr(module, field, None) for field in module.__dataclass_fields__)
+    return callable(module) and any(eqx.is_inexact_array(value) for value in fields)

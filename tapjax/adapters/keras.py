@@ -1,0 +1,50 @@
+"""Activations of a Keras 3 network with any backend, noted while it is called."""
+
+import keras
+
+from tapjax.adapters.selection import calls_noted, chosen, named
+
+
+def activations(model: keras.Model, *args, layers=None, **kwargs) -> dict:
+    """Compute the activations of layers of a network on given inputs, in evaluation mode.
+
+    Args:
+      model: network.
+      *args: inputs of the network.
+      layers: names of layers, patterns, or types; None for all layers with weights of their own.
+        Layers within layers are named by their path, such as `encoder/dense`.
+      **kwargs: further arguments of the network.
+
+    Returns:
+      Name of the layer -> array [N, D] or [N, Q, D]; `head` is the output of the network.
+
+    Raises:
+      ValueError: a layer does not exist.
+
+    Examples:
+      >>> net = keras.Sequential([keras.layers.Dense(8, name="fc"), keras.layers.Dense(2)])
+      >>> {name: tuple(a.shape) for name, a in activations(net, np.ones((3, 4))).items()}
+      {'fc': (3, 8), 'head': (3, 2)}
+    """
+    if not model.built:
+        model(*args, training=False, **kwargs)
+    modules = {}
+    _collect(model, "", modules)
+    kept = chosen(modules, layers, _has_weights)
+    names, outputs = {id(layer): name for name, layer in kept.items()}, {}
+    with calls_noted(names, [keras.layers.Layer], outputs.__setitem__):
+        output = model(*args, training=False, **kwargs)
+    channels = "first" if keras.config.image_data_format() == "channels_first" else "last"
+    return named({name: outputs[name] for name in kept if name in outputs}, output, channels)
+
+
+def _collect(layer, name, found):
+    found[name] = layer
+    for below in layer._layers:
+        if isinstance(below, keras.layers.Layer) and below not in found.values():
+            _collect(below, f"{name}/{below.name}" if name else below.name, found)
+
+
+def _has_weights(layer):
+    below = {id(w) for each in layer._layers for w in getattr(each, "weights", ())}
+    return any(id(weight) not in below for weight in layer.weights)

@@ -1,0 +1,52 @@
+"""Activations of a PyTorch network, by forward hooks."""
+
+import torch
+
+from tapjax.adapters.selection import chosen, named
+
+
+def activations(model: torch.nn.Module, *args, layers=None, **kwargs) -> dict:
+    """Compute the activations of layers of a network on given inputs.
+
+    The network is in evaluation mode while it is called, and no gradient is recorded.
+
+    Args:
+      model: network; a compiled one is measured without compilation.
+      *args: inputs of the network.
+      layers: names as in `model.named_modules()`, patterns such as `encoder.*`, or types; None for
+        all modules with parameters of their own.
+      **kwargs: further inputs of the network.
+
+    Returns:
+      Name of the layer -> tensor [N, D] or [N, Q, D]; `head` is the output of the network.
+
+    Raises:
+      ValueError: a layer does not exist.
+
+    Examples:
+      >>> net = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.ReLU(), torch.nn.Linear(8, 2))
+      >>> {name: tuple(a.shape) for name, a in activations(net, torch.ones(3, 4)).items()}
+      {'0': (3, 8), 'head': (3, 2)}
+    """
+    model = getattr(model, "_orig_mod", model)  # torch.compile would ignore new hooks
+    modules = chosen(dict(model.named_modules()), layers, _has_parameters)
+    outputs, was_training = {}, {m: m.training for m in model.modules()}
+
+    def hook(name):
+        return lambda module, inputs, output: outputs.__setitem__(name, output)
+
+    hooks = [module.register_forward_hook(hook(name)) for name, module in modules.items()]
+    model.eval()
+    try:
+        with torch.no_grad():
+            output = model(*args, **kwargs)
+    finally:
+        for each in hooks:
+            each.remove()
+        for module, training in was_training.items():
+            module.training = training
+    return named(outputs, output, "first")
+
+
+def _has_parameters(module):
+    return next(module.parameters(recurse=False), None) is not None

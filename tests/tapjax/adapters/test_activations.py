@@ -1,0 +1,207 @@
+"""The same network in five libraries has the same activations under the names of its layers."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from tapjax.measure.probes import dimensions
+
+RNG = np.random.default_rng(0)
+SHAPES = ((12, 16), (16, 8), (8, 3))
+WEIGHTS = [RNG.standard_normal(shape).astype(np.float32) / shape[0] ** 0.5 for shape in SHAPES]
+X = RNG.standard_normal((20, 12)).astype(np.float32)
+KERNEL, IMAGES = (RNG.standard_normal(s).astype(np.float32) for s in ((3, 3, 2, 4), (5, 6, 6, 2)))
+
+
+def wanted():
+    fc1 = X @ WEIGHTS[0]
+    fc2 = np.maximum(fc1, 0) @ WEIGHTS[1]
+    return {"fc1": fc1, "fc2": fc2, "head": np.maximum(fc2, 0) @ WEIGHTS[2]}
+
+
+def of_torch():
+    torch = pytest.importorskip("torch")
+    from tapjax.adapters.torch import activations
+
+    class Net(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            for i, (a, b) in enumerate(SHAPES, 1):
+                setattr(self, f"fc{i}", torch.nn.Linear(a, b, bias=False))
+                getattr(self, f"fc{i}").weight.data = torch.tensor(WEIGHTS[i - 1].T)
+            self.drop = torch.nn.Dropout(0.5)
+
+        def forward(self, x):
+            x = self.drop(torch.relu(self.fc1(x)))
+            return self.fc3(torch.relu(self.fc2(x)))
+
+    net = Net()
+    return lambda layers=None: activations(net, torch.tensor(X), layers=layers), torch.nn.Linear
+
+
+def of_linen():
+    import flax.linen as nn
+
+    from tapjax.adapters.linen import activations
+
+    class Net(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            x = nn.relu(nn.Dense(16, use_bias=False, name="fc1")(x))
+            x = nn.relu(nn.Dense(8, use_bias=False, name="fc2")(x))
+            return nn.Dense(3, use_bias=False, name="fc3")(x)
+
+    params = {"params": {f"fc{i}": {"kernel": w} for i, w in enumerate(WEIGHTS, 1)}}
+    return lambda layers=None: activations(Net(), params, X, layers=layers), nn.Dense
+
+
+def of_nnx():
+    from flax import nnx
+
+    from tapjax.adapters.nnx import activations
+
+    class Net(nnx.Module):
+        def __init__(self):
+            for i, ((a, b), w) in enumerate(zip(SHAPES, WEIGHTS, strict=True), 1):
+                layer = nnx.Linear(a, b, use_bias=False, rngs=nnx.Rngs(0))
+                layer.kernel = nnx.Param(jnp.asarray(w))
+                setattr(self, f"fc{i}", layer)
+
+        def __call__(self, x):
+            return self.fc3(nnx.relu(self.fc2(nnx.relu(self.fc1(x)))))
+
+    net = Net()
+    return lambda layers=None: activations(net, jnp.asarray(X), layers=layers), nnx.Linear
+
+
+def of_equinox():
+    eqx = pytest.importorskip("equinox")
+    from tapjax.adapters.equinox import activations
+
+    class Net(eqx.Module):
+        fc1: eqx.nn.Linear
+        fc2: eqx.nn.Linear
+        fc3: eqx.nn.Linear
+
+        def __call__(self, x):
+            return self.fc3(jax.nn.relu(self.fc2(jax.nn.relu(self.fc1(x)))))
+
+    def linear(w):
+        layer = eqx.nn.Linear(*w.shape, use_bias=False, key=jax.random.key(0))
+        return eqx.tree_at(lambda each: each.weight, layer, jnp.asarray(w.T))
+
+    net = Net(*map(linear, WEIGHTS))
+    return lambda layers=None: activations(net, jnp.asarray(X), layers=layers), eqx.nn.Linear
+
+
+def of_keras():
+    keras = pytest.importorskip("keras")
+    from tapjax.adapters.keras import activations
+
+    make = keras.layers.Dense
+    stack = [keras.Input((12,))]
+    for i, (_, width) in enumerate(SHAPES, 1):
+        stack += [make(width, use_bias=False, name=f"fc{i}"), keras.layers.ReLU()]
+    net = keras.Sequential(stack[:-1])
+    net.set_weights(WEIGHTS)
+    return lambda layers=None: activations(net, X, layers=layers), keras.layers.Dense
+
+
+FRAMEWORKS = {
+    "torch": of_torch, "linen": of_linen, "nnx": of_nnx, "equinox": of_equinox, "keras": of_keras,
+}  # fmt: skip
+
+
+def array(value):
+    return np.asarray(value.detach() if hasattr(value, "detach") else value)
+
+
+@pytest.fixture(scope="module", params=FRAMEWORKS)
+def network(request):
+    return FRAMEWORKS[request.param]()
+
+
+def test_activations_are_those_of_the_equation(network):
+    measure, _ = network
+    found = measure()
+    assert list(found) == ["fc1", "fc2", "head"]
+    for name, value in wanted().items():
+        np.testing.assert_allclose(array(found[name]), value, rtol=1e-4, atol=1e-5)
+    ours = dimensions([jnp.asarray(a) for a in wanted().values()], centred=False)
+    theirs = dimensions([jnp.asarray(array(a)) for a in found.values()], centred=False)
+    np.testing.assert_allclose(
+        theirs["participation_ratio"], ours["participation_ratio"], rtol=1e-5
+    )
+
+
+def test_layers_are_chosen_by_name_pattern_or_type(network):
+    measure, kind = network
+    assert list(measure("fc2")) == ["fc2", "head"]
+    assert list(measure(["fc[12]"])) == ["fc1", "fc2", "head"]
+    assert list(measure(kind)) == ["fc1", "fc2", "head"]
+    with pytest.raises(ValueError, match="layers='fc9' is none of the network's .*did you mean"):
+        measure("fc9")
+
+
+def test_nothing_is_left_behind(network):
+    """The network computes as before, after errors too, and is noted anew each time."""
+    measure, _ = network
+    first = {name: array(a) for name, a in measure().items()}
+    with pytest.raises(ValueError, match="none of the network's"):
+        measure("nothing")
+    for name, value in measure().items():
+        np.testing.assert_array_equal(array(value), first[name])
+
+
+def test_the_mode_of_a_torch_network_is_kept():
+    torch = pytest.importorskip("torch")
+    from tapjax.adapters.torch import activations
+
+    net = torch.nn.Sequential(torch.nn.Linear(4, 4), torch.nn.Dropout(0.9), torch.nn.Linear(4, 2))
+    net[0].eval()
+    found = activations(net, torch.ones(3, 4))
+    assert [m.training for m in net] == [False, True, True]
+    assert not any(a.requires_grad for a in found.values()) and not net[0]._forward_hooks
+    np.testing.assert_array_equal(*(activations(net, torch.ones(3, 4))["head"] for _ in range(2)))
+
+
+def test_images_are_averaged_over_space_in_every_layout():
+    torch, eqx, keras = map(pytest.importorskip, ("torch", "equinox", "keras"))
+    import flax.linen as nn
+    from flax import nnx
+
+    from tapjax.adapters import equinox, linen
+    from tapjax.adapters import keras as keras_adapter
+    from tapjax.adapters import nnx as adapter
+    from tapjax.adapters import torch as torch_adapter
+
+    found = {}
+    net = nn.Conv(4, (3, 3), use_bias=False, padding="VALID")
+    found["linen"] = linen.activations(net, {"params": {"kernel": KERNEL}}, IMAGES)
+    conv = nnx.Conv(2, 4, (3, 3), use_bias=False, padding="VALID", rngs=nnx.Rngs(0))
+    conv.kernel = nnx.Param(jnp.asarray(KERNEL))
+    found["nnx"] = adapter.activations(conv, jnp.asarray(IMAGES))
+    conv = torch.nn.Conv2d(2, 4, 3, bias=False)
+    conv.weight.data = torch.tensor(KERNEL.transpose(3, 2, 0, 1))
+    first = IMAGES.transpose(0, 3, 1, 2)
+    found["torch"] = torch_adapter.activations(conv, torch.tensor(first))
+    conv = eqx.nn.Conv2d(2, 4, 3, use_bias=False, key=jax.random.key(0))
+    conv = eqx.tree_at(lambda c: c.weight, conv, jnp.asarray(KERNEL.transpose(3, 2, 0, 1)))
+    found["equinox"] = equinox.activations(conv, jnp.asarray(first))
+    layer = keras.layers.Conv2D(4, 3, use_bias=False)
+    layer.build(IMAGES.shape)
+    layer.set_weights([KERNEL])
+    found["keras"] = keras_adapter.activations(keras.Sequential([layer]), IMAGES)
+    for name, layers in found.items():
+        np.testing.assert_allclose(
+            array(layers["head"]), array(found["linen"]["head"]), rtol=1e-4, atol=1e-5, err_msg=name
+        )
+        assert layers["head"].shape == (5, 4)
+
+
+@pytest.mark.parametrize("name", ["linen", "nnx", "equinox"])
+def test_activations_inside_jit(name):
+    measure, _ = FRAMEWORKS[name]()
+    for key, value in jax.jit(lambda: measure())().items():
+        np.testing.assert_allclose(value, wanted()[key], rtol=1e-4, atol=1e-5)
