@@ -3,7 +3,7 @@
 import equinox as eqx
 import jax
 
-from tapjax.adapters.selection import calls_noted, chosen, class_of_call, named
+from tapjax.adapters.selection import calls_noted, named, select
 
 
 def activations(model, *args, layers=None, batched: bool = True, **kwargs) -> dict:
@@ -26,6 +26,7 @@ def activations(model, *args, layers=None, batched: bool = True, **kwargs) -> di
       ValueError: a layer does not exist.
 
     Examples:
+      >>> import equinox as eqx, jax, jax.numpy as jnp
       >>> net = eqx.nn.MLP(4, 2, 8, depth=1, key=jax.random.key(0))
       >>> found = activations(net, jnp.ones((3, 4)))
       >>> {name: a.shape for name, a in found.items()}
@@ -33,18 +34,18 @@ def activations(model, *args, layers=None, batched: bool = True, **kwargs) -> di
     """
     modules = {}
     _collect(model, "", modules)
-    kept = chosen(modules, layers, _has_parameters)
-    names = {id(module): name for name, module in kept.items()}
-    classes = {class_of_call(type(module)) for module in kept.values()}
+    selection, names = select(modules, layers, _has_parameters), []
 
     def run(*inputs):
-        outputs = {}
-        with calls_noted(names, classes, outputs.__setitem__):
+        calls = {}
+        with calls_noted(selection.noted, calls):
             output = model(*inputs, **kwargs)
-        noted = {name: outputs[name] for name in kept if name in outputs}
-        return named(noted, output, "first", batch=0 if batched else 1)
+        found = named(selection, calls, output, "first", batch=0 if batched else 1)
+        names[:] = found
+        return list(found.values())  # a dict would lose its order
 
-    return (jax.vmap(run) if batched else run)(*args)
+    arrays = (jax.vmap(run) if batched else run)(*args)
+    return dict(zip(names, arrays, strict=True))
 
 
 def _collect(node, name, found):

@@ -2,7 +2,7 @@
 
 import keras
 
-from tapjax.adapters.selection import calls_noted, chosen, named
+from tapjax.adapters.selection import calls_noted, named, select
 
 
 def activations(model: keras.Model, *args, layers=None, **kwargs) -> dict:
@@ -22,20 +22,20 @@ def activations(model: keras.Model, *args, layers=None, **kwargs) -> dict:
       ValueError: a layer does not exist.
 
     Examples:
-      >>> net = keras.Sequential([keras.layers.Dense(8, name="fc"), keras.layers.Dense(2)])
+      >>> import keras, numpy as np
+      >>> net = keras.Sequential([keras.layers.Dense(n, use_bias=False) for n in (8, 2)])
       >>> {name: tuple(a.shape) for name, a in activations(net, np.ones((3, 4))).items()}
-      {'fc': (3, 8), 'head': (3, 2)}
+      {'dense': (3, 8), 'head': (3, 2)}
     """
     if not model.built:
         model(*args, training=False, **kwargs)
     modules = {}
     _collect(model, "", modules)
-    kept = chosen(modules, layers, _has_weights)
-    names, outputs = {id(layer): name for name, layer in kept.items()}, {}
-    with calls_noted(names, [keras.layers.Layer], outputs.__setitem__):
+    selection, calls = select(modules, layers, _has_weights), {}
+    with calls_noted(selection.noted, calls, [keras.layers.Layer]):
         output = model(*args, training=False, **kwargs)
     channels = "first" if keras.config.image_data_format() == "channels_first" else "last"
-    return named({name: outputs[name] for name in kept if name in outputs}, output, channels)
+    return named(selection, calls, output, channels)
 
 
 def _collect(layer, name, found):

@@ -1,9 +1,9 @@
-"""Activations of a Flax linen network, by `capture_intermediates`."""
+"""Activations of a Flax linen network, noted while it is called."""
 
 import flax.linen as nn
 from flax.traverse_util import flatten_dict
 
-from tapjax.adapters.selection import chosen, named
+from tapjax.adapters.selection import named, note, select
 
 
 def activations(model: nn.Module, variables, *args, layers=None, **kwargs) -> dict:
@@ -24,28 +24,26 @@ def activations(model: nn.Module, variables, *args, layers=None, **kwargs) -> di
       ValueError: a layer does not exist.
 
     Examples:
+      >>> import jax, jax.numpy as jnp
       >>> net, x = nn.Sequential([nn.Dense(8), nn.relu, nn.Dense(2)]), jnp.ones((3, 4))
       >>> found = activations(net, net.init(jax.random.key(0), x), x)
       >>> {name: a.shape for name, a in found.items()}
       {'layers_0': (3, 8), 'head': (3, 2)}
     """
-    modules = {}
+    modules, calls = {}, {}
 
-    def seen(module, method):
-        if method == "__call__":
-            modules["/".join(module.path)] = module
-        return method == "__call__"
+    def noting(next_method, method_args, method_kwargs, context):
+        output = next_method(*method_args, **method_kwargs)
+        if context.method_name == "__call__":
+            name = "/".join(context.module.path)
+            modules[name] = context.module
+            note(calls, name, output)
+        return output
 
-    output, state = model.apply(
-        variables, *args, capture_intermediates=seen, mutable=["intermediates"], **kwargs
-    )
-    params = {path[:-1] for path in flatten_dict(variables["params"])}
-    with_own = {"/".join(path) for path in params}
-    names = {id(module): name for name, module in modules.items()}
-    kept = chosen(modules, layers, lambda module: names[id(module)] in with_own)
-    outputs = {}
-    for path, calls in flatten_dict(state["intermediates"]).items():
-        name = "/".join(path[:-1])
-        if path[-1] == "__call__" and name in kept:
-            outputs[name] = calls[-1]
-    return named({name: outputs[name] for name in kept if name in outputs}, output)
+    with nn.intercept_methods(noting):
+        output = model.apply(variables, *args, **kwargs)
+    own = {"/".join(path[:-1]) for path in flatten_dict(variables["params"])}
+    paths = {id(module): name for name, module in modules.items()}
+    selection = select(modules, layers, lambda module: paths[id(module)] in own)
+    calls = {name: value for name, value in calls.items() if name in selection.noted}
+    return named(selection, calls, output)

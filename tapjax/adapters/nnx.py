@@ -2,7 +2,7 @@
 
 from flax import nnx
 
-from tapjax.adapters.selection import calls_noted, chosen, class_of_call, named
+from tapjax.adapters.selection import calls_noted, named, select
 
 
 def activations(model: nnx.Module, *args, layers=None, **kwargs) -> dict:
@@ -24,6 +24,7 @@ def activations(model: nnx.Module, *args, layers=None, **kwargs) -> dict:
       ValueError: a layer does not exist.
 
     Examples:
+      >>> import jax.numpy as jnp
       >>> class Net(nnx.Module):
       ...     def __init__(self, rngs):
       ...         self.fc1, self.fc2 = nnx.Linear(4, 8, rngs=rngs), nnx.Linear(8, 2, rngs=rngs)
@@ -38,13 +39,10 @@ def activations(model: nnx.Module, *args, layers=None, **kwargs) -> dict:
         for path, node in nnx.iter_graph(model)
         if isinstance(node, nnx.Module) and callable(node)
     }
-    kept = chosen(modules, layers, _has_parameters)
-    names = {id(module): name for name, module in kept.items()}
-    classes = {class_of_call(type(module)) for module in kept.values()}
-    outputs = {}
-    with calls_noted(names, classes, outputs.__setitem__):
+    selection, calls = select(modules, layers, _has_parameters), {}
+    with calls_noted(selection.noted, calls):
         output = model(*args, **kwargs)
-    return named({name: outputs[name] for name in kept if name in outputs}, output)
+    return named(selection, calls, output)
 
 
 def _has_parameters(module):

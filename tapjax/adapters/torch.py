@@ -2,7 +2,7 @@
 
 import torch
 
-from tapjax.adapters.selection import chosen, named
+from tapjax.adapters.selection import named, note, select
 
 
 def activations(model: torch.nn.Module, *args, layers=None, **kwargs) -> dict:
@@ -24,18 +24,19 @@ def activations(model: torch.nn.Module, *args, layers=None, **kwargs) -> dict:
       ValueError: a layer does not exist.
 
     Examples:
+      >>> import torch
       >>> net = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.ReLU(), torch.nn.Linear(8, 2))
       >>> {name: tuple(a.shape) for name, a in activations(net, torch.ones(3, 4)).items()}
       {'0': (3, 8), 'head': (3, 2)}
     """
     model = getattr(model, "_orig_mod", model)  # torch.compile would ignore new hooks
-    modules = chosen(dict(model.named_modules()), layers, _has_parameters)
-    outputs, was_training = {}, {m: m.training for m in model.modules()}
+    selection = select(dict(model.named_modules()), layers, _has_parameters)
+    calls, was_training = {}, {m: m.training for m in model.modules()}
 
     def hook(name):
-        return lambda module, inputs, output: outputs.__setitem__(name, output)
+        return lambda module, inputs, output: note(calls, name, output)
 
-    hooks = [module.register_forward_hook(hook(name)) for name, module in modules.items()]
+    hooks = [module.register_forward_hook(hook(name)) for name, module in selection.noted.items()]
     model.eval()
     try:
         with torch.no_grad():
@@ -45,7 +46,7 @@ def activations(model: torch.nn.Module, *args, layers=None, **kwargs) -> dict:
             each.remove()
         for module, training in was_training.items():
             module.training = training
-    return named(outputs, output, "first")
+    return named(selection, calls, output, "first")
 
 
 def _has_parameters(module):

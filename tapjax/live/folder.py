@@ -24,6 +24,7 @@ from tapjax.contract.layout import (
 from tapjax.contract.lease import Lease
 
 DIMENSION = "participation_ratio"
+HEAD = "head"  # usual name of the layer with the outputs
 LISTED = 3  # number of differences that an error message lists
 
 
@@ -34,7 +35,7 @@ class Description(NamedTuple):
     settings: dict
     model: str
     data: str
-    head: str | None
+    head: str
 
 
 def as_json(value):
@@ -90,9 +91,9 @@ class Folder:
             for name in dict.fromkeys([*old, *new])
             if old.get(name) != new.get(name)
         ]
-        differing += [f"head: {model['head']!r} -> {self._about.head!r}"] * (
-            model["layer_names"] != [] and model["head"] != self._about.head
-        )
+        head = self._about.head if self._about.head in model["layer_names"] else None
+        if model["head"] != head:
+            differing.append(f"head: {model['head']!r} -> {self._about.head!r}")
         if differing:
             told = "; ".join(differing[:LISTED]) + "; ..." * (len(differing) > LISTED)
             raise RunError(
@@ -179,7 +180,7 @@ class Folder:
         about = self._about
         model = {
             "architecture": about.model, "data": about.data, "layer_names": self.layers or [],
-            "head": about.head if self.layers else None, "dimension": DIMENSION, "structure": {},
+            "head": about.head if about.head in (self.layers or []) else None, "dimension": DIMENSION, "structure": {},
             "synthetic": False,
         }  # fmt: skip
         env = {

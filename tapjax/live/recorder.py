@@ -27,7 +27,7 @@ from tapjax.contract.layout import STEP_AXES
 from tapjax.contract.lease import InUseError, locked
 from tapjax.live.arrays import as_array, held, is_channels_first
 from tapjax.live.dimensions import dimensions, matrix
-from tapjax.live.folder import DIMENSION, Description, Folder, as_json
+from tapjax.live.folder import DIMENSION, HEAD, Description, Folder, as_json
 
 CHUNK = 1000  # largest number of recorded steps in memory
 SECONDS = 60  # longest time that they stay there
@@ -48,7 +48,7 @@ class Recorder:
         *,
         model: str = "own",
         data: str = "own",
-        head: str | None = None,
+        head: str = HEAD,
         steps: int = 0,
         chunk: int = CHUNK,
         quiet: bool = False,
@@ -65,7 +65,8 @@ class Recorder:
           config: settings of the experiment, which are saved as JSON.
           model: name of the network, for tables and figures.
           data: name of the data set, for tables and figures.
-          head: name of the layer with the outputs, which is left out of D; None if there is none.
+          head: name of the layer with the outputs, which is left out of D. If no layer is named
+            `head`, D is the mean over all layers.
           steps: planned number of steps; 0 if it is not known.
           chunk: largest number of recorded steps that are kept in memory, and lost by a kill.
           quiet: whether to print nothing at the end.
@@ -323,7 +324,7 @@ class Recorder:
         """Return the measured dimensionalities, each [L], or [S, L] with several seeds."""
         names = list(layers)
         if self._layers is None:
-            if self._head is not None and self._head not in names:
+            if self._head not in (HEAD, *names):
                 raise ValueError(f"head={self._head!r} is none of the layers {', '.join(names)}")
             self._layers = names
         elif set(names) != set(self._layers):

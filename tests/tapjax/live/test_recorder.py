@@ -41,7 +41,7 @@ def loop(record, first=0, last=STEPS):
 
 
 def opened(path, **fields):
-    return Recorder(path, **{"head": "head", "chunk": 30, "quiet": True, **fields})
+    return Recorder(path, **{"chunk": 30, "quiet": True, **fields})
 
 
 def same(a, b):
@@ -160,7 +160,7 @@ def test_arrays_of_jax_and_torch(tmp_path):
     h, image = layers(0)["fc1"], np.random.default_rng(1).standard_normal((4, 6, 5, 3))
     grad = torch.ones((), requires_grad=True)
     running = torch.zeros(())
-    with opened(tmp_path, head=None) as record:
+    with opened(tmp_path) as record:
         for step in range(3):
             running += 1  # in place, after it was recorded
             given = {"numpy": h, "jax": jnp.asarray(h, jnp.bfloat16), "torch": torch.tensor(h)}
@@ -177,12 +177,12 @@ def test_arrays_of_jax_and_torch(tmp_path):
 
 
 def test_measured_numbers_instead_of_activations(tmp_path):
-    with opened(tmp_path, head=None) as record:
+    with opened(tmp_path) as record:
         for step in range(3):
             record.probe(step, layers={"a": 3.0, "b": jnp.float32(5)})
             record(step, loss=1.0)
     np.testing.assert_array_equal(open_run(tmp_path).dimension()[0], 4)
-    with opened(tmp_path / "two", head=None) as record:
+    with opened(tmp_path / "two") as record:
         record.probe(0, layers={"a": {"stable_rank": 2.0, "participation_ratio": 3.0}})
         record(0, loss=1.0)
     assert open_run(tmp_path / "two").array("probe", "stable_rank").item() == 2
