@@ -20,6 +20,7 @@ READERS = {
     "motifs": ("motifs", "map the states that recur while networks train"),
     "spectra": ("spectra", "compare the movement of components with a random walk"),
     "report": ("report", "run every analysis that suits the runs and write one HTML page"),
+    "export": ("export", "write runs as CSV, Parquet, NetCDF, TensorBoard or W&B files"),
     "join": ("join", "make one run of several runs of one experiment, with all their seeds"),
     "predictor": ("predictor", "measure how well D(t) can be predicted before training"),
 }

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from analysis.runs import tables
 from analysis.runs.finding import find_runs
 from tapjax.contract.files import RunError, names_and_arrays, read_json, read_npz
 from tapjax.contract.layout import MANIFEST, SCHEMA, STEP_AXES, record_steps
@@ -136,7 +137,7 @@ class Run:
                 if axis in self._held[path] and not self.recorded:
                     raise RunError(f"{path} lacks {name!r}, which other records hold")
                 if axis in self._held[path]:  # another loop may record a quantity at some steps
-                    shape = (len(self._kept), len(self._axis(path, axis)), *self._further(name))
+                    shape = (len(self._kept), len(self._axis(path, axis)), *self.further(name))
                     yield np.full(shape, np.nan)
                 continue
             found = read_npz(path, {name, axis}.__contains__)
@@ -154,8 +155,8 @@ class Run:
                 )
             yield part
 
-    def _further(self, name):
-        """Return the axes of a quantity after those of seeds and steps."""
+    def further(self, name: str) -> tuple[int, ...]:
+        """Return the sizes of a quantity `group/name` after the axes of seeds and steps."""
         path = next(path for path in self._files if name in self._held[path])
         return read_npz(path, name.__eq__)[name].shape[2:]
 
@@ -321,6 +322,26 @@ class Run:
         at = self.steps("probe")
         sums = [np.concatenate([[0.0], np.cumsum(row * width)]) for row in norm_SxT]
         return np.stack([np.interp(at, edges, total) for total in sums])
+
+    def __repr__(self):
+        """Describe the run in some lines of text."""
+        return tables.text(self)
+
+    def _repr_html_(self):
+        """Describe the run as a table, in notebooks."""
+        return tables.html(self)
+
+    def to_pandas(self, group: str = "probe"):
+        """Return a group as a DataFrame; see `tables.to_pandas`."""
+        return tables.to_pandas(self, group)
+
+    def to_xarray(self):
+        """Return the run as an xarray.DataTree; see `tables.to_xarray`."""
+        return tables.to_xarray(self)
+
+    def plot(self, quantities=("D", "loss", "accuracy")):
+        """Draw quantities over training; see `tables.plot`."""
+        return tables.plot(self, quantities)
 
 
 def open_run(path, partial: bool = False) -> Run:

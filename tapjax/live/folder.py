@@ -177,11 +177,11 @@ class Folder:
 
     def _describe(self, steps):
         """Write the four files that describe the run, if they have changed; config.json last."""
-        about = self._about
+        about, layers = self._about, self.layers or []
         model = {
-            "architecture": about.model, "data": about.data, "layer_names": self.layers or [],
-            "head": about.head if about.head in (self.layers or []) else None, "dimension": DIMENSION, "structure": {},
-            "synthetic": False,
+            "architecture": about.model, "data": about.data, "layer_names": layers,
+            "head": about.head if about.head in layers else None, "dimension": DIMENSION,
+            "structure": {}, "synthetic": False,
         }  # fmt: skip
         env = {
             "schema": SCHEMA,

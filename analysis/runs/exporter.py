@@ -1,0 +1,124 @@
+"""Export of recorded runs to the formats of other tools."""
+
+import importlib
+import os
+from pathlib import Path
+
+import numpy as np
+
+from analysis.runs.reader import Run
+from analysis.runs.tables import labels
+from tapjax.contract.files import RunError
+from tapjax.contract.layout import STEP_AXES, replace_file, write_text
+
+# Format -> library that it needs, and the extra of tapjax that installs it.
+NEEDS = {
+    "parquet": ("pyarrow", "parquet"),
+    "netcdf": ("h5netcdf", "xarray"),
+    "tensorboard": ("tensorboardX", "tensorboard"),
+    "wandb": ("wandb", "wandb"),
+}
+
+
+def export(run: Run, form: str, out: Path) -> list[Path]:
+    """Write a run in another format.
+
+    Args:
+      run: open run.
+      form: `csv` or `parquet` for one table per group, `netcdf` for one file with a group for each,
+        `tensorboard` for one event file per seed, `wandb` for one offline run per seed.
+      out: folder to write in.
+
+    Returns:
+      Files or folders that were written.
+
+    Raises:
+      RunError: the format is unknown, or its library is not installed.
+    """
+    if form not in FORMATS:
+        raise RunError(f"--to={form!r} is not one of {', '.join(FORMATS)}")
+    if form in NEEDS:
+        library, extra = NEEDS[form]
+        try:
+            importlib.import_module(library)
+        except ImportError as error:
+            raise RunError(f"--to={form} needs {library}: pip install 'tapjax[{extra}]'") from error
+    out.mkdir(parents=True, exist_ok=True)
+    return FORMATS[form](run, out)
+
+
+def _csv(run, out):
+    written = []
+    for group in _groups(run):
+        written.append(out / f"{run.name}_{group}.csv")
+        write_text(written[-1], run.to_pandas(group).to_csv())
+    return written
+
+
+def _parquet(run, out):
+    written = []
+    for group in _groups(run):
+        written.append(out / f"{run.name}_{group}.parquet")
+        table = run.to_pandas(group).reset_index()
+        replace_file(written[-1], table.to_parquet)
+    return written
+
+
+def _netcdf(run, out):
+    path = out / f"{run.name}.nc"
+    scratch = path.with_name(f".{path.name}.tmp")
+    run.to_xarray().to_netcdf(scratch, engine="h5netcdf")
+    os.replace(scratch, path)
+    return [path]
+
+
+def _tensorboard(run, out):
+    from tensorboardX import SummaryWriter
+
+    written = []
+    for i, seed in enumerate(run.seeds):
+        written.append(out / run.name / f"seed_{seed}")
+        if written[-1].exists():
+            raise RunError(f"{written[-1]} exists already: choose another --out")
+        with SummaryWriter(str(written[-1])) as writer:
+            for step, values in _points(run, i):
+                for name, value in values.items():
+                    writer.add_scalar(name, value, step)
+    return written
+
+
+def _wandb(run, out):
+    import wandb
+
+    for i, seed in enumerate(run.seeds):
+        with wandb.init(
+            mode="offline", dir=out, project="tapjax", group=run.name, name=f"{run.name}_{seed}",
+            config=run.config, settings=wandb.Settings(console="off", silent=True),
+        ) as logged:  # fmt: skip
+            for step, values in _points(run, i):
+                logged.log(values, step=step)
+    return sorted((out / "wandb").glob("offline-run-*"))
+
+
+def _groups(run):
+    return [group for group in STEP_AXES if run.names(group)]
+
+
+def _points(run, seed: int):
+    """Yield each recorded step with the finite numbers of one seed at it, by `group/name`."""
+    at = {}
+    for group in _groups(run):
+        for name in run.names(group):
+            values = run.array(group, name)
+            columns = values[seed].reshape(values.shape[1], -1).T
+            for label, column in zip(labels(run, name, values), columns, strict=True):
+                for step, value in zip(run.steps(group), column, strict=True):
+                    if np.isfinite(value):
+                        at.setdefault(int(step), {})[f"{group}/{label}"] = float(value)
+    yield from sorted(at.items())
+
+
+FORMATS = {
+    "csv": _csv, "parquet": _parquet, "netcdf": _netcdf, "tensorboard": _tensorboard,
+    "wandb": _wandb,
+}  # fmt: skip
