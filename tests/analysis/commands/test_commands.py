@@ -266,10 +266,10 @@ def test_monitor_replays_runs(tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "what"),
     [
-        ("a.csv", b"step,loss\n0,1.0\n", "is a CSV file, not an .npz: read it with pandas"),
-        ("a.json", b'{"step": [0, 1]}', "is a JSON file, not an .npz: read it with json.load"),
+        ("a.log", b"step,loss\n0,1.0\n", "is a CSV file, not an .npz: read it with pandas"),
+        ("a.log", b'{"step": [0, 1]}', "is a JSON file, not an .npz: read it with json.load"),
         (
-            "a.h5",
+            "a.log",
             b"\x89HDF\r\n\x1a\n" + bytes(99),
             "is an HDF5 file, not an .npz: read it with h5py",
         ),
@@ -277,9 +277,9 @@ def test_monitor_replays_runs(tmp_path):
         ("a.npy", None, "is a single .npy array"),
         ("a.pt", ["archive/data.pkl"], "is a PyTorch file, not an .npz: read it with torch.load"),
         ("a.txt", b"hello", "is a text file"),
-        ("a.csv", b"\xef\xbb\xbfstep,loss\n", "is a CSV file"),  # as Excel writes it
-        ("a.csv", "step,loss\n".encode("utf-16"), "is a CSV file"),
-        ("a.csv", "Schritt,Größe\n".encode("latin-1"), "is a CSV file"),
+        ("a.log", b"\xef\xbb\xbfstep,loss\n", "is a CSV file"),  # as Excel writes it
+        ("a.log", "step,loss\n".encode("utf-16"), "is a CSV file"),
+        ("a.log", "Schritt,Größe\n".encode("latin-1"), "is a CSV file"),
         ("a.feather", b"ARROW1" + bytes(99), "is a Feather file"),
         ("a.safetensors", bytes([8]) + bytes(7) + b'{"a": 1}', "is a safetensors file"),
         ("a.xlsx", ["[Content_Types].xml", "xl/workbook.xml"], "is an Excel file"),
