@@ -111,9 +111,10 @@ def to_xarray(run):
     Raises:
       ImportError: xarray is not installed (extra [xarray]).
 
-    Examples:
-      >>> d = to_xarray(run)["probe"]["participation_ratio"]  # doctest: +SKIP
-      >>> d.sel(layer="fc1").mean("seed").plot()  # doctest: +SKIP
+    Example::
+
+        d = to_xarray(run)["probe"]["participation_ratio"]
+        d.sel(layer="fc1").mean("seed").plot()
     """
     import xarray as xr
     from xarray.backends import BackendArray

@@ -11,4 +11,7 @@ Each module has one function `activations` and is the only place that imports it
 All return a dict from the name of a layer to its activations: [N, D], or [N, Q, D] for tokens.
 Images are averaged over space. The output of the network is named `head`, which a `Recorder` leaves
 out of D. The other layers are by default those with parameters of their own.
+
+`tapjax.adapters.huggingface` and `tapjax.adapters.lightning` have a RecorderCallback for the
+trainers of these libraries.
 """
