@@ -4,8 +4,8 @@
 
 Both sides of a ratio are measured in the same session. Each side is a separate process, pinned to
 one core with one thread, and the sides take turns. A ratio is the median over turns of the ratio of
-two CPU times that are measured directly after one another. The suites measure and online need the
-extra [bench] (PyTorch). The suite edm needs pyEDM (extra [test]).
+two CPU times that are measured directly after one another. The suites measure, online and recorder
+need the extra [bench] (PyTorch). The suite edm needs pyEDM (extra [test]).
 
 Five suites are not part of all. soak kills runs at random times and stream records the memory of a
 run of a million steps; each takes a quarter of an hour. scaling measures sweeps, devices, files and
@@ -254,6 +254,20 @@ def edm(turns: int) -> list[dict]:
     return rows
 
 
+def recorder(turns: int) -> list[dict]:
+    """Compare loops of PyTorch and JAX that record with loops that only measure, and with none."""
+    rows = []
+    for library in ("torch", "jax"):
+        for every, goal in ((5, None), (100, "<= 1.03")):
+            task = {"side": "recorded", "library": library, "steps": 2000, "every": every}
+            sides = {what: task | {"what": what} for what in ("plain", "measured", "recorded")}
+            taken = take_turns(turns, **sides)
+            for slow, fast, wanted in (("recorded", "measured", goal), ("measured", "plain", None)):
+                what = f"{library}, every {every} steps: {slow} / {fast}"
+                rows.append({"what": what, "goal": wanted, **compare(taken, slow, fast)})
+    return rows
+
+
 def start(turns: int) -> list[dict]:
     """Compare the whole process of a quick run with a warm and with a cold compilation cache."""
     rows = []
@@ -297,6 +311,7 @@ SUITES = {
     "seeds": seeds,
     "credit": credit,
     "online": online,
+    "recorder": recorder,
     "edm": edm,
     "start": start,
     "metrics": metrics,
@@ -354,7 +369,7 @@ def body() -> int:
     names = tuple(SUITES) if "all" in SUITE.value else tuple(SUITE.value)
     out = Path(OUT.value)
     out.mkdir(parents=True, exist_ok=True)
-    if {"measure", "online"} & set(names) and machine()["torch"] == "not installed":
+    if {"measure", "online", "recorder"} & set(names) and machine()["torch"] == "not installed":
         print("error: this suite needs PyTorch: pip install '.[bench]'", file=sys.stderr)
         return 2
     if "accelerator" in names and _platform() == "cpu":

@@ -16,6 +16,7 @@ from launch.benchmarks.floor import floor
 from launch.benchmarks.inputs import BATCH, PROBE, build, repeated, synthetic
 from launch.benchmarks.online import online, torch_online
 from launch.benchmarks.plain_torch import peak_torch, torch_loop
+from launch.benchmarks.recorded import recorded
 
 
 def one_thread() -> None:
@@ -181,6 +182,7 @@ SIDES = {
     "peak_xla": peak_xla,
     "peak_torch": peak_torch,
     "credit": credit,
+    "recorded": recorded,
     "online": online,
     "torch_online": torch_online,
     "edm": edm.ours,

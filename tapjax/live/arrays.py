@@ -20,7 +20,7 @@ def as_array(value) -> np.ndarray:
         value = value.detach().cpu()
         value = value.float() if "bfloat16" in str(value.dtype) else value
     found = np.asarray(value)
-    if found.dtype.kind == "V" or found.dtype.name == "bfloat16":
+    if found.dtype.kind == "V":
         found = found.astype(np.float32)
     if found.dtype.kind not in "biuf":
         raise ValueError(f"{type(value).__name__} of {found.dtype} is not an array of real numbers")
@@ -40,6 +40,8 @@ def held(value):
     Raises:
       ValueError: see `as_array`.
     """
+    if type(value) in (float, int):
+        return value
     if hasattr(value, "detach"):  # without its graph, which would keep all activations
         return value.detach().clone()
     if hasattr(value, "copy_to_host_async"):

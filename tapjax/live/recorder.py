@@ -14,6 +14,7 @@ killed loses at most the last chunk.
 
 import atexit
 import contextlib
+import math
 import os
 import sys
 import time
@@ -175,7 +176,7 @@ class Recorder:
                 arrays[STEP_AXES[group]] = np.array([step for step, _ in rows])
                 arrays |= self._stacked(group)
         if arrays:
-            self._folder.diverged |= self._diverged()
+            self._folder.diverged |= self._diverged(arrays)
             self._folder.write(arrays, self._layers, self._steps)
         self._new = {group: [] for group in STEP_AXES}
         self._written = time.perf_counter()
@@ -238,10 +239,11 @@ class Recorder:
         """Return a step as an integer that does not come before the last one of its group."""
         if self._folder is None:
             raise RunError("the recorder is closed")
-        number = as_array(step)
-        if number.ndim or number != np.round(number) or number < 0:
-            raise ValueError(f"step={step!r} is not an integer, 0 or above")
-        step = int(number)
+        if type(step) is not int or step < 0:
+            number = as_array(step)
+            if number.ndim or number != np.round(number) or number < 0:
+                raise ValueError(f"step={step!r} is not an integer, 0 or above")
+            step = int(number)
         if self._reopened:  # the loop repeats the steps after its last checkpoint
             last, self._reopened = self._folder.last["step"], False
             if self._folder.cut(step) and not self._quiet:
@@ -254,12 +256,15 @@ class Recorder:
         return step
 
     def _check_shape(self, name, shape):
-        if len(self.seeds) > 1 and shape[:1] != (len(self.seeds),):
-            raise ValueError(
-                f"{name} has the shape {shape}: its first axis must be the {len(self.seeds)} seeds"
-            )
-        before = self._shapes.setdefault(name, shape)
-        if np.prod(shape) != np.prod(before) or (shape != before and max(len(shape), 1) > 1):
+        before = self._shapes.get(name)
+        if before is None:
+            if len(self.seeds) > 1 and shape[:1] != (len(self.seeds),):
+                raise ValueError(
+                    f"{name} has the shape {shape}: its first axis must be the "
+                    f"{len(self.seeds)} seeds"
+                )
+            self._shapes[name] = shape
+        elif shape != before and not math.prod(shape) == math.prod(before) == 1:
             raise ValueError(f"{name} has the shape {shape}, and had {before} before")
 
     def _try_to_flush_if_due(self):
@@ -303,21 +308,31 @@ class Recorder:
             return value
         return value.reshape(1) if value.size == 1 else value[None]
 
-    def _diverged(self):
+    def _diverged(self, arrays):
         """Return, for seeds whose state changes, the step at which they diverged, or None.
 
         A seed has diverged if its loss or its gradient is not finite from some step on. Single
         values that are not finite, as with mixed precision, are no divergence.
         """
-        found = {}
-        for step, values in self._new["scalar"]:
-            known = [self._by_seed(values[name]) for name in DIVERGENCE if name in values]
-            if not known:
-                continue
-            finite_S = np.all([np.isfinite(v.reshape(len(v), -1)).all(1) for v in known], 0)
-            for seed, finite in zip(map(str, self.seeds), finite_S, strict=True):
-                since = found.get(seed, self._folder.diverged.get(seed))
-                found[seed] = None if finite else step if since is None else since
+        rows = self._new["scalar"]
+        given = {name: [name in values for _, values in rows] for name in DIVERGENCE}
+        known_T = np.any(list(given.values()), 0)
+        if not rows or not known_T.any():
+            return {}
+        finite_SxT = np.ones((len(self.seeds), len(rows)), bool)
+        for name, given_T in given.items():
+            if any(given_T):
+                value = arrays[f"scalar/{name}"].reshape(len(self.seeds), len(rows), -1)
+                finite_SxT &= np.isfinite(value).all(-1) | ~np.array(given_T)
+        found, steps = {}, np.array([step for step, _ in rows])[known_T]
+        for seed, finite_T in zip(map(str, self.seeds), finite_SxT[:, known_T], strict=True):
+            good = np.flatnonzero(finite_T)
+            since = self._folder.diverged.get(seed)
+            if len(good) == 0:
+                found[seed] = int(steps[0]) if since is None else since
+            else:
+                after = good[-1] + 1
+                found[seed] = int(steps[after]) if after < len(steps) else None
         return found
 
     def _measure(self, layers):
