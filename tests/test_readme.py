@@ -5,11 +5,13 @@ import re
 import subprocess
 import sys
 import textwrap
+import types
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from analysis import open_run
 from analysis.__main__ import parser
 from analysis.commands import COMMANDS
 from launch import cli
@@ -80,21 +82,36 @@ def test_the_python_example_runs(tmp_path):
     assert result.returncode == 0, result.stderr
 
 
+def run_example(page, pattern, folder, monkeypatch):
+    """Run the first piece of Python on a page that matches, with the names that it needs."""
+    (found,) = re.findall(pattern, (ROOT / page).read_text(), re.DOTALL | re.MULTILINE)[:1]
+    monkeypatch.chdir(folder)
+    h1, h2, out = np.random.default_rng(0).normal(size=(3, 20, 5))
+    layers = {"h1": h1, "h2": h2, "head": out}
+    fake = types.ModuleType("tapjax.adapters.torch")
+    fake.activations = lambda model, x: layers
+    monkeypatch.setitem(sys.modules, "tapjax.adapters.torch", fake)
+    names = {"batches": range(11), "train": lambda batch: (1.0, 0.5), "model": None}
+    names |= {"x_probe": None, "accuracy": 0.5, "test_accuracy": 0.5, **layers, "out": out}
+    exec(textwrap.dedent(found), names)
+    return np.mean([participation_ratio(h) for h in (h1, h2)])
+
+
 @pytest.mark.parametrize("page", ["README.md", "docs/guides/own-loop.md"])
-def test_the_monitor_runs_in_the_loop_of_the_page(page, tmp_path, monkeypatch):
-    loop = re.search(
-        r'^ *from tapjax.live import Monitor$.*?monitor.save\("out/mine"\)$',
-        (ROOT / page).read_text(), re.DOTALL | re.MULTILINE,
-    )  # fmt: skip
-    monkeypatch.chdir(tmp_path)
-    h1, h2 = np.random.default_rng(0).normal(size=(2, 20, 5))
-    names = {"batches": range(11), "train": lambda batch: (1.0, 0.5), "h1": h1, "h2": h2}
-    exec(textwrap.dedent(loop[0]), names)
+def test_the_recorder_runs_in_the_loop_of_the_page(page, tmp_path, monkeypatch):
+    pattern = r"^ *from tapjax.live import Recorder$.*?^ +record\(step, [^\n]*\n"
+    d = run_example(page, pattern, tmp_path, monkeypatch)
+    run = open_run(tmp_path / "runs/mine")
+    assert run.steps("probe").tolist() == [0, 5, 10] and len(run.steps("scalar")) == 11
+    np.testing.assert_allclose(run.dimension(), d, rtol=1e-6)
+
+
+def test_the_monitor_runs_in_the_loop_of_the_page(tmp_path, monkeypatch):
+    pattern = r'^ *from tapjax.live import Monitor$.*?monitor.save\("out/mine"\)$'
+    d = run_example("docs/guides/own-loop.md", pattern, tmp_path, monkeypatch)
     state = json.loads((tmp_path / "out" / "mine" / "monitor_state.json").read_text())
     assert state["history"]["step"] == [0, 5, 10]
-    np.testing.assert_allclose(
-        state["history"]["d"], np.mean([participation_ratio(h) for h in (h1, h2)])
-    )
+    np.testing.assert_allclose(state["history"]["d"], d)
 
 
 def test_the_fault_matrix_names_tests_that_exist():
