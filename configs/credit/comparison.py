@@ -26,7 +26,11 @@ BEST = {
     "weight_mirror": 4,
     "sign_symmetry": 0,
     "vector_response": 1,
+    "state_bridge": 1,
+    "learned_dfa": 3,
     "local_loss": 5,
+    "local_forward_gradient": 5,
+    "forward_gradient": 1,
     "target_propagation": 1,
 }
 
