@@ -97,9 +97,12 @@ class Followed:
         self.forecasts: dict[int, list[Prediction]] = {}
         self.problem = ""
         self._for_monitors = Spacing(MOST_MEASUREMENTS)
-        names, head = self.model["layer_names"], self.model["head"]
-        self._hidden = [i for i, name in enumerate(names) if name != head]
         self._read: set[str] = set()
+
+    @property
+    def _hidden(self):
+        names, head = self.model["layer_names"], self.model["head"]
+        return [i for i, name in enumerate(names) if name != head]
 
     @property
     def replaced(self) -> bool:
@@ -144,6 +147,8 @@ class Followed:
             if not path.exists():  # moved away by a run that resumes: the next look finds others
                 break
             try:
+                if not self.model["layer_names"]:  # a Recorder learns them from its first probe
+                    self.model = read_json(self.path / "model.json")
                 self._add(read_npz(path, self._wanted))
             except (RunError, KeyError, ValueError, IndexError) as error:
                 self.problem = f"{path.name}: {error}"
@@ -157,8 +162,11 @@ class Followed:
         return name in known or name.endswith("/accuracy")
 
     def _add(self, record):
-        steps, loss_SxT = record["step"], record["scalar/loss"]
-        self.curves["loss"].add(steps, loss_SxT)
+        steps, recorded = record["step"], self._config.get("recorded", False)
+        missing_SxT = np.full((len(self._config["seeds"]), len(steps)), np.nan)
+        loss_SxT = record.get("scalar/loss", missing_SxT) if recorded else record["scalar/loss"]
+        known_T = np.isfinite(loss_SxT).any(0) if recorded else np.ones(len(steps), bool)
+        self.curves["loss"].add(steps[known_T], loss_SxT[:, known_T])
         at, metric = record.get("probe_step", np.array([])), f"probe/{self.model['dimension']}"
         group = "probe" if "probe/accuracy" in record else "eval"
         if f"{group}/accuracy" in record:
@@ -167,11 +175,19 @@ class Followed:
             return
         d_SxT = record[metric][:, :, self._hidden].astype(float).mean(2)
         self.curves["D"].add(at, d_SxT)
-        norms = record["scalar/grad_norm"]
+        # Of a loop that records no gradients, a constant norm causes no warning.
+        ones = np.ones_like(loss_SxT) if recorded else None
+        norms = record.get("scalar/grad_norm", ones)
         for j in self._for_monitors.chosen(len(at)):
             for i, (seed, monitor) in enumerate(self.monitors.items()):
                 if len(monitor.step) and at[j] <= monitor.step[-1]:
                     continue  # the end of a run that was extended is measured twice
-                loss, norm = (np.interp(at[j], steps, s[i]) for s in (loss_SxT, norms))
+                loss, norm = (_at(at[j], steps, s[i], recorded) for s in (loss_SxT, norms))
                 report = monitor.update(int(at[j]), loss, norm, d_SxT[i, j])
                 self.forecasts[seed] = list(report.predictions.values())
+
+
+def _at(step, steps, values, gaps: bool):
+    """Return a series at a step. If it may have gaps, only its finite values count."""
+    finite = np.isfinite(values) if gaps else np.ones(len(values), bool)
+    return np.interp(step, steps[finite], values[finite]) if finite.any() else np.nan

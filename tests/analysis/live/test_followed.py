@@ -10,6 +10,7 @@ from analysis import open_run
 from analysis.live.followed import MOST_POINTS, Followed, Thinned
 from analysis.live.replay import replay_seed
 from tapjax.contract.layout import write_npz
+from tapjax.live import Recorder
 from tests.analysis.made_runs import collapse_and_recovery, write_run
 
 T = np.arange(0, 1001, 5.0)
@@ -112,3 +113,27 @@ def test_a_million_steps_need_megabytes(tmp_path):
     tracemalloc.stop()
     assert all(len(curve.arrays()[0]) <= MOST_POINTS for curve in followed.curves.values())
     assert held[10**6] < 5e6 and held[10**6] - held[500_000] < 1e6  # bytes
+
+
+@pytest.mark.parametrize("grad_norm", [True, False])
+def test_a_loop_of_somebody_else_is_followed(tmp_path, grad_norm):
+    """Its layers appear after its first record, its loss at every tenth step."""
+    rng = np.random.default_rng(0)
+    followed = None
+    with Recorder(tmp_path / "run", chunk=50, quiet=True) as record:
+        for step in range(1000):
+            values = {"lr": 0.1} | ({"loss": 1.0} if step % 10 == 0 else {})
+            record(step, **values | ({"grad_norm": 2.0} if grad_norm else {}))
+            if step % 5 == 0 and step >= 100:
+                record.probe(step, layers={"a": 5 + 0.01 * rng.random(), "head": 99.0})
+            if step == 60:
+                followed = Followed(tmp_path / "run")
+                followed.catch_up()
+            if step % 200 == 199:
+                followed.catch_up()
+    assert followed.catch_up() and not followed.problem
+    steps, loss = followed.curves["loss"].arrays()
+    assert steps.tolist() == list(range(0, 1000, 10)) and (loss == 1).all()
+    steps, d = followed.curves["D"].arrays()
+    assert steps.tolist() == list(range(100, 1000, 5)) and (np.abs(d - 5) < 0.1).all()
+    assert not [w for _, w in followed.warnings if w.kind == "not_finite"]
