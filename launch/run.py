@@ -45,6 +45,11 @@ DRIFT = flags.DEFINE_bool(
     "Resume although the bits may differ, for example with another number of cores or other "
     "versions.",
 )
+LOG = flags.DEFINE_list(
+    "log",
+    [],
+    "Send the records to other tools while they are written: tensorboard, wandb, or both.",
+)
 EXTEND = flags.DEFINE_bool(
     "extend",
     False,
@@ -81,7 +86,7 @@ def body() -> int:
     with contextlib.suppress(RunError):  # loop.run reports a damaged STATUS.json
         before = _status(Path(WORKDIR.value))
 
-    with _monitor() if MONITOR.value else contextlib.nullcontext():
+    with _monitor() if MONITOR.value else contextlib.nullcontext(), _loggers(LOG.value):
         outcome = loop.run(
             CONFIG.value,
             WORKDIR.value,
@@ -95,6 +100,28 @@ def body() -> int:
     already = "already " if before == (outcome.status, outcome.step) else ""
     print(f"{already}{outcome.status} at step {outcome.step} {outcome.reason}".rstrip())
     return EXIT[outcome.status]
+
+
+@contextlib.contextmanager
+def _loggers(names):
+    """Send the records of the run to loggers, from a separate thread."""
+    if not names:
+        yield
+        return
+    from tqdm import tqdm
+
+    from analysis.live.loggers import check, forward_until
+
+    check(names)
+    ended = threading.Event()
+    args = (ended, Path(WORKDIR.value), names, tqdm.write)
+    thread = threading.Thread(target=forward_until, args=args)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
 
 
 @contextlib.contextmanager

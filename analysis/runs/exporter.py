@@ -4,10 +4,8 @@ import importlib
 import os
 from pathlib import Path
 
-import numpy as np
-
 from analysis.runs.reader import Run
-from analysis.runs.tables import labels
+from analysis.runs.tables import points
 from tapjax.contract.files import RunError
 from tapjax.contract.layout import STEP_AXES, replace_file, write_text
 
@@ -76,12 +74,12 @@ def _tensorboard(run, out):
     from tensorboardX import SummaryWriter
 
     written = []
-    for i, seed in enumerate(run.seeds):
+    for seed in run.seeds:
         written.append(out / run.name / f"seed_{seed}")
         if written[-1].exists():
             raise RunError(f"{written[-1]} exists already: choose another --out")
         with SummaryWriter(str(written[-1])) as writer:
-            for step, values in _points(run, i):
+            for step, values in _points(run, seed):
                 for name, value in values.items():
                     writer.add_scalar(name, value, step)
     return written
@@ -90,12 +88,12 @@ def _tensorboard(run, out):
 def _wandb(run, out):
     import wandb
 
-    for i, seed in enumerate(run.seeds):
+    for seed in run.seeds:
         with wandb.init(
             mode="offline", dir=out, project="tapjax", group=run.name, name=f"{run.name}_{seed}",
             config=run.config, settings=wandb.Settings(console="off", silent=True),
         ) as logged:  # fmt: skip
-            for step, values in _points(run, i):
+            for step, values in _points(run, seed):
                 logged.log(values, step=step)
     return sorted((out / "wandb").glob("offline-run-*"))
 
@@ -104,18 +102,13 @@ def _groups(run):
     return [group for group in STEP_AXES if run.names(group)]
 
 
-def _points(run, seed: int):
+def _points(run, seed):
     """Yield each recorded step with the finite numbers of one seed at it, by `group/name`."""
-    at = {}
-    for group in _groups(run):
-        for name in run.names(group):
-            values = run.array(group, name)
-            columns = values[seed].reshape(values.shape[1], -1).T
-            for label, column in zip(labels(run, name, values), columns, strict=True):
-                for step, value in zip(run.steps(group), column, strict=True):
-                    if np.isfinite(value):
-                        at.setdefault(int(step), {})[f"{group}/{label}"] = float(value)
-    yield from sorted(at.items())
+    record = {STEP_AXES[group]: run.steps(group) for group in _groups(run)}
+    record |= {f"{g}/{name}": run.array(g, name) for g in _groups(run) for name in run.names(g)}
+    for step, by_seed in points(record, run.seeds, run.layer_names):
+        if seed in by_seed:
+            yield step, by_seed[seed]
 
 
 FORMATS = {

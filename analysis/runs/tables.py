@@ -75,7 +75,7 @@ def to_pandas(run, group: str = "probe"):
     for name in _names(run, group):
         values = run.array(group, name)
         rows = values.reshape(values.shape[0] * values.shape[1], -1)
-        named = labels(run, name, values)
+        named = labels(name, values.shape, run.layer_names)
         columns |= dict(zip(named, rows.T, strict=True))
     index = pd.MultiIndex.from_product([run.seeds, run.steps(group)], names=["seed", "step"])
     return pd.DataFrame(columns, index)
@@ -89,13 +89,45 @@ def _names(run, group):
     return run.names(group)
 
 
-def labels(run, name, values):
-    """Return the column names of a quantity, one per value at a step."""
-    if values.ndim == 2:
+def labels(name: str, shape, layer_names) -> list[str]:
+    """Return the column names of a quantity, one per value at a step.
+
+    Args:
+      name: name of the quantity.
+      shape: shape of its array, [S, T, ...].
+      layer_names: names of the layers.
+
+    Returns:
+      The name itself, `NAME/LAYER` for each layer, or `NAME/INDEX` for other axes.
+    """
+    if len(shape) == 2:
         return [name]
-    if values.shape[2:] == (len(run.layer_names),):
-        return [f"{name}/{layer}" for layer in run.layer_names]
-    return [f"{name}/{'/'.join(map(str, i))}" for i in np.ndindex(values.shape[2:])]
+    if shape[2:] == (len(layer_names),):
+        return [f"{name}/{layer}" for layer in layer_names]
+    return [f"{name}/{'/'.join(map(str, i))}" for i in np.ndindex(*shape[2:])]
+
+
+def points(record: dict, seeds, layer_names) -> list[tuple[int, dict]]:
+    """Return the finite numbers of a record by step.
+
+    Args:
+      record: arrays of a record, by name.
+      seeds: numbers of the seeds.
+      layer_names: names of the layers.
+
+    Returns:
+      Pairs (step, seed -> `group/column` -> number) in the order of the steps.
+    """
+    at: dict[int, dict] = {}
+    for group, axis in STEP_AXES.items():
+        for name in [n for n in record if n.startswith(f"{group}/")]:
+            values = record[name]
+            columns = values.reshape(*values.shape[:2], -1)
+            for c, label in enumerate(labels(name, values.shape, layer_names)):
+                for s, t in np.argwhere(np.isfinite(columns[..., c])):
+                    row = at.setdefault(int(record[axis][t]), {})
+                    row.setdefault(seeds[s], {})[label] = float(columns[s, t, c])
+    return sorted(at.items())
 
 
 def to_xarray(run):
