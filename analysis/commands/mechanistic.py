@@ -17,17 +17,18 @@ from analysis.figures.style import synthetic
 from analysis.mechanistic import changes, metrics, report_text
 from analysis.mechanistic import overview as course_of
 from analysis.mechanistic.convergence import CHARACTER
-from analysis.mechanistic.critical_steps import COLUMNS, CriticalMoment
+from analysis.mechanistic.critical_steps import COLUMNS, CriticalMoment, plan_from
 from analysis.runs.finding import find_runs
 from analysis.runs.reader import RunError, open_runs
 from analysis.runs.snapshots import read_plan, read_snapshots
 from analysis.statistics.corrections import ALPHA, q_values
-from tapjax.contract.layout import write_json, write_text
+from tapjax.contract.layout import record_steps, write_json, write_text
 from tapjax.contract.text import plural, shortened
 
 SHOWN = ("run", "moment", "seed", "layer", "quantity", "unit")
 SHOWN += ("before", "after", "change", "z", "p")
 
+MOST = 3  # maximum number of critical steps of a run of another loop
 CACHED = 4  # maximum number of steps whose snapshots are in memory
 
 
@@ -175,7 +176,7 @@ def compare_moments(run, folder: Path, out: Path, number: int | None = None):
       RunError: snapshots are damaged, or there is no critical step of this number.
     """
     try:
-        planned = read_plan(folder)
+        planned = _planned(run, folder)
     except RunError as error:
         return [], [str(error)]
     chosen = list(enumerate(planned["moments"], 1))
@@ -204,6 +205,14 @@ def compare_moments(run, folder: Path, out: Path, number: int | None = None):
     if results:
         figures.change_map(run.layer_names, results, _title(run), out / "change_map")
     return results, left_out
+
+
+def _planned(run, folder):
+    """Return the plan of the snapshots, made now if another loop has written them."""
+    steps = record_steps(folder)
+    if run.recorded and steps and not (folder / "moments.json").exists():
+        return plan_from(run, list(steps), MOST)
+    return read_plan(folder)
 
 
 def _quiet_pairs(run, planned):

@@ -14,6 +14,7 @@ SIDES = ("before", "during", "after")
 # p-value is about one divided by this number.
 NULL_PAIRS = 150
 SEED = 0
+LEAST_SNAPSHOTS = 9  # of another loop, with which a critical step can be compared
 WINDOW = 5  # measurements from a critical step to its sides if the config does not set the window
 
 
@@ -184,6 +185,47 @@ def ordinary_pairs(run: Run, centre: int, window: int) -> list[tuple[int, int]]:
     nearest = starts[np.argsort(away, kind="stable")]
     wanted = -(-NULL_PAIRS // len(run.seeds))
     return [(int(s), int(s) + apart) for s in np.sort(nearest[:wanted])]
+
+
+def plan_from(run: Run, available, most: int) -> dict:
+    """Plan a comparison from the snapshots that another loop has written.
+
+    Args:
+      run: open run.
+      available: steps of the snapshots.
+      most: maximum number of critical steps.
+
+    Returns:
+      JSON data as from `plan`. Critical steps are moved to the nearest snapshot with one on either
+      side, and ordinary pairs lie at snapshots.
+
+    Raises:
+      RunError: there are too few snapshots, or they are not evenly spaced.
+    """
+    available = np.unique(available)
+    if len(available) < LEAST_SNAPSHOTS:
+        raise RunError(
+            f"{run.path}: {len(available)} snapshots are too few to compare a critical step with "
+            f"ordinary ones: at least {LEAST_SNAPSHOTS}, evenly spaced, are needed"
+        )
+    apart = np.diff(available)
+    window = int(apart[0])
+    if (apart != window).any():
+        raise RunError(f"{run.path}: its snapshots are not evenly spaced in steps")
+    moments, taken = [], []
+    for triple in critical_moments(run, len(available), window):
+        nearest = int(available[1:-1][np.abs(available[1:-1] - triple[1].step).argmin()])
+        near = abs(nearest - triple[1].step) <= window
+        if not near or any(abs(nearest - other) <= window for other in taken):
+            continue
+        taken.append(nearest)
+        at = (nearest - window, nearest, nearest + window)
+        moved = [m._replace(step=step)._asdict() for m, step in zip(triple, at, strict=True)]
+        starts = available[:-2:2]
+        away = (starts + 2 * window <= at[0]) | (starts >= at[2])
+        pairs = [(int(start), int(start) + 2 * window) for start in starts[away]]
+        moments.append({"triple": moved, "null": pairs})
+    return {"window": window, "moments": moments[:most], "steps": available.tolist()}
 
 
 def plan(run: Run, most: int, asked=(), window: int | None = None) -> dict:

@@ -51,3 +51,25 @@ def activations(model: torch.nn.Module, *args, layers=None, **kwargs) -> dict:
 
 def _has_parameters(module):
     return next(module.parameters(recurse=False), None) is not None
+
+
+def weights(model: torch.nn.Module) -> dict:
+    """Return the parameters and buffers of a network as NumPy arrays, for `Recorder.snapshot`.
+
+    Args:
+      model: network.
+
+    Returns:
+      Path such as `encoder/0/kernel` -> array. Weights of linear layers are [inputs, units] and
+      those of convolutions [h, w, inputs, channels], as in Flax. Other names are kept.
+    """
+    found = {}
+    for path, value in model.state_dict().items():
+        module, _, leaf = path.replace(".", "/").rpartition("/")
+        value = value.detach().cpu()
+        if leaf == "weight" and value.ndim > 1:
+            axes = (*range(2, value.ndim), 1, 0)
+            leaf, value = "kernel", value.permute(*axes)
+        if value.is_floating_point():
+            found[f"{module}/{leaf}" if module else leaf] = value.float().numpy().copy()
+    return found

@@ -162,6 +162,15 @@ class Folder:
         self._describe(steps)
         self.set_status("RUNNING", "")
 
+    def write_snapshot(self, step: int, arrays: dict[str, np.ndarray]) -> None:
+        """Write the snapshot of a step, and replace an older one of the same step."""
+        self._lease.confirm()
+        (self.path / "snapshots").mkdir(exist_ok=True)
+        about = {"step": np.array(step), "seeds": np.array(self._about.seeds)}
+        about["config"] = np.array("recorded")  # in tapjax's own runs, the hash of the config
+        single = {name: _single(value) for name, value in arrays.items()}
+        write_npz(self.path / "snapshots" / record_name(step), about | single)
+
     def finish(self, status: str, reason: str, steps: int) -> None:
         """Note how the run ended."""
         self._lease.confirm()
@@ -197,6 +206,11 @@ class Folder:
             path = self.path / name
             if not path.exists() or (name != "env.json" and read_json(path) != value):
                 write_json(path, value)
+
+
+def _single(value):
+    """Return numbers in single precision, in which networks hold them."""
+    return value.astype(np.float32) if value.dtype == np.float64 else value
 
 
 def _before(arrays, step):

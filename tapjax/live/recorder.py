@@ -29,6 +29,7 @@ from tapjax.contract.lease import InUseError, locked
 from tapjax.live.arrays import as_array, held, is_channels_first
 from tapjax.live.dimensions import dimensions, matrix
 from tapjax.live.folder import DIMENSION, HEAD, Description, Folder, as_json
+from tapjax.live.snapshots import snapshot_arrays
 
 CHUNK = 1000  # largest number of recorded steps in memory
 SECONDS = 60  # longest time that they stay there
@@ -164,6 +165,29 @@ class Recorder:
         with self._timed("recording"):
             self._add("eval", step, _each(as_array, scores))
 
+    def snapshot(self, step: int, weights, activations=None, labels=None) -> None:
+        """Write the contents of the network before the update of a step, for `mechanistic`.
+
+        With at least nine snapshots, evenly spaced in steps, the command compares what changes
+        around a jump with what changes at other times. Each is a file in the folder `snapshots`.
+
+        Args:
+          step: number of the step that follows.
+          weights: nested dict of arrays, such as the parameters of Flax, or the result of
+            `weights` of an adapter. Matrices named `kernel` are [inputs, units] and kernels of
+            convolutions [h, w, inputs, channels].
+          activations: name of a layer -> activations of the probe as in `probe`; None for none.
+          labels: class of each example of the probe; needed with activations.
+
+        Raises:
+          ValueError: activations have a wrong shape or no labels, or weights are not arrays.
+          OSError: the file cannot be written.
+        """
+        step = self._checked("snapshot", step)
+        with self._timed("recording"):
+            arrays = snapshot_arrays(self.seeds, weights, activations, labels)
+            self._folder.write_snapshot(step, arrays)
+
     def flush(self) -> None:
         """Write what was recorded since the last chunk.
 
@@ -249,6 +273,8 @@ class Recorder:
             if self._folder.cut(step) and not self._quiet:
                 said = f"reopened at step {step}: the records of steps {step} to {last} moved to"
                 print(f"{said} {self._folder.path / 'orphaned'}", file=sys.stderr)
+        if group == "snapshot":
+            return step
         rows = self._new[group]
         last = rows[-1][0] if rows else self._folder.last[STEP_AXES[group]]
         if step < last or (step == last and not rows):
