@@ -32,6 +32,8 @@ BEST = {
     "local_forward_gradient": 5,
     "forward_gradient": 1,
     "target_propagation": 1,
+    "pepita": 1,
+    "drtp": 0,
 }
 
 
