@@ -24,19 +24,39 @@ def test_a_script_is_short(path):
     assert 4 <= sum("# tapjax" in line for line in lines) <= MARKED
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.stem)
-def test_a_script_leaves_a_run(path, tmp_path):
+def train(path, folder, steps):
     pytest.importorskip(LIBRARIES.get(path.stem.rpartition("_")[2], "numpy"))
-    args = [str(ROOT / "README.md")] * path.stem.startswith("gpt") + ["60"]
+    args = [str(ROOT / "README.md")] * path.stem.startswith("gpt") + [str(steps)]
     done = subprocess.run(
-        [sys.executable, path, tmp_path / "run", *args], capture_output=True, text=True,
+        [sys.executable, path, folder, *args], capture_output=True, text=True,
         env=os.environ | {"KERAS_BACKEND": "jax"},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert "60 steps and 12 probes" in done.stderr and "accuracy" in done.stdout
-    run = open_run(tmp_path / "run")
+    assert f"{steps} steps and {steps // 5} probes" in done.stderr and "accuracy" in done.stdout
+    return open_run(folder)
+
+
+@pytest.mark.slow
+@pytest.mark.long_except("linen", "vmap")
+@pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.stem)
+def test_a_script_leaves_a_run(path, tmp_path):
+    run = train(path, tmp_path / "run", 60)
     assert run.model["head"] == "head" and len(run.hidden) == 2
     assert run.dimension().shape == (len(run.seeds), 12)
     result = analysis("curves", run.path, f"--out={tmp_path / 'curves.png'}")
+    assert result.returncode == 0, result.stderr
+
+
+COMMANDS = ("summary", "tap", "jumps", "monitor", "emergence", "spectra")
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.stem)
+def test_every_analysis_takes_the_run_of_a_script(path, tmp_path):
+    run = train(path, tmp_path / "run", 800)
+    for command in (*COMMANDS, "edm --variables=loss,D,accuracy"):
+        name, *flags = command.split()
+        result = analysis(name, run.path, *flags, f"--out={tmp_path / name}")
+        assert result.returncode == 0, (command, result.stderr)
+    result = analysis("report", run.path, f"--out={tmp_path / 'report.html'}")
     assert result.returncode == 0, result.stderr

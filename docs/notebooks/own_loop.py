@@ -107,7 +107,9 @@ run = open_run(folder)
 run
 
 # %%
-run.to_pandas("probe")[["accuracy", "participation_ratio/tanh_0", "participation_ratio/tanh_1"]].tail(3)
+run.to_pandas("probe")[
+    ["accuracy", "participation_ratio/tanh_0", "participation_ratio/tanh_1"]
+].tail(3)
 
 # %%
 run.plot()
