@@ -1,5 +1,7 @@
 """Activations of an Equinox network, noted while it is called."""
 
+from collections import OrderedDict
+
 import equinox as eqx
 import jax
 
@@ -38,14 +40,26 @@ def activations(model, *args, layers=None, batched: bool = True, **kwargs) -> di
 
     def run(*inputs):
         calls = {}
-        with calls_noted(selection.noted, calls):
+        batch = 0 if batched else 1
+        with calls_noted(selection.noted, calls, batch=batch):
             output = model(*inputs, **kwargs)
-        found = named(selection, calls, output, "first", batch=0 if batched else 1)
+        found = named(selection, calls, output, model, _space, batch)
         names[:] = found
         return list(found.values())  # a dict would lose its order
 
     arrays = (jax.vmap(run) if batched else run)(*args)
-    return dict(zip(names, arrays, strict=True))
+    return OrderedDict(zip(names, arrays, strict=True))
+
+
+def _space(module, axes):
+    """Return the axes of space of an output [C, ...] with this number of axes."""
+    found = {}
+    _collect(module, "", found)
+    spatial = {
+        each.num_spatial_dims for each in found.values() if hasattr(each, "num_spatial_dims")
+    }
+    norm = isinstance(module, (eqx.nn.BatchNorm, eqx.nn.GroupNorm)) and axes > 1
+    return tuple(range(1, axes)) if axes - 1 in spatial or norm else ()
 
 
 def _collect(node, name, found):

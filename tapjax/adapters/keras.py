@@ -34,8 +34,17 @@ def activations(model: keras.Model, *args, layers=None, **kwargs) -> dict:
     selection, calls = select(modules, layers, _has_weights), {}
     with calls_noted(selection.noted, calls, [keras.layers.Layer]):
         output = model(*args, training=False, **kwargs)
-    channels = "first" if keras.config.image_data_format() == "channels_first" else "last"
-    return named(selection, calls, output, channels)
+    return named(selection, calls, output, model, _space)
+
+
+def _space(layer, axes):
+    """Return the axes of space of an output with this number of axes after N."""
+    first = keras.config.image_data_format() == "channels_first"
+    every = tuple(range(1, axes)) if first else tuple(range(axes - 1))
+    if isinstance(layer, keras.layers.EinsumDense):  # projections of attention [N, Q, heads, D]
+        return ()
+    rank = getattr(layer, "rank", None)  # of a convolution
+    return every if rank == axes - 1 or (rank is None and axes > 2) else ()
 
 
 def _collect(layer, name, found):

@@ -3,7 +3,7 @@
 import flax.linen as nn
 from flax.traverse_util import flatten_dict
 
-from tapjax.adapters.selection import named, note, select
+from tapjax.adapters.selection import first_array, named, note, select, trace_state
 
 
 def activations(model: nn.Module, variables, *args, layers=None, **kwargs) -> dict:
@@ -30,14 +30,14 @@ def activations(model: nn.Module, variables, *args, layers=None, **kwargs) -> di
       >>> {name: a.shape for name, a in found.items()}
       {'layers_0': (3, 8), 'head': (3, 2)}
     """
-    modules, calls = {}, {}
+    modules, calls, outside = {}, {}, trace_state()
 
     def noting(next_method, method_args, method_kwargs, context):
         output = next_method(*method_args, **method_kwargs)
-        if context.method_name == "__call__":
+        if context.method_name == "__call__" and trace_state() == outside:
             name = "/".join(context.module.path)
             modules[name] = context.module
-            note(calls, name, output)
+            note(calls, name, first_array(output))
         return output
 
     with nn.intercept_methods(noting):
@@ -46,4 +46,13 @@ def activations(model: nn.Module, variables, *args, layers=None, **kwargs) -> di
     paths = {id(module): name for name, module in modules.items()}
     selection = select(modules, layers, lambda module: paths[id(module)] in own)
     calls = {name: value for name, value in calls.items() if name in selection.noted}
-    return named(selection, calls, output)
+    return named(selection, calls, output, model, _space)
+
+
+def _space(module, axes):
+    """Return the axes of space of an output [N, ..., C] with this number of axes after N."""
+    if isinstance(module, (nn.Conv, nn.ConvTranspose)):
+        sizes = module.kernel_size
+        return tuple(range(len(sizes) if isinstance(sizes, (tuple, list)) else 1))
+    # Projections of attention are [N, Q, heads, D].
+    return () if isinstance(module, nn.DenseGeneral) or axes < 3 else tuple(range(axes - 1))

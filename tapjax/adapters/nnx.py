@@ -42,7 +42,16 @@ def activations(model: nnx.Module, *args, layers=None, **kwargs) -> dict:
     selection, calls = select(modules, layers, _has_parameters), {}
     with calls_noted(selection.noted, calls):
         output = model(*args, **kwargs)
-    return named(selection, calls, output)
+    return named(selection, calls, output, model, _space)
+
+
+def _space(module, axes):
+    """Return the axes of space of an output [N, ..., C] with this number of axes after N."""
+    if isinstance(module, (nnx.Conv, nnx.ConvTranspose)):
+        sizes = module.kernel_size
+        return tuple(range(len(sizes) if isinstance(sizes, (tuple, list)) else 1))
+    # Projections of attention are [N, Q, heads, D].
+    return () if isinstance(module, nnx.LinearGeneral) or axes < 3 else tuple(range(axes - 1))
 
 
 def _has_parameters(module):

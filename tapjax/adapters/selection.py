@@ -1,9 +1,11 @@
 """Choice of layers and treatment of their outputs, shared by all adapters."""
 
 import contextlib
+import sys
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from tapjax.contract.text import did_you_mean
 
@@ -58,31 +60,51 @@ def _matches(name, module, wanted):
     return fnmatchcase(name, wanted) if isinstance(wanted, str) else isinstance(module, wanted)
 
 
-def named(selection, calls, output, channels: str = "last", batch: int = 1) -> dict:
+def named(selection, calls, output, model, spatial, batch: int = 1) -> OrderedDict:
     """Return the activations of layers, and the output of the network as `head`.
 
     Args:
       selection: the chosen layers.
-      calls: name -> output of each noted layer, in the order of their last calls. Of nested
-        outputs, the first array counts.
-      output: output of the network.
-      channels: position of the channels of images, `first` ([N, C, H, W]) or `last`.
+      calls: name -> `Noted` of each noted layer, in the order of their last calls.
+      output: output of the network. Of nested outputs, the first array counts.
+      model: the network.
+      spatial: function (module, number of axes after those of the batch) -> those of these axes
+        that are space, an empty tuple if there is none.
       batch: number of leading axes; 0 for the activations of one example.
 
     Returns:
-      Name -> array [N, D] or [N, Q, D]. The layer that computes the output of the network, up to a
-      function of each value such as a softmax, is left out.
+      Name -> array [N, D] or [N, Q, D], in an order that `jit` keeps. The layer that computes the
+      output of the network, up to a function of each value such as a softmax, is left out.
     """
     head = first_array(output, batch)
-    arrays = {name: first_array(value, batch) for name, value in calls.items()}
-    last = list(arrays)[-1] if arrays else ""
-    if head is not None and arrays and getattr(arrays[last], "shape", None) == head.shape:
-        arrays[last] = head
-    hidden = {n: arrays[n] for n in selection.names if n in arrays}
-    hidden = {n: a for n, a in hidden.items() if a is not None and a is not head}
-    everything = hidden | ({HEAD: head} if head is not None else {})
-    places = (batch + 1, batch + 2) if channels == "first" else (batch, batch + 1)
-    return {n: a.mean(places) if a.ndim == batch + 3 else a for n, a in everything.items()}
+    last = list(calls)[-1] if calls else ""
+    hidden = {}
+    for name in selection.names:
+        if name not in calls or calls[name].value is None or calls[name].original is head:
+            continue
+        value = calls[name].value
+        if name == last and head is not None and _size(value.shape) == _size(head.shape):
+            continue  # the layer that computes the output
+        hidden[name] = _rows(value, spatial(selection.noted[name], value.ndim - batch), batch)
+    if head is not None:
+        hidden[HEAD] = _rows(head, spatial(model, head.ndim - batch), batch)
+    return OrderedDict(hidden)
+
+
+def _size(shape):
+    """Return a shape without axes of size 1, which a network may squeeze."""
+    return tuple(n for n in shape if n != 1)
+
+
+def _rows(value, axes, batch):
+    """Average over space, and join the last axes if there are more than tokens and features."""
+    if axes:
+        value = value.mean(tuple(batch + axis for axis in axes))
+    if value.ndim == batch:
+        return value.reshape(*value.shape, 1)
+    if value.ndim > batch + 2:  # heads of attention [N, Q, H, D]
+        return value.reshape(*value.shape[: batch + 1], -1)
+    return value
 
 
 def first_array(value, batch: int = 1):
@@ -90,7 +112,7 @@ def first_array(value, batch: int = 1):
     if hasattr(value, "logits"):  # outputs of Hugging Face
         return value.logits
     if hasattr(value, "ndim"):
-        return value if value.ndim > batch else None
+        return value if value.ndim >= batch else None
     if isinstance(value, Mapping):
         value = list(value.values())
     if isinstance(value, (tuple, list)):
@@ -98,24 +120,35 @@ def first_array(value, batch: int = 1):
     return None
 
 
+class Noted(NamedTuple):
+    """Output of a layer: the array of the network itself, and a value that stays as it was."""
+
+    original: Any
+    value: Any
+
+
 @contextlib.contextmanager
-def calls_noted(modules: Mapping, calls: dict, classes=None):
+def calls_noted(modules: Mapping, calls: dict, classes=None, batch: int = 1):
     """Note the outputs of modules while this context lasts.
+
+    Calls inside of inner transformations of JAX, such as the steps of a recurrent network, are left
+    out, because their values do not exist outside.
 
     Args:
       modules: name -> module.
-      calls: dict that gets the output of each module by its name, in the order of the calls.
+      calls: dict that gets the `Noted` of each module by its name, in the order of the calls.
       classes: classes whose `__call__` the modules use; by default those of the modules.
+      batch: number of leading axes of the outputs.
     """
     names = {id(module): name for name, module in modules.items()}
     classes = classes or {_class_of_call(type(module)) for module in modules.values()}
-    before = {each: each.__dict__["__call__"] for each in classes}
+    before, outside = {each: each.__dict__["__call__"] for each in classes}, trace_state()
 
     def noting(call):
         def noted(self, *args, **kwargs):
             output = call(self, *args, **kwargs)
-            if id(self) in names:
-                note(calls, names[id(self)], output)
+            if id(self) in names and trace_state() == outside:
+                note(calls, names[id(self)], first_array(output, batch))
             return output
 
         return noted
@@ -129,10 +162,27 @@ def calls_noted(modules: Mapping, calls: dict, classes=None):
             each.__call__ = call
 
 
-def note(calls: dict, name: str, output) -> None:
-    """Add an output at the end of a dict, also if an earlier call has added one."""
+def trace_state():
+    """Return what tells the transformations of JAX that are going on; None without JAX."""
+    if "jax" not in sys.modules:
+        return None
+    import jax.extend.core
+
+    here = hasattr(jax.extend.core, "get_opaque_trace_state")  # jax.core holds it in jax 0.8
+    return (jax.extend.core if here else jax.core).get_opaque_trace_state(convention="flax")
+
+
+def note(calls: dict, name: str, output, value=None) -> None:
+    """Add the output of a layer at the end of a dict, also if an earlier call has added one.
+
+    Args:
+      calls: name -> `Noted`.
+      name: name of the layer.
+      output: array that the network computes with; None if there is none.
+      value: copy of it, if it may change in place.
+    """
     calls.pop(name, None)
-    calls[name] = output
+    calls[name] = Noted(output, output if value is None else value)
 
 
 def _class_of_call(kind):

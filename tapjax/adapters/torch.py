@@ -2,7 +2,7 @@
 
 import torch
 
-from tapjax.adapters.selection import named, note, select
+from tapjax.adapters.selection import first_array, named, note, select
 
 
 def activations(model: torch.nn.Module, *args, layers=None, **kwargs) -> dict:
@@ -34,7 +34,12 @@ def activations(model: torch.nn.Module, *args, layers=None, **kwargs) -> dict:
     calls, was_training = {}, {m: m.training for m in model.modules()}
 
     def hook(name):
-        return lambda module, inputs, output: note(calls, name, output)
+        def noted(module, inputs, output):
+            found = first_array(output)
+            # Later layers may change it in place.
+            note(calls, name, found, None if found is None else found.clone())
+
+        return noted
 
     hooks = [module.register_forward_hook(hook(name)) for name, module in selection.noted.items()]
     model.eval()
@@ -46,7 +51,23 @@ def activations(model: torch.nn.Module, *args, layers=None, **kwargs) -> dict:
             each.remove()
         for module, training in was_training.items():
             module.training = training
-    return named(selection, calls, output, "first")
+    return named(selection, calls, output, model, _space)
+
+
+# Axes of space of the outputs of layers that have [N, C] first.
+CONVOLUTIONS = {
+    1: (torch.nn.Conv1d, torch.nn.ConvTranspose1d, torch.nn.InstanceNorm1d),
+    2: (torch.nn.Conv2d, torch.nn.ConvTranspose2d, torch.nn.BatchNorm2d, torch.nn.InstanceNorm2d),
+    3: (torch.nn.Conv3d, torch.nn.ConvTranspose3d, torch.nn.BatchNorm3d, torch.nn.InstanceNorm3d),
+}
+NORMS = (torch.nn.BatchNorm1d, torch.nn.GroupNorm)
+
+
+def _space(module, axes):
+    """Return the axes of space of an output [N, C, ...] with this number of axes after N."""
+    kinds = CONVOLUTIONS.get(axes - 1, ())
+    within = any(isinstance(each, kinds) for each in module.modules())
+    return tuple(range(1, axes)) if within or isinstance(module, NORMS) else ()
 
 
 def _has_parameters(module):

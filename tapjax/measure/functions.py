@@ -5,6 +5,7 @@ differentiated: their inputs count as constants. Nothing is sent to the host. Sp
 in float64 on the CPU (see singular_values.py) and in float32 elsewhere; results are float32.
 """
 
+from collections import OrderedDict
 from collections.abc import Mapping
 
 import jax
@@ -37,7 +38,8 @@ def dimensions(activations, centred: bool = True):
     Returns:
       Dict with the five dimensionalities of `probes.spectral_metrics` and, with `centred_` before
       their names, those of the centred activations; for several layers, a dict of such dicts by
-      layer. Values are from 0 to min(N, D), and not-a-number if an activation is not finite.
+      layer, in an order that `jit` keeps. Values are from 0 to min(N, D), and not-a-number if an
+      activation is not finite.
 
     Raises:
       ValueError: activations have another number of axes.
@@ -50,10 +52,10 @@ def dimensions(activations, centred: bool = True):
       1.0
     """
     measured = probes.dimensions(list(_matrices(activations).values()), centred)
-    by_layer = {
-        name: {metric: values_L[i] for metric, values_L in measured.items()}
+    by_layer = OrderedDict(
+        (name, {metric: values_L[i] for metric, values_L in measured.items()})
         for i, name in enumerate(_matrices(activations))
-    }
+    )
     return by_layer if isinstance(activations, Mapping) else by_layer[""]
 
 

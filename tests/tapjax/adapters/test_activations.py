@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from tapjax.measure import dimensions as tapjax_dimensions
 from tapjax.measure.probes import dimensions
 
 RNG = np.random.default_rng(0)
@@ -205,3 +206,114 @@ def test_activations_inside_jit(name):
     measure, _ = FRAMEWORKS[name]()
     for key, value in jax.jit(lambda: measure())().items():
         np.testing.assert_allclose(value, wanted()[key], rtol=1e-4, atol=1e-5)
+
+
+def test_layers_that_are_changed_in_place_are_measured_before():
+    torch = pytest.importorskip("torch")
+    from tapjax.adapters.torch import activations
+
+    class Block(torch.nn.Module):
+        def __init__(self, inplace):
+            super().__init__()
+            self.fc1, self.fc2 = torch.nn.Linear(6, 6), torch.nn.Linear(6, 6)
+            self.out, self.relu = torch.nn.Linear(6, 2), torch.nn.ReLU(inplace)
+            self.inplace = inplace
+
+        def forward(self, x):
+            h = self.fc2(self.relu(self.fc1(x)))
+            if self.inplace:
+                h += x
+            else:
+                h = h + x
+            return self.out(self.relu(h))
+
+    plain, inplace = Block(False), Block(True)
+    inplace.load_state_dict(plain.state_dict())
+    x = torch.randn(9, 6)
+    for name, value in activations(plain, x).items():
+        np.testing.assert_array_equal(array(value), array(activations(inplace, x)[name]), name)
+
+
+def squeezed():
+    """(name, activations) of networks whose output has lost its last axis."""
+    import flax.linen as nn
+
+    from tapjax.adapters import linen
+
+    net = nn.Sequential([nn.Dense(4), nn.relu, nn.Dense(1), lambda h: h[:, 0]])
+    yield "linen", linen.activations(net, net.init(jax.random.key(0), X), X)
+    eqx, torch = map(pytest.importorskip, ("equinox", "torch"))
+    from tapjax.adapters import equinox
+    from tapjax.adapters import torch as of_torch
+
+    net = eqx.nn.MLP(12, "scalar", 4, depth=1, key=jax.random.key(0))
+    yield "equinox", equinox.activations(net, jnp.asarray(X))
+    net = torch.nn.Sequential(
+        torch.nn.Linear(12, 4), torch.nn.ReLU(), torch.nn.Linear(4, 1), torch.nn.Flatten(0)
+    )
+    yield "torch", of_torch.activations(net, torch.tensor(X))
+
+
+def test_an_output_without_its_last_axis_is_the_head():
+    for name, found in squeezed():
+        assert [a.shape for a in found.values()] == [(20, 4), (20, 1)], name
+        assert list(found)[1] == "head"
+
+
+def test_space_and_heads_are_told_apart():
+    import flax.linen as nn
+
+    from tapjax.adapters import linen
+
+    tokens = jnp.ones((5, 7, 8))
+    net = nn.MultiHeadDotProductAttention(2)
+    found = linen.activations(net, net.init(jax.random.key(0), tokens), tokens)
+    assert {a.shape for a in found.values()} == {(5, 7, 8)}
+    net = nn.Conv(3, (3,))
+    found = linen.activations(net, net.init(jax.random.key(0), tokens), tokens)
+    assert found["head"].shape == (5, 3)
+    torch, eqx, keras = map(pytest.importorskip, ("torch", "equinox", "keras"))
+    from tapjax.adapters import equinox
+    from tapjax.adapters import keras as of_keras
+    from tapjax.adapters import torch as of_torch
+
+    net = torch.nn.Sequential(torch.nn.Conv1d(7, 3, 3), torch.nn.BatchNorm1d(3))
+    x = torch.randn(5, 7, 8)
+    found = of_torch.activations(net, x)
+    np.testing.assert_allclose(found["0"].numpy(), net[0](x).mean(2).detach().numpy(), rtol=1e-4)
+    layer = torch.nn.TransformerEncoderLayer(8, 2, batch_first=True)
+    found = of_torch.activations(layer, torch.ones(5, 7, 8), layers=["linear1", "self_attn"])
+    assert found["head"].shape == (5, 7, 8) and found["linear1"].shape == (5, 7, 2048)
+    found = equinox.activations(eqx.nn.Conv1d(7, 3, 3, key=jax.random.key(0)), tokens)
+    assert found["head"].shape == (5, 3)
+    inputs = keras.Input((7, 8))
+    net = keras.Model(inputs, keras.layers.MultiHeadAttention(2, 4)(inputs, inputs))
+    with jax.numpy_rank_promotion("allow"):
+        found = of_keras.activations(net, np.ones((5, 7, 8), np.float32))
+    assert {a.shape for a in found.values()} == {(5, 7, 8)} and len(found) > 3
+
+
+def test_steps_of_recurrent_networks_are_left_out():
+    """Their values exist only inside the scan."""
+    import flax.linen as nn
+
+    from tapjax.adapters import linen
+
+    x = jnp.ones((5, 7, 8))
+    net = nn.Sequential([nn.RNN(nn.LSTMCell(6)), nn.Dense(2)])
+    found = linen.activations(net, net.init(jax.random.key(0), x), x)
+    assert {name: np.asarray(a).shape for name, a in found.items()} == {"head": (5, 7, 2)}
+    keras = pytest.importorskip("keras")
+    from tapjax.adapters import keras as of_keras
+
+    net = keras.Sequential([keras.layers.LSTM(6), keras.layers.Dense(2, use_bias=False)])
+    with jax.numpy_rank_promotion("allow"):
+        found = of_keras.activations(net, np.ones((5, 7, 8), np.float32), layers=["lstm*"])
+    assert np.asarray(found["head"]).shape == (5, 2)
+
+
+@pytest.mark.parametrize("name", ["linen", "nnx", "equinox"])
+def test_the_order_of_layers_survives_jit(name):
+    measure, _ = FRAMEWORKS[name]()
+    measured = jax.jit(lambda: (measure(), tapjax_dimensions(measure())))()
+    assert [list(found) for found in measured] == [["fc1", "fc2", "head"]] * 2
