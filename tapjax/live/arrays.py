@@ -19,7 +19,14 @@ def as_array(value) -> np.ndarray:
     if hasattr(value, "detach"):  # a PyTorch tensor
         value = value.detach().cpu()
         value = value.float() if "bfloat16" in str(value.dtype) else value
-    found = np.asarray(value)
+    try:
+        found = np.asarray(value)
+    except Exception as error:
+        if "Tracer" not in type(error).__name__:
+            raise
+        raise ValueError(
+            "a value inside of jit is not known yet: return it from the compiled function"
+        ) from error
     if found.dtype.kind == "V":
         found = found.astype(np.float32)
     if found.dtype.kind not in "biuf":
@@ -45,11 +52,7 @@ def held(value):
     if hasattr(value, "detach"):  # without its graph, which would keep all activations
         return value.detach().clone()
     if hasattr(value, "copy_to_host_async"):
+        value = value.copy()  # the original may be donated to a later step
         value.copy_to_host_async()
         return value
     return np.array(as_array(value))
-
-
-def is_channels_first(value) -> bool:
-    """Decide whether images of this framework have their channels before height and width."""
-    return hasattr(value, "detach")

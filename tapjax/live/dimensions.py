@@ -36,12 +36,13 @@ def spectral_metrics(s_R) -> dict[str, float]:
     return dict(zip(DIMENSIONS, map(float, values), strict=True))
 
 
-def matrix(activations, channels_first: bool = False) -> np.ndarray:
+def matrix(activations, channels: str | None = "last") -> np.ndarray:
     """Return activations as a matrix with examples or tokens as rows.
 
     Args:
       activations: [N, D], tokens [N, Q, D], or images [N, H, W, C], which are averaged over space.
-      channels_first: whether images are [N, C, H, W].
+      channels: position of the channels of images, `last` or `first` ([N, C, H, W]); None refuses
+        images.
 
     Returns:
       Matrix [N, D]. Tokens are rows, [N * Q, D], at most `ROWS` of them, chosen at random once.
@@ -51,8 +52,13 @@ def matrix(activations, channels_first: bool = False) -> np.ndarray:
     """
     if activations.ndim not in (2, 3, 4) or not activations.size:
         raise ValueError(f"shape {activations.shape} is not [N, D], [N, Q, D] or [N, H, W, C]")
+    if activations.ndim == 4 and channels is None:
+        raise ValueError(
+            f"shape {activations.shape} may be images: pass channels='first' or 'last' to the "
+            "Recorder, or average over space"
+        )
     if activations.ndim == 4:
-        return activations.mean((2, 3) if channels_first else (1, 2), dtype=float)
+        return activations.mean((2, 3) if channels == "first" else (1, 2), dtype=float)
     if activations.ndim == 2:
         return activations
     flat = activations.reshape(-1, activations.shape[-1])

@@ -1,6 +1,8 @@
 """The run directory of a `Recorder`: its description, its records and how it is reopened."""
 
+import dataclasses
 import math
+import re
 import sys
 import time
 from collections.abc import Mapping
@@ -38,15 +40,45 @@ class Description(NamedTuple):
     head: str
 
 
+def as_settings(config) -> dict:
+    """Convert the settings of an experiment to JSON data.
+
+    Args:
+      config: mapping, dataclass, object with `to_dict`, namespace of argparse, or None.
+
+    Returns:
+      Dict of JSON data, the same in every process.
+
+    Raises:
+      ValueError: it is of another type.
+    """
+    if hasattr(config, "to_dict"):
+        config = config.to_dict()
+    elif not isinstance(config, Mapping) and hasattr(config, "__dict__"):
+        config = dataclasses.asdict(config) if dataclasses.is_dataclass(config) else vars(config)
+    if config is not None and not isinstance(config, Mapping):
+        raise ValueError(f"config is {type(config).__name__}, not a dict of settings")
+    return as_json(dict(config or {}))
+
+
 def as_json(value):
-    """Convert settings to JSON data: numbers of NumPy to Python's, what JSON lacks to text."""
+    """Convert a setting to JSON data; what JSON lacks becomes text, without memory addresses."""
     if isinstance(value, Mapping):
         return {str(name): as_json(each) for name, each in value.items()}
     if isinstance(value, (list, tuple)):
         return [as_json(each) for each in value]
-    value = value.item() if isinstance(value, np.generic) else value
+    if isinstance(value, (set, frozenset)):
+        return sorted((as_json(each) for each in value), key=str)
+    if hasattr(value, "tolist"):  # arrays and numbers of NumPy, JAX and PyTorch
+        return as_json(value.tolist())
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return as_json(dataclasses.asdict(value))
     plain = value is None or isinstance(value, (bool, int, str))
-    return value if plain or (isinstance(value, float) and math.isfinite(value)) else str(value)
+    if plain or (isinstance(value, float) and math.isfinite(value)):
+        return value
+    if hasattr(value, "__qualname__"):
+        return f"{value.__module__}.{value.__qualname__}"
+    return re.sub(r" at 0x[0-9a-f]+", "", str(value))
 
 
 class Folder:
@@ -122,7 +154,8 @@ class Folder:
         found = False
         for first, file in reversed(record_steps(self.path / "records").items()):
             arrays = read_npz(file)
-            if max(int(arrays[axis][-1]) for axis in self.last if axis in arrays) < step:
+            known = [axis for axis in self.last if axis in arrays]
+            if not any(_repeated(axis, arrays[axis], step).any() for axis in known):
                 break
             found = True
             self._lease.confirm()
@@ -213,16 +246,24 @@ def _single(value):
     return value.astype(np.float32) if value.dtype == np.float64 else value
 
 
+def _repeated(axis, steps, step):
+    """Decide which entries are repeated by a loop that goes on from a step.
+
+    An evaluation of that step was made after the step before, and is not repeated.
+    """
+    return steps > step if axis == "eval_step" else steps >= step
+
+
 def _before(arrays, step):
-    """Return the part of a record before a step; empty if nothing is left."""
+    """Return the part of a record that is not repeated; empty if nothing is left."""
     kept = {"previous": arrays["previous"]} if "previous" in arrays else {}
     for group, axis in STEP_AXES.items():
-        if axis not in arrays or not (arrays[axis] < step).any():
-            continue
-        count = int((arrays[axis] < step).sum())
-        kept[axis] = arrays[axis][:count]
-        kept |= {n: a[:, :count] for n, a in arrays.items() if n.startswith(f"{group}/")}
-    return kept if "step" in kept else {}
+        count = int((~_repeated(axis, arrays[axis], step)).sum()) if axis in arrays else 0
+        if count:
+            kept[axis] = arrays[axis][:count]
+            kept |= {n: a[:, :count] for n, a in arrays.items() if n.startswith(f"{group}/")}
+    left = [kept[axis] for axis in STEP_AXES.values() if axis in kept]
+    return kept | {"step": left[0]} if left else {}
 
 
 def _joined(old, new):

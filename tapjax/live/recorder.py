@@ -26,13 +26,15 @@ import numpy as np
 from tapjax.contract.files import RunError
 from tapjax.contract.layout import STEP_AXES
 from tapjax.contract.lease import InUseError, locked
-from tapjax.live.arrays import as_array, held, is_channels_first
+from tapjax.live.arrays import as_array, held
 from tapjax.live.dimensions import dimensions, matrix
-from tapjax.live.folder import DIMENSION, HEAD, Description, Folder, as_json
+from tapjax.live.folder import DIMENSION, HEAD, Description, Folder, as_settings
 from tapjax.live.snapshots import snapshot_arrays
 
 CHUNK = 1000  # largest number of recorded steps in memory
 SECONDS = 60  # longest time that they stay there
+FEW = 10  # probes without any scalar, after which a loop is taken for one that records none
+LEAST_BAD = 3  # last steps that are not finite if a seed has diverged
 DIVERGENCE = ("loss", "grad_norm")  # tell whether a seed has diverged
 
 
@@ -46,11 +48,12 @@ class Recorder:
         self,
         path,
         seeds: int | Sequence[int] = 1,
-        config: Mapping | None = None,
+        config=None,
         *,
         model: str = "own",
         data: str = "own",
         head: str = HEAD,
+        channels: str | None = None,
         steps: int = 0,
         chunk: int = CHUNK,
         quiet: bool = False,
@@ -64,11 +67,14 @@ class Recorder:
           path: run directory; it must be missing, empty, or hold an unfinished run.
           seeds: number of seeds that are trained together, or their numbers, such as [3]. If there
             is more than one, all recorded values have the leading axis [S].
-          config: settings of the experiment, which are saved as JSON.
+          config: settings of the experiment, which are saved as JSON: a dict, a dataclass, or the
+            result of argparse.
           model: name of the network, for tables and figures.
           data: name of the data set, for tables and figures.
           head: name of the layer with the outputs, which is left out of D. If no layer is named
             `head`, D is the mean over all layers.
+          channels: position of the channels in activations of images: `last`, or `first` as in
+            PyTorch. The adapters average over space by themselves.
           steps: planned number of steps; 0 if it is not known.
           chunk: largest number of recorded steps that are kept in memory, and lost by a kill.
           quiet: whether to print nothing at the end.
@@ -76,15 +82,19 @@ class Recorder:
         Raises:
           RunError: another process writes in the directory, or it holds a finished run or one with
             other seeds or settings.
-          ValueError: the seeds are not different integers.
+          ValueError: the seeds are not different integers, or the config is of another type.
         """
-        self.seeds = tuple(range(seeds)) if isinstance(seeds, int) else tuple(map(int, seeds))
+        if channels not in (None, "first", "last"):
+            raise ValueError(f"channels={channels!r} is not 'first' or 'last'")
+        count = isinstance(seeds, (int, np.integer))
+        self.seeds = tuple(range(seeds)) if count else tuple(map(int, seeds))
         if not self.seeds or len(set(self.seeds)) < len(self.seeds) or min(self.seeds) < 0:
             raise ValueError(f"seeds={seeds!r}: give a number above 0, or different integers")
-        about = Description(self.seeds, as_json(config or {}), model, data, head)
+        about = Description(self.seeds, as_settings(config), model, data, head)
         self._stack = contextlib.ExitStack()
         self._folder = _opened(Path(path).resolve(), about, self._stack)
-        self._head, self._steps, self._chunk, self._quiet = head, steps, chunk, quiet
+        self._head, self._channels = head, channels
+        self._steps, self._chunk, self._quiet = steps, chunk, quiet
         # Group -> [(step, name -> value)], in the order of the steps, not yet written.
         self._new: dict[str, list[tuple[int, dict]]] = {group: [] for group in STEP_AXES}
         self._shapes: dict[str, tuple] = {}
@@ -95,6 +105,9 @@ class Recorder:
             {"recording": 0.0, "measuring": 0.0},
             dict.fromkeys(self._new, 0),
         )
+        # Seed -> (step from which it was not finite, number of such steps).
+        since = self._folder.diverged
+        self._bad = {seed: (step, LEAST_BAD) for seed, step in since.items() if step is not None}
         self._unwritten = ""  # why the last attempt to write has failed
         self._process = os.getpid()
         atexit.register(self._end_of_process)
@@ -137,17 +150,17 @@ class Recorder:
 
         Args:
           step: number of the step that follows.
-          layers: name -> activations: [N, D], tokens [N, Q, D], or images [N, H, W, C] (in PyTorch
-            [N, C, H, W]), which are averaged over space. Instead of activations, a dict of numbers
-            that were measured elsewhere, such as {"participation_ratio": 3.2}, or this number
-            alone. If there are several seeds, everything has the leading axis [S].
+          layers: name -> activations: [N, D], tokens [N, Q, D], or images, which are averaged over
+            space (see `channels`). Instead of activations, a dict of numbers that were measured
+            elsewhere, such as {"participation_ratio": 3.2}, or this number alone. If there are
+            several seeds, everything has the leading axis [S].
           **measured: further results on the probe, such as `accuracy` and `loss`.
 
         Raises:
           ValueError: the step goes back, the layers differ from those before, or a shape is wrong.
         """
         with self._timed("measuring"):
-            found = self._measure(dict(layers)) if layers else {}
+            found = self._measure({str(n): a for n, a in layers.items()}) if layers else {}
         with self._timed("recording"):
             self._add("probe", step, found | _each(as_array, measured))
 
@@ -185,7 +198,7 @@ class Recorder:
         """
         step = self._checked("snapshot", step)
         with self._timed("recording"):
-            arrays = snapshot_arrays(self.seeds, weights, activations, labels)
+            arrays = snapshot_arrays(self.seeds, weights, activations, labels, self._channels)
             self._folder.write_snapshot(step, arrays)
 
     def flush(self) -> None:
@@ -194,15 +207,20 @@ class Recorder:
         Raises:
           OSError: it cannot be written, for example because the disk is full. It stays in memory.
         """
+        if self._new["scalar"] or self._folder.last["step"] >= 0:
+            self._write(self._new)
+
+    def _write(self, rows):
+        """Write rows by group as one record file, and keep the others in memory."""
         arrays = {}
-        for group, rows in self._new.items():
-            if rows:
-                arrays[STEP_AXES[group]] = np.array([step for step, _ in rows])
-                arrays |= self._stacked(group)
+        for group, found in rows.items():
+            if found:
+                arrays[STEP_AXES[group]] = np.array([step for step, _ in found])
+                arrays |= self._stacked(group, found)
         if arrays:
-            self._folder.diverged |= self._diverged(arrays)
+            self._folder.diverged |= self._diverged(rows["scalar"], arrays)
             self._folder.write(arrays, self._layers, self._steps)
-        self._new = {group: [] for group in STEP_AXES}
+        self._new = {group: new[len(rows[group]) :] for group, new in self._new.items()}
         self._written = time.perf_counter()
 
     def close(self) -> None:
@@ -217,7 +235,7 @@ class Recorder:
         if self._folder is None:
             return
         try:
-            self.flush()
+            self._write(self._new)
             since = self._folder.diverged
             every = all(since.get(str(seed)) is not None for seed in self.seeds)
             status = "DIVERGED" if every and status == "DONE" else status
@@ -249,13 +267,15 @@ class Recorder:
     def _add(self, group, step, values):
         """Add values of one step to a group, and write a chunk if one is due."""
         step = self._checked(group, step)
+        if group == "eval" and not self._new[group] and step == self._folder.last["eval_step"]:
+            return  # it was evaluated before the run was interrupted
         for name, value in values.items():
             self._check_shape(f"{group}/{name}", np.shape(value))
         rows = self._new[group]
         if rows and rows[-1][0] == step:
             rows[-1][1].update(values)
             return
-        self._try_to_flush_if_due()
+        self._write_if_due()
         self._new[group].append((step, values))
         self._counts[group] += 1
 
@@ -277,14 +297,15 @@ class Recorder:
             return step
         rows = self._new[group]
         last = rows[-1][0] if rows else self._folder.last[STEP_AXES[group]]
-        if step < last or (step == last and not rows):
+        if step < last or (step == last and not rows and group != "eval"):
             raise ValueError(f"step {step} does not come after step {last}, which is recorded")
         return step
 
     def _check_shape(self, name, shape):
         before = self._shapes.get(name)
         if before is None:
-            if len(self.seeds) > 1 and shape[:1] != (len(self.seeds),):
+            alone = math.prod(shape) == 1
+            if len(self.seeds) > 1 and shape[:1] != (len(self.seeds),) and not alone:
                 raise ValueError(
                     f"{name} has the shape {shape}: its first axis must be the "
                     f"{len(self.seeds)} seeds"
@@ -293,15 +314,18 @@ class Recorder:
         elif shape != before and not math.prod(shape) == math.prod(before) == 1:
             raise ValueError(f"{name} has the shape {shape}, and had {before} before")
 
-    def _try_to_flush_if_due(self):
+    def _write_if_due(self):
         """Write a chunk. If that fails, say so once, keep it, and try again after a while."""
         late = time.perf_counter() - self._written > SECONDS
-        most = max(map(len, self._new.values()))
-        # Probes and evaluations are written with the scalars of the same steps.
-        if most < self._chunk and not (late and self._new["scalar"]):
+        if max(map(len, self._new.values())) <= self._chunk and not late:
             return
+        # The last row of each group stays, because another call may add to its step.
+        rows = {group: new[:-1] for group, new in self._new.items()}
+        never = self._folder.last["step"] < 0 and not self._new["scalar"]
+        if not (rows["scalar"] or (never and len(rows["probe"]) >= FEW)):
+            return  # probes are written with the scalars of the same steps, if there are any
         try:
-            self.flush()
+            self._write(rows)
             self._unwritten = ""
         except OSError as error:
             self._written = time.perf_counter()
@@ -310,9 +334,8 @@ class Recorder:
                 print(said, file=sys.stderr)
             self._unwritten = str(error)
 
-    def _stacked(self, group):
-        """Return the values of a group by name, each [S, T, ...]; NaN where there is none."""
-        rows = self._new[group]
+    def _stacked(self, group, rows):
+        """Return the values of rows by name, each [S, T, ...]; NaN where there is none."""
         found = {}
         for name in dict.fromkeys(name for _, values in rows for name in values):
             given = {
@@ -321,45 +344,46 @@ class Recorder:
                 if name in values
             }
             shape = next(iter(given.values())).shape
-            held_SxT = np.full((shape[0], len(rows), *shape[1:]), np.nan, np.float32)
+            kind = np.float32 if group == "probe" else np.float64  # steps and times are large
+            held_SxT = np.full((shape[0], len(rows), *shape[1:]), np.nan, kind)
             for i, value in given.items():
                 held_SxT[:, i] = value
             found[f"{group}/{name}"] = held_SxT
         return found
 
     def _by_seed(self, value):
-        """Return a value with the leading axis [S]."""
+        """Return a value with the leading axis [S]; one number counts for all seeds."""
         value = as_array(value)
-        if len(self.seeds) > 1:
-            return value
-        return value.reshape(1) if value.size == 1 else value[None]
+        if value.size == 1:
+            return np.full(len(self.seeds), value.item())
+        return value if len(self.seeds) > 1 else value[None]
 
-    def _diverged(self, arrays):
-        """Return, for seeds whose state changes, the step at which they diverged, or None.
+    def _diverged(self, rows, arrays):
+        """Return the step from which each seed has diverged, or None.
 
-        A seed has diverged if its loss or its gradient is not finite from some step on. Single
-        values that are not finite, as with mixed precision, are no divergence.
+        A seed has diverged if its loss or its gradient is not finite at the last `LEAST_BAD` steps.
+        Single values that are not finite, as with mixed precision, are no divergence.
         """
-        rows = self._new["scalar"]
-        given = {name: [name in values for _, values in rows] for name in DIVERGENCE}
+        given = {name: np.array([name in values for _, values in rows]) for name in DIVERGENCE}
         known_T = np.any(list(given.values()), 0)
         if not rows or not known_T.any():
             return {}
         finite_SxT = np.ones((len(self.seeds), len(rows)), bool)
         for name, given_T in given.items():
-            if any(given_T):
+            if given_T.any():
                 value = arrays[f"scalar/{name}"].reshape(len(self.seeds), len(rows), -1)
-                finite_SxT &= np.isfinite(value).all(-1) | ~np.array(given_T)
-        found, steps = {}, np.array([step for step, _ in rows])[known_T]
+                finite_SxT &= np.isfinite(value).all(-1) | ~given_T
+        steps = np.array([step for step, _ in rows])[known_T]
         for seed, finite_T in zip(map(str, self.seeds), finite_SxT[:, known_T], strict=True):
             good = np.flatnonzero(finite_T)
-            since = self._folder.diverged.get(seed)
-            if len(good) == 0:
-                found[seed] = int(steps[0]) if since is None else since
-            else:
-                after = good[-1] + 1
-                found[seed] = int(steps[after]) if after < len(steps) else None
-        return found
+            bad = len(steps) - 1 - good[-1] if len(good) else len(steps)
+            since, count = (None, 0) if len(good) else self._bad.get(seed, (None, 0))
+            since = int(steps[-bad]) if bad and since is None else since
+            self._bad[seed] = (since, count + bad)
+        return {
+            seed: since if count >= LEAST_BAD else None
+            for seed, (since, count) in self._bad.items()
+        }
 
     def _measure(self, layers):
         """Return the measured dimensionalities, each [L], or [S, L] with several seeds."""
@@ -394,8 +418,7 @@ class Recorder:
             self._check_shape(f"layers[{name!r}]", value.shape)
         try:
             matrices = [
-                matrix(a, is_channels_first(given))
-                for a in (value if len(self.seeds) > 1 else value[None])
+                matrix(a, self._channels) for a in (value if len(self.seeds) > 1 else value[None])
             ]
         except ValueError as error:
             raise ValueError(f"layers[{name!r}]: {error}") from error

@@ -4,10 +4,12 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from tapjax.live.arrays import as_array, is_channels_first
+from tapjax.live.arrays import as_array
 
 
-def snapshot_arrays(seeds, weights, activations, labels) -> dict[str, np.ndarray]:
+def snapshot_arrays(
+    seeds, weights, activations, labels, channels: str | None
+) -> dict[str, np.ndarray]:
     """Name the arrays of a snapshot as `layout.RECORDS` describes them.
 
     Args:
@@ -16,6 +18,7 @@ def snapshot_arrays(seeds, weights, activations, labels) -> dict[str, np.ndarray
       activations: name of a layer -> activations of the probe [P, D], [P, Q, D] or images; None for
         none.
       labels: class of each example of the probe; None if there are no activations.
+      channels: position of the channels of images, `first` or `last`; None refuses images.
 
     Returns:
       Name -> array [S, ...], and `probe_y [P]`.
@@ -32,7 +35,7 @@ def snapshot_arrays(seeds, weights, activations, labels) -> dict[str, np.ndarray
         raise ValueError("labels: the classes of the examples are needed with activations")
     y_P = np.zeros(0, int) if labels is None else as_array(labels).astype(int)
     for name, given in (activations or {}).items():
-        mean_SxPxD, positive_SxD = _examples(name, given, several)
+        mean_SxPxD, positive_SxD = _examples(name, given, several, channels)
         arrays |= {f"activations/{name}": mean_SxPxD, f"positive/{name}": positive_SxD}
         arrays[f"class_mean/{name}"] = _class_means(mean_SxPxD, y_P)
     for name, value in arrays.items():
@@ -56,13 +59,17 @@ def _flat(tree, path=""):
         yield from _flat(part, f"{path}/{name}" if path else str(name))
 
 
-def _examples(name, given, several):
+def _examples(name, given, several, channels):
     """Return a layer's means over space or tokens [S, P, D], and shares above zero [S, D]."""
     value = as_array(given)
     value = value if several else value[None]
     if value.ndim < 3:
         raise ValueError(f"activations[{name!r}] has the shape {value.shape[1:]}, not [P, D]")
-    if value.ndim == 5 and is_channels_first(given):
+    if value.ndim == 5 and channels is None:
+        raise ValueError(
+            f"activations[{name!r}] may be images: pass channels='first' or 'last' to the Recorder"
+        )
+    if value.ndim == 5 and channels == "first":
         value = np.moveaxis(value, 2, -1)
     inner = tuple(range(2, value.ndim - 1))
     return value.mean(inner, dtype=float), (value > 0).mean((1, *inner))

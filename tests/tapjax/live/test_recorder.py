@@ -101,7 +101,7 @@ def test_images_and_tokens_are_treated_as_in_the_compiled_probe():
     np.testing.assert_allclose(
         matrix(images), probes.pooled(jnp.asarray(images), "rows"), rtol=1e-5
     )
-    np.testing.assert_array_equal(matrix(images.transpose(0, 3, 1, 2), True), matrix(images))
+    np.testing.assert_array_equal(matrix(images.transpose(0, 3, 1, 2), "first"), matrix(images))
     np.testing.assert_array_equal(matrix(tokens), probes.as_matrix(tokens, 2048))
 
 
@@ -160,7 +160,7 @@ def test_arrays_of_jax_and_torch(tmp_path):
     h, image = layers(0)["fc1"], np.random.default_rng(1).standard_normal((4, 6, 5, 3))
     grad = torch.ones((), requires_grad=True)
     running = torch.zeros(())
-    with opened(tmp_path) as record:
+    with opened(tmp_path, channels="first") as record:
         for step in range(3):
             running += 1  # in place, after it was recorded
             given = {"numpy": h, "jax": jnp.asarray(h, jnp.bfloat16), "torch": torch.tensor(h)}
@@ -258,6 +258,7 @@ def test_chunks_are_written_after_a_minute(tmp_path, monkeypatch):
         record.probe(0, layers=layers(0))  # a probe waits for the scalars of its step
         record(0, loss=1.0)
         record(1, loss=1.0)
+        record(2, loss=1.0)
         assert len(record_steps(tmp_path / "records")) == 1
     assert open_run(tmp_path).steps("probe").tolist() == [0]
 

@@ -49,7 +49,7 @@ def record(path, planted=True):
 def test_a_snapshot_holds_what_it_was_given(tmp_path):
     w = network(0)
     images = RNG.standard_normal((30, 4, 4, 8))
-    with Recorder(tmp_path, quiet=True) as run:
+    with Recorder(tmp_path, quiet=True, channels="last") as run:
         run(0, loss=1.0)
         run.snapshot(1, w, {"a": images}, Y)
     (snapshot,) = read_snapshots(tmp_path / "snapshots", 1).values()
