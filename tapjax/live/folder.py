@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 import tapjax
-from tapjax.contract.files import RunError, read_json, read_npz
+from tapjax.contract.files import RunError, names_and_arrays, read_json, read_npz
 from tapjax.contract.layout import (
     MANIFEST,
     SCHEMA,
@@ -87,6 +87,7 @@ class Folder:
     Attributes:
       path: path of the directory.
       last: `step`, `probe_step` and `eval_step` -> last recorded step, -1 if there is none.
+      has_scalars: whether a record holds scalars; the steps of others are those of their probes.
       layers: names of the measured layers; None before the first probe.
       diverged: seed -> step from which its loss or gradient was not finite, None if it is.
     """
@@ -95,6 +96,7 @@ class Folder:
         """Check that the directory can take the run; see `Recorder` for the errors."""
         self.path, self._lease, self._about = path, lease, about
         self.last = dict.fromkeys(STEP_AXES.values(), -1)
+        self.has_scalars = False
         self.layers: list[str] | None = None
         self.diverged: dict[str, int | None] = {}
         (path / "records").mkdir(exist_ok=True)
@@ -137,10 +139,11 @@ class Folder:
         self._read_last()
 
     def _read_last(self):
-        self.last = dict.fromkeys(STEP_AXES.values(), -1)
+        self.last, self.has_scalars = dict.fromkeys(STEP_AXES.values(), -1), False
         for file in record_steps(self.path / "records").values():
-            arrays = read_npz(file, self.last.__contains__)
+            names, arrays = names_and_arrays(file, self.last.__contains__)
             self.last |= {axis: int(steps[-1]) for axis, steps in arrays.items()}
+            self.has_scalars |= any(name.startswith("scalar/") for name in names)
 
     def cut(self, step: int) -> bool:
         """Move records from a step on to the folder `orphaned`, because the step is repeated.
@@ -151,21 +154,27 @@ class Folder:
         Returns:
           Whether there were such records.
         """
-        found = False
+        left, found = {}, False  # left: what is not repeated of records whose steps all are
         for first, file in reversed(record_steps(self.path / "records").items()):
             arrays = read_npz(file)
             known = [axis for axis in self.last if axis in arrays]
-            if not any(_repeated(axis, arrays[axis], step).any() for axis in known):
+            repeated = any(_repeated(axis, arrays[axis], step).any() for axis in known)
+            if not repeated and not left:
                 break
-            found = True
             self._lease.confirm()
-            (self.path / "orphaned").mkdir(exist_ok=True)
-            kept = _before(arrays, step)
-            write_npz(self.path / "orphaned" / f"{file.stem}-{time.time_ns()}.npz", arrays)
-            if kept:
+            if repeated:
+                found = True
+                (self.path / "orphaned").mkdir(exist_ok=True)
+                write_npz(self.path / "orphaned" / f"{file.stem}-{time.time_ns()}.npz", arrays)
+            kept = _joined(_before(arrays, step), left)
+            if "step" in kept:
                 write_npz(self.path / "records" / record_name(first), kept)
+                left = {}
             else:
                 file.unlink()
+                left = kept
+        if left:  # of a loop whose first probes came before its first scalars
+            self._write_new(_with_steps(left), -1)
         self._read_last()
         self.diverged = {s: at for s, at in self.diverged.items() if at is None or at < step}
         return found
@@ -179,21 +188,21 @@ class Folder:
           steps: planned number of steps; 0 if it is not known.
         """
         self._lease.confirm()
-        if "step" in arrays:
-            first = int(arrays["step"][0])
-            arrays = arrays | {"previous": np.array(self.last["step"])}
-        elif self.last["step"] >= 0:
-            first, file = list(record_steps(self.path / "records").items())[-1]
-            arrays = _joined(read_npz(file), arrays)
-        else:  # a loop that records no scalars
-            steps_T = next(arrays[axis] for axis in STEP_AXES.values() if axis in arrays)
-            arrays = arrays | {"step": steps_T, "previous": np.array(-1)}
-            first = int(steps_T[0])
-        write_npz(self.path / "records" / record_name(first), arrays)
+        if "step" not in arrays and self.has_scalars:
+            file = list(record_steps(self.path / "records").values())[-1]
+            write_npz(file, _joined(read_npz(file), arrays))
+        else:
+            self._write_new(_with_steps(arrays), self.last["step"])
+            arrays = _with_steps(arrays)
+        self.has_scalars |= any(name.startswith("scalar/") for name in arrays)
         self.last |= {axis: int(arrays[axis][-1]) for axis in self.last if axis in arrays}
         self.layers = layers
         self._describe(steps)
         self.set_status("RUNNING", "")
+
+    def _write_new(self, arrays, previous):
+        path = self.path / "records" / record_name(int(arrays["step"][0]))
+        write_npz(path, arrays | {"previous": np.array(previous)})
 
     def write_snapshot(self, step: int, arrays: dict[str, np.ndarray]) -> None:
         """Write the snapshot of a step, and replace an older one of the same step."""
@@ -255,15 +264,20 @@ def _repeated(axis, steps, step):
 
 
 def _before(arrays, step):
-    """Return the part of a record that is not repeated; empty if nothing is left."""
+    """Return the part of a record that is not repeated; it may lack the axis `step`."""
     kept = {"previous": arrays["previous"]} if "previous" in arrays else {}
     for group, axis in STEP_AXES.items():
         count = int((~_repeated(axis, arrays[axis], step)).sum()) if axis in arrays else 0
         if count:
             kept[axis] = arrays[axis][:count]
             kept |= {n: a[:, :count] for n, a in arrays.items() if n.startswith(f"{group}/")}
-    left = [kept[axis] for axis in STEP_AXES.values() if axis in kept]
-    return kept | {"step": left[0]} if left else {}
+    return kept if kept.keys() - {"previous"} else {}
+
+
+def _with_steps(arrays):
+    """Return a record with the axis `step`: without scalars, the steps of its probes."""
+    steps = [arrays[axis] for axis in STEP_AXES.values() if axis in arrays]
+    return {"step": steps[0]} | arrays
 
 
 def _joined(old, new):

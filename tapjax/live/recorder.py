@@ -20,6 +20,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -36,6 +37,12 @@ SECONDS = 60  # longest time that they stay there
 FEW = 10  # probes without any scalar, after which a loop is taken for one that records none
 LEAST_BAD = 3  # last steps that are not finite if a seed has diverged
 DIVERGENCE = ("loss", "grad_norm")  # tell whether a seed has diverged
+
+
+class OfSeeds(NamedTuple):
+    """Measurement that has the leading axis [S] whatever the number of seeds."""
+
+    value: np.ndarray
 
 
 class Recorder:
@@ -207,7 +214,7 @@ class Recorder:
         Raises:
           OSError: it cannot be written, for example because the disk is full. It stays in memory.
         """
-        if self._new["scalar"] or self._folder.last["step"] >= 0:
+        if self._new["scalar"] or self._folder.has_scalars:
             self._write(self._new)
 
     def _write(self, rows):
@@ -270,7 +277,8 @@ class Recorder:
         if group == "eval" and not self._new[group] and step == self._folder.last["eval_step"]:
             return  # it was evaluated before the run was interrupted
         for name, value in values.items():
-            self._check_shape(f"{group}/{name}", np.shape(value))
+            shape = value.value.shape if isinstance(value, OfSeeds) else np.shape(value)
+            self._check_shape(f"{group}/{name}", shape)
         rows = self._new[group]
         if rows and rows[-1][0] == step:
             rows[-1][1].update(values)
@@ -321,8 +329,9 @@ class Recorder:
             return
         # The last row of each group stays, because another call may add to its step.
         rows = {group: new[:-1] for group, new in self._new.items()}
-        never = self._folder.last["step"] < 0 and not self._new["scalar"]
-        if not (rows["scalar"] or (never and len(rows["probe"]) >= FEW)):
+        never = not self._folder.has_scalars and not self._new["scalar"]
+        few = len(rows["probe"]) < FEW and self._folder.last["step"] < 0
+        if not (rows["scalar"] or (never and rows["probe"] and not few)):
             return  # probes are written with the scalars of the same steps, if there are any
         try:
             self._write(rows)
@@ -353,6 +362,8 @@ class Recorder:
 
     def _by_seed(self, value):
         """Return a value with the leading axis [S]; one number counts for all seeds."""
+        if isinstance(value, OfSeeds):
+            return value.value
         value = as_array(value)
         if value.size == 1:
             return np.full(len(self.seeds), value.item())
@@ -386,7 +397,7 @@ class Recorder:
         }
 
     def _measure(self, layers):
-        """Return the measured dimensionalities, each [L], or [S, L] with several seeds."""
+        """Return the measured dimensionalities, each [S, L]."""
         names = list(layers)
         if self._layers is None:
             if self._head not in (HEAD, *names):
@@ -404,8 +415,7 @@ class Recorder:
         ]
         if lacking:
             raise ValueError(f"layers[{lacking[0]!r}] has other measurements than the first layer")
-        both = {name: np.stack([found[name] for found in each_L], -1) for name in each_L[0]}
-        return both if len(self.seeds) > 1 else {name: value[0] for name, value in both.items()}
+        return {name: OfSeeds(np.stack([f[name] for f in each_L], -1)) for name in each_L[0]}
 
     def _of_layer(self, name, given):
         """Return the dimensionalities of one layer by name, each [S]."""
