@@ -34,12 +34,13 @@ def as_array(value) -> np.ndarray:
     return found
 
 
-def held(value):
+def held(value, donated: bool = True):
     """Return a value that stays as it is until it is converted, without waiting for its device.
 
     Args:
-      value: number or array of any framework. It is copied if it could change in place; the copy of
-        an array of JAX to the host begins.
+      value: number or array of any framework. It is copied if it could change in place.
+      donated: whether an array of JAX may be donated to a compiled function, so that it must be
+        copied, too.
 
     Returns:
       An object for `as_array`.
@@ -52,7 +53,7 @@ def held(value):
     if hasattr(value, "detach"):  # without its graph, which would keep all activations
         return value.detach().clone()
     if hasattr(value, "copy_to_host_async"):
-        value = value.copy()  # the original may be donated to a later step
+        value = value.copy() if donated else value
         value.copy_to_host_async()
         return value
     return np.array(as_array(value))

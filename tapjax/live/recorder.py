@@ -20,7 +20,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -105,6 +105,7 @@ class Recorder:
         # Group -> [(step, name -> value)], in the order of the steps, not yet written.
         self._new: dict[str, list[tuple[int, dict]]] = {group: [] for group in STEP_AXES}
         self._shapes: dict[str, tuple] = {}
+        self._firsts: dict[str, Any] = {}  # name -> its first array, then whether that was donated
         self._layers = self._folder.layers
         self._reopened = max(self._folder.last.values()) >= 0
         self._began = self._written = time.perf_counter()
@@ -148,7 +149,7 @@ class Recorder:
           ValueError: the step goes back, or a scalar has another shape than before.
         """
         with self._timed("recording"):
-            self._add("scalar", step, _each(held, scalars))
+            self._add("scalar", step, _each(self._held, scalars))
 
     def probe(self, step: int, layers: Mapping | None = None, **measured) -> None:
         """Record measurements on a fixed batch of examples, the probe.
@@ -169,7 +170,7 @@ class Recorder:
         with self._timed("measuring"):
             found = self._measure({str(n): a for n, a in layers.items()}) if layers else {}
         with self._timed("recording"):
-            self._add("probe", step, found | _each(as_array, measured))
+            self._add("probe", step, found | _each(_array, measured))
 
     def evaluate(self, step: int, **scores) -> None:
         """Record scores on a whole split, such as the test split.
@@ -183,7 +184,7 @@ class Recorder:
           ValueError: the step goes back, or a score has another shape than before.
         """
         with self._timed("recording"):
-            self._add("eval", step, _each(as_array, scores))
+            self._add("eval", step, _each(_array, scores))
 
     def snapshot(self, step: int, weights, activations=None, labels=None) -> None:
         """Write the contents of the network before the update of a step, for `mechanistic`.
@@ -270,6 +271,20 @@ class Recorder:
         began = time.perf_counter()
         yield
         self._seconds[what] += time.perf_counter() - began
+
+    def _held(self, name, value):
+        """Return a scalar that can be fetched later.
+
+        Its first array is copied. If the original was donated by the second call, all are.
+        """
+        if not hasattr(value, "is_deleted"):
+            return held(value)
+        first = self._firsts.setdefault(name, value)
+        if first is value:
+            return held(value)
+        if not isinstance(first, bool):
+            first = self._firsts[name] = first.is_deleted()
+        return held(value, donated=first)
 
     def _add(self, group, step, values):
         """Add values of one step to a group, and write a chunk if one is due."""
@@ -441,10 +456,14 @@ def _each(convert, values):
     found = {}
     for name, value in values.items():
         try:
-            found[name] = convert(value)
+            found[name] = convert(name, value)
         except ValueError as error:
             raise ValueError(f"{name}: {error}") from error
     return found
+
+
+def _array(name, value):
+    return as_array(value)
 
 
 def _opened(path, about, stack):
