@@ -8,6 +8,7 @@ import pandas as pd
 from analysis.runs.logs import Log, read_log
 from tapjax.contract.files import RunError
 from tapjax.contract.layout import DIMENSIONS
+from tapjax.contract.text import plural
 from tapjax.live import Recorder
 
 LAYERED = {*DIMENSIONS, *(f"centred_{name}" for name in DIMENSIONS)}
@@ -34,13 +35,16 @@ def import_logs(sources: list[Path], out: Path, head: str, step: str, mapping) -
         raise RunError(f"{out} already holds a run: choose another --out")
     logs = [read_log(source, step, mapping) for source in sources]
     columns = list(dict.fromkeys(name for log in logs for name in log.table))
-    end = min(int(log.table.index[-1]) for log in logs)
-    steps = sorted({int(step) for log in logs for step in log.table.index if step <= end})
+    steps = sorted(set.intersection(*(set(map(int, log.table.index)) for log in logs)))
+    if not steps:
+        raise RunError(
+            f"{sources[0]} and the others have no step in common: import them one by one"
+        )
     values_SxTxC = np.stack([_values(log.table, steps, columns) for log in logs])
     groups = {name: _group(name) for name in columns}
     layers = list(dict.fromkeys(layer for _, _, layer in groups.values() if layer))
     name = _head(head, layers)
-    remarks = _remarks(sources, logs, columns)
+    remarks = _remarks(sources, logs, columns, steps)
     with Recorder(
         out, seeds=len(logs), model=sources[0].stem, head=name, chunk=10_000, quiet=True,
         config={"imported_from": [source.name for source in sources]},
@@ -67,7 +71,7 @@ def _group(column):
 
 
 def _record_step(record, step, values_SxC, columns, groups, layers):
-    known = np.isfinite(values_SxC).any(0)
+    known = ~np.isnan(values_SxC).all(0)
     found = {"scalar": {}, "probe": {}, "eval": {}}
     measured = {layer: {} for layer in layers}
     given = False
@@ -107,15 +111,16 @@ def _head(head, layers):
     return name
 
 
-def _remarks(sources, logs: list[Log], columns):
+def _remarks(sources, logs: list[Log], columns, steps):
     remarks = list(dict.fromkeys(line for log in logs for line in log.remarks))
     for source, log in zip(sources, logs, strict=True):
         missing = [name for name in columns if name not in log.table]
         if missing:
             remarks.append(f"{source.name} lacks {', '.join(missing)}: not-a-number")
-    ends = {int(log.table.index[-1]) for log in logs}
-    if len(ends) > 1:
-        remarks.append(f"the logs end at steps {min(ends)} to {max(ends)}: cut to step {min(ends)}")
+    for source, log in zip(sources, logs, strict=True):
+        more = len(log.table) - len(steps)
+        if more:
+            remarks.append(f"{source.name} has {plural(more, 'step')} that others lack: left out")
     if "loss" not in columns:
         near = [name for name in columns if "loss" in name.lower()]
         hint = f", as in --map={near[0]}:loss" if near else ""

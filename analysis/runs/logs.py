@@ -16,12 +16,24 @@ from tapjax.contract.files import DAMAGE, RunError
 from tapjax.contract.text import did_you_mean, plural
 
 # Names of the column with the steps, the first that is there.
-STEPS = ("step", "global_step", "_step", "trainer/global_step", "iteration", "iter", "epoch")
+STEPS = ("step", "global_step", "_step", "trainer/global_step", "train/global_step", "iteration")
+STEPS += ("iter", "epoch")
+# Columns that tell several runs in one file apart.
+RUNS = ("run", "run_id", "run_name", "name", "seed")
+MISSING = ("", "na", "n/a", "none", "null", "-")  # texts of cells without a value
+DELIMITERS = (",", ";", "\t", "|")
 # Name of an array of a run -> names under which other tools log it.
 SYNONYMS = {
     "loss": ("train_loss", "train/loss", "training_loss", "loss/train", "train_loss_step"),
     "grad_norm": ("train/grad_norm", "gradient_norm", "grad_norm_total", "grad/norm"),
-    "eval/accuracy": ("val_accuracy", "val/accuracy", "val_acc", "eval_accuracy", "test_accuracy"),
+    "eval/accuracy": (
+        "val_accuracy",
+        "val/accuracy",
+        "val_acc",
+        "val/acc",
+        "eval_accuracy",
+        "test_accuracy",
+    ),
     "eval/loss": ("val_loss", "val/loss", "eval_loss", "validation_loss", "test_loss"),
 }
 LAYERED = "layer"  # column that names the layer of a row
@@ -63,6 +75,7 @@ def read_log(path: Path, step: str = "", mapping=None) -> Log:
 
 def _parsed(path, step, mapping):
     table = (_tensorboard if _is_events(path) else _readers()[path.suffix])(path)
+    _refuse_several_runs(path, table)
     table.columns = [_plain_name(str(name)) for name in table.columns]
     table, remarks = _by_step(path, table, step)
     if LAYERED in table:
@@ -89,7 +102,18 @@ def _readers():
 
 
 def _csv(path):
-    return pd.read_csv(io.StringIO(_text(path)), sep=None, engine="python")
+    """Read a table as text; `_numbers` tells cells without a value from those that are NaN."""
+    lines = [line for line in _text(path).splitlines() if line.strip() and line[0] != "#"]
+    if not lines:
+        raise RunError(f"{path} is empty")
+    delimiter = max(DELIMITERS, key=lines[0].count)
+    table = pd.read_csv(
+        io.StringIO("\n".join(lines)), sep=delimiter, dtype=str, keep_default_na=False,
+        skipinitialspace=True,
+    )  # fmt: skip
+    header = [list(table.columns)] * len(table)
+    again = (table.to_numpy() == np.array(header)).all(1) if len(table) else []
+    return table[~np.array(again, bool)]  # a header is repeated when a log is resumed
 
 
 def _text(path):
@@ -107,16 +131,39 @@ def _json(path):
     text = _text(path).strip()
     if path.suffix == ".json":
         found = json.loads(text)
+        if isinstance(found, dict) and isinstance(found.get("log_history"), list):
+            found = found["log_history"]  # trainer_state.json of Hugging Face
         if isinstance(found, dict) and all(isinstance(rows, list) for rows in found.values()):
             if all(isinstance(row, dict) for rows in found.values() for row in rows):
-                rows = [{LAYERED: layer} | row for layer, rows in found.items() for row in rows]
-                return pd.DataFrame(rows)
-            return pd.DataFrame(found)
+                found = [{LAYERED: layer} | row for layer, rows in found.items() for row in rows]
+            else:
+                found = pd.DataFrame({name: pd.Series(v) for name, v in found.items()})
+                return found.map(_given, na_action="ignore")
     else:
-        found = [json.loads(line) for line in text.splitlines() if line.strip()]
+        lines = [line for line in text.splitlines() if line.strip()]
+        found = [json.loads(line) for line in lines[:-1]]
+        try:
+            found += [json.loads(line) for line in lines[-1:]]
+        except ValueError:  # the process was killed while it wrote the last line
+            if not found:
+                raise
     if not isinstance(found, list) or not all(isinstance(row, dict) for row in found):
         raise RunError(f"{path} holds no list of objects such as {{'step': 1, 'loss': 0.5}}")
-    return pd.json_normalize(found, sep="/")
+    rows = [{name: _given(value) for name, value in _flat(row).items()} for row in found]
+    return pd.DataFrame(rows)
+
+
+def _flat(row, prefix=""):
+    found = {}
+    for name, value in row.items():
+        nested = isinstance(value, dict)
+        found |= _flat(value, f"{prefix}{name}/") if nested else {f"{prefix}{name}": value}
+    return found
+
+
+def _given(value):
+    """Mark a value that was logged as not-a-number, to tell it from one that was not logged."""
+    return math.inf if isinstance(value, float) and math.isnan(value) else value
 
 
 def _hdf5(path):
@@ -138,19 +185,36 @@ def _hdf5(path):
 def _tensorboard(path):
     try:
         from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+        from tensorboard.util import tensor_util
     except ImportError as error:
         raise RunError(f"{path} needs tensorboard: pip install tensorboard") from error
     events = EventAccumulator(str(path), size_guidance={"scalars": 0, "tensors": 0}).Reload()
     curves = {}
     for tag in events.Tags()["scalars"]:
-        points = {event.step: event.value for event in events.Scalars(tag)}
-        curves[tag] = pd.Series(points)
+        curves[tag] = pd.Series({event.step: event.value for event in events.Scalars(tag)})
+    for tag in events.Tags()["tensors"]:  # scalars as newer versions write them
+        found = {e.step: tensor_util.make_ndarray(e.tensor_proto) for e in events.Tensors(tag)}
+        if all(value.size == 1 and value.dtype.kind in "biuf" for value in found.values()):
+            curves[tag] = pd.Series({step: value.item() for step, value in found.items()})
     return pd.DataFrame(curves).rename_axis("step").reset_index()
+
+
+def _refuse_several_runs(path, table):
+    names = [str(name) for name in table.columns]
+    runs = sorted({name.rpartition(" - ")[0] for name in names} - {""})  # as W&B exports them
+    column = next((name for name in names if name.lower() in RUNS), "")
+    if len(runs) < 2 and column:
+        runs = [str(run) for run in table[column].unique()]
+    if len(runs) > 1:
+        raise RunError(
+            f"{path} holds several runs ({', '.join(runs[:3])}, ...): save one file for each, and "
+            "import them with --seeds, or one by one"
+        )
 
 
 def _plain_name(name):
     """Return the name of a column without the name of the run, as W&B writes it."""
-    return name.rpartition(" - ")[2]
+    return name.rpartition(" - ")[2].strip()
 
 
 def _by_step(path, table, step):
@@ -161,12 +225,15 @@ def _by_step(path, table, step):
     column = step or next((lower[name] for name in STEPS if name in lower), "")
     if not column:
         return table.rename_axis("step"), ["no column holds steps: rows are numbered from 0"]
-    numbers = pd.to_numeric(table[column], errors="coerce")
-    table, numbers = table[numbers.notna()].drop(columns=column), numbers.dropna()
+    numbers = _as_numbers(table[column])
+    unreadable = int((~np.isfinite(numbers)).sum())
+    table, numbers = table[np.isfinite(numbers)].drop(columns=column), numbers[np.isfinite(numbers)]
     if (numbers != numbers.round()).any() or (numbers < 0).any():
         raise RunError(f"{path}: {column!r} holds steps that are not integers, 0 or above")
     table.index = pd.Index(numbers.astype(np.int64), name="step")
     remarks = [] if column == "step" else [f"steps are those of the column {column!r}"]
+    if unreadable:
+        remarks.append(f"{plural(unreadable, 'row')} without a step in {column!r} left out")
     return table, remarks
 
 
@@ -187,10 +254,26 @@ def _spread(table):
 
 def _numbers(table):
     beside = [n for n in table if n in IGNORED or str(n).endswith(IGNORED_ENDS)]
-    numbers = table.drop(columns=beside)
-    numbers = numbers.apply(pd.to_numeric, errors="coerce").astype(float)
+    numbers = table.drop(columns=beside).apply(_as_numbers)
     empty = [name for name in numbers if not np.isfinite(numbers[name]).any()]
     return numbers.drop(columns=empty), empty
+
+
+def _as_numbers(column):
+    """Convert a column to numbers: NaN where there is no value, infinity where it was logged NaN.
+
+    Reads thousands separators (1,000), decimal commas (1,5) and the text of tensors.
+    """
+    if pd.api.types.is_numeric_dtype(column):
+        return column.astype(float)
+    text = column.astype(str).str.strip().where(column.notna(), "")
+    text = text.str.replace(r"^tensor\(([^,)]*).*\)$", r"\1", regex=True)
+    thousands = text.str.fullmatch(r"-?\d{1,3}(,\d{3})+(\.\d+)?")
+    text = text.where(~thousands, text.str.replace(",", ""))
+    text = text.str.replace(r"^(-?\d+),(\d+)$", r"\1.\2", regex=True)
+    lower = text.str.lower()
+    numbers = pd.to_numeric(text.where(~lower.isin(MISSING), None), errors="coerce").astype(float)
+    return numbers.where(~lower.isin(("nan", "+nan", "-nan")), math.inf)
 
 
 def _renamed(path, table, mapping):
@@ -216,14 +299,14 @@ def _with_metric(name):
 
 def _clean(path, table, remarks):
     """Drop rows without numbers, order the steps, and let the last of equal steps count."""
-    empty = ~np.isfinite(table).any(axis=1)
+    empty = table.isna().all(axis=1)
     if empty.any():
         remarks.append(f"{plural(int(empty.sum()), 'row')} without numbers left out")
         table = table[~empty]
     if not len(table) or not len(table.columns):
         raise RunError(f"{path} holds no numbers")
     back = (np.diff(table.index) < 0).any()
-    merged = table.groupby(level=0).last()  # the last finite value of each quantity
+    merged = table.groupby(level=0).last()  # the last value of each quantity
     lost = int(table.index.size - merged.index.size)
     repeated = table.notna().groupby(level=0).sum().max(axis=1) > 1
     if repeated.any() or back:

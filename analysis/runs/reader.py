@@ -129,8 +129,9 @@ class Run:
         """Yield a quantity file by file, each part [S, T, ...] for the finite seeds."""
         group, _, short = name.partition("/")  # the name of the metric may itself contain slashes
         if name not in self._names:
-            known = ", ".join(self.names(group))
-            raise RunError(f"{self.path} has no {short!r}; recorded are {known}")
+            known = f"recorded are {', '.join(self.names(group))}" if self.names(group) else ""
+            known = known or f"nothing is recorded in the group {group!r}"
+            raise RunError(f"{self.path} has no {short!r}; {known}")
         seeds, axis = len(self.config["seeds"]), STEP_AXES[group]
         for path in reversed(self._files) if backwards else self._files:
             if name not in self._held[path]:

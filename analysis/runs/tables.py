@@ -138,7 +138,8 @@ def to_xarray(run):
 
     Returns:
       DataTree with the groups `scalar`, `probe` and `eval` as far as they were recorded. The
-      dimensions are `seed`, `step` and `layer`; other axes are named after their quantity.
+      dimensions are `seed`, `step` and `layer`; other axes are named after their quantity. A slash
+      in a name becomes a dot.
 
     Raises:
       ImportError: xarray is not installed (extra [xarray]).
@@ -175,7 +176,7 @@ def to_xarray(run):
         for name in run.names(group):
             shape = (len(run.seeds), len(run.steps(group)), *run.further(f"{group}/{name}"))
             lazy = indexing.LazilyIndexedArray(Recorded(group, name, shape))
-            variables[name] = xr.Variable(_dims(run, name, shape), lazy)
+            variables[name.replace("/", ".")] = xr.Variable(_dims(run, name, shape), lazy)
         if variables:
             axes = {"seed": run.seeds, "step": run.steps(group)}
             used = {dim for variable in variables.values() for dim in variable.dims}
@@ -189,6 +190,7 @@ def to_xarray(run):
 def _dims(run, name, shape):
     if shape[2:] == (len(run.layer_names),):
         return ("seed", "step", "layer")
+    name = name.replace("/", ".")
     more = [f"{name}_{i}" if len(shape) > 3 else name + "_index" for i in range(len(shape) - 2)]
     return ("seed", "step", *more)
 

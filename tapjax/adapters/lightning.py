@@ -24,7 +24,7 @@ class RecorderCallback(Callback):
 
     def __init__(self, record: Recorder, probe=None, every: int = 5, layers=None):
         self.record, self.inputs, self.every, self.layers = record, probe, every, layers
-        self.grad_norm = None
+        self.grad_norm, self.loss = None, None
 
     def on_train_batch_start(self, trainer, module, batch, batch_idx):
         """Measure the network before the step."""
@@ -39,11 +39,17 @@ class RecorderCallback(Callback):
         self.grad_norm = torch.stack(norms).norm()
 
     def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx):
-        """Record the loss and the norm of the gradient, if the network was updated."""
+        """Record the loss and the norm of the gradient, if the network was updated.
+
+        Lightning divides the loss by the number of batches whose gradients it accumulates.
+        """
+        loss = outputs.get("loss") if isinstance(outputs, dict) else outputs
+        if loss is not None:  # it is None with manual optimisation
+            self.loss = loss.detach() + (0 if self.loss is None else self.loss)
         if trainer.is_global_zero and self.grad_norm is not None:
-            loss = outputs["loss"] if isinstance(outputs, dict) else outputs
-            self.record(trainer.global_step - 1, loss=loss, grad_norm=self.grad_norm)
-            self.grad_norm = None
+            known = {} if self.loss is None else {"loss": self.loss}
+            self.record(trainer.global_step - 1, grad_norm=self.grad_norm, **known)
+            self.grad_norm, self.loss = None, None
 
     def on_validation_end(self, trainer, module):
         """Record the metrics that the module has logged."""

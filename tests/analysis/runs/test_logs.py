@@ -116,7 +116,7 @@ def test_logs_of_seeds_become_one_run(tmp_path):
     result = analysis("import", *files, f"--out={tmp_path}/run", "--seeds", "--json")
     assert result.returncode == 0, result.stderr
     (row,) = json.loads(result.stdout)["runs"]
-    assert "cut to step 2" in row["remarks"]
+    assert "1.csv has 1 step that others lack" in row["remarks"]
     run = open_run(tmp_path / "run")
     assert run.seeds == [0, 1, 2] and not run.diverged
     np.testing.assert_allclose(run.array("scalar", "loss")[:, -1], [0.2, 1.2, 2.2], rtol=1e-6)
@@ -161,3 +161,76 @@ def test_a_column_is_suggested_for_the_loss(tmp_path):
     flags = (f"--out={tmp_path}/mapped", "--map=ce_loss_sum:loss")
     assert analysis("import", tmp_path / "log.csv", *flags).returncode == 0
     assert open_run(tmp_path / "mapped").array("scalar", "loss").tolist() == [[1, 0.5]]
+
+
+DIVERGED = "step,loss\n0,1.0\n1,0.5\n2,nan\n3,nan\n4,nan\n5,inf\n"
+
+
+@pytest.mark.parametrize("name", ["log.csv", "log.jsonl"])
+def test_a_loss_that_is_logged_as_nan_is_a_divergence(tmp_path, name):
+    rows = [line.split(",") for line in DIVERGED.splitlines()[1:]]
+    lines = [json.dumps({"step": int(step), "loss": float(loss)}) for step, loss in rows]
+    (tmp_path / name).write_text(DIVERGED if name == "log.csv" else "\n".join(lines))
+    assert analysis("import", tmp_path / name, f"--out={tmp_path}/run").returncode == 0
+    status = json.loads((tmp_path / "run/STATUS.json").read_text())
+    assert status["status"] == "DIVERGED" and status["diverged"] == {"0": 2}
+
+
+def test_seeds_that_were_logged_at_other_steps_are_not_diverged(tmp_path):
+    for i, steps in enumerate((range(0, 100, 5), range(0, 100, 10))):
+        rows = "".join(f"{t},{i}.5\n" for t in steps)
+        (tmp_path / f"{i}.csv").write_text("step,loss\n" + rows)
+    files = [tmp_path / f"{i}.csv" for i in range(2)]
+    result = analysis("import", *files, f"--out={tmp_path}/run", "--seeds", "--json")
+    assert "0.csv has 10 steps that others lack" in result.stdout
+    run = open_run(tmp_path / "run")
+    assert run.seeds == [0, 1] and run.steps("scalar").tolist() == list(range(0, 100, 10))
+    (tmp_path / "2.csv").write_text("step,loss\n1,1\n3,1\n")
+    result = analysis("import", *files, tmp_path / "2.csv", f"--out={tmp_path}/x", "--seeds")
+    assert result.returncode == 2 and "no step in common" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "loss", "remark"),
+    [
+        ('step,loss\n"1,000",0.5\n"2,000",0.25\n', [0.5, 0.25], ""),
+        ("step;loss\n0;1,5\n1;0,5\n", [1.5, 0.5], ""),
+        ("step, loss\n0, 1\n1, 2\n", [1, 2], ""),
+        ("step\tloss\n0\t1\n1\t2\n", [1, 2], ""),
+        ("loss\n1.5\n1.2\n", [1.5, 1.2], "rows are numbered from 0"),
+        ("step,loss\n0,tensor(0.5)\n1,tensor(0.25)\n", [0.5, 0.25], ""),
+        ("# by me\nstep,loss\n0,1\nstep,loss\n1,2\n", [1, 2], ""),
+        ("step,loss\n0,1\nx,2\n3,4\n", [1, 4], "1 row without a step in 'step' left out"),
+    ],
+)
+def test_tables_as_people_write_them(tmp_path, text, loss, remark):
+    (tmp_path / "log.csv").write_text(text)
+    table, remarks = read_log(tmp_path / "log.csv")
+    assert remark in "; ".join(remarks)
+    np.testing.assert_allclose(table["loss"], loss)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "run,step,loss\na,0,1\na,1,1\nb,0,2\nb,1,2\n",
+        "step,run-a - loss,run-b - loss\n0,1,2\n1,1,2\n",
+    ],
+)
+def test_several_runs_in_one_file_are_refused(tmp_path, text):
+    (tmp_path / "log.csv").write_text(text)
+    with pytest.raises(RunError, match="holds several runs .* import them with --seeds"):
+        read_log(tmp_path / "log.csv")
+
+
+def test_a_log_that_was_cut_and_one_of_hugging_face(tmp_path):
+    (tmp_path / "log.jsonl").write_text(LINES + '{"_step": 3, "tra')
+    assert len(read_log(tmp_path / "log.jsonl").table) == 2
+    history = [{"step": 1, "loss": 2.0}, {"step": 2, "loss": 1.0}, {"step": 2, "eval_loss": 3.0}]
+    state = {"epoch": 1.0, "log_history": history}
+    (tmp_path / "trainer_state.json").write_text(json.dumps(state))
+    table, _ = read_log(tmp_path / "trainer_state.json")
+    assert table["loss"].tolist() == [2, 1] and table["eval/loss"].tolist()[1] == 3
+    (tmp_path / "empty.csv").write_text("\n")
+    with pytest.raises(RunError, match="is empty"):
+        read_log(tmp_path / "empty.csv")

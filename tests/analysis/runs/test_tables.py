@@ -12,7 +12,11 @@ T = 41
 def run(tmp_path_factory):
     path = tmp_path_factory.mktemp("tables") / "a <run>"
     rng = np.random.default_rng(0)
-    more = {"probe/class_accuracy": rng.random((2, T, 5)), "probe/accuracy": rng.random((2, T))}
+    more = {
+        "probe/train/x": rng.random((2, T)),
+        "probe/class_accuracy": rng.random((2, T, 5)),
+        "probe/accuracy": rng.random((2, T)),
+    }
     write_run(path, 5 + rng.random((2, T)), chunk=50, **more)
     return open_run(path)
 
@@ -50,8 +54,9 @@ def test_an_xarray_tree_reads_an_array_when_it_is_used(run, monkeypatch):
     assert d.dims == ("seed", "step", "layer")
     assert d.sel(seed=1, step=50, layer="b").item() == run.array("probe", d.name)[1, 10, 1]
     assert d.isel(step=slice(2, 9, 3), seed=[0]).shape == (1, 3, 3)
-    assert {names[1] for names in read} == {"participation_ratio"}
+    assert {names[1] for names in read} == {"participation_ratio"}  # and nothing else so far
     assert tree["probe"]["class_accuracy"].dims == ("seed", "step", "class_accuracy_index")
+    np.testing.assert_array_equal(tree["probe"]["train.x"], run.array("probe", "train/x"))
     assert tree["scalar"]["loss"].mean("step").shape == (2,)
 
 

@@ -42,7 +42,8 @@ def test_a_hugging_face_trainer(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
-def test_lightning(tmp_path):
+@pytest.mark.parametrize("accumulated", [1, 2])
+def test_lightning(tmp_path, accumulated):
     lightning, torch = map(pytest.importorskip, ("lightning.pytorch", "torch"))
     from tapjax.adapters.lightning import RecorderCallback
 
@@ -74,14 +75,16 @@ def test_lightning(tmp_path):
     module = Module()
     with Recorder(tmp_path / "run", quiet=True) as record:
         trainer = lightning.Trainer(
-            max_epochs=2, callbacks=[RecorderCallback(record, x[:16], every=5)], accelerator="cpu",
+            max_epochs=2, accumulate_grad_batches=accumulated, callbacks=[RecorderCallback(record, x[:16], every=5)], accelerator="cpu",
             logger=False, enable_checkpointing=False, enable_progress_bar=False,
             enable_model_summary=False, default_root_dir=tmp_path,
         )  # fmt: skip
         trainer.fit(module, loader, loader)
-    run = open_run(tmp_path / "run")
-    assert run.steps("scalar").tolist() == list(range(STEPS))
-    np.testing.assert_allclose(run.array("scalar", "loss")[0], module.losses, rtol=1e-6)
-    assert run.steps("probe").tolist() == [0, 5, 10] and run.steps("eval").tolist() == [6, 12]
+    run, steps = open_run(tmp_path / "run"), STEPS // accumulated
+    assert run.steps("scalar").tolist() == list(range(steps))
+    losses = np.reshape(module.losses, (steps, accumulated)).mean(1)
+    np.testing.assert_allclose(run.array("scalar", "loss")[0], losses, rtol=1e-6)
+    assert run.steps("probe").tolist() == list(range(0, steps, 5))
+    assert run.steps("eval").tolist() == [steps // 2, steps]
     assert (run.array("scalar", "grad_norm") > 0).all() and run.has("eval", "val_accuracy")
     assert run.layer_names == ["net.0", "head"]
