@@ -75,9 +75,9 @@ def test_lightning(tmp_path, accumulated):
     module = Module()
     with Recorder(tmp_path / "run", quiet=True) as record:
         trainer = lightning.Trainer(
-            max_epochs=2, accumulate_grad_batches=accumulated, callbacks=[RecorderCallback(record, x[:16], every=5)], accelerator="cpu",
-            logger=False, enable_checkpointing=False, enable_progress_bar=False,
-            enable_model_summary=False, default_root_dir=tmp_path,
+            max_epochs=2, accumulate_grad_batches=accumulated, accelerator="cpu", logger=False,
+            callbacks=[RecorderCallback(record, x[:16], every=5)], enable_checkpointing=False,
+            enable_progress_bar=False, enable_model_summary=False, default_root_dir=tmp_path,
         )  # fmt: skip
         trainer.fit(module, loader, loader)
     run, steps = open_run(tmp_path / "run"), STEPS // accumulated
