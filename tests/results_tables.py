@@ -426,6 +426,7 @@ UNCOVERED = {
     ("plasticity/README.md", "| | PyTorch | ours"): "CPU times, their json was not kept",
     ("reliability/README.md", "| input | property"): WORDS,
     ("reliability/faults.md", "| # | fault"): WORDS,
+    ("reliability/faults.md", "| fault | outcome"): WORDS,
     ("tap/emergence/README.md", "| knows the training pairs"): "earlier runs, no csv kept",
     ("tap/emergence/phase4_summary.md", "| run | fits data"): "emergence.json was not kept",
     ("tap/grid/README.md", "| horizon (steps)"): "the monitor's output was not kept",
