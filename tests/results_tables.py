@@ -72,6 +72,13 @@ CREDIT = [
           {"backprop": "bp", "state bridge": "state_bridge",
            "VEC-B (`vector_bilinear`)": "vector_bilinear", "plain field": "vector",
            "scalar bridge": "scalar_bridge"}, transposed=True),
+    Table("credit/README.md", "| method | test accuracy | less kolen_pollack",
+          "comparison/credit.csv", ("method",), {
+        "test accuracy": "accuracy", "less kolen_pollack": "over_kolen_pollack",
+        "q, kolen_pollack": "over_kolen_pollack_q", "less weight_mirror": "over_weight_mirror",
+        "q, weight_mirror": "over_weight_mirror_q", "Gamma": "gamma", "rho": "rho",
+        "parameter cosine": "param_cosine", "train CE": "train_loss", "cost": "cost",
+    }),
     credit("50,000 images", "push_50k/credit.csv", ", ".join(CREDIT_COLUMNS)),
     credit("| | Gamma | rho | parameter cosine | train CE | test accuracy | less dir",
            "push_20k/credit.csv", ", ".join(CREDIT_COLUMNS)),

@@ -39,7 +39,8 @@ def summarise(run: Run) -> dict:
       step, D at the first, lowest and last measurement, final loss, and test accuracy if recorded.
     """
     row = _identity(run.name, run.model, run.status, len(run.seeds)) | _dimension(run)
-    row["loss_last"] = run.tail("scalar", "loss", 50).mean()
+    if run.has("scalar", "loss"):  # another loop may record none
+        row["loss_last"] = run.tail("scalar", "loss", 50).mean()
     if run.has("eval", "accuracy"):
         accuracy = run.tail("eval", "accuracy", 1)[:, 0]
         row["test_accuracy"] = accuracy.mean()

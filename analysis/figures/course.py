@@ -56,7 +56,8 @@ def read(run: Run) -> Curves:
         at, layers_SxTxL = _thinned(step, run.array("probe", metric), MOST_LAYER_POINTS)
         each = layers_SxTxL.mean(0).T.astype(np.float32)
         layers = (at, dict(zip(run.layer_names, each, strict=True)))
-    quantities["loss"] = _curve(*binned(run, "loss", MOST_POINTS))
+    if run.has("scalar", "loss"):  # another loop may record none
+        quantities["loss"] = _curve(*binned(run, "loss", MOST_POINTS))
     for group, name in (("eval", "accuracy"), ("probe", "accuracy")):
         if run.has(group, name) and len(run.steps(group)) >= LEAST_POINTS:
             values_SxT = run.array(group, name)

@@ -175,14 +175,16 @@ class Followed:
             return
         d_SxT = record[metric][:, :, self._hidden].astype(float).mean(2)
         self.curves["D"].add(at, d_SxT)
-        # Of a loop that records no gradients, a constant norm causes no warning.
+        # Of a loop that records none, a falling loss and constant gradients cause no warning.
         ones = np.ones_like(loss_SxT) if recorded else None
         norms = record.get("scalar/grad_norm", ones)
+        falling = ones / (1.0 + steps) if recorded else None
+        losses = loss_SxT if np.isfinite(loss_SxT).any() or not recorded else falling
         for j in self._for_monitors.chosen(len(at)):
             for i, (seed, monitor) in enumerate(self.monitors.items()):
                 if len(monitor.step) and at[j] <= monitor.step[-1]:
                     continue  # the end of a run that was extended is measured twice
-                loss, norm = (_at(at[j], steps, s[i], recorded) for s in (loss_SxT, norms))
+                loss, norm = (_at(at[j], steps, s[i], recorded) for s in (losses, norms))
                 report = monitor.update(int(at[j]), loss, norm, d_SxT[i, j])
                 self.forecasts[seed] = list(report.predictions.values())
 

@@ -11,6 +11,7 @@ from analysis.live.followed import MOST_POINTS, Followed, Thinned
 from analysis.live.replay import replay_seed
 from tapjax.contract.layout import write_npz
 from tapjax.live import Recorder
+from tests.analysis.command import analysis
 from tests.analysis.made_runs import collapse_and_recovery, write_run
 
 T = np.arange(0, 1001, 5.0)
@@ -137,3 +138,14 @@ def test_a_loop_of_somebody_else_is_followed(tmp_path, grad_norm):
     steps, d = followed.curves["D"].arrays()
     assert steps.tolist() == list(range(100, 1000, 5)) and (np.abs(d - 5) < 0.1).all()
     assert not [w for _, w in followed.warnings if w.kind == "not_finite"]
+
+
+def test_a_loop_that_records_probes_only_is_followed_and_summarised(tmp_path):
+    with Recorder(tmp_path / "run", quiet=True) as record:
+        for step in range(0, 800, 5):
+            record.probe(step, layers={"a": 5 + 0.01 * np.sin(step), "head": 99.0})
+    followed = Followed(tmp_path / "run")
+    assert followed.catch_up() and not followed.problem and not followed.warnings
+    for command in ("summary", "curves", "jumps"):
+        result = analysis(command, tmp_path / "run", f"--out={tmp_path / command}")
+        assert result.returncode == 0, (command, result.stderr)
