@@ -134,7 +134,7 @@ def _marked(panel, run, i):
     if not run.events:
         return []
     step, text = zip(*run.events, strict=True)
-    curve = run.quantities["D"] if "D" in run.quantities else run.quantities["loss"]
+    curve = next(iter(run.quantities.values()))
     height = np.interp(step, curve.step, curve.mean)
     source = ColumnDataSource(
         {"step": step, "mean": height, "run": [run.name] * len(step), "text": text}

@@ -123,7 +123,7 @@ def _one(run):
     text = [_course(run.quantities["D"])] if "D" in run.quantities else []
     if run.final_accuracy is not None:
         text.append(f"the final test accuracy is {run.final_accuracy:.3f}")
-    else:
+    elif "loss" in run.quantities:
         text.append(f"the final training loss is {run.quantities['loss'].mean[-1]:.3g}")
     return f"{run.name}: {'; '.join(text)}."
 
