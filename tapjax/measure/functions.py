@@ -13,7 +13,7 @@ import jax.numpy as jnp
 
 from tapjax.measure import probes
 from tapjax.measure.singular_values import spectra
-from tapjax.measure.units import (
+from tapjax.measure.unit_metrics import (
     dead_fraction,
     dormant_fraction,
     dup_fraction,
@@ -70,7 +70,7 @@ def units(activations):
     Returns:
       Dict of scalars, or a dict of them by layer: the shares `dead_fraction`, `dup_fraction` and
       `dormant_fraction`; `ks` and `excess_kurtosis`, the distance from normal distributions; and
-      the ranks of `units.ranks`. Each is not-a-number if an activation is not finite.
+      the ranks of `unit_metrics.ranks`. Each is not-a-number if an activation is not finite.
 
     Raises:
       ValueError: activations have another number of axes.

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from tapjax.measure.units import gram_rank, unit_metrics
+from tapjax.measure.unit_metrics import gram_rank, unit_metrics
 from tapjax.step.batched import examples_at_once, in_parts
 from tapjax.step.losses import restricted
 from tapjax.types import DeviceData, Model, TrainState
@@ -72,7 +72,7 @@ def make_unit_probe(model: Model, loss, rows: int, gradients: int):
       gradients: number of examples whose gradients are compared; 0 for none.
 
     Returns:
-      `probe(state, data) -> dict`. It has each of `units.unit_metrics` with one value per layer, in
+      `probe(state, data) -> dict`. It has each of `unit_metrics.unit_metrics` with one value per layer, in
       the order of `unit_layers`. With `gradients` it also has two effective ranks over examples:
       `gradient_rank` of the gradients of the loss with respect to all parameters, and `ntk_rank` of
       the tangent kernel of the logit of the right class (of the only output in regression).

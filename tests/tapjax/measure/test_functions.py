@@ -7,7 +7,7 @@ import pytest
 
 from tapjax import measure
 from tapjax.live.dimensions import dimensions as by_numpy
-from tapjax.measure.units import unit_metrics
+from tapjax.measure.unit_metrics import unit_metrics
 
 A = np.random.default_rng(0).standard_normal((40, 12)).astype(np.float32)
 LAYERS = {"fc1": A, "fc2": A[:, :5] ** 2, "same": 2 * A}

@@ -9,7 +9,7 @@ from scipy import stats
 
 from analysis.plasticity import gaussian
 from tapjax.contract.architectures import parse_architecture
-from tapjax.measure.units import dead_fraction, ranks
+from tapjax.measure.unit_metrics import dead_fraction, ranks
 from tapjax.models.style import ACTIVATIONS, Style
 from tapjax.models.zoo import build
 from tapjax.plasticity import cloning

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from tapjax.measure import units
+from tapjax.measure import unit_metrics as units
 
 N, D = 200, 12
 
