@@ -16,8 +16,8 @@ import numpy as np
 import optax
 
 from tapjax.config.schema import ConfigError
-from tapjax.measure.unit_probe import unit_samples
 from tapjax.measure.unit_metrics import unit_metrics
+from tapjax.measure.unit_probe import unit_samples
 from tapjax.plasticity import cloning
 from tapjax.step.optimizers import at_the_rate_of, with_drive_of
 from tapjax.step.step import INIT, update_key
