@@ -72,7 +72,7 @@ def make_unit_probe(model: Model, loss, rows: int, gradients: int):
       gradients: number of examples whose gradients are compared; 0 for none.
 
     Returns:
-      `probe(state, data) -> dict`. It has each of `unit_metrics.unit_metrics` with one value per layer, in
+      `probe(state, data) -> dict`. It has each of `unit_metrics` with one value per layer, in
       the order of `unit_layers`. With `gradients` it also has two effective ranks over examples:
       `gradient_rank` of the gradients of the loss with respect to all parameters, and `ntk_rank` of
       the tangent kernel of the logit of the right class (of the only output in regression).
