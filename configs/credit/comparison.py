@@ -32,7 +32,7 @@ BEST = {
     "local_forward_gradient": 5,
     "forward_gradient": 1,
     "target_propagation": 1,
-    "pepita": 1,
+    "pepita": 3,
     "drtp": 0,
 }
 
