@@ -431,7 +431,6 @@ TABLES = CREDIT + PLASTICITY + MOTIFS + OTHERS
 
 WORDS = "words, no measured numbers"
 UNCOVERED = {
-    ("credit/README.md", "| dfa | dir | forward gradient"): "CPU times, their json was not kept",
     ("mechanistic/README.md", "| run | parameters | steps"): "times and sizes of replays, typed",
     ("mechanistic/README.md", "| run | moments | comparisons"): "printed by placebo.py, typed",
     ("plasticity/README.md", "| | before | now | difference"): "runs stopped early, no csv kept",
