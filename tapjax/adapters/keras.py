@@ -23,9 +23,10 @@ def activations(model: keras.Model, *args, layers=None, **kwargs) -> dict:
 
     Examples:
       >>> import keras, numpy as np
-      >>> net = keras.Sequential([keras.layers.Dense(n, use_bias=False) for n in (8, 2)])
+      >>> dense = lambda n: keras.layers.Dense(n, use_bias=False, name=f"dense_of_{n}")
+      >>> net = keras.Sequential([dense(8), dense(2)])
       >>> {name: tuple(a.shape) for name, a in activations(net, np.ones((3, 4))).items()}
-      {'dense': (3, 8), 'head': (3, 2)}
+      {'dense_of_8': (3, 8), 'head': (3, 2)}
     """
     if not model.built:
         model(*args, training=False, **kwargs)
