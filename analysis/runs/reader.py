@@ -134,12 +134,14 @@ class Run:
             raise RunError(f"{self.path} has no {short!r}; {known}")
         seeds, axis = len(self.config["seeds"]), STEP_AXES[group]
         for path in reversed(self._files) if backwards else self._files:
+            if not self._holds(path, group):
+                continue
             if name not in self._held[path]:
-                if axis in self._held[path] and not self.recorded:
+                if not self.recorded:
                     raise RunError(f"{path} lacks {name!r}, which other records hold")
-                if axis in self._held[path]:  # another loop may record a quantity at some steps
-                    shape = (len(self._kept), len(self._axis(path, axis)), *self.further(name))
-                    yield np.full(shape, np.nan)
+                # Another loop may record a quantity at some steps.
+                shape = (len(self._kept), len(self._axis(path, axis)), *self.further(name))
+                yield np.full(shape, np.nan)
                 continue
             found = read_npz(path, {name, axis}.__contains__)
             self._axes.setdefault((path, axis), _checked(path, axis, found))
@@ -155,6 +157,18 @@ class Run:
                     f"{path}: {name!r} is not finite, but STATUS.json reports no divergence"
                 )
             yield part
+
+    def _holds(self, path, group):
+        """Return whether a record file holds the steps of a group.
+
+        Where another loop has recorded no scalars, the axis `step` holds the steps of its probes.
+        """
+        start = f"{group}/"
+        invented = self.recorded and any(name.startswith(start) for name in self._names)
+        held = self._held[path]
+        return STEP_AXES[group] in held and (
+            not invented or any(name.startswith(start) for name in held)
+        )
 
     def further(self, name: str) -> tuple[int, ...]:
         """Return the sizes of a quantity `group/name` after the axes of seeds and steps."""
@@ -246,7 +260,7 @@ class Run:
     def steps(self, group: str) -> np.ndarray:
         """Return the training steps at which a group of arrays was recorded, [T]."""
         axis = STEP_AXES[group]
-        found = [self._axis(path, axis) for path in self._files if axis in self._held[path]]
+        found = [self._axis(path, axis) for path in self._files if self._holds(path, group)]
         if not found:
             raise RunError(f"{self.path} has no {group} arrays")
         steps = np.concatenate(found)

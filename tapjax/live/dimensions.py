@@ -66,26 +66,27 @@ def matrix(activations, channels: str | None = "last") -> np.ndarray:
     return flat[np.sort(chosen)] if ROWS < len(flat) else flat
 
 
-def dimensions(a_NxD) -> dict[str, float]:
-    """Compute the dimensionalities of one layer, also without its column means.
+def dimensions(a_NxD, centred: bool = True) -> dict[str, float]:
+    """Compute the dimensionalities of one layer.
 
     Args:
       a_NxD: activations of one layer as a matrix.
+      centred: whether to measure the activations without their column means, too.
 
     Returns:
-      Dict with `DIMENSIONS`, and the same names with `centred_` before them; not-a-number if an
-      activation is not finite.
+      Dict with `DIMENSIONS` and, with `centred_` before their names, those of the centred
+      activations; not-a-number if an activation is not finite.
 
     Examples:
       >>> round(dimensions(np.eye(4))["participation_ratio"], 6)
       4.0
     """
     a_NxD = np.asarray(a_NxD, float)
-    names = [*DIMENSIONS, *(f"centred_{name}" for name in DIMENSIONS)]
+    names = [*DIMENSIONS, *(f"centred_{name}" for name in DIMENSIONS if centred)]
     if not np.isfinite(a_NxD).all():
         return dict.fromkeys(names, np.nan)
-    both = (a_NxD, a_NxD - a_NxD.mean(0))
-    found = [value for a in both for value in spectral_metrics(_singular_values(a)).values()]
+    measured = (a_NxD, a_NxD - a_NxD.mean(0)) if centred else (a_NxD,)
+    found = [value for a in measured for value in spectral_metrics(_singular_values(a)).values()]
     return dict(zip(names, found, strict=True))
 
 

@@ -154,7 +154,8 @@ class Folder:
         Returns:
           Whether there were such records.
         """
-        left, found = {}, False  # left: what is not repeated of records whose steps all are
+        # left: what is not repeated of records whose steps all are, which are then emptied
+        left, emptied, found = {}, [], False
         for first, file in reversed(record_steps(self.path / "records").items()):
             arrays = read_npz(file)
             known = [axis for axis in self.last if axis in arrays]
@@ -171,10 +172,13 @@ class Folder:
                 write_npz(self.path / "records" / record_name(first), kept)
                 left = {}
             else:
-                file.unlink()
                 left = kept
+                emptied.append(file)
         if left:  # of a loop whose first probes came before its first scalars
             self._write_new(_with_steps(left), -1)
+            emptied = [file for file in emptied if file.name != self._name(_with_steps(left))]
+        for file in emptied:  # last, because a kill must not lose what is left of them
+            file.unlink()
         self._read_last()
         self.diverged = {s: at for s, at in self.diverged.items() if at is None or at < step}
         return found
@@ -188,6 +192,11 @@ class Folder:
           steps: planned number of steps; 0 if it is not known.
         """
         self._lease.confirm()
+        if self.layers != layers or not (self.path / "config.json").exists():
+            # A record needs the files that describe it, also if a kill follows.
+            self.layers = layers
+            self.set_status("RUNNING", "")
+            self._describe(steps)
         if "step" not in arrays and self.has_scalars:
             file = list(record_steps(self.path / "records").values())[-1]
             write_npz(file, _joined(read_npz(file), arrays))
@@ -196,13 +205,16 @@ class Folder:
             arrays = _with_steps(arrays)
         self.has_scalars |= any(name.startswith("scalar/") for name in arrays)
         self.last |= {axis: int(arrays[axis][-1]) for axis in self.last if axis in arrays}
-        self.layers = layers
         self._describe(steps)
         self.set_status("RUNNING", "")
 
     def _write_new(self, arrays, previous):
-        path = self.path / "records" / record_name(int(arrays["step"][0]))
+        path = self.path / "records" / self._name(arrays)
         write_npz(path, arrays | {"previous": np.array(previous)})
+
+    @staticmethod
+    def _name(arrays):
+        return record_name(int(arrays["step"][0]))
 
     def write_snapshot(self, step: int, arrays: dict[str, np.ndarray]) -> None:
         """Write the snapshot of a step, and replace an older one of the same step."""
@@ -234,12 +246,7 @@ class Folder:
             "head": about.head if about.head in layers else None, "dimension": DIMENSION,
             "structure": {}, "synthetic": False,
         }  # fmt: skip
-        env = {
-            "schema": SCHEMA,
-            "tapjax": tapjax.__version__,
-            "command": sys.argv,
-            "recorded": True,
-        }
+        env = {"schema": SCHEMA, "tapjax": tapjax.__version__, "command": sys.argv}
         config = {
             "seeds": list(about.seeds), "steps": max(steps, self.last["step"] + 1),
             "recorded": True, "settings": about.settings,
@@ -281,18 +288,17 @@ def _with_steps(arrays):
 
 
 def _joined(old, new):
-    """Append arrays to a record; not-a-number where one of the two lacks a quantity."""
+    """Append the later steps of a record to another; not-a-number where one lacks a quantity."""
     joined = dict(old)
     for group, axis in STEP_AXES.items():
         if axis not in new:
             continue
-        counts = [len(part.get(axis, ())) for part in (old, new)]
-        joined[axis] = np.concatenate([part[axis] for part in (old, new) if axis in part])
+        later = new[axis] > (old[axis][-1] if axis in old else -1)
+        counts = [len(old.get(axis, ())), int(later.sum())]
+        joined[axis] = np.concatenate([old.get(axis, np.array([], int)), new[axis][later]])
         for name in {n for part in (old, new) for n in part if n.startswith(f"{group}/")}:
             shape = old.get(name, new.get(name)).shape
-            parts = [
-                part.get(name, np.full((shape[0], count, *shape[2:]), np.nan, np.float32))
-                for part, count in zip((old, new), counts, strict=True)
-            ]
+            missing = [np.full((shape[0], n, *shape[2:]), np.nan, np.float32) for n in counts]
+            parts = (old.get(name, missing[0]), new[name][:, later] if name in new else missing[1])
             joined[name] = np.concatenate(parts, 1)
     return joined

@@ -17,6 +17,8 @@ import numpy as np
 
 from tapjax.contract import detector
 from tapjax.contract.layout import write_json
+from tapjax.live.arrays import as_array
+from tapjax.live.dimensions import dimensions
 
 HISTORY = ("step", "loss", "grad_norm", "d")
 HORIZONS = (50, 100, 200)  # steps
@@ -89,16 +91,13 @@ def participation_ratio(a_NxD) -> float:
     Raises:
       ValueError: if the activations are not a matrix.
     """
-    a_NxD = _array(a_NxD).astype(float)
+    a_NxD = as_array(a_NxD)
     if a_NxD.ndim != 2:
         raise ValueError(
             f"activations of shape {a_NxD.shape} are not [N, D]: "
             "average over space, make tokens rows"
         )
-    if not np.isfinite(a_NxD).all():
-        return np.nan
-    s = np.linalg.svd(a_NxD, compute_uv=False)
-    return float(s.sum() ** 2 / np.square(s).sum()) if s.any() else 0.0
+    return dimensions(a_NxD, centred=False)["participation_ratio"]
 
 
 def trend_forecast(t, d, ahead, share: float) -> float:
@@ -195,10 +194,10 @@ class Monitor:
           ValueError: if the step is not larger than the last one, or if activations are not a
             matrix.
         """
-        step = _array(step).item()
+        step = as_array(step).item()
         if len(self.step) and step <= self.step[-1]:
             raise ValueError(f"step {step} does not come after {self.step[-1]}")
-        loss, grad_norm = float(_array(loss)), float(_array(grad_norm))
+        loss, grad_norm = float(as_array(loss)), float(as_array(grad_norm))
         d = _dimension(measured)
         if not np.isfinite([loss, grad_norm, d]).all():
             found = self._warn(step, {"not_finite": "loss, gradient or D is not finite"})
@@ -338,17 +337,12 @@ def _power(errors) -> float:
     return float(np.square(np.maximum(np.abs(errors), NEGLIGIBLE)).sum())
 
 
-def _array(values) -> np.ndarray:
-    """Convert an array to NumPy; a PyTorch tensor has to be detached from its graph first."""
-    return np.asarray(values.detach().cpu() if hasattr(values, "detach") else values)
-
-
 def _dimension(measured) -> float:
     if isinstance(measured, Mapping):
         measured = list(measured.values())
     if isinstance(measured, (list, tuple)):
         return float(np.mean([participation_ratio(a) for a in measured]))
-    array = _array(measured)
+    array = as_array(measured)
     return float(array) if array.ndim == 0 else participation_ratio(array)
 
 

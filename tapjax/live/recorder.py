@@ -109,10 +109,8 @@ class Recorder:
         self._layers = self._folder.layers
         self._reopened = max(self._folder.last.values()) >= 0
         self._began = self._written = time.perf_counter()
-        self._seconds, self._counts = (
-            {"recording": 0.0, "measuring": 0.0},
-            dict.fromkeys(self._new, 0),
-        )
+        self._seconds = {"recording": 0.0, "measuring": 0.0}
+        self._counts = dict.fromkeys(self._new, 0)
         # Seed -> (step from which it was not finite, number of such steps).
         since = self._folder.diverged
         self._bad = {seed: (step, LEAST_BAD) for seed, step in since.items() if step is not None}
@@ -340,7 +338,8 @@ class Recorder:
     def _write_if_due(self):
         """Write a chunk. If that fails, say so once, keep it, and try again after a while."""
         late = time.perf_counter() - self._written > SECONDS
-        if max(map(len, self._new.values())) <= self._chunk and not late:
+        full = max(map(len, self._new.values())) > self._chunk and not self._unwritten
+        if not (full or late):
             return
         # The last row of each group stays, because another call may add to its step.
         rows = {group: new[:-1] for group, new in self._new.items()}

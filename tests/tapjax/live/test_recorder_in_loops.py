@@ -1,7 +1,10 @@
 """What real loops do to a Recorder, as a hostile user found."""
 
 import argparse
+import atexit
 import dataclasses
+import shutil
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +12,7 @@ import numpy as np
 import pytest
 
 from analysis import open_run
-from tapjax.live import Recorder, recorder
+from tapjax.live import Recorder, folder, recorder
 from tapjax.live.dimensions import dimensions
 from tests.tapjax.live.test_recorder import opened
 
@@ -78,6 +81,88 @@ def test_an_evaluation_at_the_step_of_a_resume_is_kept(tmp_path, first):
     assert run.steps("eval").tolist() == list(range(100, 701, 100))
     np.testing.assert_allclose(run.array("eval", "accuracy")[0], run.steps("eval") / 1000)
     assert run.steps("scalar").tolist() == list(range(700))
+
+
+class KilledError(BaseException):
+    """Stands for SIGKILL: nothing is written after it."""
+
+
+def loop_until_killed(path, first, at, monkeypatch):
+    """Run a loop whose process is killed at a file operation; return the number of operations."""
+    done = 0
+
+    def counted(write):
+        def writes(*args):
+            nonlocal done
+            done += 1
+            if done == at:
+                raise KilledError
+            return write(*args)
+
+        return writes
+
+    record = None
+    with monkeypatch.context() as patch:
+        for name in ("write_npz", "write_json"):
+            patch.setattr(folder, name, counted(getattr(folder, name)))
+        patch.setattr(Path, "unlink", counted(Path.unlink))
+        try:
+            record = opened(path, chunk=20)
+            for step in range(first, 70):
+                if step % 5 == 0:
+                    record.probe(step, layers={"a": float(step + 1), "head": 1.0})
+                if step >= 12:  # its first probes come before its first scalars
+                    record(step, loss=1.0 + step)
+                if step % 10 == 9:
+                    record.evaluate(step + 1, accuracy=step / 100)
+            record.close()
+        except KilledError:
+            if record is not None:
+                atexit.unregister(record._end_of_process)
+                record._folder = None
+                record._stack.close()
+    return done
+
+
+@pytest.mark.parametrize("first", [0, 10, 30, 41])
+def test_a_kill_at_any_file_operation_loses_nothing_that_is_not_repeated(
+    tmp_path, monkeypatch, first
+):
+    """A run that was interrupted is reopened, killed at every operation in turn, and completed."""
+    whole = tmp_path / "whole"
+    loop_until_killed(whole, 0, -1, monkeypatch)
+    wanted = open_run(whole)
+    begun = tmp_path / "begun"
+    with monkeypatch.context() as patch:
+        patch.setattr(Recorder, "close", lambda self: self._close("PREEMPTED", ""))
+        loop_until_killed(begun, 0, -1, patch)
+    operations = loop_until_killed(shutil.copytree(begun, tmp_path / "n"), first, -1, monkeypatch)
+    assert operations > 10
+    for at in range(1, operations + 1):
+        path = shutil.copytree(begun, tmp_path / str(at))
+        loop_until_killed(path, first, at, monkeypatch)
+        if "DONE" not in (path / "STATUS.json").read_text():
+            loop_until_killed(path, first, -1, monkeypatch)
+        found = open_run(path)
+        for group in ("scalar", "probe", "eval"):
+            np.testing.assert_array_equal(found.steps(group), wanted.steps(group), f"{at} {group}")
+            for name in wanted.names(group):
+                np.testing.assert_array_equal(
+                    found.array(group, name), wanted.array(group, name), f"{at} {group} {name}"
+                )
+
+
+def test_a_kill_at_any_file_operation_of_a_new_run(tmp_path, monkeypatch):
+    operations = loop_until_killed(tmp_path / "whole", 0, -1, monkeypatch)
+    wanted = open_run(tmp_path / "whole")
+    for at in range(1, operations + 1):
+        path = tmp_path / str(at)
+        loop_until_killed(path, 0, at, monkeypatch)
+        if not (path / "STATUS.json").exists() or "DONE" not in (path / "STATUS.json").read_text():
+            loop_until_killed(path, 0, -1, monkeypatch)
+        found = open_run(path)
+        for group in ("scalar", "probe", "eval"):
+            np.testing.assert_array_equal(found.steps(group), wanted.steps(group), f"{at} {group}")
 
 
 def test_probes_before_the_first_scalar_survive_a_resume(tmp_path):
