@@ -3,7 +3,14 @@
 import flax.linen as nn
 from flax.traverse_util import flatten_dict
 
-from tapjax.adapters.selection import first_array, named, note, select, trace_state
+from tapjax.adapters.selection import (
+    first_array,
+    named,
+    note,
+    select,
+    space_of_channels_last,
+    trace_state,
+)
 
 
 def activations(model: nn.Module, variables, *args, layers=None, **kwargs) -> dict:
@@ -50,9 +57,5 @@ def activations(model: nn.Module, variables, *args, layers=None, **kwargs) -> di
 
 
 def _space(module, axes):
-    """Return the axes of space of an output [N, ..., C] with this number of axes after N."""
-    if isinstance(module, (nn.Conv, nn.ConvTranspose)):
-        sizes = module.kernel_size
-        return tuple(range(len(sizes) if isinstance(sizes, (tuple, list)) else 1))
-    # Projections of attention are [N, Q, heads, D].
-    return () if isinstance(module, nn.DenseGeneral) or axes < 3 else tuple(range(axes - 1))
+    kinds = (nn.Conv, nn.ConvTranspose)
+    return space_of_channels_last(module, axes, kinds, nn.DenseGeneral)

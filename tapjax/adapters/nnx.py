@@ -2,7 +2,7 @@
 
 from flax import nnx
 
-from tapjax.adapters.selection import calls_noted, named, select
+from tapjax.adapters.selection import calls_noted, named, select, space_of_channels_last
 
 
 def activations(model: nnx.Module, *args, layers=None, **kwargs) -> dict:
@@ -46,12 +46,8 @@ def activations(model: nnx.Module, *args, layers=None, **kwargs) -> dict:
 
 
 def _space(module, axes):
-    """Return the axes of space of an output [N, ..., C] with this number of axes after N."""
-    if isinstance(module, (nnx.Conv, nnx.ConvTranspose)):
-        sizes = module.kernel_size
-        return tuple(range(len(sizes) if isinstance(sizes, (tuple, list)) else 1))
-    # Projections of attention are [N, Q, heads, D].
-    return () if isinstance(module, nnx.LinearGeneral) or axes < 3 else tuple(range(axes - 1))
+    kinds = (nnx.Conv, nnx.ConvTranspose)
+    return space_of_channels_last(module, axes, kinds, nnx.LinearGeneral)
 
 
 def _has_parameters(module):

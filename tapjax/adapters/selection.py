@@ -107,6 +107,24 @@ def _rows(value, axes, batch):
     return value
 
 
+def space_of_channels_last(module, axes: int, convolutions, projections) -> tuple[int, ...]:
+    """Return the axes of space of an output [N, ..., C] of a module of Flax.
+
+    Args:
+      module: layer or network.
+      axes: number of axes after N.
+      convolutions: classes of convolutions, whose `kernel_size` tells how many axes are space.
+      projections: class of projections to the heads of attention, [N, Q, heads, D].
+
+    Returns:
+      Axes, counted after N; those of other modules are space if there are two or more.
+    """
+    if isinstance(module, convolutions):
+        sizes = module.kernel_size
+        return tuple(range(len(sizes) if isinstance(sizes, (tuple, list)) else 1))
+    return () if isinstance(module, projections) or axes < 3 else tuple(range(axes - 1))
+
+
 def first_array(value, batch: int = 1):
     """Return the first array of a nested output, such as (output, state); None if there is none."""
     if hasattr(value, "logits"):  # outputs of Hugging Face

@@ -89,7 +89,7 @@ class Folder:
       last: `step`, `probe_step` and `eval_step` -> last recorded step, -1 if there is none.
       has_scalars: whether a record holds scalars; the steps of others are those of their probes.
       layers: names of the measured layers; None before the first probe.
-      diverged: seed -> step from which its loss or gradient was not finite, None if it is.
+      diverged: seed -> step from which its loss or gradient was not finite.
     """
 
     def __init__(self, path: Path, lease: Lease, about: Description):
@@ -98,7 +98,7 @@ class Folder:
         self.last = dict.fromkeys(STEP_AXES.values(), -1)
         self.has_scalars = False
         self.layers: list[str] | None = None
-        self.diverged: dict[str, int | None] = {}
+        self.diverged: dict[str, int] = {}
         (path / "records").mkdir(exist_ok=True)
         for file in (*path.iterdir(), *(path / "records").iterdir()):
             if is_scratch(file):
@@ -180,7 +180,7 @@ class Folder:
         for file in emptied:  # last, because a kill must not lose what is left of them
             file.unlink()
         self._read_last()
-        self.diverged = {s: at for s, at in self.diverged.items() if at is None or at < step}
+        self.diverged = {seed: at for seed, at in self.diverged.items() if at < step}
         return found
 
     def write(self, arrays: dict[str, np.ndarray], layers, steps: int) -> None:
@@ -234,8 +234,7 @@ class Folder:
     def set_status(self, status: str, reason: str) -> None:
         """Replace STATUS.json."""
         now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-        diverged = {seed: step for seed, step in self.diverged.items() if step is not None}
-        done = {"step": self.last["step"] + 1, "diverged": diverged, "time": now}
+        done = {"step": self.last["step"] + 1, "diverged": self.diverged, "time": now}
         write_json(self.path / "STATUS.json", {"status": status, "reason": reason, **done})
 
     def _describe(self, steps):

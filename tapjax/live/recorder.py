@@ -20,7 +20,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -30,19 +30,12 @@ from tapjax.contract.lease import InUseError, locked
 from tapjax.live.arrays import as_array, held
 from tapjax.live.dimensions import dimensions, matrix
 from tapjax.live.folder import DIMENSION, HEAD, Description, Folder, as_settings
+from tapjax.live.rows import LEAST_BAD, OfSeeds, bad_ends, by_seed, stacked
 from tapjax.live.snapshots import snapshot_arrays
 
 CHUNK = 1000  # largest number of recorded steps in memory
 SECONDS = 60  # longest time that they stay there
 FEW = 10  # probes without any scalar, after which a loop is taken for one that records none
-LEAST_BAD = 3  # last steps that are not finite if a seed has diverged
-DIVERGENCE = ("loss", "grad_norm")  # tell whether a seed has diverged
-
-
-class OfSeeds(NamedTuple):
-    """Measurement that has the leading axis [S] whatever the number of seeds."""
-
-    value: np.ndarray
 
 
 class Recorder:
@@ -111,9 +104,9 @@ class Recorder:
         self._began = self._written = time.perf_counter()
         self._seconds = {"recording": 0.0, "measuring": 0.0}
         self._counts = dict.fromkeys(self._new, 0)
-        # Seed -> (step from which it was not finite, number of such steps).
+        # Seed -> (step from which it is not finite, or None; number of such steps).
         since = self._folder.diverged
-        self._bad = {seed: (step, LEAST_BAD) for seed, step in since.items() if step is not None}
+        self._bad = {s: (since.get(str(s)), LEAST_BAD * (str(s) in since)) for s in self.seeds}
         self._unwritten = ""  # why the last attempt to write has failed
         self._process = os.getpid()
         atexit.register(self._end_of_process)
@@ -222,9 +215,12 @@ class Recorder:
         for group, found in rows.items():
             if found:
                 arrays[STEP_AXES[group]] = np.array([step for step, _ in found])
-                arrays |= self._stacked(group, found)
+                arrays |= stacked(group, found, len(self.seeds))
         if arrays:
-            self._folder.diverged |= self._diverged(rows["scalar"], arrays)
+            self._bad = bad_ends(rows["scalar"], arrays, self._bad)
+            self._folder.diverged = {
+                str(seed): since for seed, (since, n) in self._bad.items() if n >= LEAST_BAD
+            }
             self._folder.write(arrays, self._layers, self._steps)
         self._new = {group: new[len(rows[group]) :] for group, new in self._new.items()}
         self._written = time.perf_counter()
@@ -242,8 +238,7 @@ class Recorder:
             return
         try:
             self._write(self._new)
-            since = self._folder.diverged
-            every = all(since.get(str(seed)) is not None for seed in self.seeds)
+            every = len(self._folder.diverged) == len(self.seeds)
             status = "DIVERGED" if every and status == "DONE" else status
             self._folder.finish(status, reason, self._steps)
         finally:
@@ -357,59 +352,6 @@ class Recorder:
                 print(said, file=sys.stderr)
             self._unwritten = str(error)
 
-    def _stacked(self, group, rows):
-        """Return the values of rows by name, each [S, T, ...]; NaN where there is none."""
-        found = {}
-        for name in dict.fromkeys(name for _, values in rows for name in values):
-            given = {
-                i: self._by_seed(values[name])
-                for i, (_, values) in enumerate(rows)
-                if name in values
-            }
-            shape = next(iter(given.values())).shape
-            kind = np.float32 if group == "probe" else np.float64  # steps and times are large
-            held_SxT = np.full((shape[0], len(rows), *shape[1:]), np.nan, kind)
-            for i, value in given.items():
-                held_SxT[:, i] = value
-            found[f"{group}/{name}"] = held_SxT
-        return found
-
-    def _by_seed(self, value):
-        """Return a value with the leading axis [S]; one number counts for all seeds."""
-        if isinstance(value, OfSeeds):
-            return value.value
-        value = as_array(value)
-        if value.size == 1:
-            return np.full(len(self.seeds), value.item())
-        return value if len(self.seeds) > 1 else value[None]
-
-    def _diverged(self, rows, arrays):
-        """Return the step from which each seed has diverged, or None.
-
-        A seed has diverged if its loss or its gradient is not finite at the last `LEAST_BAD` steps.
-        Single values that are not finite, as with mixed precision, are no divergence.
-        """
-        given = {name: np.array([name in values for _, values in rows]) for name in DIVERGENCE}
-        known_T = np.any(list(given.values()), 0)
-        if not rows or not known_T.any():
-            return {}
-        finite_SxT = np.ones((len(self.seeds), len(rows)), bool)
-        for name, given_T in given.items():
-            if given_T.any():
-                value = arrays[f"scalar/{name}"].reshape(len(self.seeds), len(rows), -1)
-                finite_SxT &= np.isfinite(value).all(-1) | ~given_T
-        steps = np.array([step for step, _ in rows])[known_T]
-        for seed, finite_T in zip(map(str, self.seeds), finite_SxT[:, known_T], strict=True):
-            good = np.flatnonzero(finite_T)
-            bad = len(steps) - 1 - good[-1] if len(good) else len(steps)
-            since, count = (None, 0) if len(good) else self._bad.get(seed, (None, 0))
-            since = int(steps[-bad]) if bad and since is None else since
-            self._bad[seed] = (since, count + bad)
-        return {
-            seed: since if count >= LEAST_BAD else None
-            for seed, (since, count) in self._bad.items()
-        }
-
     def _measure(self, layers):
         """Return the measured dimensionalities, each [S, L]."""
         names = list(layers)
@@ -434,10 +376,10 @@ class Recorder:
     def _of_layer(self, name, given):
         """Return the dimensionalities of one layer by name, each [S]."""
         if isinstance(given, Mapping):
-            return {key: self._by_seed(value) for key, value in given.items()}
+            return {key: by_seed(value, len(self.seeds)) for key, value in given.items()}
         value = as_array(given)
         if value.ndim <= 1 and value.size == len(self.seeds):
-            return {DIMENSION: self._by_seed(value)}
+            return {DIMENSION: by_seed(value, len(self.seeds))}
         if len(self.seeds) > 1:
             self._check_shape(f"layers[{name!r}]", value.shape)
         try:
