@@ -104,9 +104,7 @@ class Recorder:
         self._began = self._written = time.perf_counter()
         self._seconds = {"recording": 0.0, "measuring": 0.0}
         self._counts = dict.fromkeys(self._new, 0)
-        # Seed -> (step from which it is not finite, or None; number of such steps).
-        since = self._folder.diverged
-        self._bad = {s: (since.get(str(s)), LEAST_BAD * (str(s) in since)) for s in self.seeds}
+        self._bad = self._known_bad()
         self._unwritten = ""  # why the last attempt to write has failed
         self._process = os.getpid()
         atexit.register(self._end_of_process)
@@ -306,7 +304,9 @@ class Recorder:
             step = int(number)
         if self._reopened:  # the loop repeats the steps after its last checkpoint
             last, self._reopened = self._folder.last["step"], False
-            if self._folder.cut(step) and not self._quiet:
+            moved = self._folder.cut(step)
+            self._bad = self._known_bad()
+            if moved and not self._quiet:
                 said = f"reopened at step {step}: the records of steps {step} to {last} moved to"
                 print(f"{said} {self._folder.path / 'orphaned'}", file=sys.stderr)
         if group == "snapshot":
@@ -316,6 +316,11 @@ class Recorder:
         if step < last or (step == last and not rows and group != "eval"):
             raise ValueError(f"step {step} does not come after step {last}, which is recorded")
         return step
+
+    def _known_bad(self):
+        """Return seed -> (step from which it is not finite, or None; number of such steps)."""
+        since = self._folder.diverged
+        return {s: (since.get(str(s)), LEAST_BAD * (str(s) in since)) for s in self.seeds}
 
     def _check_shape(self, name, shape):
         before = self._shapes.get(name)

@@ -281,3 +281,15 @@ def test_memory_stays_flat(tmp_path):
         grown = tracemalloc.get_traced_memory()[0] - before
         tracemalloc.stop()
     assert grown < 500_000
+
+
+def test_a_divergence_that_is_repeated_with_other_numbers_is_forgotten(tmp_path):
+    record = opened(tmp_path)
+    for step in range(20):
+        record(step, loss=np.nan if step > 9 else 1.0)
+    record._close("PREEMPTED", "")
+    with opened(tmp_path) as record:
+        for step in range(5, 20):
+            record(step, loss=1.0) if step < 15 else record(step, lr=0.1)
+    run = open_run(tmp_path)
+    assert not run.diverged and (run.array("scalar", "loss") == 1).all()
