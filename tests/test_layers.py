@@ -45,7 +45,10 @@ ANALYSIS = (
 ROOMS = [f"tapjax.{room}" for room in TAPJAX] + [f"analysis.{room}" for room in ANALYSIS]
 # Of tapjax, the analysis imports what needs NumPy alone.
 NUMPY_ONLY = ("tapjax.contract", "tapjax.live")
-PLACES = {"flax": ("tapjax/models/", "tapjax/adapters/"), "orbax": "tapjax/store/checkpoint.py"}
+PLACES = {
+    "flax": ("tapjax/models/", "tapjax/adapters/"),
+    "orbax": ("tapjax/store/checkpoint.py", "tapjax/adapters/checkpoints.py"),
+}
 
 
 def sources(*folders):

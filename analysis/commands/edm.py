@@ -19,7 +19,7 @@ from analysis.edm.links import (
 )
 from analysis.edm.nulls import NULLS
 from analysis.edm.study import forecasts, known, power, study
-from analysis.edm.variables import PREPARED, WINDOW, evenly, variables
+from analysis.edm.variables import PREPARED, USUAL, WINDOW, evenly, recorded, variables
 from analysis.figures.edm import convergence, forecast_skill, matrix
 from analysis.runs.reader import RunError, open_runs
 
@@ -32,9 +32,8 @@ def add_arguments(parser) -> None:
     add_figure_flags(parser)
     parser.add_argument(
         "--variables",
-        default="loss,grad_norm,D",
         help="recorded variables, separated by commas: D, D/LAYER, a scalar, METRIC, METRIC/LAYER, "
-        "METRIC/MATRIX or eval/NAME",
+        f"METRIC/MATRIX or eval/NAME (default: those of {', '.join(USUAL)} that are recorded)",
     )
     parser.add_argument(
         "--prepare",
@@ -178,11 +177,20 @@ def prepared(run, args) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         the same series, there are too few or unevenly spaced points, or a series is constant or not
         finite.
     """
-    names = dict.fromkeys(name.strip() for name in args.variables.split(",") if name.strip())
-    if len(names) < 2:
-        raise RunError(
-            f"--variables={args.variables}: fewer than two variables; name two or more, with commas"
-        )
+    if args.variables is None:
+        names = [name for name in USUAL if recorded(run, name)]
+        if len(names) < 2:
+            raise RunError(
+                f"{run.path} has fewer than two of {', '.join(USUAL)}: name two or more recorded "
+                "variables with --variables"
+            )
+    else:
+        names = dict.fromkeys(name.strip() for name in args.variables.split(",") if name.strip())
+        if len(names) < 2:
+            raise RunError(
+                f"--variables={args.variables}: fewer than two variables; name two or more, with "
+                "commas"
+            )
     steps, series = variables(run, names)
     for one, other in itertools.combinations(series, 2):
         if np.array_equal(series[one], series[other]):

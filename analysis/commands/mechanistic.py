@@ -42,10 +42,23 @@ def add_arguments(parser) -> None:
         help="number of the only critical step to compare in each run, from 1; by default all",
     )
     parser.add_argument(
+        "--at",
+        type=steps,
+        default=(),
+        metavar="STEPS",
+        help="critical steps, such as 500,2000, instead of detected ones; for snapshots that a "
+        "Recorder has written",
+    )
+    parser.add_argument(
         "--snapshots",
         type=Path,
         help="folder with the snapshots of a single run; by default RUN/snapshots",
     )
+
+
+def steps(text: str) -> tuple[int, ...]:
+    """Read steps such as `500,2000`."""
+    return tuple(int(step) for step in text.split(","))
 
 
 def run(args):
@@ -58,10 +71,10 @@ def run(args):
         raise RunError(
             "--snapshots is the folder of a single run: give one run, or leave --snapshots out"
         )
-    return explain(args.runs, args.out, args.partial, args.jump, args.snapshots)
+    return explain(args.runs, args.out, args.partial, args.jump, args.snapshots, args.at)
 
 
-def explain(paths, out: Path, partial=False, number: int | None = None, snapshots=None):
+def explain(paths, out: Path, partial=False, number: int | None = None, snapshots=None, asked=()):
     """Compare before, during and after each critical step of each run; describe layers and jumps.
 
     Args:
@@ -70,6 +83,7 @@ def explain(paths, out: Path, partial=False, number: int | None = None, snapshot
       partial: whether to read unfinished runs, too.
       number: number of the only critical step to compare in each run, from 1; None for all.
       snapshots: folder with the snapshots of a single run; None for RUN/snapshots.
+      asked: critical steps that the user requests instead of detected ones.
 
     Returns:
       (JSON result, table to print). The table lists the changes beyond the null. If no critical
@@ -90,7 +104,7 @@ def explain(paths, out: Path, partial=False, number: int | None = None, snapshot
         folder = out / run.name
         folder.mkdir(parents=True, exist_ok=True)
         results, why = compare_moments(
-            run, Path(snapshots or run.path / "snapshots"), folder, number
+            run, Path(snapshots or run.path / "snapshots"), folder, number, asked
         )
         settling = _draw_settling(run, course, folder)
         detailed = pd.DataFrame(course["jumps"], columns=(*COLUMNS, *CHARACTER, "kind"))
@@ -160,7 +174,7 @@ def _families(courses) -> pd.DataFrame:
     return table
 
 
-def compare_moments(run, folder: Path, out: Path, number: int | None = None):
+def compare_moments(run, folder: Path, out: Path, number: int | None = None, asked=()):
     """Test and draw the critical steps that were planned when the snapshots were taken.
 
     Args:
@@ -168,6 +182,7 @@ def compare_moments(run, folder: Path, out: Path, number: int | None = None):
       folder: folder with the run's snapshots.
       out: folder for the figures.
       number: number of the only critical step to compare, from 1; None for all.
+      asked: critical steps that the user requests; only for snapshots of another loop.
 
     Returns:
       (list of AnalysisResult, list of reasons why critical steps were left out).
@@ -176,7 +191,7 @@ def compare_moments(run, folder: Path, out: Path, number: int | None = None):
       RunError: snapshots are damaged, or there is no critical step of this number.
     """
     try:
-        planned = _planned(run, folder)
+        planned = _planned(run, folder, asked)
     except RunError as error:
         return [], [str(error)]
     chosen = list(enumerate(planned["moments"], 1))
@@ -207,11 +222,16 @@ def compare_moments(run, folder: Path, out: Path, number: int | None = None):
     return results, left_out
 
 
-def _planned(run, folder):
+def _planned(run, folder, asked):
     """Return the plan of the snapshots, made now if another loop has written them."""
     steps = record_steps(folder)
     if run.recorded and steps and not (folder / "moments.json").exists():
-        return plan_from(run, list(steps), MOST)
+        return plan_from(run, list(steps), MOST, asked)
+    if asked:
+        raise RunError(
+            f"--at: the snapshots of {run.path} lie around steps that were chosen when they were "
+            "taken; tapjax replay --moments --steps=... takes those around other steps"
+        )
     return read_plan(folder)
 
 

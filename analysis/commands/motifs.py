@@ -228,8 +228,9 @@ def _draw(runs, found, series, maps, described, names, settings, title, out):
         name: counts(np.concatenate([z[ok] for z, ok in zip(m.place, m.inside, strict=True)]))
         for name, m in maps.items()
     }
-    made = [
-        figures.learning(runs, title, out / "learning"),
+    curves = any(run.has("scalar", "loss") or run.has("eval", "accuracy") for run in runs)
+    made = [figures.learning(runs, title, out / "learning")] if curves else []
+    made += [
         figures.scalogram(
             found[0].steps, amplitudes(series[0], grid), grid, epoch and epoch / every,
             f"{names[0]}: amplitude of each component by period", out / "scalogram",

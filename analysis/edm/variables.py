@@ -5,6 +5,7 @@ import numpy as np
 from analysis.runs.reader import Run, RunError
 
 GROUPS = ("scalar", "probe", "eval")  # from the finest step axis to the coarsest
+USUAL = ("loss", "grad_norm", "D")  # variables that are analysed by default
 WINDOW = 50  # length of a moving mean in points
 
 
@@ -33,6 +34,15 @@ def variables(run: Run, names) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         name: values if own == group else _averaged(run.steps(own), values, at)
         for name, (own, values) in found.items()
     }
+
+
+def recorded(run: Run, name: str) -> bool:
+    """Decide whether a run has recorded a quantity, see `variables`."""
+    try:
+        _find(run, name)
+    except RunError:
+        return False
+    return True
 
 
 def evenly(steps, name) -> None:

@@ -28,7 +28,8 @@ class Curves(NamedTuple):
     `quantities` holds a Curve for each of `D`, `loss` and `accuracy` that was recorded. `layers`
     are the steps [T] and the dimensionality of each layer, mean over seeds [T]. `events` are pairs
     (step, text) of jumps of D, pinned checkpoints, and changes that the config asked for.
-    `final_accuracy` is the mean over seeds of the last test accuracy, None if there is none.
+    `final_accuracy` is the mean over seeds of the last accuracy, None if there is none. `accuracy`
+    names it: examples of the probe are test examples only in runs of our own loop.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Curves(NamedTuple):
     layers: tuple[np.ndarray, dict[str, np.ndarray]]
     events: list[tuple[int, str]]
     final_accuracy: float | None = None
+    accuracy: str = "test accuracy"
 
 
 def read(run: Run) -> Curves:
@@ -66,7 +68,15 @@ def read(run: Run) -> Curves:
     groups = [group for group in ("eval", "probe") if run.has(group, "accuracy")]
     final = run.tail(groups[0], "accuracy", 1).mean() if groups else None
     quantities = {name: curve for name, curve in quantities.items() if len(curve.step)}
-    return Curves(run.name, quantities, layers, events(run), final)
+    of_probe = run.recorded and not run.has("eval", "accuracy")
+    name = "accuracy on the probe" if of_probe else "test accuracy"
+    return Curves(run.name, quantities, layers, events(run), final, name)
+
+
+def accuracy_label(runs) -> str:
+    """Return the name of the accuracies of runs, `accuracy` if they are of different examples."""
+    names = {run.accuracy for run in runs if run.final_accuracy is not None}
+    return names.pop() if len(names) == 1 else "accuracy"
 
 
 def events(run: Run) -> list[tuple[int, str]]:

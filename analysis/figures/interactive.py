@@ -16,7 +16,7 @@ from bokeh.plotting import figure
 from matplotlib.colors import to_hex
 from matplotlib.pyplot import get_cmap
 
-from analysis.figures.course import Curves
+from analysis.figures.course import Curves, accuracy_label
 from analysis.figures.style import COLOURS, DASHES, NEUTRAL
 
 HEIGHT = {"D": 280, "loss": 180, "accuracy": 180, "layers": 260}
@@ -111,6 +111,8 @@ def linked(runs: list[Curves]):
         if not any(quantity in run.quantities for run in runs):
             continue
         panels.append(made := panel(quantity, x_range))
+        if quantity == "accuracy":
+            made.yaxis.axis_label = accuracy_label(runs)
         lines = []
         for i, run in enumerate(runs):
             if quantity in run.quantities:

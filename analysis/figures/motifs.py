@@ -30,21 +30,22 @@ def learning(runs, title: str, out: Path) -> Path:
     """
     figure, axes = panels(2, (4.6, 2.8), least=3)
     for i, run in enumerate(runs):
-        at, loss_SxN = binned(run, "loss")
-        for j, seed in enumerate(loss_SxN):
-            label = run.name if j == 0 else None
-            axes[0].plot(at, seed, color=f"C{i}", linewidth=0.8, label=label)
-        if run.has("eval", "accuracy"):
-            for seed in run.array("eval", "accuracy"):
-                axes[1].plot(run.steps("eval"), seed, color=f"C{i}", linewidth=0.8)
+        curves = [binned(run, "loss") if run.has("scalar", "loss") else None]
+        known = run.has("eval", "accuracy")
+        curves += [(run.steps("eval"), run.array("eval", "accuracy")) if known else None]
+        for axis, curve in zip(axes, curves, strict=True):
+            for j, seed in enumerate(curve[1] if curve else ()):
+                label = run.name if j == 0 else None
+                axis.plot(curve[0], seed, color=f"C{i}", linewidth=0.8, label=label)
     axes[0].set_ylabel("training loss, averaged over bins")
     axes[1].set_ylabel("test accuracy")
-    if not axes[1].lines:
-        axes[1].remove()
     axes[0].set_yscale("log")
-    for axis in figure.axes:
+    for axis in axes:
         axis.set_xlabel("training step")
-    legend_below(figure, *axes[0].get_legend_handles_labels())
+        if not axis.lines:
+            axis.remove()
+    named = [axis.get_legend_handles_labels() for axis in figure.axes]
+    legend_below(figure, *next(iter(named), ([], [])))
     figure.suptitle(title)
     return save(figure, out)
 

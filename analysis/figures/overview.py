@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.lines import Line2D
 
-from analysis.figures.course import Curves
+from analysis.figures.course import Curves, accuracy_label
 from analysis.figures.style import COLOURS, DASHES, TEXT, WIDTHS, grid, legend_below, save
 
 QUANTITIES = {"D": "D", "loss": "training loss", "accuracy": "test accuracy"}
@@ -33,7 +33,8 @@ def overview(runs: list[Curves], out: Path, quantities=tuple(QUANTITIES)) -> Pat
         for i, run in enumerate(runs):
             if quantity in run.quantities:
                 _draw(axes, run.quantities[quantity], i)
-        axes.set_ylabel(QUANTITIES[quantity])
+        label = accuracy_label(runs) if quantity == "accuracy" else QUANTITIES[quantity]
+        axes.set_ylabel(label)
         axes.grid(alpha=0.25)
         axes.spines[["top", "right"]].set_visible(False)
         if quantity == "loss":

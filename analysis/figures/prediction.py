@@ -189,10 +189,11 @@ def monitored(state: dict, title: str, out: Path) -> Path:
       The path written.
     """
     history = state["history"]
-    figure, each = grid(3, 1, (7, 2.2), (0, 0.6), sharex=True)
     labels = {"d": "D (mean over hidden layers)", "loss": "loss", "grad_norm": "gradient norm"}
+    labels = {n: label for n, label in labels.items() if n == "d" or any(history[n])}
+    figure, each = grid(len(labels), 1, (7, 2.2), (0, 0.6), sharex=True)
     for axes, (name, label) in zip(each[:, 0], labels.items(), strict=True):
-        axes.plot(history["step"], history[name], color="k", lw=0.9)
+        axes.plot(history["step"], np.array(history[name], float), color="k", lw=0.9)
         axes.set_ylabel(label)
         axes.grid(alpha=0.25)
     for axes in each[1:, 0]:

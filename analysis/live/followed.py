@@ -175,21 +175,21 @@ class Followed:
             return
         d_SxT = record[metric][:, :, self._hidden].astype(float).mean(2)
         self.curves["D"].add(at, d_SxT)
-        # Of a loop that records none, a falling loss and constant gradients cause no warning.
-        ones = np.ones_like(loss_SxT) if recorded else None
-        norms = record.get("scalar/grad_norm", ones)
-        falling = ones / (1.0 + steps) if recorded else None
-        losses = loss_SxT if np.isfinite(loss_SxT).any() or not recorded else falling
+        losses = loss_SxT if np.isfinite(loss_SxT).any() or not recorded else None
+        norms = record.get("scalar/grad_norm") if recorded else record["scalar/grad_norm"]
         for j in self._for_monitors.chosen(len(at)):
             for i, (seed, monitor) in enumerate(self.monitors.items()):
                 if len(monitor.step) and at[j] <= monitor.step[-1]:
                     continue  # the end of a run that was extended is measured twice
-                loss, norm = (_at(at[j], steps, s[i], recorded) for s in (losses, norms))
+                loss, norm = (
+                    None if s is None else value_at(at[j], steps, s[i], gaps=recorded)
+                    for s in (losses, norms)
+                )
                 report = monitor.update(int(at[j]), loss, norm, d_SxT[i, j])
                 self.forecasts[seed] = list(report.predictions.values())
 
 
-def _at(step, steps, values, gaps: bool):
+def value_at(step: int, steps_T, values_T, gaps: bool) -> float:
     """Return a series at a step. If it may have gaps, only its finite values count."""
-    finite = np.isfinite(values) if gaps else np.ones(len(values), bool)
-    return np.interp(step, steps[finite], values[finite]) if finite.any() else np.nan
+    known_T = np.isfinite(values_T) if gaps else np.ones(len(values_T), bool)
+    return np.interp(step, steps_T[known_T], values_T[known_T]) if known_T.any() else np.nan

@@ -21,18 +21,22 @@ def replay_seed(run: Run, index: int, method: str, metric: str | None):
       squares; and `coverage`, the share of measured values inside the forecast interval.
     """
     t, d = run.steps("probe"), run.dimension(metric)[index]
-    steps = run.steps("scalar")
-    loss, norm = (
-        np.interp(t, steps, run.array("scalar", name)[index]) for name in ("loss", "grad_norm")
-    )
+    loss_T, norm_T = (_at(t, run, name, index) for name in ("loss", "grad_norm"))
     monitor, made = Monitor(method=method), {h: [] for h in HORIZONS}
     for i, step in enumerate(t.tolist()):
-        report = monitor.update(step, loss[i], norm[i], d[i])
+        report = monitor.update(step, loss_T[i], norm_T[i], d[i])
         for horizon, prediction in report.predictions.items():
             if prediction.step <= t[-1]:
                 level = d[max(i - 4, 0) : i + 1].mean()
                 made[horizon].append((*prediction[:4], level))
     return monitor, [_score(h, np.array(p), t, d) for h, p in made.items() if p]
+
+
+def _at(steps_T, run, name, index):
+    """Return a scalar of one seed at the measurements, [T]; None everywhere if not recorded."""
+    if not run.has("scalar", name):
+        return [None] * len(steps_T)
+    return np.interp(steps_T, run.steps("scalar"), run.array("scalar", name)[index])
 
 
 def _score(horizon, made, t, d):

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from analysis.live.followed import value_at
 from analysis.runs.reader import read_manifest
 from tapjax.contract.files import RunError, read_json, read_npz
 from tapjax.contract.layout import record_steps
@@ -41,6 +42,7 @@ class Watch:
         self.monitors = {seed: Monitor(method=method) for seed in config["seeds"]}
         names, head = self.model["layer_names"], self.model["head"]
         self._hidden = [i for i, name in enumerate(names) if name != head]
+        self._gaps = config.get("recorded", False)
         self._read: set[str] = set()
 
     @property
@@ -77,11 +79,12 @@ class Watch:
             raise RunError(f"{self.metric!r} is not one value per layer: name another --metric")
         d_SxT = layers_SxTxL[:, :, self._hidden].astype(float).mean(2)
         for i, (seed, monitor) in enumerate(self.monitors.items()):
-            loss, norm = (
-                np.interp(at, steps, record[f"scalar/{name}"][i]) for name in ("loss", "grad_norm")
-            )
+            scalars = [record.get(f"scalar/{name}") for name in ("loss", "grad_norm")]
             for j, step in enumerate(at.tolist()):
-                yield seed, monitor.update(step, loss[j], norm[j], d_SxT[i, j])
+                loss, norm = (
+                    None if s is None else value_at(step, steps, s[i], self._gaps) for s in scalars
+                )
+                yield seed, monitor.update(step, loss, norm, d_SxT[i, j])
 
 
 def follow(watch: Watch, say: Callable[[str], None], ended: Callable[[], bool]):

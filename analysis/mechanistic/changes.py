@@ -306,16 +306,19 @@ def compare(
 
 def _check_enough(run, moment, null):
     where = f"{run.name}, step {moment.step}"
+    more = "record more snapshots"
+    smaller = more if run.recorded else "choose a smaller checkpoint.pin_window"
+    longer = more if run.recorded else f"train longer, or {smaller}"
     earlier = sum(o.seed == moment.seed and o.step < moment.step for o in null)
     if len(null) < LEAST_PAIRS:
         raise RunError(
             f"{where}: {len(null)} ordinary pairs are too few, at least {LEAST_PAIRS} are needed; "
-            "train longer, or choose a smaller checkpoint.pin_window"
+            f"{longer}"
         )
     if earlier < LEAST_EARLIER:
         raise RunError(
             f"{where}: the step is too early: {earlier} ordinary pairs of its seed precede it, but "
-            f"{LEAST_EARLIER} are needed; choose a smaller checkpoint.pin_window"
+            f"{LEAST_EARLIER} are needed; {smaller}"
         )
 
 

@@ -5,8 +5,10 @@ from typing import NamedTuple
 import numpy as np
 
 from analysis.mechanistic import coordination
+from analysis.mechanistic.excesses import LEAST_PAIRS
 from analysis.runs.reader import Run, RunError
 from tapjax.contract import detector
+from tapjax.contract.text import plural
 
 COLUMNS = ("run", "seed", "metric", "layer", "step", "size", "score")
 SIDES = ("before", "during", "after")
@@ -14,7 +16,6 @@ SIDES = ("before", "during", "after")
 # p-value is about one divided by this number.
 NULL_PAIRS = 150
 SEED = 0
-LEAST_SNAPSHOTS = 9  # of another loop, with which a critical step can be compared
 WINDOW = 5  # measurements from a critical step to its sides if the config does not set the window
 
 
@@ -125,13 +126,17 @@ def together(run: Run) -> list[tuple[int, str, coordination.Verdict | str]]:
       text that says why there is none.
     """
     layers_SxTxL = run.array("probe", run.model["dimension"])
-    loss_SxT, d_SxT = loss_at_measurements(run), run.dimension(gaps=True)
+    d_SxT, known = run.dimension(gaps=True), has_loss(run)
+    loss_SxT = loss_at_measurements(run) if known else np.full(d_SxT.shape, np.nan)
     found, rng = [], np.random.default_rng(SEED)
     for i, seed in enumerate(run.seeds):
         for kind, judge, series in (
             ("coordinated", coordination.coordinated, (layers_SxTxL[i],)),
             ("loss_linked", coordination.loss_linked, (d_SxT[i], loss_SxT[i])),
         ):
+            if kind == "loss_linked" and not known:
+                found.append((seed, kind, "the loss was not recorded"))
+                continue
             try:
                 found.append((seed, kind, judge(*series, rng)))
             except ValueError as error:
@@ -151,6 +156,11 @@ def _of_periods(run):
             found.append((int(at[peak]), kind, info))
     order = {"coordinated": 0, "loss_linked": 1}
     return sorted(found, key=lambda m: (order[m[1]], -m[2]["value"] / m[2]["level"]))
+
+
+def has_loss(run: Run) -> bool:
+    """Decide whether a run has recorded a loss."""
+    return run.has("probe", "loss") or run.has("scalar", "loss")
 
 
 def loss_at_measurements(run: Run) -> np.ndarray:
@@ -187,45 +197,57 @@ def ordinary_pairs(run: Run, centre: int, window: int) -> list[tuple[int, int]]:
     return [(int(s), int(s) + apart) for s in np.sort(nearest[:wanted])]
 
 
-def plan_from(run: Run, available, most: int) -> dict:
+def plan_from(run: Run, available, most: int, asked=()) -> dict:
     """Plan a comparison from the snapshots that another loop has written.
 
     Args:
       run: open run.
       available: steps of the snapshots.
-      most: maximum number of critical steps.
+      most: maximum number of critical steps; it does not limit requested steps.
+      asked: steps that the user requests instead of detected steps.
 
     Returns:
       JSON data as from `plan`. Critical steps are moved to the nearest snapshot with one on either
       side, and ordinary pairs lie at snapshots.
 
     Raises:
-      RunError: there are too few snapshots, or they are not evenly spaced.
+      RunError: there are too few snapshots, they are not evenly spaced, or a requested step has no
+        snapshot on either side.
     """
     available = np.unique(available)
-    if len(available) < LEAST_SNAPSHOTS:
+    # An ordinary pair takes two intervals, and none lies around the critical step.
+    needed = 2 * (-(-LEAST_PAIRS // len(run.seeds)) + 3) + 1
+    if len(available) < needed:
         raise RunError(
             f"{run.path}: {len(available)} snapshots are too few to compare a critical step with "
-            f"ordinary ones: at least {LEAST_SNAPSHOTS}, evenly spaced, are needed"
+            f"ordinary ones: with {plural(len(run.seeds), 'seed')}, at least {needed}, evenly "
+            "spaced, are needed"
         )
     apart = np.diff(available)
     window = int(apart[0])
     if (apart != window).any():
         raise RunError(f"{run.path}: its snapshots are not evenly spaced in steps")
+    for step in asked:
+        if not available[0] < step < available[-1]:
+            raise RunError(
+                f"--at={step}: {run.path} has snapshots from step {available[0]} to "
+                f"{available[-1]}, and needs one on either side"
+            )
     moments, taken = [], []
-    for triple in critical_moments(run, len(available), window):
+    for triple in critical_moments(run, len(available), window, asked):
         nearest = int(available[1:-1][np.abs(available[1:-1] - triple[1].step).argmin()])
         near = abs(nearest - triple[1].step) <= window
         if not near or any(abs(nearest - other) <= window for other in taken):
             continue
-        taken.append(nearest)
+        taken += [] if asked else [nearest]
         at = (nearest - window, nearest, nearest + window)
         moved = [m._replace(step=step)._asdict() for m, step in zip(triple, at, strict=True)]
         starts = available[:-2:2]
         away = (starts + 2 * window <= at[0]) | (starts >= at[2])
         pairs = [(int(start), int(start) + 2 * window) for start in starts[away]]
         moments.append({"triple": moved, "null": pairs})
-    return {"window": window, "moments": moments[:most], "steps": available.tolist()}
+    moments = moments if asked else moments[:most]
+    return {"window": window, "moments": moments, "steps": available.tolist()}
 
 
 def plan(run: Run, most: int, asked=(), window: int | None = None) -> dict:

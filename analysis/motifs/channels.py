@@ -18,7 +18,7 @@ SCALARS = ("loss", "grad_norm", "probe_loss", "weight_grad_norm", "update_norm",
 OF = ("increments", "levels")
 CHANNELS = """what is analysed: weights (sketches of the weight matrices), units (means over
 fixed examples), scalars (norms and losses), or names as in `edm --variables`; by default weights if
-sketches were recorded, otherwise loss, grad_norm and D of every hidden layer"""
+sketches were recorded, otherwise D of every hidden layer, and loss and grad_norm if those were"""
 
 
 class Recorded(NamedTuple):
@@ -42,12 +42,13 @@ class Channels(NamedTuple):
 def default_kind(run: Run) -> str:
     """Return the default kind of columns of a run.
 
-    It is `weights` if the weights were sketched. Otherwise it names the loss, the gradient norm and
-    D of every hidden layer.
+    It is `weights` if the weights were sketched. Otherwise it names the loss and the gradient norm,
+    if they were recorded, and D of every hidden layer.
     """
     if run.has("scalar", "sketch"):
         return "weights"
-    return ",".join(["loss", "grad_norm", *(f"D/{run.layer_names[i]}" for i in run.hidden)])
+    norms = [name for name in ("loss", "grad_norm") if run.has("scalar", name)]
+    return ",".join([*norms, *(f"D/{run.layer_names[i]}" for i in run.hidden)])
 
 
 def recorded(run: Run, kind: str) -> Recorded:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from analysis.figures.course import Curves
+from analysis.figures.course import Curves, accuracy_label
 from analysis.runs.reader import Run
 from tapjax.contract.text import plural
 
@@ -94,7 +94,7 @@ def what_happened(runs: Sequence[Curves]) -> list[str]:
     lines = _fall([_turn(curve) for curve in curves]) if curves else []
     scores = [run.final_accuracy for run in runs if run.final_accuracy is not None]
     if scores:
-        lines.append(f"The final test accuracy is {min(scores):.3f} to {max(scores):.3f}.")
+        lines.append(f"The final {accuracy_label(runs)} is {min(scores):.3f} to {max(scores):.3f}.")
     return lines
 
 
@@ -122,7 +122,7 @@ def _turn(curve):
 def _one(run):
     text = [_course(run.quantities["D"])] if "D" in run.quantities else []
     if run.final_accuracy is not None:
-        text.append(f"the final test accuracy is {run.final_accuracy:.3f}")
+        text.append(f"the final {run.accuracy} is {run.final_accuracy:.3f}")
     elif "loss" in run.quantities:
         text.append(f"the final training loss is {run.quantities['loss'].mean[-1]:.3g}")
     return f"{run.name}: {'; '.join(text)}."

@@ -76,7 +76,10 @@ class Run:
     def _check_files(self, partial):
         files = record_steps(self.path / "records")
         if not files:
-            raise RunError(f"{self.path} holds no records")
+            more = ""
+            if record_steps(self.path / "snapshots"):
+                more = ", only snapshots: record at least D, with Recorder.probe"
+            raise RunError(f"{self.path} holds no records{more}")
         finished = self.status["status"] in ("DONE", "DIVERGED")
         if not finished and not partial:
             raise RunError(

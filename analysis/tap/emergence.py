@@ -50,14 +50,21 @@ def capabilities(run: Run) -> dict[str, np.ndarray]:
     Returns:
       Arrays [S, T] by name: `accuracy`, `-ln loss`, `confidence` and `-ece`, as far as they were
       recorded. The loss of training batches is used if no loss on the probe examples was recorded.
+
+    Raises:
+      RunError: none of them was recorded.
     """
     found = {}
     if run.has("probe", "accuracy"):
         found["accuracy"] = run.array("probe", "accuracy")
-    found["-ln loss"] = -np.log(np.maximum(_loss(run), 1e-12))
+    if run.has("probe", "loss") or run.has("scalar", "loss"):
+        found["-ln loss"] = -np.log(np.maximum(_loss(run), 1e-12))
     if run.has("probe", "confidence"):
         found["confidence"] = run.array("probe", "confidence")
+    if run.has("probe", "ece"):
         found["-ece"] = -run.array("probe", "ece")
+    if not found:
+        raise RunError(f"{run.path} has no capability to test: record the loss or the accuracy")
     return found
 
 

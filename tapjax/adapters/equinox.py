@@ -5,6 +5,7 @@ from collections import OrderedDict
 import equinox as eqx
 import jax
 
+from tapjax.adapters.checkpoints import as_in_flax
 from tapjax.adapters.selection import calls_noted, named, select
 
 
@@ -81,3 +82,26 @@ def _has_parameters(module):
     """Whether a module can be called and has arrays of its own."""
     fields = (getattr(module, field, None) for field in module.__dataclass_fields__)
     return callable(module) and any(eqx.is_inexact_array(value) for value in fields)
+
+
+def weights(model) -> dict:
+    """Return the parameters of a network as arrays, for `Recorder.snapshot`.
+
+    Args:
+      model: network.
+
+    Returns:
+      Path such as `layers/0/kernel` -> array. Weights of linear layers are [inputs, units] and
+      those of convolutions [h, w, inputs, channels], as in Flax. Other names are kept.
+    """
+    modules = {}
+    _collect(model, "", modules)
+    arrays = jax.tree_util.tree_leaves_with_path(eqx.filter(model, eqx.is_inexact_array))
+    found = {}
+    for path, value in arrays:
+        name = jax.tree_util.keystr(path, simple=True, separator=".")
+        module = modules.get(name.rpartition(".")[0])
+        kind = "embedding" if isinstance(module, eqx.nn.Embedding) else "matrix"
+        name, value = as_in_flax(name, value, kind)
+        found[name] = value
+    return found

@@ -58,3 +58,15 @@ def _collect(layer, name, found):
 def _has_weights(layer):
     below = {id(w) for each in layer._layers for w in getattr(each, "weights", ())}
     return any(id(weight) not in below for weight in layer.weights)
+
+
+def weights(model: keras.Model) -> dict:
+    """Return the weights of a network as NumPy arrays, for `Recorder.snapshot`.
+
+    Args:
+      model: network.
+
+    Returns:
+      Path such as `dense_1/kernel` -> array.
+    """
+    return {v.path.partition("/")[2]: keras.ops.convert_to_numpy(v.value) for v in model.weights}

@@ -52,3 +52,15 @@ def _space(module, axes):
 
 def _has_parameters(module):
     return any(isinstance(value, nnx.Param) for value in vars(module).values())
+
+
+def weights(model: nnx.Module) -> dict:
+    """Return the parameters of a network as a nested dict, for `Recorder.snapshot`.
+
+    Args:
+      model: network.
+
+    Returns:
+      Names as in the network -> arrays.
+    """
+    return nnx.to_pure_dict(nnx.state(model, nnx.Param))

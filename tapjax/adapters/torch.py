@@ -1,7 +1,10 @@
 """Activations of a PyTorch network, by forward hooks."""
 
+from collections.abc import Mapping
+
 import torch
 
+from tapjax.adapters.checkpoints import as_in_flax
 from tapjax.adapters.selection import first_array, named, note, select
 
 
@@ -74,23 +77,40 @@ def _has_parameters(module):
     return next(module.parameters(recurse=False), None) is not None
 
 
-def weights(model: torch.nn.Module) -> dict:
+def weights(model: torch.nn.Module | Mapping) -> dict:
     """Return the parameters and buffers of a network as NumPy arrays, for `Recorder.snapshot`.
 
     Args:
-      model: network.
+      model: network, or its `state_dict()`. A state dict does not tell the types of its layers:
+        all matrices count as those of linear layers or convolutions, unless the layer has the name
+        of an embedding.
 
     Returns:
       Path such as `encoder/0/kernel` -> array. Weights of linear layers are [inputs, units] and
       those of convolutions [h, w, inputs, channels], as in Flax. Other names are kept.
     """
-    found = {}
-    for path, value in model.state_dict().items():
-        module, _, leaf = path.replace(".", "/").rpartition("/")
-        value = value.detach().cpu()
-        if leaf == "weight" and value.ndim > 1:
-            axes = (*range(2, value.ndim), 1, 0)
-            leaf, value = "kernel", value.permute(*axes)
-        if value.is_floating_point():
-            found[f"{module}/{leaf}" if module else leaf] = value.float().numpy().copy()
-    return found
+    if isinstance(model, torch.nn.Module):
+        model = getattr(model, "_orig_mod", model)  # the network without torch.compile
+        kinds = {name: _kind(module) for name, module in model.named_modules()}
+        model = model.state_dict()
+    else:
+        kinds = {}
+    return dict(
+        as_in_flax(name, value.detach().cpu().float().numpy().copy(), kinds.get(_layer(name)))
+        for name, value in model.items()
+        if value.is_floating_point()
+    )
+
+
+def _layer(name):
+    return name.rpartition(".")[0]
+
+
+def _kind(module):
+    """Return which axes the weights of a layer have, see `checkpoints.as_in_flax`."""
+    if isinstance(module, (torch.nn.Embedding, torch.nn.EmbeddingBag)):
+        return "embedding"
+    if isinstance(module, torch.nn.modules.conv._ConvTransposeNd):
+        return "transposed"
+    # The layers of GPT-2 in transformers, [inputs, units].
+    return "kernel" if type(module).__name__ == "Conv1D" else "matrix"

@@ -177,13 +177,14 @@ class Monitor:
         # Horizon -> member -> errors of ln D.
         self._errors = {h: {name: [] for name in (*MEMBERS, "made")} for h in self.horizons}
 
-    def update(self, step: int, loss: float, grad_norm: float, measured) -> Report:
+    def update(self, step: int, loss: float | None, grad_norm: float | None, measured) -> Report:
         """Add one measurement and report what follows from it.
 
         Args:
           step: training step, larger than that of the last measurement.
-          loss: loss of a batch or of the probe.
-          grad_norm: global norm of the gradient.
+          loss: loss of a batch or of the probe; None if it is not known. The warnings that need it
+            are then never given.
+          grad_norm: global norm of the gradient; None if it is not known.
           measured: D itself, or activations [N, D] of one layer, or a mapping or sequence of
             activations of several layers. Arrays may be from NumPy, JAX or PyTorch.
 
@@ -197,13 +198,13 @@ class Monitor:
         step = as_array(step).item()
         if len(self.step) and step <= self.step[-1]:
             raise ValueError(f"step {step} does not come after {self.step[-1]}")
-        loss, grad_norm = float(as_array(loss)), float(as_array(grad_norm))
         d = _dimension(measured)
-        if not np.isfinite([loss, grad_norm, d]).all():
+        known = [d] + [float(as_array(value)) for value in (loss, grad_norm) if value is not None]
+        if not np.isfinite(known).all():
             found = self._warn(step, {"not_finite": "loss, gradient or D is not finite"})
             return Report(step, d, {}, found, [])
         for series, value in zip(self._history.values(), (step, loss, grad_norm, d), strict=True):
-            series.append(value)
+            series.append(np.nan if value is None else value)
         self._settle(step, d)
         predictions = {h: self._predict(h) for h in self.horizons} if d > 0 else {}
         if self._middle in predictions:
@@ -221,12 +222,12 @@ class Monitor:
 
     @property
     def loss(self) -> np.ndarray:
-        """Losses, [T]."""
+        """Losses, [T]; not-a-number where they are not known."""
         return self._history["loss"].values
 
     @property
     def grad_norm(self) -> np.ndarray:
-        """Global norms of the gradient, [T]."""
+        """Global norms of the gradient, [T]; not-a-number where they are not known."""
         return self._history["grad_norm"].values
 
     @property
@@ -295,7 +296,10 @@ class Monitor:
 
     def state(self) -> dict:
         """Return the measurements, warnings, recommendations and jumps so far as JSON data."""
-        history = {n: series.values.astype(float).tolist() for n, series in self._history.items()}
+        history = {
+            name: [float(v) if np.isfinite(v) else None for v in series.values]
+            for name, series in self._history.items()
+        }
         return {
             "method": self.method,
             "horizons": list(self.horizons),
@@ -351,8 +355,8 @@ def conditions(step, loss, grad_norm, d, found_jumps) -> dict[str, str]:
 
     Args:
       step: training steps of the measurements so far [T].
-      loss: losses [T].
-      grad_norm: global norms of the gradient [T].
+      loss: losses [T]; not-a-number if they are not known.
+      grad_norm: global norms of the gradient [T]; not-a-number if they are not known.
       d: dimensionalities D [T].
       found_jumps: jumps found so far.
 

@@ -80,6 +80,7 @@ def test_snapshots_that_hold_other_things_are_refused():
 def test_a_moment_without_ordinary_pairs_before_it_is_refused():
     rng = np.random.default_rng(0)
     run = SimpleNamespace(
+        recorded=False,
         config={},
         path="runs/a",
         name="a",
@@ -122,6 +123,7 @@ def test_a_moment_without_ordinary_pairs_before_it_is_refused():
 )
 def test_units_can_be_dead_only_where_a_relu_follows_at_once(model, rectified):
     run = SimpleNamespace(
+        recorded=False,
         config={"model": model},
         model={"structure": {"family": "mlp"}},
         layer_names=["hidden_0", "head"],

@@ -7,6 +7,7 @@ import pytest
 
 from tapjax.measure import dimensions as tapjax_dimensions
 from tapjax.measure.probes import dimensions
+from tests.tapjax.adapters.networks import FRAMEWORKS, array
 
 RNG = np.random.default_rng(0)
 SHAPES = ((12, 16), (16, 8), (8, 3))
@@ -15,117 +16,22 @@ X = RNG.standard_normal((20, 12)).astype(np.float32)
 KERNEL, IMAGES = (RNG.standard_normal(s).astype(np.float32) for s in ((3, 3, 2, 4), (5, 6, 6, 2)))
 
 
+BIASES = [RNG.standard_normal(b).astype(np.float32) for _, b in SHAPES]
+
+
 def wanted():
-    fc1 = X @ WEIGHTS[0]
-    fc2 = np.maximum(fc1, 0) @ WEIGHTS[1]
-    return {"fc1": fc1, "fc2": fc2, "head": np.maximum(fc2, 0) @ WEIGHTS[2]}
-
-
-def of_torch():
-    torch = pytest.importorskip("torch")
-    from tapjax.adapters.torch import activations
-
-    class Net(torch.nn.Module):
-        def __init__(self):
-            super().__init__()
-            for i, (a, b) in enumerate(SHAPES, 1):
-                setattr(self, f"fc{i}", torch.nn.Linear(a, b, bias=False))
-                getattr(self, f"fc{i}").weight.data = torch.tensor(WEIGHTS[i - 1].T)
-            self.drop = torch.nn.Dropout(0.5)
-
-        def forward(self, x):
-            x = self.drop(torch.relu(self.fc1(x)))
-            return self.fc3(torch.relu(self.fc2(x)))
-
-    net = Net()
-    return lambda layers=None: activations(net, torch.tensor(X), layers=layers), torch.nn.Linear
-
-
-def of_linen():
-    import flax.linen as nn
-
-    from tapjax.adapters.linen import activations
-
-    class Net(nn.Module):
-        @nn.compact
-        def __call__(self, x):
-            x = nn.relu(nn.Dense(16, use_bias=False, name="fc1")(x))
-            x = nn.relu(nn.Dense(8, use_bias=False, name="fc2")(x))
-            return nn.Dense(3, use_bias=False, name="fc3")(x)
-
-    params = {"params": {f"fc{i}": {"kernel": w} for i, w in enumerate(WEIGHTS, 1)}}
-    return lambda layers=None: activations(Net(), params, X, layers=layers), nn.Dense
-
-
-def of_nnx():
-    from flax import nnx
-
-    from tapjax.adapters.nnx import activations
-
-    class Net(nnx.Module):
-        def __init__(self):
-            for i, ((a, b), w) in enumerate(zip(SHAPES, WEIGHTS, strict=True), 1):
-                layer = nnx.Linear(a, b, use_bias=False, rngs=nnx.Rngs(0))
-                layer.kernel = nnx.Param(jnp.asarray(w))
-                setattr(self, f"fc{i}", layer)
-
-        def __call__(self, x):
-            return self.fc3(nnx.relu(self.fc2(nnx.relu(self.fc1(x)))))
-
-    net = Net()
-    return lambda layers=None: activations(net, jnp.asarray(X), layers=layers), nnx.Linear
-
-
-def of_equinox():
-    eqx = pytest.importorskip("equinox")
-    from tapjax.adapters.equinox import activations
-
-    class Net(eqx.Module):
-        fc1: eqx.nn.Linear
-        fc2: eqx.nn.Linear
-        fc3: eqx.nn.Linear
-
-        def __call__(self, x):
-            return self.fc3(jax.nn.relu(self.fc2(jax.nn.relu(self.fc1(x)))))
-
-    def linear(w):
-        layer = eqx.nn.Linear(*w.shape, use_bias=False, key=jax.random.key(0))
-        return eqx.tree_at(lambda each: each.weight, layer, jnp.asarray(w.T))
-
-    net = Net(*map(linear, WEIGHTS))
-    return lambda layers=None: activations(net, jnp.asarray(X), layers=layers), eqx.nn.Linear
-
-
-def of_keras():
-    keras = pytest.importorskip("keras")
-    from tapjax.adapters.keras import activations
-
-    make = keras.layers.Dense
-    stack = [keras.Input((12,))]
-    for i, (_, width) in enumerate(SHAPES, 1):
-        stack += [make(width, use_bias=False, name=f"fc{i}"), keras.layers.ReLU()]
-    net = keras.Sequential(stack[:-1])
-    net.set_weights(WEIGHTS)
-    return lambda layers=None: activations(net, X, layers=layers), keras.layers.Dense
-
-
-FRAMEWORKS = {
-    "torch": of_torch, "linen": of_linen, "nnx": of_nnx, "equinox": of_equinox, "keras": of_keras,
-}  # fmt: skip
-
-
-def array(value):
-    return np.asarray(value.detach() if hasattr(value, "detach") else value)
+    fc1 = X @ WEIGHTS[0] + BIASES[0]
+    fc2 = np.maximum(fc1, 0) @ WEIGHTS[1] + BIASES[1]
+    return {"fc1": fc1, "fc2": fc2, "head": np.maximum(fc2, 0) @ WEIGHTS[2] + BIASES[2]}
 
 
 @pytest.fixture(scope="module", params=FRAMEWORKS)
 def network(request):
-    return FRAMEWORKS[request.param]()
+    return FRAMEWORKS[request.param](WEIGHTS, BIASES)
 
 
 def test_activations_are_those_of_the_equation(network):
-    measure, _ = network
-    found = measure()
+    found = network.activations(X)
     assert list(found) == ["fc1", "fc2", "head"]
     for name, value in wanted().items():
         np.testing.assert_allclose(array(found[name]), value, rtol=1e-4, atol=1e-5)
@@ -137,21 +43,22 @@ def test_activations_are_those_of_the_equation(network):
 
 
 def test_layers_are_chosen_by_name_pattern_or_type(network):
-    measure, kind = network
+    def measure(layers):
+        return network.activations(X, layers)
+
     assert list(measure("fc2")) == ["fc2", "head"]
     assert list(measure(["fc[12]"])) == ["fc1", "fc2", "head"]
-    assert list(measure(kind)) == ["fc1", "fc2", "head"]
+    assert list(measure(network.linear)) == ["fc1", "fc2", "head"]
     with pytest.raises(ValueError, match="layers='fc9' is none of the network's .*did you mean"):
         measure("fc9")
 
 
 def test_nothing_is_left_behind(network):
     """The network computes as before, after errors too, and is noted anew each time."""
-    measure, _ = network
-    first = {name: array(a) for name, a in measure().items()}
+    first = {name: array(a) for name, a in network.activations(X).items()}
     with pytest.raises(ValueError, match="none of the network's"):
-        measure("nothing")
-    for name, value in measure().items():
+        network.activations(X, "nothing")
+    for name, value in network.activations(X).items():
         np.testing.assert_array_equal(array(value), first[name])
 
 
@@ -199,13 +106,6 @@ def test_images_are_averaged_over_space_in_every_layout():
             array(layers["head"]), array(found["linen"]["head"]), rtol=1e-4, atol=1e-5, err_msg=name
         )
         assert layers["head"].shape == (5, 4)
-
-
-@pytest.mark.parametrize("name", ["linen", "nnx", "equinox"])
-def test_activations_inside_jit(name):
-    measure, _ = FRAMEWORKS[name]()
-    for key, value in jax.jit(lambda: measure())().items():
-        np.testing.assert_allclose(value, wanted()[key], rtol=1e-4, atol=1e-5)
 
 
 def test_layers_that_are_changed_in_place_are_measured_before():
@@ -313,7 +213,15 @@ def test_steps_of_recurrent_networks_are_left_out():
 
 
 @pytest.mark.parametrize("name", ["linen", "nnx", "equinox"])
-def test_the_order_of_layers_survives_jit(name):
-    measure, _ = FRAMEWORKS[name]()
-    measured = jax.jit(lambda: (measure(), tapjax_dimensions(measure())))()
-    assert [list(found) for found in measured] == [["fc1", "fc2", "head"]] * 2
+def test_values_and_the_order_of_layers_survive_jit(name):
+    network = FRAMEWORKS[name](WEIGHTS, BIASES)
+
+    @jax.jit
+    def measured(x):
+        found = network.activations(x)
+        return found, tapjax_dimensions(found)
+
+    found, dims = measured(X)
+    assert list(found) == list(dims) == ["fc1", "fc2", "head"]
+    for name, value in found.items():
+        np.testing.assert_allclose(value, wanted()[name], rtol=1e-4, atol=1e-5)

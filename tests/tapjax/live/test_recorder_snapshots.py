@@ -106,15 +106,3 @@ def test_snapshots_that_cannot_be_compared_are_told(tmp_path):
         run.snapshot(500, network(0))
     result = analysis("mechanistic", tmp_path / "run", f"--out={tmp_path}/out")
     assert result.returncode == 0 and "1 snapshots are too few" in result.stderr
-
-
-def test_weights_of_torch_have_the_axes_of_flax():
-    torch = pytest.importorskip("torch")
-    from tapjax.adapters.torch import weights
-
-    net = torch.nn.Sequential(torch.nn.Conv2d(2, 4, 3), torch.nn.Flatten(), torch.nn.Linear(4, 5))
-    found = weights(net)
-    assert {name: a.shape for name, a in found.items()} == {
-        "0/kernel": (3, 3, 2, 4), "0/bias": (4,), "2/kernel": (4, 5), "2/bias": (5,)
-    }  # fmt: skip
-    np.testing.assert_array_equal(found["2/kernel"], net[2].weight.detach().numpy().T)
