@@ -8,12 +8,12 @@ from analysis.runs.reader import Run
 from analysis.runs.seeds import differing
 from tapjax.contract.files import RunError
 from tapjax.contract.layout import SCHEMA, STEP_AXES, record_name, write_json, write_npz
-from tapjax.contract.text import shortened
+from tapjax.contract.text import did_you_mean, shortened
 
 OWN = ("seeds", "steps", "former_steps")  # fields that runs of one experiment need not share
 
 
-def join(runs: list[Run], out: Path) -> list[str]:
+def join(runs: list[Run], out: Path, ignored=()) -> list[str]:
     """Write one run directory with the seeds of several runs.
 
     The runs must have been recorded at the same steps, up to the end of the shortest. If two of
@@ -22,6 +22,7 @@ def join(runs: list[Run], out: Path) -> list[str]:
     Args:
       runs: open runs of the same experiment.
       out: run directory to create.
+      ignored: names of settings that may differ; the joined run has those of the first run.
 
     Returns:
       Remarks for the user, for example that a run is longer than the others.
@@ -34,7 +35,7 @@ def join(runs: list[Run], out: Path) -> list[str]:
     if len(runs) < 2:
         raise RunError("joining needs two runs or more")
     first = runs[0]
-    _check_alike(runs)
+    _check_alike(runs, ignored)
     remarks = [f"{r.name}: seeds {', '.join(r.diverged)} diverged" for r in runs if r.diverged]
     seeds = [seed for run in runs for seed in run.seeds]
     if len(set(seeds)) < len(seeds):
@@ -56,7 +57,7 @@ def join(runs: list[Run], out: Path) -> list[str]:
     return remarks + said
 
 
-def _check_alike(runs):
+def _check_alike(runs, ignored):
     """Refuse runs that are not of one experiment; the message names what differs."""
     for name in ("layer_names", "head", "dimension"):
         values = [run.model[name] for run in runs]
@@ -68,12 +69,31 @@ def _check_alike(runs):
                 )
     flat = [_flat({n: v for n, v in run.config.items() if n not in OWN}) for run in runs]
     names = dict.fromkeys(name for each in flat for name in each)
+    for name in ignored:
+        if not any(_is(name, known) for known in names):
+            hint = did_you_mean(name, names)
+            raise RunError(f"--ignore={name}: no run has such a setting{hint}")
     # A setting such as `seed` or `run.random_seed` tells the runs apart.
-    told = [{n: each.get(n) for n in names if "seed" not in n.lower()} for each in flat]
+    told = [
+        {
+            known: each.get(known)
+            for known in names
+            if "seed" not in known.lower() and not any(_is(name, known) for name in ignored)
+        }
+        for each in flat
+    ]
     changed = sorted(differing(told)) if told[0] else []
     if changed:
         values = [f"{name}: {sorted({repr(each[name]) for each in told})}" for name in changed]
-        raise RunError(f"the runs differ in {shortened(values)}: join those of equal settings")
+        raise RunError(
+            f"the runs differ in {shortened(values)}: join those of equal settings, or name the "
+            "settings that may differ with --ignore"
+        )
+
+
+def _is(name, known):
+    """Whether a name is that of a setting of a Recorder or of our own config, or of a group."""
+    return f"{known}.".startswith((f"{name}.", f"settings.{name}."))
 
 
 def _flat(config, prefix=""):

@@ -98,6 +98,8 @@ class Recorder:
         # Group -> [(step, name -> value)], in the order of the steps, not yet written.
         self._new: dict[str, list[tuple[int, dict]]] = {group: [] for group in STEP_AXES}
         self._shapes: dict[str, tuple] = {}
+        self._rows: dict[str, int] = {}  # layer -> number of examples or tokens of its first probe
+        self._told_rows = False
         self._firsts: dict[str, Any] = {}  # name -> its first array, then whether that was donated
         self._layers = self._folder.layers
         self._reopened = max(self._folder.last.values()) >= 0
@@ -394,8 +396,20 @@ class Recorder:
             ]
         except ValueError as error:
             raise ValueError(f"layers[{name!r}]: {error}") from error
+        self._compare_examples(name, len(matrices[0]))
         found_S = [dimensions(a_NxD) for a_NxD in matrices]
         return {key: np.array([found[key] for found in found_S]) for key in found_S[0]}
+
+    def _compare_examples(self, name, rows):
+        """Warn once if a layer is measured on another number of examples than before."""
+        before = self._rows.setdefault(name, rows)
+        if rows != before and not self._told_rows:
+            self._told_rows = True
+            print(
+                f"warning: layers[{name!r}] has {rows} rows, and had {before} before: D depends on "
+                "their number, so measure the same examples every time",
+                file=sys.stderr,
+            )
 
 
 def _each(convert, values):

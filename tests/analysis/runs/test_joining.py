@@ -57,6 +57,25 @@ def test_runs_of_different_experiments_are_not_joined(tmp_path, other, message):
     assert len(result.stderr.splitlines()) == 1 and not (tmp_path / "all").exists()
 
 
+@pytest.mark.parametrize("ignored", ["name,paths", "settings.name,paths.out", "name,paths.out"])
+def test_settings_that_may_differ_are_named(tmp_path, ignored):
+    for i in range(2):
+        record(tmp_path / f"runs/{i}", i, lr=0.1, name=f"run {i}", paths={"out": i, "in": 0})
+    refused = analysis("join", tmp_path / "runs", f"--out={tmp_path}/all", "--ignore=paths")
+    assert refused.returncode == 2 and "settings.name" in refused.stderr
+    assert "paths" not in refused.stderr and "--ignore" in refused.stderr
+    result = analysis("join", tmp_path / "runs", f"--out={tmp_path}/all", f"--ignore={ignored}")
+    assert result.returncode == 0, result.stderr
+    assert open_run(tmp_path / "all").seeds == [0, 1]
+
+
+def test_an_ignored_setting_that_no_run_has_is_refused(tmp_path):
+    for i in range(2):
+        record(tmp_path / f"runs/{i}", i, name=f"run {i}")
+    result = analysis("join", tmp_path / "runs", f"--out={tmp_path}/all", "--ignore=nme")
+    assert result.returncode == 2 and "--ignore=nme: no run has such a setting" in result.stderr
+
+
 def test_nothing_is_written_over(tmp_path):
     record(tmp_path / "runs/x", 1)
     assert "two runs or more" in analysis("join", tmp_path / "runs", "--out=o").stderr

@@ -328,6 +328,18 @@ def test_folders_that_cannot_take_the_run(tmp_path, whole):
         opened(tmp_path / "two", seeds=[1, 1])
 
 
+def test_another_number_of_examples_is_told_once(tmp_path, capsys):
+    rng = np.random.default_rng(0)
+    with opened(tmp_path) as record:
+        for step, rows in enumerate((32, 32, 20, 32, 8)):
+            record.probe(step, layers={name: rng.standard_normal((rows, 4)) for name in "ab"})
+            record(step, loss=1.0)
+    assert capsys.readouterr().err == (
+        "warning: layers['a'] has 20 rows, and had 32 before: D depends on their number, so "
+        "measure the same examples every time\n"
+    )
+
+
 def test_its_cost_is_printed(tmp_path, capsys):
     with opened(tmp_path, quiet=False) as record:
         loop(record, 0, 10)
