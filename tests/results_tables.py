@@ -33,6 +33,7 @@ METHODS = {
 
 
 CREDIT_RUNS = {label: f"method={method}" for label, method in METHODS.items()}
+CREDIT_RUNS["the same, in units of each example"] = "method=vector,unit=example"
 
 
 def credit(head, file, columns, **more):
