@@ -71,7 +71,8 @@ def matmul_operations(fn, *args):
     """
     import jax
     import numpy as np
-    from jax.extend.core import jaxprs_in_params
+
+    from tapjax.run.memory import inner_programs
 
     def count(jaxpr):
         total = 0
@@ -83,7 +84,7 @@ def matmul_operations(fn, *args):
             elif equation.primitive.name == "conv_general_dilated":
                 kernel = equation.invars[1].aval.shape  # height, width, inputs, outputs
                 total += 2 * np.prod(kernel[:-1]) * equation.outvars[0].aval.size
-            total += sum(map(count, jaxprs_in_params(equation.params)))
+            total += sum(map(count, inner_programs(equation)))
         return total
 
     return float(count(jax.make_jaxpr(fn)(*args).jaxpr))

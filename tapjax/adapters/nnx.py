@@ -55,12 +55,16 @@ def _has_parameters(module):
 
 
 def weights(model: nnx.Module) -> dict:
-    """Return the parameters of a network as a nested dict, for `Recorder.snapshot`.
+    """Return the parameters of a network as arrays, for `Recorder.snapshot`.
 
     Args:
       model: network.
 
     Returns:
-      Names as in the network -> arrays.
+      Path such as `encoder/0/kernel` -> array.
     """
-    return nnx.to_pure_dict(nnx.state(model, nnx.Param))
+    return {
+        "/".join(map(str, path)): node[...]
+        for path, node in nnx.iter_graph(model)
+        if isinstance(node, nnx.Param)
+    }

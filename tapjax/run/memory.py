@@ -141,13 +141,25 @@ def _peak(jaxpr):
     alive, now, most = {}, 0, 0
     for i, eqn in enumerate(jaxpr.eqns):
         made = {v: _size(v) for v in eqn.outvars}
-        inside = max(map(_peak, core.jaxprs_in_params(eqn.params)), default=0)
+        inside = max(map(_peak, inner_programs(eqn)), default=0)
         most = max(most, now + max(sum(made.values()), inside))
         alive |= {v: size for v, size in made.items() if v in last}
         for v in [v for v in alive if last[v] <= i]:
             del alive[v]
         now = sum(alive.values())
     return most
+
+
+def inner_programs(equation) -> list:
+    """Return the programs that an operation calls, such as the body of a loop, as Jaxprs."""
+    found = []
+    for value in equation.params.values():
+        for each in value if isinstance(value, (tuple, list)) else (value,):
+            if isinstance(each, core.ClosedJaxpr):
+                found.append(each.jaxpr)
+            elif isinstance(each, core.Jaxpr):
+                found.append(each)
+    return found
 
 
 def _size(variable):

@@ -88,9 +88,9 @@ def torch_network():
 
 
 def test_weights_of_torch_have_the_axes_of_flax():
+    net = torch_network()
     from tapjax.adapters.torch import weights as of_torch
 
-    net = torch_network()
     found = of_torch(net)
     assert {name: a.shape for name, a in found.items()} == {
         "conv/kernel": (3, 3, 2, 4), "up/kernel": (3, 3, 2, 5), "embed_tokens/embedding": (7, 3),
