@@ -7,7 +7,15 @@ import pandas as pd
 
 from analysis.commands.output import plain, write_results
 from analysis.runs.finding import find_runs
-from analysis.runs.reader import DivergedError, Run, open_run, read_manifest
+from analysis.runs.reader import (
+    DivergedError,
+    EmptyRunError,
+    Run,
+    RunError,
+    open_run,
+    read_manifest,
+)
+from tapjax.contract.text import shortened
 
 # Columns of `summarise` that the printed table shows.
 SHOWN = ("status", "seeds", "last_step", "D_first", "D_min", "D_min_step", "D_last", "loss_last")
@@ -100,9 +108,19 @@ def summary(paths, out: Path | None, partial: bool) -> tuple[dict, pd.DataFrame]
 
     Returns:
       (JSON result, table to print).
+
+    Raises:
+      RunError: a run is damaged or unfinished, or no run has a record.
     """
-    rows = [_row(path, partial) for path in find_runs(paths)]
+    rows, notes = [], []
+    for path in find_runs(paths):
+        try:
+            rows.append(_row(path, partial))
+        except EmptyRunError as error:
+            notes.append(str(error))
+    if not rows:
+        raise RunError(shortened(notes))
     table = pd.DataFrame(rows).set_index("run")
-    result = {"command": "summary", "runs": plain(rows)}
+    result = {"command": "summary", "runs": plain(rows), "notes": notes}
     write_results(out, "summary", result, table)
     return result, table[[name for name in SHOWN if name in table]]

@@ -44,6 +44,10 @@ class DivergedError(RunError):
     """Raised for a run in which every seed diverged."""
 
 
+class EmptyRunError(RunError):
+    """Raised for a run that has no record yet."""
+
+
 class Run:
     """A run directory, opened read-only. Seeds whose loss became non-finite are left out.
 
@@ -79,7 +83,7 @@ class Run:
             more = ""
             if record_steps(self.path / "snapshots"):
                 more = ", only snapshots: record at least D, with Recorder.probe"
-            raise RunError(f"{self.path} holds no records{more}")
+            raise EmptyRunError(f"{self.path} holds no records{more}")
         finished = self.status["status"] in ("DONE", "DIVERGED")
         if not finished and not partial:
             raise RunError(
@@ -246,7 +250,10 @@ class Run:
         for name in sizes:
             value = found.get(name)
             if type(value) not in (int, float) or not math.isfinite(value):
-                raise RunError(f"{self.path}: model.json does not hold the structure's {name!r}")
+                other = ", which no run of another loop has" if self.recorded else ""
+                raise RunError(
+                    f"{self.path}: model.json does not hold the structure's {name!r}{other}"
+                )
         if not isinstance(found.get("family"), str):
             raise RunError(f"{self.path}: model.json does not hold the structure's 'family'")
         return dict(found)
@@ -386,7 +393,7 @@ def open_run(path, partial: bool = False) -> Run:
 
 
 def open_runs(paths, partial: bool = False) -> tuple[list[Run], list[str]]:
-    """Open all runs among the given folders, except those in which every seed diverged.
+    """Open all runs among the given folders, except diverged ones and those without any record.
 
     Args:
       paths: run directories, or folders that contain them.
@@ -402,7 +409,7 @@ def open_runs(paths, partial: bool = False) -> tuple[list[Run], list[str]]:
     for path in find_runs(paths):
         try:
             runs.append(open_run(path, partial))
-        except DivergedError as error:
+        except (DivergedError, EmptyRunError) as error:
             left_out.append(str(error))
     if not runs:
         raise RunError(shortened(left_out))

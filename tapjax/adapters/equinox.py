@@ -26,7 +26,7 @@ def activations(model, *args, layers=None, batched: bool = True, **kwargs) -> di
       Name of the layer -> array [N, D] or [N, Q, D]; `head` is the output of the network.
 
     Raises:
-      ValueError: a layer does not exist.
+      ValueError: a layer does not exist, or the inputs differ in their numbers of examples.
 
     Examples:
       >>> import equinox as eqx, jax, jax.numpy as jnp
@@ -37,17 +37,25 @@ def activations(model, *args, layers=None, batched: bool = True, **kwargs) -> di
     """
     modules = {}
     _collect(model, "", modules)
-    selection, names = select(modules, layers, _has_parameters), []
+    modules = {name: module for name, module in modules.items() if callable(module)}
+    own = [name for name, module in modules.items() if _has_parameters(module)]
+    selection, names = select(modules, layers, own), []
 
     def run(*inputs):
         calls = {}
         batch = 0 if batched else 1
-        with calls_noted(selection.noted, calls, batch=batch):
+        with calls_noted(modules, calls, batch=batch):
             output = model(*inputs, **kwargs)
         found = named(selection, calls, output, model, _space, batch)
         names[:] = found
         return list(found.values())  # a dict would lose its order
 
+    sizes = {jax.numpy.shape(leaf)[:1] for leaf in jax.tree.leaves(args)}
+    if batched and (len(sizes) > 1 or () in sizes):
+        raise ValueError(
+            "the inputs have no common first axis [N]: pass what is the same for all examples by "
+            "keyword, such as state=state"
+        )
     arrays = (jax.vmap(run) if batched else run)(*args)
     return OrderedDict(zip(names, arrays, strict=True))
 
@@ -79,9 +87,9 @@ def _collect(node, name, found):
 
 
 def _has_parameters(module):
-    """Whether a module can be called and has arrays of its own."""
+    """Whether a module has arrays of its own."""
     fields = (getattr(module, field, None) for field in module.__dataclass_fields__)
-    return callable(module) and any(eqx.is_inexact_array(value) for value in fields)
+    return any(eqx.is_inexact_array(value) for value in fields)
 
 
 def weights(model) -> dict:

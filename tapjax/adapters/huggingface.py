@@ -39,6 +39,7 @@ class RecorderCallback(TrainerCallback):
         if not state.is_world_process_zero or any(n.startswith("train_") for n in numbers):
             return  # the last log sums up the training
         scores = {n.removeprefix("eval_"): v for n, v in numbers.items() if n.startswith("eval_")}
+        scores = {n: v for n, v in scores.items() if n != "runtime" and "_per_second" not in n}
         if scores:
             self.record.evaluate(state.global_step, **scores)
         else:

@@ -1,11 +1,14 @@
 """Activations of a Keras 3 network with any backend, noted while it is called."""
 
+import contextlib
+
 import keras
 
 from tapjax.adapters.selection import calls_noted, named, select
+from tapjax.live import Recorder
 
 
-def activations(model: keras.Model, *args, layers=None, **kwargs) -> dict:
+def activations(model: keras.Model, *args, layers=None, variables=None, **kwargs) -> dict:
     """Compute the activations of layers of a network on given inputs, in evaluation mode.
 
     Args:
@@ -13,6 +16,8 @@ def activations(model: keras.Model, *args, layers=None, **kwargs) -> dict:
       *args: inputs of the network.
       layers: names of layers, patterns, or types; None for all layers with weights of their own.
         Layers within layers are named by their path, such as `encoder/dense`.
+      variables: values (trainable, non-trainable) of a stateless training loop, as
+        `model.stateless_call` takes them; None for those that the network holds.
       **kwargs: further arguments of the network.
 
     Returns:
@@ -32,10 +37,24 @@ def activations(model: keras.Model, *args, layers=None, **kwargs) -> dict:
         model(*args, training=False, **kwargs)
     modules = {}
     _collect(model, "", modules)
-    selection, calls = select(modules, layers, _has_weights), {}
-    with calls_noted(selection.noted, calls, [keras.layers.Layer]):
-        output = model(*args, training=False, **kwargs)
+    own = [name for name, layer in modules.items() if _has_weights(layer)]
+    selection, calls = select(modules, layers, own), {}
+    with calls_noted(modules, calls, [keras.layers.Layer]), _own_random_numbers(model):
+        if variables is None:
+            output = model(*args, training=False, **kwargs)
+        else:
+            output, _ = model.stateless_call(*variables, *args, training=False, **kwargs)
     return named(selection, calls, output, model, _space)
+
+
+@contextlib.contextmanager
+def _own_random_numbers(model):
+    """Restore the states of the random numbers that layers draw when they are called."""
+    seeds = [v for v in model.variables if v.path.endswith("seed_generator_state")]
+    before = [keras.ops.copy(seed.value) for seed in seeds]
+    yield
+    for seed, value in zip(seeds, before, strict=True):
+        seed.assign(value)
 
 
 def _space(layer, axes):
@@ -70,3 +89,49 @@ def weights(model: keras.Model) -> dict:
       Path such as `dense_1/kernel` -> array.
     """
     return {v.path.partition("/")[2]: keras.ops.convert_to_numpy(v.value) for v in model.weights}
+
+
+class RecorderCallback(keras.callbacks.Callback):
+    """Callback that records the metrics of `fit` at every step, probes and validations.
+
+    Keras does not tell the norm of the gradient. The metrics of a step are recovered from the means
+    over the epoch that Keras reports, for batches of equal size.
+
+    Args:
+      record: open Recorder; close it after the training, or use it in a `with` statement.
+      probe: inputs of the network for the probe; None for no probe.
+      every: number of steps between two probes.
+      layers: layers to measure, as in `activations`.
+
+    Example::
+
+        model.fit(x, y, callbacks=[RecorderCallback(record, probe=x_probe)])
+    """
+
+    def __init__(self, record: Recorder, probe=None, every: int = 5, layers=None):
+        super().__init__()
+        self.record, self.inputs, self.every, self.layers = record, probe, every, layers
+        self.step, self.sums = 0, {}
+
+    def on_epoch_begin(self, epoch, logs=None):
+        """Start the means of the epoch."""
+        self.sums = {}
+
+    def on_train_batch_begin(self, batch, logs=None):
+        """Measure the network before the step."""
+        if self.inputs is not None and self.step % self.every == 0:
+            found = activations(self.model, self.inputs, layers=self.layers)
+            self.record.probe(self.step, layers=found)
+
+    def on_train_batch_end(self, batch, logs=None):
+        """Record the metrics of the step."""
+        sums = {name: float(value) * (batch + 1) for name, value in (logs or {}).items()}
+        known = {name: total - self.sums.get(name, 0.0) for name, total in sums.items()}
+        self.record(self.step, **known)
+        self.step, self.sums = self.step + 1, sums
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Record the metrics of the validation."""
+        scores = {n.removeprefix("val_"): v for n, v in (logs or {}).items() if "val_" in n}
+        if scores:
+            self.record.evaluate(self.step, **scores)

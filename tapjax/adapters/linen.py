@@ -4,6 +4,7 @@ import flax.linen as nn
 from flax.traverse_util import flatten_dict
 
 from tapjax.adapters.selection import (
+    Noted,
     first_array,
     named,
     note,
@@ -49,11 +50,26 @@ def activations(model: nn.Module, variables, *args, layers=None, **kwargs) -> di
 
     with nn.intercept_methods(noting):
         output = model.apply(variables, *args, **kwargs)
-    own = {"/".join(path[:-1]) for path in flatten_dict(variables["params"])}
-    paths = {id(module): name for name, module in modules.items()}
-    selection = select(modules, layers, lambda module: paths[id(module)] in own)
-    calls = {name: value for name, value in calls.items() if name in selection.noted}
+    own = dict.fromkeys("/".join(path[:-1]) for path in flatten_dict(variables["params"]))
+    selection = select(modules | {name: None for name in own if name not in modules}, layers, own)
+    if not set(selection.names) <= set(modules) and "mutable" not in kwargs:
+        calls = _captured(model, variables, args, kwargs) | calls
     return named(selection, calls, output, model, _space)
+
+
+def _captured(model, variables, args, kwargs):
+    """Return the outputs of all modules, also inside of `nn.remat` and `nn.jit`.
+
+    Those inside of `nn.scan` exist only if its `variable_axes` hold `intermediates`.
+    """
+    _, state = model.apply(
+        variables, *args, capture_intermediates=True, mutable=["intermediates"], **kwargs
+    )
+    return {
+        "/".join(path[:-1]): Noted(first_array(values[-1]), first_array(values[-1]))
+        for path, values in flatten_dict(state["intermediates"]).items()
+        if path[-1] == "__call__"
+    }
 
 
 def _space(module, axes):

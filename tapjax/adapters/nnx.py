@@ -39,8 +39,9 @@ def activations(model: nnx.Module, *args, layers=None, **kwargs) -> dict:
         for path, node in nnx.iter_graph(model)
         if isinstance(node, nnx.Module) and callable(node)
     }
-    selection, calls = select(modules, layers, _has_parameters), {}
-    with calls_noted(selection.noted, calls):
+    own = [name for name, module in modules.items() if _has_parameters(module)]
+    selection, calls = select(modules, layers, own), {}
+    with calls_noted(modules, calls):
         output = model(*args, **kwargs)
     return named(selection, calls, output, model, _space)
 

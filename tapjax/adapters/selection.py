@@ -1,46 +1,55 @@
 """Choice of layers and treatment of their outputs, shared by all adapters."""
 
 import contextlib
+import math
 import sys
+import warnings
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any, NamedTuple
 
 from tapjax.contract.text import did_you_mean
 
 HEAD = "head"  # name of the output of the network
+LISTED = 5  # number of layers that a warning names
 
 
 class Selection(NamedTuple):
-    """Layers of a network: `names` of those that were chosen, and `noted`, name -> module.
+    """Layers of a network: `names` of those that were chosen, and `modules`, name -> any module.
 
-    The latter holds also the layers with parameters of their own, because the last one of them that
-    is called is the head of the network.
+    `usual` are the names of the layers with parameters of their own. The last one of them that is
+    called computes the output of the network.
     """
 
     names: list[str]
-    noted: dict
+    modules: dict
+    usual: list[str]
 
 
-def select(modules: Mapping, layers, has_parameters) -> Selection:
+def select(modules: Mapping, layers, own: Collection[str]) -> Selection:
     """Choose layers of a network.
 
     Args:
       modules: name -> module, of the whole network.
       layers: names, patterns such as `encoder.*`, or types of modules, one or several; None for the
         modules with parameters of their own.
-      has_parameters: function that decides by a module whether it has such parameters.
+      own: names of the modules with parameters of their own.
 
     Returns:
       The Selection, in the order of `modules`.
 
     Raises:
-      ValueError: a name, pattern or type matches no module.
+      ValueError: a name, pattern or type matches no module, or there is no layer to choose from.
     """
-    usual = {name: module for name, module in modules.items() if has_parameters(module)}
+    usual = [name for name in modules if name and name in own]
     if layers is None:
-        return Selection(list(usual), usual)
+        if not usual and len(modules) > 1:
+            raise ValueError(
+                "no layer of the network has parameters that this library knows: name some with "
+                f"layers=, such as {list(modules)[-1]!r}"
+            )
+        return Selection(usual, dict(modules), usual)
     single = isinstance(layers, (str, type)) or not isinstance(layers, Sequence)
     wanted = [layers] if single else list(layers)
     for one in wanted:
@@ -48,12 +57,12 @@ def select(modules: Mapping, layers, has_parameters) -> Selection:
             hint = did_you_mean(one, modules) if isinstance(one, str) else ""
             known = ", ".join(filter(None, list(modules)[:10]))
             raise ValueError(f"layers={one!r} is none of the network's ({known}, ...){hint}")
-    found = {
-        name: module
+    found = [
+        name
         for name, module in modules.items()
         if name and any(_matches(name, module, one) for one in wanted)
-    }
-    return Selection(list(found), usual | found)
+    ]
+    return Selection(found, dict(modules), usual)
 
 
 def _matches(name, module, wanted):
@@ -74,26 +83,41 @@ def named(selection, calls, output, model, spatial, batch: int = 1) -> OrderedDi
 
     Returns:
       Name -> array [N, D] or [N, Q, D], in an order that `jit` keeps. The layer that computes the
-      output of the network, up to a function of each value such as a softmax, is left out.
+      output of the network, up to its shape and a function of each value such as a softmax, is left
+      out. Of a layer whose values exist only inside of a transformation of JAX, such as `vmap` or
+      `scan`, the next larger block that was called outside of it is measured instead. A warning
+      names the layers for which there is none.
     """
     head = first_array(output, batch)
-    last = list(calls)[-1] if calls else ""
+    seen = {name for name, call in calls.items() if call.value is not None}
+    chosen = {name: _enclosing(name, seen) for name in selection.names}
+    lost = [name for name, block in chosen.items() if not block]
+    if lost:
+        warnings.warn(
+            f"not measured, because they are called inside of vmap, scan, remat or jit, or not at "
+            f"all: {', '.join(lost[:LISTED])}{', ...' * (len(lost) > LISTED)}",
+            stacklevel=4,
+        )
+    blocks = list(dict.fromkeys(filter(None, chosen.values())))
+    last = next((name for name in reversed(calls) if name in {*selection.usual, *blocks}), "")
     hidden = {}
-    for name in selection.names:
-        if name not in calls or calls[name].value is None or calls[name].original is head:
+    for name in blocks:
+        original, value = calls[name]
+        if original is head:
             continue
-        value = calls[name].value
-        if name == last and head is not None and _size(value.shape) == _size(head.shape):
+        if name == last and head is not None and math.prod(value.shape) == math.prod(head.shape):
             continue  # the layer that computes the output
-        hidden[name] = _rows(value, spatial(selection.noted[name], value.ndim - batch), batch)
+        hidden[name] = _rows(value, spatial(selection.modules[name], value.ndim - batch), batch)
     if head is not None:
         hidden[HEAD] = _rows(head, spatial(model, head.ndim - batch), batch)
     return OrderedDict(hidden)
 
 
-def _size(shape):
-    """Return a shape without axes of size 1, which a network may squeeze."""
-    return tuple(n for n in shape if n != 1)
+def _enclosing(name, seen):
+    """Return the smallest block around a layer, or itself, that was seen; empty if none was."""
+    while name and name not in seen:
+        name = name[: max(name.rfind("."), name.rfind("/"), 0)]
+    return name
 
 
 def _rows(value, axes, batch):

@@ -1,5 +1,6 @@
 """Activations of a PyTorch network, by forward hooks."""
 
+import contextlib
 from collections.abc import Mapping
 
 import torch
@@ -11,7 +12,8 @@ from tapjax.adapters.selection import first_array, named, note, select
 def activations(model: torch.nn.Module, *args, layers=None, **kwargs) -> dict:
     """Compute the activations of layers of a network on given inputs.
 
-    The network is in evaluation mode while it is called, and no gradient is recorded.
+    The network is in evaluation mode while it is called, and no gradient is recorded. Its random
+    numbers are the same every time, and those of the training are not touched.
 
     Args:
       model: network; a compiled one is measured without compilation.
@@ -33,7 +35,9 @@ def activations(model: torch.nn.Module, *args, layers=None, **kwargs) -> dict:
       {'0': (3, 8), 'head': (3, 2)}
     """
     model = getattr(model, "_orig_mod", model)  # torch.compile would ignore new hooks
-    selection = select(dict(model.named_modules()), layers, _has_parameters)
+    modules = dict(model.named_modules())
+    own = [name for name, module in modules.items() if _has_parameters(module)]
+    selection = select(modules, layers, own)
     calls, was_training = {}, {m: m.training for m in model.modules()}
 
     def hook(name):
@@ -44,10 +48,11 @@ def activations(model: torch.nn.Module, *args, layers=None, **kwargs) -> dict:
 
         return noted
 
-    hooks = [module.register_forward_hook(hook(name)) for name, module in selection.noted.items()]
+    hooked = {*selection.usual, *selection.names}
+    hooks = [modules[name].register_forward_hook(hook(name)) for name in hooked]
     model.eval()
     try:
-        with torch.no_grad():
+        with torch.no_grad(), _own_random_numbers():
             output = model(*args, **kwargs)
     finally:
         for each in hooks:
@@ -55,6 +60,17 @@ def activations(model: torch.nn.Module, *args, layers=None, **kwargs) -> dict:
         for module, training in was_training.items():
             module.training = training
     return named(selection, calls, output, model, _space)
+
+
+@contextlib.contextmanager
+def _own_random_numbers():
+    """Draw random numbers from a fixed seed, and restore the state of the generators afterwards."""
+    devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
+    with torch.random.fork_rng(devices):
+        torch.random.default_generator.manual_seed(0)
+        if devices:
+            torch.cuda.manual_seed(0)
+        yield
 
 
 # Axes of space of the outputs of layers that have [N, C] first.

@@ -31,13 +31,17 @@ LISTED = 3  # number of differences that an error message lists
 
 
 class Description(NamedTuple):
-    """What a recorder knows of its run: seeds, settings, names of the network and of the data."""
+    """What a recorder knows of its run: seeds, settings, names of the network and of the data.
+
+    `changing` are names of settings that may differ when the run is reopened.
+    """
 
     seeds: tuple[int, ...]
     settings: dict
     model: str
     data: str
     head: str
+    changing: tuple[str, ...] = ()
 
 
 def as_settings(config) -> dict:
@@ -123,7 +127,7 @@ class Folder:
         differing = [
             f"{name}: {old.get(name, 'missing')!r} -> {new.get(name, 'missing')!r}"
             for name in dict.fromkeys([*old, *new])
-            if old.get(name) != new.get(name)
+            if old.get(name) != new.get(name) and name not in self._about.changing
         ]
         head = self._about.head if self._about.head in model["layer_names"] else None
         if model["head"] != head:
@@ -131,8 +135,8 @@ class Folder:
         if differing:
             told = "; ".join(differing[:LISTED]) + "; ..." * (len(differing) > LISTED)
             raise RunError(
-                f"{self.path} was begun with other settings ({told}): choose another folder, or "
-                "the old values"
+                f"{self.path} was begun with other settings ({told}): choose another folder or "
+                "the old values, or name settings that may change in Recorder(..., changing=[...])"
             )
         self.layers = model["layer_names"] or None
         self.diverged |= status.get("diverged", {})

@@ -35,6 +35,7 @@ from tapjax.live.snapshots import snapshot_arrays
 
 CHUNK = 1000  # largest number of recorded steps in memory
 SECONDS = 60  # longest time that they stay there
+UNCHANGED = 4  # probes without any change, after which a warning is given
 FEW = 10  # probes without any scalar, after which a loop is taken for one that records none
 
 
@@ -55,6 +56,7 @@ class Recorder:
         head: str = HEAD,
         channels: str | None = None,
         steps: int = 0,
+        changing: Sequence[str] = (),
         chunk: int = CHUNK,
         quiet: bool = False,
     ):
@@ -76,6 +78,7 @@ class Recorder:
           channels: position of the channels in activations of images: `last`, or `first` as in
             PyTorch. The adapters average over space by themselves.
           steps: planned number of steps; 0 if it is not known.
+          changing: names of settings that may differ when the run is reopened, such as `resume`.
           chunk: largest number of recorded steps that are kept in memory, and lost by a kill.
           quiet: whether to print nothing at the end.
 
@@ -90,7 +93,8 @@ class Recorder:
         self.seeds = tuple(range(seeds)) if count else tuple(map(int, seeds))
         if not self.seeds or len(set(self.seeds)) < len(self.seeds) or min(self.seeds) < 0:
             raise ValueError(f"seeds={seeds!r}: give a number above 0, or different integers")
-        about = Description(self.seeds, as_settings(config), model, data, head)
+        settings = as_settings(config)
+        about = Description(self.seeds, settings, model, data, head, tuple(changing))
         self._stack = contextlib.ExitStack()
         self._folder = _opened(Path(path).resolve(), about, self._stack)
         self._head, self._channels = head, channels
@@ -100,6 +104,8 @@ class Recorder:
         self._shapes: dict[str, tuple] = {}
         self._rows: dict[str, int] = {}  # layer -> number of examples or tokens of its first probe
         self._told_rows = False
+        self._unchanged = 0  # successive probes with exactly the values of the probe before
+        self._measured: dict[str, np.ndarray] = {}  # values of the last probe
         self._firsts: dict[str, Any] = {}  # name -> its first array, then whether that was donated
         self._layers = self._folder.layers
         self._reopened = max(self._folder.last.values()) >= 0
@@ -379,7 +385,9 @@ class Recorder:
         ]
         if lacking:
             raise ValueError(f"layers[{lacking[0]!r}] has other measurements than the first layer")
-        return {name: OfSeeds(np.stack([f[name] for f in each_L], -1)) for name in each_L[0]}
+        found = {name: np.stack([f[name] for f in each_L], -1) for name in each_L[0]}
+        self._compare_values(found)
+        return {name: OfSeeds(values) for name, values in found.items()}
 
     def _of_layer(self, name, given):
         """Return the dimensionalities of one layer by name, each [S]."""
@@ -399,6 +407,19 @@ class Recorder:
         self._compare_examples(name, len(matrices[0]))
         found_S = [dimensions(a_NxD) for a_NxD in matrices]
         return {key: np.array([found[key] for found in found_S]) for key in found_S[0]}
+
+    def _compare_values(self, found):
+        """Warn if no layer has changed at all for several probes."""
+        same = self._measured.keys() == found.keys() and all(
+            np.array_equal(self._measured[name], values) for name, values in found.items()
+        )
+        self._unchanged, self._measured = self._unchanged + 1 if same else 0, found
+        if self._unchanged == UNCHANGED:
+            print(
+                f"warning: {UNCHANGED + 1} probes have exactly the same values: does the measured "
+                "network hold the parameters that are trained?",
+                file=sys.stderr,
+            )
 
     def _compare_examples(self, name, rows):
         """Warn once if a layer is measured on another number of examples than before."""

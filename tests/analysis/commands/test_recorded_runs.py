@@ -112,6 +112,14 @@ def test_snapshots_without_any_record_are_told(tmp_path):
     assert "holds no records, only snapshots: record at least D" in result.stderr
 
 
+def test_a_run_without_records_does_not_stop_its_folder(recorded, tmp_path):
+    _, path = recorded
+    with Recorder(path.parent / "empty", quiet=True) as record:
+        record.snapshot(0, {"kernel": np.ones((2, 2))})
+    result = analysis("summary", path.parent)
+    assert result.returncode == 0 and "empty holds no records" in result.stderr, result.stderr
+
+
 def test_own_runs_refuse_other_steps(planted_run, tmp_path):
     result = analysis("mechanistic", planted_run, f"--out={tmp_path}", "--at=600")
     assert "tapjax replay --moments --steps" in result.stderr

@@ -193,8 +193,8 @@ def test_space_and_heads_are_told_apart():
     assert {a.shape for a in found.values()} == {(5, 7, 8)} and len(found) > 3
 
 
-def test_steps_of_recurrent_networks_are_left_out():
-    """Their values exist only inside the scan."""
+def test_of_recurrent_networks_the_whole_layer_is_measured():
+    """The values of its cell exist only inside the scan."""
     import flax.linen as nn
 
     from tapjax.adapters import linen
@@ -202,7 +202,9 @@ def test_steps_of_recurrent_networks_are_left_out():
     x = jnp.ones((5, 7, 8))
     net = nn.Sequential([nn.RNN(nn.LSTMCell(6)), nn.Dense(2)])
     found = linen.activations(net, net.init(jax.random.key(0), x), x)
-    assert {name: np.asarray(a).shape for name, a in found.items()} == {"head": (5, 7, 2)}
+    assert {name: np.asarray(a).shape for name, a in found.items()} == {
+        "layers_0": (5, 7, 6), "head": (5, 7, 2)
+    }  # fmt: skip
     keras = pytest.importorskip("keras")
     from tapjax.adapters import keras as of_keras
 
@@ -225,3 +227,143 @@ def test_values_and_the_order_of_layers_survive_jit(name):
     assert list(found) == list(dims) == ["fc1", "fc2", "head"]
     for name, value in found.items():
         np.testing.assert_allclose(value, wanted()[name], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["remat", "jit", "scan"])
+def test_layers_inside_of_transformations_of_linen(kind):
+    import flax.linen as nn
+
+    from tapjax.adapters.linen import activations
+
+    class Block(nn.Module):
+        @nn.compact
+        def __call__(self, x, _=None):
+            x = x + nn.Dense(8, name="b")(nn.relu(nn.Dense(8, name="a")(x)))
+            return (x, None) if kind == "scan" else x
+
+    class Net(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            x = nn.Dense(8, name="first")(x)
+            if kind == "scan":
+                each = {"variable_axes": {"params": 0}, "split_rngs": {"params": True}}
+                x, _ = nn.scan(Block, length=2, **each)(name="block")(x, None)
+            else:
+                x = {"remat": nn.remat, "jit": nn.jit}[kind](Block)(name="block")(x)
+            return nn.Dense(3, name="last")(x)
+
+    x = jnp.asarray(X)
+    variables = Net().init(jax.random.key(0), x)
+    if kind == "scan":
+        with pytest.warns(UserWarning, match="not measured, .* vmap, scan, .*: block/a, block/b"):
+            assert list(activations(Net(), variables, x)) == ["first", "head"]
+        return
+    found = activations(Net(), variables, x)
+    assert list(found) == ["first", "block/a", "block/b", "head"]
+    inner = variables["params"]["block"]["a"]
+    np.testing.assert_allclose(
+        found["block/a"], found["first"] @ inner["kernel"] + inner["bias"][None], rtol=1e-5
+    )
+
+
+def test_of_layers_inside_of_vmap_the_block_is_measured():
+    """The usual way to apply a layer to tokens in Equinox."""
+    eqx = pytest.importorskip("equinox")
+    from tapjax.adapters.equinox import activations
+
+    class Block(eqx.Module):
+        fc: eqx.nn.Linear
+
+        def __call__(self, x_QxD):
+            return x_QxD + jax.nn.relu(jax.vmap(self.fc)(x_QxD))
+
+    class Net(eqx.Module):
+        blocks: list
+        fc: eqx.nn.Linear
+        bias: jax.Array  # a parameter of the network itself
+
+        def __call__(self, x):
+            for block in self.blocks:
+                x = block(x)
+            return self.fc(x.mean(0)) + self.bias
+
+    key = jax.random.key(0)
+    blocks = [Block(eqx.nn.Linear(4, 4, key=key)) for _ in range(2)]
+    net = Net(blocks, eqx.nn.Linear(4, 3, key=key), jnp.ones(3))
+    found = activations(net, jnp.ones((6, 5, 4)))
+    assert {name: a.shape for name, a in found.items()} == {
+        "blocks.0": (6, 5, 4), "blocks.1": (6, 5, 4), "head": (6, 3)
+    }  # fmt: skip
+    with pytest.raises(ValueError, match="no common first axis .* by keyword"):
+        activations(net, jnp.ones((6, 5, 4)), jnp.ones(()))
+
+
+def test_an_output_of_another_shape_is_the_head():
+    torch = pytest.importorskip("torch")
+    from tapjax.adapters.torch import activations
+
+    class Net(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.fc, self.decoder = torch.nn.Linear(4, 8), torch.nn.Linear(8, 6)
+
+        def forward(self, x):
+            return self.decoder(self.fc(x)).view(-1, 6)
+
+    assert list(activations(Net(), torch.ones(3, 5, 4))) == ["fc", "head"]
+
+
+def test_probes_do_not_change_the_random_numbers_of_the_training():
+    torch = pytest.importorskip("torch")
+    from tapjax.adapters.torch import activations
+
+    class Noisy(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.fc = torch.nn.Linear(4, 8)
+
+        def forward(self, x):
+            return self.fc(x) + torch.randn(8)
+
+    net, x = Noisy(), torch.ones(3, 4)
+    torch.manual_seed(5)
+    first = activations(net, x)["head"]
+    drawn = torch.rand(3)
+    torch.manual_seed(5)
+    assert torch.equal(torch.rand(3), drawn)
+    assert torch.equal(activations(net, x)["head"], first)
+
+
+def test_a_network_without_known_layers_is_refused():
+    torch = pytest.importorskip("torch")
+    from tapjax.adapters.torch import activations
+
+    class Net(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.act = torch.nn.ReLU()
+
+        def forward(self, x):
+            return self.act(x)
+
+    with pytest.raises(ValueError, match="no layer of the network has parameters .* 'act'"):
+        activations(Net(), torch.ones(3, 4))
+
+
+def test_keras_in_a_stateless_loop():
+    keras = pytest.importorskip("keras")
+    from tapjax.adapters.keras import activations
+
+    net = keras.Sequential([keras.layers.Dense(5, use_bias=False), keras.layers.Dropout(0.5)])
+    net.build((None, 12))
+    values = (
+        [v.value for v in net.trainable_variables],
+        [v.value for v in net.non_trainable_variables],
+    )
+    states = [np.asarray(v.value) for v in net.variables]
+    doubled = [2 * values[0][0]], values[1]
+    once = activations(net, X, layers=keras.layers.Dense)
+    twice = activations(net, X, layers=keras.layers.Dense, variables=doubled)
+    np.testing.assert_allclose(array(twice["head"]), 2 * array(once["head"]), rtol=1e-6)
+    for before, after in zip(states, net.variables, strict=True):
+        np.testing.assert_array_equal(before, np.asarray(after.value))

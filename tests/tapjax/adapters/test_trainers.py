@@ -88,3 +88,93 @@ def test_lightning(tmp_path, accumulated):
     assert run.steps("eval").tolist() == [steps // 2, steps]
     assert (run.array("scalar", "grad_norm") > 0).all() and run.has("eval", "val_accuracy")
     assert run.layer_names == ["net.0", "head"]
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_lightning_with_two_optimizers_and_no_forward(tmp_path):
+    lightning, torch = map(pytest.importorskip, ("lightning.pytorch", "torch"))
+    from tapjax.adapters.lightning import RecorderCallback
+
+    class Pair(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b = torch.nn.Linear(6, 4), torch.nn.Linear(4, 2)
+
+        def forward(self, x, scale):
+            return self.b(torch.relu(self.a(x)) * scale)
+
+    class Module(lightning.LightningModule):
+        def __init__(self):
+            super().__init__()
+            self.automatic_optimization, self.model, self.norms = False, Pair(), []
+
+        def training_step(self, batch, index):
+            total = 0
+            for i, optimizer in enumerate(self.optimizers()):
+                loss = self.model(batch[0], 2.0).square().mean() * (i + 1)
+                optimizer.zero_grad()
+                self.manual_backward(loss)
+                total += sum(p.grad.square().sum() for p in optimizer.param_groups[0]["params"])
+                optimizer.step()
+                self.log(f"loss_{i}", loss)
+            self.norms.append(float(total**0.5))
+
+        def configure_optimizers(self):
+            return [torch.optim.SGD(m.parameters(), 0.1) for m in (self.model.a, self.model.b)]
+
+    torch.manual_seed(0)
+    x = torch.randn(48, 6)
+    loader = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(x), batch_size=8)
+    module = Module()
+    with Recorder(tmp_path / "run", quiet=True) as record:
+        probe = (x[:16], torch.tensor(2.0))
+        callback = RecorderCallback(record, probe, every=5, network="model")
+        lightning.Trainer(
+            max_epochs=2, accelerator="cpu", logger=False, callbacks=[callback],
+            enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
+        ).fit(module, loader)  # fmt: skip
+    run = open_run(tmp_path / "run")
+    assert run.steps("scalar").tolist() == list(range(STEPS))
+    assert run.steps("probe").tolist() == [0, 5, 10] and run.layer_names == ["a", "head"]
+    assert {"loss_0", "loss_1"} <= set(run.names("scalar"))
+    np.testing.assert_allclose(run.array("scalar", "grad_norm")[0], module.norms, rtol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_fit_of_keras(tmp_path):
+    keras = pytest.importorskip("keras")
+    import jax
+
+    from tapjax.adapters.keras import RecorderCallback
+
+    class Losses(keras.callbacks.Callback):
+        """The means over the epoch that Keras tells."""
+
+        def __init__(self):
+            super().__init__()
+            self.seen = []
+
+        def on_train_batch_end(self, batch, logs=None):
+            self.seen.append(logs["loss"])
+
+    rng, seen = np.random.default_rng(0), Losses()
+    x, y = rng.standard_normal((48, 6)).astype(np.float32), rng.integers(3, size=48)
+    net = keras.Sequential([keras.layers.Dense(8, "relu"), keras.layers.Dense(3)])
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    with (
+        jax.numpy_rank_promotion("allow"),
+        Recorder(tmp_path / "run", quiet=True) as record,
+    ):
+        net.compile("sgd", loss=loss, metrics=["accuracy"])
+        callback = RecorderCallback(record, x[:16], every=4)
+        net.fit(x, y, 8, 2, 0, [callback, seen], validation_data=(x, y))
+    run = open_run(tmp_path / "run")
+    assert run.steps("scalar").tolist() == list(range(STEPS))
+    found = run.array("scalar", "loss")[0]
+    for epoch in (slice(0, 6), slice(6, 12)):
+        means = np.cumsum(found[epoch]) / np.arange(1, 7)
+        np.testing.assert_allclose(means, seen.seen[epoch], rtol=1e-5)
+    assert run.steps("probe").tolist() == [0, 4, 8] and run.steps("eval").tolist() == [6, 12]
+    assert run.has("eval", "accuracy") and len(run.layer_names) == 2

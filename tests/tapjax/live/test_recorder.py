@@ -328,6 +328,30 @@ def test_folders_that_cannot_take_the_run(tmp_path, whole):
         opened(tmp_path / "two", seeds=[1, 1])
 
 
+def test_settings_that_may_change_when_a_run_is_reopened(tmp_path):
+    with pytest.raises(RuntimeError), opened(tmp_path, config={"resume": False, "lr": 1}) as record:
+        record(0, loss=1.0)
+        raise RuntimeError
+    with pytest.raises(RunError, match=r"resume: False -> True\).*changing="):
+        opened(tmp_path, config={"resume": True, "lr": 1})
+    with pytest.raises(RunError, match=r"lr: 1 -> 2\)"):
+        opened(tmp_path, config={"resume": True, "lr": 2}, changing=["resume"])
+    with opened(tmp_path, config={"resume": True, "lr": 1}, changing=["resume"]) as record:
+        record(1, loss=1.0)
+    run = open_run(tmp_path)
+    assert run.steps("scalar").tolist() == [0, 1] and run.config["settings"]["resume"] is True
+
+
+def test_measurements_that_never_change_are_told_once(tmp_path, capsys):
+    h = np.random.default_rng(0).standard_normal((9, 4))
+    with opened(tmp_path) as record:
+        for step in range(12):
+            record.probe(step, layers={"a": h})
+            record(step, loss=1.0 / (1 + step))
+    said = capsys.readouterr().err
+    assert said.count("warning: 5 probes have exactly the same values") == 1
+
+
 def test_another_number_of_examples_is_told_once(tmp_path, capsys):
     rng = np.random.default_rng(0)
     with opened(tmp_path) as record:
