@@ -157,11 +157,13 @@ def test_the_control_problem_has_a_valid_config(method):
     check(lq.get_config(f"method={method},quick"))
 
 
-@pytest.mark.parametrize("method", comparison.BEST)
-def test_methods_are_compared_at_the_rates_of_their_best_trial(method):
-    config = comparison.get_config(f"method={method}")
+@pytest.mark.parametrize(
+    ("net", "method"), [(net, method) for net in comparison.BEST for method in comparison.BEST[net]]
+)
+def test_methods_are_compared_at_the_rates_of_their_best_trial(net, method):
+    config = comparison.get_config(f"method={method},net={net}")
     check(config)
-    trial = tuning.get_config(f"method={method},trial={comparison.BEST[method]}")
+    trial = tuning.get_config(f"method={method},net={net},trial={comparison.BEST[net][method]}")
     for name in ("optimizer", "rule", "credit", "blocks", "model"):
         assert config[name] == trial[name]
     assert not set(config.seeds) & set(trial.seeds) and config.data.validation_size == 0
