@@ -205,6 +205,19 @@ class Rule(NamedTuple):
     update: Callable
 
 
+class Measure(NamedTuple):
+    """Measurement of the state of a run, as a pure function.
+
+    `apply(model, loss, state, data, key) -> dict of arrays` measures one seed; `loss(outputs,
+    batch) -> [B]` is the loss per example. `cost` is the approximate time of a measurement as a
+    number of forward passes over the probe examples. `help` is the question that it answers.
+    """
+
+    apply: Callable
+    cost: float
+    help: str
+
+
 class Recipe(NamedTuple):
     """Experiment in the form in which the training loop runs it.
 
@@ -218,6 +231,7 @@ class Recipe(NamedTuple):
     before that step.
     `prepare(state, data) -> data` returns the data of the current task, and is called once per
     block.
+    `loss(outputs, batch) -> [B]` is the loss per example.
     """
 
     model: Model
@@ -228,4 +242,5 @@ class Recipe(NamedTuple):
     probe: Callable
     evaluate: Callable
     transitions: tuple[tuple[int, Callable], ...]
+    loss: Callable
     prepare: Callable = lambda state, data: data

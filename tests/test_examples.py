@@ -19,6 +19,7 @@ MODULES = sorted(
 def test_examples_in_docstrings(name):
     library = name.removeprefix("tapjax.adapters.")  # equinox, keras and torch are extras
     if library != name:
-        pytest.importorskip({"linen": "flax", "nnx": "flax"}.get(library, library))
+        needed = {"linen": "flax", "nnx": "flax", "checkpoints": "orbax.checkpoint"}
+        pytest.importorskip(needed.get(library, library))
     found = doctest.testmod(importlib.import_module(name))
     assert found.attempted and not found.failed

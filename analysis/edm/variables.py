@@ -19,7 +19,8 @@ def variables(run: Run, names) -> tuple[np.ndarray, dict[str, np.ndarray]]:
       names: names of quantities: `D` or `D/LAYER`; a scalar, where a quantity of weight matrices is
         the mean over the matrices, or `METRIC/MATRIX` for one of them; a measurement, where a
         quantity of layers is the mean over all layers but the head, or `METRIC/LAYER` for one of
-        them; or an evaluation as `eval/NAME`.
+        them; an evaluation as `eval/NAME`; or a quantity that `tapjax measure` has measured, as
+        `MEASURE/NAME`, or `MEASURE/NAME/0` for the first of several values.
 
     Returns:
       Steps [T] and series [S, T] by name.
@@ -28,7 +29,7 @@ def variables(run: Run, names) -> tuple[np.ndarray, dict[str, np.ndarray]]:
       RunError: a quantity was not recorded.
     """
     found = {name: _find(run, name) for name in names}
-    group = max((g for g, _ in found.values()), key=GROUPS.index)
+    group = max((g for g, _ in found.values()), key=(*GROUPS, *run.measured).index)
     at = run.steps(group)
     return at, {
         name: values if own == group else _averaged(run.steps(own), values, at)
@@ -70,6 +71,9 @@ def _metric_and_layer(run, name):
 
 
 def _find(run, name):
+    measure, _, quantity = name.partition("/")
+    if measure in run.measured:
+        return measure, _of_measure(run, measure, quantity)
     metric, layer = _metric_and_layer(run, name)
     if metric == "eval" and layer:
         return "eval", run.array("eval", layer)
@@ -91,6 +95,23 @@ def _find(run, name):
     if layer not in run.layer_names:
         raise RunError(f"{run.path} has no layer {layer!r}; layers are {run.layer_names}")
     return "probe", values[:, :, run.layer_names.index(layer)]
+
+
+def _of_measure(run, measure, quantity):
+    """Return a quantity of a measure, or one of its values, [S, T]."""
+    short, _, index = quantity.rpartition("/")
+    if quantity in run.names(measure) or not index.isdigit():
+        short, index = quantity, ""
+    values = run.array(measure, short)
+    if index and values.ndim == 3 and int(index) < values.shape[2]:
+        return values[:, :, int(index)]
+    if index or values.ndim > 2:
+        sizes = " x ".join(map(str, values.shape[2:])) or "one value"
+        raise RunError(
+            f"{run.path}: {measure}/{short} has {sizes} per step: name one of several values, as "
+            f"in {measure}/{short}/0"
+        )
+    return values
 
 
 def _of_matrix(run, metric, matrix):

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import numpy as np
 
-from analysis.runs import tables
+from analysis.runs import measures, tables
 from analysis.runs.finding import find_runs
 from tapjax.contract.files import RunError, names_and_arrays, read_json, read_npz
-from tapjax.contract.layout import MANIFEST, SCHEMA, STEP_AXES, record_steps
+from tapjax.contract.layout import MANIFEST, SCHEMA, STEP_AXES, measure_names, record_steps
 from tapjax.contract.text import shortened
 
 # Fields that the files of every run must have, with their types.
@@ -192,7 +192,8 @@ class Run:
 
         Args:
           group: `scalar` (one value per step), `probe` (one value per measurement on the probe
-            examples) or `eval` (one value per evaluation on the whole test split).
+            examples), `eval` (one value per evaluation on the whole test split), or the name of a
+            measure that `tapjax measure` has made, such as `curvature`.
           name: name of the quantity within the group, e.g. `loss`.
 
         Returns:
@@ -203,6 +204,8 @@ class Run:
         Raises:
           RunError: the quantity was not recorded; the message lists the recorded ones.
         """
+        if group not in STEP_AXES:
+            return measures.read(self.path, group, name)[1][self._kept]
         return self._whole(f"{group}/{name}", self._parts(f"{group}/{name}"))
 
     def tail(self, group: str, name: str, length: int) -> np.ndarray:
@@ -227,6 +230,11 @@ class Run:
             if found >= length:
                 break
         return self._whole(f"{group}/{name}", parts)[:, -length:]
+
+    @property
+    def measured(self) -> list[str]:
+        """Return the names of the measures that were made afterwards."""
+        return measure_names(self.path)
 
     @property
     def extent(self) -> str:
@@ -259,16 +267,23 @@ class Run:
         return dict(found)
 
     def has(self, group: str, name: str) -> bool:
-        """Return whether a quantity was recorded."""
+        """Return whether a quantity was recorded or measured afterwards."""
+        if group not in STEP_AXES:
+            return name in measures.quantities(self.path, group)
         return f"{group}/{name}" in self._names
 
     def names(self, group: str) -> list[str]:
         """Return the sorted names of the quantities of a group."""
+        if group not in STEP_AXES:
+            return measures.quantities(self.path, group)
         start = f"{group}/"
         return sorted(name.removeprefix(start) for name in self._names if name.startswith(start))
 
     def steps(self, group: str) -> np.ndarray:
-        """Return the training steps at which a group of arrays was recorded, [T]."""
+        """Return the training steps at which a group of arrays was recorded or measured, [T]."""
+        if group not in STEP_AXES:
+            names = measures.quantities(self.path, group)
+            return measures.read(self.path, group, names[0] if names else "")[0]
         axis = STEP_AXES[group]
         found = [self._axis(path, axis) for path in self._files if self._holds(path, group)]
         if not found:

@@ -31,7 +31,7 @@ def description(run) -> list[tuple[str, str]]:
         ("steps", f"{step[0]:,} to {step[-1]:,} of {run.config['steps']:,}"),
         ("layers", _listed(run.layer_names)),
     ]
-    for group in STEP_AXES:
+    for group in (*STEP_AXES, *run.measured):
         names = run.names(group)
         if names:
             rows.append((group, f"[{run.steps(group).size:,} steps] {_listed(names)}"))

@@ -7,6 +7,7 @@ RUN/reserve                                      during a run: room for STATUS.j
 RUN/jumps.json                                   jumps found during training
 RUN/pinned.json  RUN/pins/                       reasons for pinned steps, and their checkpoints
 RUN/snapshots/000001200.npz ...                  contents of the network before a step's update
+RUN/measures/NAME/000001200.npz ...              measurements made afterwards, by replay
 
 A record file holds `step [T]` and `scalar/NAME [S, T]`, and `probe_step [T']` and
 `probe/NAME [S, T', ...]`. If the test split was evaluated, it also holds `eval_step [E]` and
@@ -27,6 +28,7 @@ import numpy as np
 
 SCHEMA = 1
 MANIFEST = ("env.json", "data.json", "model.json", "config.json")
+MEASURES_FOLDER = "measures"
 STATUSES = ("RUNNING", "DONE", "DIVERGED", "FAILED", "PREEMPTED")
 # Group of arrays -> name of the array that holds the steps of its time axis.
 STEP_AXES = {"scalar": "step", "probe": "probe_step", "eval": "eval_step"}
@@ -72,6 +74,18 @@ def record_steps(folder: Path) -> dict[int, Path]:
     """
     found = [path for path in folder.glob("*.npz") if re.fullmatch(r"\d{9,}", path.stem, re.ASCII)]
     return {int(path.stem): path for path in sorted(found, key=lambda path: int(path.stem))}
+
+
+def measure_files(run: Path, name: str) -> list[Path]:
+    """Find the files of a measure of a run, in the order of their first steps."""
+    return list(record_steps(run / MEASURES_FOLDER / name).values())
+
+
+def measure_names(run: Path) -> list[str]:
+    """Find the measures that were made of a run, in alphabetical order."""
+    folder = run / MEASURES_FOLDER
+    found = sorted(folder.iterdir()) if folder.is_dir() else []
+    return [path.name for path in found if record_steps(path)]
 
 
 def filters(weights) -> dict:

@@ -60,6 +60,7 @@ def recipe(cfg, arrays: Arrays) -> Recipe:
         probe=with_extra(_probe(cfg, model, network, credit, arrays.classes), *extra),
         evaluate=_evaluation(cfg, model, network),
         transitions=make_transitions(cfg, model) + _freezing(cfg, rule),
+        loss=network.loss,
     )
 
 

@@ -31,7 +31,7 @@ from tapjax.plasticity.continual import (
 from tapjax.plasticity.streams import STREAMS
 from tapjax.plasticity.unit_reset import renewed_stats, renewing
 from tapjax.recipes.tap import network, style_of
-from tapjax.step.losses import LOSSES
+from tapjax.step.losses import LOSSES, restricted
 from tapjax.step.optimizers import make_optimizer, make_schedule
 from tapjax.step.rules import RULES
 from tapjax.step.step import global_norm, init_state, make_proposal, make_step, online_norm
@@ -76,6 +76,7 @@ def recipe(cfg, arrays: Arrays) -> Recipe:
         probe=_probe(cfg, model, loss, arrays.classes, arms),
         evaluate=make_task_evaluation(cfg, stream, model, loss),
         transitions=make_transitions(cfg, model) + changes,
+        loss=lambda outputs, batch: loss(restricted(outputs, batch.allowed), batch.y),
         prepare=make_prepare(cfg, stream, _members(cfg, arrays)),
     )
 

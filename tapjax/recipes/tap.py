@@ -51,6 +51,7 @@ def recipe(cfg, arrays: Arrays, recorder=None) -> Recipe:
         probe=_probe(cfg.probe, model, loss, arrays.classes),
         evaluate=make_evaluation(model, loss),
         transitions=make_transitions(cfg, model),
+        loss=lambda outputs, batch: loss(outputs, batch.y),
     )
 
 

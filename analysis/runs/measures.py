@@ -1,0 +1,53 @@
+"""Arrays of the measures that were made of a run afterwards, by replay."""
+
+from pathlib import Path
+
+import numpy as np
+
+from tapjax.contract.files import RunError, names_and_arrays, read_npz
+from tapjax.contract.layout import measure_files, measure_names
+
+
+def quantities(run: Path, measure: str) -> list[str]:
+    """Return the sorted names of the quantities of a measure; empty if it was not made."""
+    files = measure_files(run, measure)
+    names = set().union(*(names_and_arrays(file, ().__contains__)[0] for file in files))
+    return sorted(names - {"step"})
+
+
+def read(run: Path, measure: str, quantity: str) -> tuple[np.ndarray, np.ndarray]:
+    """Read a quantity of a measure at all steps at which it was measured.
+
+    Args:
+      run: run directory.
+      measure: name of the measure.
+      quantity: name of one of its arrays.
+
+    Returns:
+      (steps [T] in ascending order, float64 array [S, T, ...] of all seeds).
+
+    Raises:
+      RunError: the measure was not made, lacks the quantity, or a file is damaged.
+    """
+    files = measure_files(run, measure)
+    if not files:
+        made = ", ".join(measure_names(run)) or "none"
+        raise RunError(
+            f"{run} has no measure {measure!r} (made: {made}): tapjax measure --run={run} "
+            f"--measures={measure} --steps=... makes it"
+        )
+    steps, parts = [], []
+    for file in files:
+        found = read_npz(file, {"step", quantity}.__contains__)
+        if "step" not in found or quantity not in found:
+            known = ", ".join(quantities(run, measure))
+            raise RunError(f"{file} has no {quantity!r}; {measure} has {known}")
+        values = found[quantity]
+        if values.ndim < 2 or values.shape[1] != len(found["step"]):
+            raise RunError(f"{file}: {quantity!r} is of shape {values.shape}, not [S, T, ...]")
+        steps.append(found["step"])
+        parts.append(values.astype(float))
+    if len({part.shape[0:1] + part.shape[2:] for part in parts}) > 1:
+        raise RunError(f"{files[0].parent}: {quantity!r} has other shapes in some files")
+    at, order = np.unique(np.concatenate(steps), return_index=True)
+    return at, np.concatenate(parts, 1)[:, order]

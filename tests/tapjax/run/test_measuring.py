@@ -1,0 +1,206 @@
+"""Measures of a finished run: what training itself saw, at any step, added to at any time."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from analysis.edm.variables import variables
+from analysis.runs.reader import RunError, open_run
+from tapjax.config.schema import ConfigError
+from tapjax.measure.measures import MEASURES
+from tapjax.run import loop, measuring, replay
+from tapjax.types import Measure
+from tests.conftest import tiny
+
+pytestmark = pytest.mark.usefixtures("full_compile")
+
+FAST = ("examples", "collapse", "intrinsic_dimension")
+
+
+def measure(path, names, steps):
+    measures = measuring.chosen(names)
+    with replay.open_timeline(path) as timeline:
+        measuring.check(timeline, measures)
+        wanted = measuring.missing_steps(path, list(measures), steps)
+        drift = replay.Drift(path / "records", 1)
+        done = list(measuring.measure_steps(timeline, path, measures, wanted, drift))
+    return [each.step for each in done]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    path = tmp_path_factory.mktemp("measured") / "run"
+    assert loop.run(tiny.__wrapped__(), path).status == "DONE"
+    return path
+
+
+def test_values_are_those_that_the_live_probe_has_recorded(run):
+    assert measure(run, FAST, [0, 5, 20, 35, 40]) == [0, 5, 20, 35, 40]
+    opened = open_run(run)
+    assert opened.measured == sorted(FAST) and "examples" in repr(opened)
+    at = opened.steps("examples")
+    assert at.tolist() == [0, 5, 20, 35, 40]
+    here = np.searchsorted(opened.steps("probe"), at)
+    for ours, recorded in (("loss", "loss"), ("correct", "accuracy")):
+        found = opened.array("examples", ours).mean(-1)
+        np.testing.assert_allclose(found, opened.array("probe", recorded)[:, here], rtol=1e-6)
+    assert opened.array("intrinsic_dimension", "two_nn").shape == (2, 5, 3)
+
+
+def test_steps_are_added_and_none_is_measured_twice(run):
+    measure(run, ["collapse"], [0, 10])
+    before = open_run(run).array("collapse", "nc1")
+    assert measure(run, ["collapse"], [0, 10, 12, 30]) == [12, 30]
+    assert measure(run, ["collapse"], [0, 10, 12, 30]) == []
+    opened = open_run(run)
+    steps = opened.steps("collapse").tolist()
+    assert {0, 10, 12, 30} <= set(steps) and steps == sorted(set(steps))
+    where = [steps.index(step) for step in (0, 10)]
+    now = opened.array("collapse", "nc1")[:, where]
+    assert all(value in before for value in now.ravel())
+
+
+def test_measures_are_variables_of_the_analyses(run):
+    measure(run, ["curvature"], [0, 10, 20, 30])
+    opened = open_run(run)
+    at, series = variables(opened, ["loss", "curvature/trace", "curvature/top/1", "D"])
+    assert at.tolist() == [0, 10, 20, 30]
+    np.testing.assert_array_equal(
+        series["curvature/top/1"], opened.array("curvature", "top")[:, :, 1]
+    )
+    assert series["loss"].shape == series["D"].shape == (2, 4)
+    with pytest.raises(RunError, match=r"curvature/top has 3 per step: .* curvature/top/0"):
+        variables(opened, ["curvature/top"])
+    with pytest.raises(RunError, match="no 'sharpness'; curvature has bottom, density"):
+        opened.array("curvature", "sharpness")
+    with pytest.raises(RunError, match=r"no measure 'kernel' .* --measures=kernel"):
+        opened.array("kernel", "trace")
+
+
+def biases(model, loss, state, data, key):
+    """A measure of one's own."""
+    return {"largest": jnp.abs(state.params["hidden_0"]["bias"]).max()}
+
+
+def nothing(model, loss, state, data, key):
+    return {}
+
+
+def test_a_measure_of_ones_own(run):
+    own = f"{__name__}:biases"
+    measure(run, [own], [0, 40])
+    found = open_run(run).array("biases", "largest")
+    assert found.shape == (2, 2) and (found > 0).all() and (found[:, 0] != found[:, 1]).all()
+    with pytest.raises(ConfigError, match="does not return a dict of arrays"):
+        measure(run, [f"{__name__}:nothing"], [0])
+    with pytest.raises(ConfigError, match=r"measures='curvatur'.* did you mean"):
+        measuring.chosen(["curvatur"])
+    with pytest.raises(ConfigError, match="biases is named twice"):
+        measuring.chosen([own, own])
+    assert isinstance(measuring.chosen(["kernel"])["kernel"], Measure)
+
+
+def test_the_measure_that_the_guide_writes(run, tmp_path, monkeypatch):
+    page = (Path(__file__).parents[3] / "docs" / "guides" / "measures.md").read_text()
+    (code,) = (c for c in re.findall(r"```python\n(.*?)```", page, re.S) if "def " in c)
+    (tmp_path / "mymodule.py").write_text(code)
+    monkeypatch.syspath_prepend(tmp_path)
+    measure(run, ["mymodule:largest_weight"], [0, 40])
+    assert (open_run(run).array("largest_weight", "largest") > 0).all()
+    told = re.findall(r"^\| `(\w+)` \|", page, re.M)
+    assert told == list(MEASURES)
+    for name in told:
+        (row,) = re.findall(rf"^\| `{name}` \|.*\| (\d+) \|$", page, re.M)
+        assert float(row) == MEASURES[name].cost
+
+
+@pytest.mark.slow
+def test_the_command(run):
+    def python(*args):
+        command = [sys.executable, "-m", "launch.measure", f"--run={run}", *args]
+        return subprocess.run(command, capture_output=True, text=True, timeout=300)
+
+    dry = python("--measures=kernel", "--steps=0,35", "--dry_run")
+    assert dry.returncode == 0 and "2 steps to measure" in dry.stdout
+    assert "kernel" not in open_run(run).measured
+    result = python("--measures=kernel", "--steps=0,35")
+    assert result.returncode == 0, result.stderr
+    assert "bit for bit over" in result.stdout
+    opened = open_run(run)
+    kernel = opened.array("kernel", "kernel")
+    assert kernel.shape == (2, 2, 64, 64) and opened.steps("kernel").tolist() == [0, 35]
+    for wrong, said in (
+        (("--measures=kernl", "--steps=0"), "did you mean"),
+        (("--measures=kernel", "--steps=41"), "step 41 has not been reached"),
+        (("--measures=kernel",), "give --measures and --steps"),
+        (("--measures=kernel", "--steps=a"), "--steps"),
+    ):
+        result = python(*wrong)
+        assert result.returncode == 2 and said in result.stderr, result.stderr
+        assert len(result.stderr.splitlines()) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "model", ["cnn:channels=4-8", "transformer:depth=1,width=8,heads=2", "resnet:channels=4-8"]
+)
+def test_every_measure_of_every_kind_of_network(model, tmp_path):
+    cfg = tiny.__wrapped__()
+    cfg.model.name, cfg.steps, cfg.chunk_steps, cfg.eval_every = model, 10, 10, 0
+    cfg.over_seeds, cfg.probe.size = "loop", 40
+    loop.run(cfg, tmp_path / "run")
+    measure(tmp_path / "run", list(MEASURES), [0, 10])
+    opened = open_run(tmp_path / "run")
+    for name in MEASURES:
+        for quantity in opened.names(name):
+            values = opened.array(name, quantity)
+            assert values.shape[:2] == (2, 2), (name, quantity)
+            # The noise scale may be infinite, and equal activations have no dimension.
+            assert np.isfinite(values).all() or name in ("noise_scale", "intrinsic_dimension")
+
+
+@pytest.mark.slow
+def test_full_batch_gradient_descent_reaches_the_edge_of_stability(tmp_path):
+    """The largest eigenvalue rises to 2 / learning rate and stays there (Cohen et al. 2021)."""
+    cfg, lr = tiny.__wrapped__(), 0.15
+    cfg.seeds, cfg.model.name, cfg.model.activation = (0,), "mlp:widths=32-32", "tanh"
+    cfg.loss, cfg.data.train_size, cfg.data.batch_size = "squared_error", 500, 500
+    cfg.optimizer.name, cfg.optimizer.lr, cfg.optimizer.clip = "sgd", lr, 0.0
+    cfg.steps, cfg.chunk_steps, cfg.eval_every, cfg.probe.every = 3000, 500, 0, 100
+    cfg.checkpoint.every = 500
+    loop.run(cfg, tmp_path / "run")
+    measure(tmp_path / "run", ["curvature"], [0, 2000, 2200, 2400, 2600, 2800, 3000])
+    top = open_run(tmp_path / "run").array("curvature", "top")[0, :, 0] * lr / 2
+    assert top[0] < 0.8
+    assert (np.abs(top[1:] - 1) < 0.02).all(), top
+
+
+def test_gradients_are_those_of_the_training_loss(run):
+    """The square of the noise scale is the squared gradient norm of the same examples."""
+    measures = measuring.chosen(["noise_scale"])
+    with replay.open_timeline(run) as timeline:
+        ((_, states),) = replay.states_at(timeline, [20])
+        ready = timeline.assembly
+        state = jax.tree.map(lambda leaf: leaf[0], states)
+        found = measures["noise_scale"].apply(
+            ready.recipe.model, ready.recipe.loss, state, ready.data, jax.random.key(0)
+        )
+        from tapjax.measure.noise_scale import EXAMPLES
+        from tapjax.measure.training_examples import training_examples
+
+        batch = training_examples(ready.data, EXAMPLES)
+
+        def cost(params):
+            outputs, _, _ = ready.recipe.model.apply(params, state.stats, batch.x)
+            return ready.recipe.loss(outputs, batch).mean()
+
+        grads = jax.tree.leaves(jax.grad(cost)(state.params))
+    norm = sum(float(jnp.vdot(g, g)) for g in grads)
+    whole = float(found["square"] + found["trace"] / len(batch.y))
+    np.testing.assert_allclose(whole, norm, rtol=1e-4)
