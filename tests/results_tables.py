@@ -80,6 +80,13 @@ CREDIT = [
         "q, weight_mirror": "over_weight_mirror_q", "Gamma": "gamma", "rho": "rho",
         "parameter cosine": "param_cosine", "train CE": "train_loss", "cost": "cost",
     }),
+    Table("credit/README.md", "| method, transformer", "comparison/transformer.csv", ("method",), {
+        "test accuracy": "accuracy", "less kolen_pollack": "over_kolen_pollack",
+        "seeds that reach .9": "reached", "mean step": "reached_step", "Gamma": "gamma",
+        "rho": "rho", "parameter cosine": "param_cosine", "block rate": "block_lr",
+        "second rate": "second", "n = 1": "validation_best_of_1", "2": "validation_best_of_2",
+        "4": "validation_best_of_4", "6": "validation_best_of_6",
+    }),
     Table("credit/README.md", "| method, rates | block rate", "comparison/credit.csv", ("method",),
           {"block rate": "block_lr", "second rate": "second", "n = 1": "validation_best_of_1",
            "2": "validation_best_of_2", "4": "validation_best_of_4", "6": "validation_best_of_6"}),

@@ -44,6 +44,7 @@ BEST_TRANSFORMER = {
     "weight_mirror": 4,
     "sign_symmetry": 4,
     "vector_response": 2,
+    "dir": 4,
 }
 BEST = {"mlp": BEST_MLP, "transformer": BEST_TRANSFORMER}
 
