@@ -107,10 +107,8 @@ def _of_measure(run, measure, quantity):
         return values[:, :, int(index)]
     if index or values.ndim > 2:
         sizes = " x ".join(map(str, values.shape[2:])) or "one value"
-        raise RunError(
-            f"{run.path}: {measure}/{short} has {sizes} per step: name one of several values, as "
-            f"in {measure}/{short}/0"
-        )
+        one = f": name one of them, as in {measure}/{short}/0" if values.ndim == 3 else ""
+        raise RunError(f"{run.path}: {measure}/{short} has {sizes} per step{one}")
     return values
 
 
