@@ -75,9 +75,7 @@ def test_measures_are_variables_of_the_analyses(run):
         series["curvature/top/1"], opened.array("curvature", "top")[:, :, 1]
     )
     assert series["loss"].shape == series["D"].shape == (2, 4)
-    with pytest.raises(
-        RunError, match=r"curvature/top has 3 per step: name one .* curvature/top/0"
-    ):
+    with pytest.raises(RunError, match="has 3 per step: name one .* curvature/top/0"):
         variables(opened, ["curvature/top"])
     with pytest.raises(RunError, match="no 'sharpness'; curvature has bottom, density"):
         opened.array("curvature", "sharpness")
