@@ -147,6 +147,7 @@ def test_the_command(run):
 
 
 @pytest.mark.slow
+@pytest.mark.long_except("cnn")
 @pytest.mark.parametrize(
     "model", ["cnn:channels=4-8", "transformer:depth=1,width=8,heads=2", "resnet:channels=4-8"]
 )
