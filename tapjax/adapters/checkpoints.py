@@ -110,10 +110,7 @@ def _safetensors(file):
         with safe_open(file, "numpy") as opened:
             arrays = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
             made_by = (opened.metadata() or {}).get("format")
-    except (
-        SafetensorError,
-        AttributeError,
-    ) as error:  # the second, if NumPy lacks a type of number
+    except (SafetensorError, AttributeError) as error:  # NumPy lacks some types of numbers
         raise RunError(f"{file} is not a readable file of safetensors: {error}") from None
     if made_by == "pt":
         return dict(as_in_flax(name, value) for name, value in arrays.items())
@@ -137,7 +134,8 @@ def _orbax(folder):
         kinds = jax.tree.map(lambda leaf: ocp.RestoreArgs(restore_type=np.ndarray), tree)
         restored = reader.restore(folder, args=ocp.args.PyTreeRestore(restore_args=kinds))
     except Exception as error:  # any kind, if the files are damaged
-        raise RunError(f"{folder} is not a readable Orbax checkpoint: {error}") from None
+        why = str(error).partition("\n")[0]
+        raise RunError(f"{folder} is not a readable Orbax checkpoint: {why}") from None
     leaves = jax.tree_util.tree_leaves_with_path(restored)
     return {"/".join(map(_key, path)): array for path, array in leaves}
 

@@ -91,7 +91,12 @@ def named(selection, calls, output, model, spatial, batch: int = 1) -> OrderedDi
     head = first_array(output, batch)
     seen = {name for name, call in calls.items() if call.value is not None}
     chosen = {name: _enclosing(name, seen) for name in selection.names}
-    lost = [name for name, block in chosen.items() if not block]
+    # A block that returns the output of the network shows nothing of the layers within.
+    lost = [
+        name
+        for name, block in chosen.items()
+        if not block or (block != name and calls[block].original is head)
+    ]
     if lost:
         warnings.warn(
             f"not measured, because they are called inside of vmap, scan, remat or jit, or not at "

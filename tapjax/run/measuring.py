@@ -14,13 +14,20 @@ import numpy as np
 
 from tapjax.config import schema
 from tapjax.config.schema import ConfigError
-from tapjax.contract.layout import MEASURES_FOLDER, measure_files, record_name, write_npz
+from tapjax.contract.layout import (
+    MEASURES_FOLDER,
+    STEP_AXES,
+    measure_files,
+    record_name,
+    write_npz,
+)
 from tapjax.measure.measures import MEASURES
 from tapjax.run.replay import Drift, Timeline, enter, states_at
 from tapjax.store.rundir import read_arrays
 from tapjax.types import Measure
 
 SECONDS = 60  # longest time for which measurements are kept in memory
+TAKEN = (*STEP_AXES, "D", "loss", "grad_norm")  # names that mean something else in a run
 SALT = 0x3EA5  # separates the random numbers of measures from those of training
 
 
@@ -42,7 +49,7 @@ def chosen(names: Sequence[str]) -> dict[str, Measure]:
       Name of the folder -> Measure. For an import path it is the name of the object.
 
     Raises:
-      ConfigError: a name is unknown, or two measures have the same name.
+      ConfigError: a name is unknown, taken, or that of two measures.
     """
     found = {}
     for name in names:
@@ -50,6 +57,8 @@ def chosen(names: Sequence[str]) -> dict[str, Measure]:
         if not isinstance(made, Measure):
             made = Measure(made, 1, "own measure")
         short = name.rpartition(":")[2]
+        if short in TAKEN:
+            raise ConfigError(f"--measures: {short} is the name of recorded arrays: rename it")
         if short in found:
             raise ConfigError(f"--measures: {short} is named twice")
         found[short] = made

@@ -297,6 +297,15 @@ def test_of_layers_inside_of_vmap_the_block_is_measured():
     with pytest.raises(ValueError, match="no common first axis .* by keyword"):
         activations(net, jnp.ones((6, 5, 4)), jnp.ones(()))
 
+    class Outer(eqx.Module):
+        block: Block
+
+        def __call__(self, x):
+            return self.block(x)
+
+    with pytest.warns(UserWarning, match="not measured, .*: block.fc"):
+        assert list(activations(Outer(blocks[0]), jnp.ones((6, 5, 4)))) == ["head"]
+
 
 def test_an_output_of_another_shape_is_the_head():
     torch = pytest.importorskip("torch")

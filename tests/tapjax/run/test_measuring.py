@@ -88,6 +88,10 @@ def biases(model, loss, state, data, key):
     return {"largest": jnp.abs(state.params["hidden_0"]["bias"]).max()}
 
 
+def probe(model, loss, state, data, key):
+    return {"a": state.step}
+
+
 def nothing(model, loss, state, data, key):
     return {}
 
@@ -101,6 +105,8 @@ def test_a_measure_of_ones_own(run):
         measure(run, [f"{__name__}:nothing"], [0])
     with pytest.raises(ConfigError, match=r"measures='curvatur'.* did you mean"):
         measuring.chosen(["curvatur"])
+    with pytest.raises(ConfigError, match="probe is the name of recorded arrays"):
+        measuring.chosen([f"{__name__}:probe"])
     with pytest.raises(ConfigError, match="biases is named twice"):
         measuring.chosen([own, own])
     assert isinstance(measuring.chosen(["kernel"])["kernel"], Measure)
