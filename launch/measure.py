@@ -44,7 +44,8 @@ DRIFT = flags.DEFINE_bool(
 
 def body() -> int:
     """Measure the run, and return the exit code."""
-    from tapjax.run.measuring import check, chosen, measure_steps, missing_steps
+    from tapjax.measure.measures import check, chosen
+    from tapjax.run.measuring import measure_steps, missing_steps
     from tapjax.run.replay import Drift, open_timeline, sources
 
     path, asked = Path(RUN.value), parse_steps(STEPS.value)
@@ -59,7 +60,8 @@ def body() -> int:
         )
     keep_compiled()
     with open_timeline(path, DRIFT.value) as timeline:
-        check(timeline, measures)
+        ready = timeline.assembly
+        check(measures, ready.recipe, ready.cfg, ready.like, ready.data)
         steps = missing_steps(path, list(measures), asked)
         wanted = sorted(set().union(*steps.values()))
         again = sum(step - start for start, step in sources(timeline, wanted))

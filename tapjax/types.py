@@ -74,10 +74,14 @@ class TrainState(NamedTuple):
 
 
 class Record(NamedTuple):
-    """Record of one block: scalars per step `[K, ...]` and one measurement of the probe."""
+    """Record of one block: scalars per step `[K, ...]` and one measurement of the probe.
+
+    `measures` holds, by the name of the measure, the measurements that were due.
+    """
 
     scalars: dict[str, jax.Array]
     probe: dict[str, jax.Array]
+    measures: dict[str, dict[str, jax.Array]] = {}
 
 
 class Model(NamedTuple):
@@ -209,13 +213,15 @@ class Measure(NamedTuple):
     """Measurement of the state of a run, as a pure function.
 
     `apply(model, loss, state, data, key) -> dict of arrays` measures one seed; `loss(outputs,
-    batch) -> [B]` is the loss per example. `cost` is the approximate time of a measurement as a
-    number of forward passes over the probe examples. `help` is the question that it answers.
+    batch) -> [B]` is the loss per example. It is None for the probe that the run itself has. `cost`
+    is the approximate time of a measurement as a number of forward passes over the probe examples.
+    `help` is the question that it answers. `training` says whether it uses training examples.
     """
 
-    apply: Callable
+    apply: Callable | None
     cost: float
     help: str
+    training: bool = False
 
 
 class Recipe(NamedTuple):
@@ -232,6 +238,8 @@ class Recipe(NamedTuple):
     `prepare(state, data) -> data` returns the data of the current task, and is called once per
     block.
     `loss(outputs, batch) -> [B]` is the loss per example.
+    `measures` holds, by name, what else is measured during training: a function `(state, data) ->
+    dict of arrays`, and the number of blocks between two measurements.
     """
 
     model: Model
@@ -244,3 +252,4 @@ class Recipe(NamedTuple):
     transitions: tuple[tuple[int, Callable], ...]
     loss: Callable
     prepare: Callable = lambda state, data: data
+    measures: dict[str, tuple[Callable, int]] = {}

@@ -25,8 +25,10 @@ def measure(model, loss, state, data, key) -> dict:
       `nc1`, the variability within classes relative to that between them, tr(S_W S_B^+) / C;
       `nc2_norms`, the coefficient of variation of the distances of the class means from the common
       mean; `nc2_angles`, the mean distance of the cosines between class means from -1 / (C - 1);
-      and `nc4`, the share of examples that the network puts into another class than that of the
-      nearest class mean. All are 0 for a collapsed network; there are C classes with examples.
+      `nc4`, the share of examples that the network puts into another class than that of the
+      nearest class mean; and, if the head is an affine map of tapjax's own, `nc3`, the distance
+      between the centred class means and the weights of the head, each divided by its norm. All are
+      0 for a collapsed network; there are C classes with examples.
     """
     del loss, key
     logits_PxC, hidden, _ = model.apply(state.params, state.stats, data.probe.x)
@@ -34,7 +36,11 @@ def measure(model, loss, state, data, key) -> dict:
     member_CxP = (jnp.arange(logits_PxC.shape[-1])[:, None] == data.probe.y[None]).astype(
         jnp.float32
     )
-    return collapse(h_PxD, member_CxP) | {"nc4": _disagreement(h_PxD, member_CxP, logits_PxC)}
+    found = collapse(h_PxD, member_CxP) | {"nc4": _disagreement(h_PxD, member_CxP, logits_PxC)}
+    head = model.affine(state.params).get(model.layer_names[-1])
+    if head is not None and len(head) == h_PxD.shape[1] + 1:
+        found["nc3"] = duality(h_PxD, member_CxP, head[:-1])
+    return found
 
 
 def collapse(h_PxD, member_CxP) -> dict:
@@ -79,3 +85,29 @@ def _disagreement(h_PxD, member_CxP, logits_PxC):
     distance_PxC = jnp.square(means_CxD).sum(1)[None] - 2 * h_PxD @ means_CxD.T
     nearest_P = jnp.where(count_C[None] > 0, distance_PxC, jnp.inf).argmin(1)
     return (nearest_P != logits_PxC.argmax(1)).mean()
+
+
+def duality(h_PxD, member_CxP, weights_DxC):
+    """Compute `nc3`, the distance of the weights of the head from the class means.
+
+    Args:
+      h_PxD: activations of the last hidden layer.
+      member_CxP: 1 if the example belongs to the class, else 0. Classes without examples are left
+        out.
+      weights_DxC: weights of the head.
+
+    Returns:
+      Scalar, from 0 for equal directions to 2 for opposite ones.
+    """
+    count_C = member_CxP.sum(1)
+    known_C = count_C > 0
+    means_CxD = member_CxP @ h_PxD / jnp.maximum(count_C, 1)[:, None]
+    common_D = (means_CxD * known_C[:, None]).sum(0) / known_C.sum()
+    apart_CxD = (means_CxD - common_D[None]) * known_C[:, None]
+    own_CxD = (weights_DxC.T - weights_DxC.mean(1)[None]) * known_C[:, None]
+    return jnp.linalg.norm(_unit(apart_CxD) - _unit(own_CxD))
+
+
+def _unit(matrix):
+    norm = jnp.linalg.norm(matrix)
+    return matrix / jnp.where(norm > 0, norm, 1.0)

@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import optax
 from jax.flatten_util import ravel_pytree
 
 from tapjax.measure.training_examples import training_examples
@@ -9,7 +10,8 @@ from tapjax.measure.training_examples import training_examples
 EXAMPLES = 1024
 ITERATIONS = 30  # of Lanczos
 TOP = 3  # eigenvalues
-PROBES = 8  # random vectors for the trace
+PROBES = 10  # random vectors for each of the three parts of the trace
+EPSILON = 1e-8  # of Adam
 ROUNDING = 1e-6  # relative length below which a vector is a rounding error
 
 
@@ -31,8 +33,12 @@ def measure(model, loss, state, data, key) -> dict:
     Returns:
       `top [3]`, the largest eigenvalues, largest first; `bottom`, the smallest; `ritz [30]` and
       `density [30]`, points of the spectrum in ascending order, and the share of all eigenvalues
-      that lie near each; `trace`, Hutchinson's estimate of the sum of all eigenvalues, and
-      `trace_error`, its standard error.
+      that lie near each; `trace`, the estimate of the sum of all eigenvalues by Hutch++ (Meyer et
+      al. 2021, https://arxiv.org/abs/2010.09649), and `trace_error`, its standard error. With an
+      optimizer of Adam's kind also `preconditioned_top [3]`, the largest eigenvalues of
+      P^-1/2 H P^-1/2 with P = sqrt(second moment) + 1e-8, which Adam keeps near 38 / learning rate
+      (Cohen et al. 2022, https://arxiv.org/abs/2207.14484). Its moment is the stored one: before
+      about 3 / (1 - b2) steps t, multiply by sqrt(1 - b2^t).
     """
     batch = training_examples(data, EXAMPLES)
     at, unravel = ravel_pytree(state.params)
@@ -47,16 +53,48 @@ def measure(model, loss, state, data, key) -> dict:
 
     start, signs = jax.random.split(key)
     count = min(ITERATIONS, at.size)
-    ritz_K, share_K = lanczos(product, jax.random.normal(start, at.shape), count)
-    v_RxD = jax.random.rademacher(signs, (PROBES, at.size), jnp.float32)
-    trace_R = jax.lax.map(lambda v: v @ product(v), v_RxD)
-    return {
+    first = jax.random.normal(start, at.shape)
+    ritz_K, share_K = lanczos(product, first, count)
+    found = {
         "top": ritz_K[::-1][:TOP],
         "bottom": ritz_K[0],
         "ritz": ritz_K,
         "density": share_K,
-        "trace": trace_R.mean(),
-        "trace_error": trace_R.std(ddof=1) / PROBES**0.5,
+        **trace(product, signs, at.size),
+    }
+    nu = optax.tree_utils.tree_get(state.opt, "nu")
+    if nu is not None:
+        scale = 1 / jnp.sqrt(jnp.sqrt(ravel_pytree(nu)[0]) + EPSILON)
+        ritz_K, _ = lanczos(lambda v: scale * product(scale * v), first, count)
+        found["preconditioned_top"] = ritz_K[::-1][:TOP]
+    return found
+
+
+def trace(product, key, size: int) -> dict:
+    """Estimate the trace of a symmetric matrix by Hutch++.
+
+    The trace on the range of a sketch of the matrix is computed exactly, and that on the rest by
+    random vectors.
+
+    Args:
+      product: function v -> A v.
+      key: random key.
+      size: length D of the vectors.
+
+    Returns:
+      `trace`, and `trace_error`, its standard error, 0 if the sketch spans the whole space.
+    """
+    sketched, rest = jax.random.split(key)
+    probes = min(PROBES, size)
+    s_RxD = jax.random.rademacher(sketched, (probes, size), jnp.float32)
+    q_DxR, _ = jnp.linalg.qr(jax.lax.map(product, s_RxD).T)
+    exact = jax.lax.map(lambda q: q @ product(q), q_DxR.T).sum()
+    g_RxD = jax.random.rademacher(rest, (PROBES, size), jnp.float32)
+    g_RxD = g_RxD - (g_RxD @ q_DxR) @ q_DxR.T
+    rest_R = jax.lax.map(lambda g: g @ product(g), g_RxD)
+    return {
+        "trace": exact + rest_R.mean(),
+        "trace_error": rest_R.std(ddof=1) / PROBES**0.5,
     }
 
 

@@ -6,6 +6,8 @@ import jax.numpy as jnp
 from tapjax.measure.probes import pooled
 
 LEAST = 1e-6  # smallest ratio of two distances to one, in ln
+ORDERS = (2, 4, 8, 16, 32)  # neighbours n of Gride, whose distances are compared with those of 2 n
+RANGE = (1e-2, 1e3)  # of the dimensions among which Gride searches
 
 
 def measure(model, loss, state, data, key) -> dict:
@@ -22,13 +24,16 @@ def measure(model, loss, state, data, key) -> dict:
       key: not used.
 
     Returns:
-      `two_nn [L]`, see `two_nn`; `error [L]`, its standard error; and `scale [L]`, the mean
-      distance to the second nearest neighbour relative to the root mean square distance from the
-      mean.
+      `two_nn [L]`, see `two_nn`; `error [L]`, its standard error; `scale [L]`, the mean distance
+      to the second nearest neighbour relative to the root mean square distance from the mean; and
+      `gride`, `gride_error` and `gride_scale` [L, 5], see `gride`, from neighbours that are further
+      and further away. A dimension that depends on the scale is that of noise, or of a curved
+      manifold.
     """
     del loss, key
     _, hidden, _ = model.apply(state.params, state.stats, data.probe.x)
-    found = [two_nn(pooled(h, "mean")) for h in hidden]
+    layers = [pooled(h, "mean") for h in hidden]
+    found = [two_nn(h) | gride(h) for h in layers]
     return {name: jnp.stack([each[name] for each in found]) for name in found[0]}
 
 
@@ -67,3 +72,74 @@ def _nearest(i, h_PxD):
     square_P = square_P.at[i].set(jnp.inf)
     smallest, _ = jax.lax.top_k(-square_P, 2)
     return jnp.sqrt(-smallest[0]), jnp.sqrt(-smallest[1])
+
+
+def gride(h_PxD) -> dict:
+    """Estimate the intrinsic dimension at several scales (Denti et al. 2022).
+
+    For each n of `ORDERS`, the ratio mu of the distances to neighbours 2 n and n has the density
+    d (mu^d - 1)^(n - 1) / (mu^((2 n - 1) d + 1) B(n, n)), of which d is the maximum-likelihood
+    estimate (https://doi.org/10.1038/s41598-022-20991-1, eq. 4). Examples with a neighbour at
+    distance 0 do not count.
+
+    Args:
+      h_PxD: activations.
+
+    Returns:
+      `gride [5]`, the dimensions; not-a-number where there are not enough examples. `gride_error`,
+      standard errors of independent examples; because examples share neighbours, the spread over
+      samples is up to twice as large. `gride_scale`, mean distances to neighbour 2 n relative to the root mean
+      square distance from the mean.
+    """
+    orders = [n for n in ORDERS if 2 * n < len(h_PxD)]
+    most = 2 * max(orders, default=1)
+
+    def distances(i):
+        square_P = jnp.square(h_PxD - h_PxD[i][None]).sum(1).at[i].set(jnp.inf)
+        return jnp.sqrt(jnp.maximum(-jax.lax.top_k(-square_P, most)[0], 0.0))
+
+    if not orders:
+        empty = jnp.full(len(ORDERS), jnp.nan)
+        return {"gride": empty, "gride_error": empty, "gride_scale": empty}
+    r_PxK = jax.lax.map(distances, jnp.arange(len(h_PxD)))
+    size = jnp.sqrt(jnp.square(h_PxD - h_PxD.mean(0, keepdims=True)).sum(1).mean())
+    found = [_gride_of(r_PxK[:, n - 1], r_PxK[:, 2 * n - 1], n) for n in orders]
+    scales = [r_PxK[:, 2 * n - 1].mean() / jnp.where(size > 0, size, 1.0) for n in orders]
+    missing = [jnp.nan] * (len(ORDERS) - len(orders))
+    return {
+        "gride": jnp.stack([d for d, _ in found] + missing),
+        "gride_error": jnp.stack([error for _, error in found] + missing),
+        "gride_scale": jnp.stack(scales + missing),
+    }
+
+
+def _gride_of(near_P, far_P, n):
+    """Find the root of the derivative of the log-likelihood by bisection in ln d."""
+    counts_P = near_P > 0
+    ratio_P = jnp.log(far_P / jnp.where(counts_P, near_P, 1.0))
+    ratio_P = jnp.where(counts_P, jnp.maximum(ratio_P, LEAST), 0.0)
+    count = counts_P.sum()
+
+    def missing_share(d):  # 1 - mu^-d
+        return jnp.where(counts_P, -jnp.expm1(-d * ratio_P), 1.0)
+
+    def slope(d):
+        # Derivative of count ln d + (n - 1) ln(mu^d - 1) - (2 n - 1) d ln mu, summed over examples.
+        grown = (n - 1) * jnp.where(counts_P, ratio_P / missing_share(d), 0.0)
+        return count / d + grown.sum() - (2 * n - 1) * ratio_P.sum()
+
+    def halve(_, bounds):
+        low, high = bounds
+        middle = (low + high) / 2
+        above = slope(jnp.exp(middle)) > 0
+        return jnp.where(above, middle, low), jnp.where(above, high, middle)
+
+    bounds = jnp.log(jnp.array(RANGE))
+    low, high = jax.lax.fori_loop(0, 50, halve, (bounds[0], bounds[1]))
+    d = jnp.exp((low + high) / 2)
+    share_P = missing_share(d)
+    # The observed information is minus the second derivative.
+    curve = jnp.where(counts_P, ratio_P**2 * (1 - share_P) / share_P**2, 0.0).sum()
+    error = 1 / jnp.sqrt(count / d**2 + (n - 1) * curve)
+    enough = (count > 2) & (ratio_P.sum() > 0)
+    return jnp.where(enough, d, jnp.nan), jnp.where(enough, error, jnp.nan)

@@ -8,12 +8,13 @@ from ml_collections import ConfigDict
 from tapjax.config import schema
 from tapjax.data.datasets import load_arrays
 from tapjax.data.sampling import device_data
+from tapjax.measure.measures import live
 from tapjax.recipes import RECIPES
 from tapjax.run.manifest import manifest
 from tapjax.run.numbers import numbers_of, reading_numbers
 from tapjax.run.user_objects import explained, user_objects
 from tapjax.step import blocks
-from tapjax.step.programs import Programs, make_programs
+from tapjax.step.programs import Programs, make_programs, states_like
 from tapjax.types import DeviceData, Recipe, Tree
 
 
@@ -66,9 +67,11 @@ def assemble(cfg: ConfigDict) -> Assembly:
         cfg.over_seeds, len(cfg.seeds), recipe.structure, cfg.data.batch_size
     )
     data = blocks.share(data, over_seeds, len(cfg.seeds))
+    with explained(cfg):
+        like = states_like(cfg, recipe)
+        recipe = recipe._replace(measures=live(recipe, cfg, like, data))
     programs = make_programs(cfg, recipe, over_seeds, arrays)
     with explained(cfg):
-        like = programs.like()
         if user_objects(cfg):  # errors in them are reported before anything is written
             jax.eval_shape(programs.block, like, data)
             jax.eval_shape(programs.evaluate, like, data)

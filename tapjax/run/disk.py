@@ -7,6 +7,7 @@ from pathlib import Path
 from tapjax.config import schema
 from tapjax.config.schema import ConfigError
 from tapjax.run.memory import gigabytes
+from tapjax.store import records
 from tapjax.types import Record, tree_bytes
 
 HEADERS = 8000  # bytes of array names, shapes and archive entries in the file of one chunk
@@ -27,7 +28,8 @@ def check(ready, record: Record, path: Path) -> None:
     """
     cfg, saved = ready.cfg, tree_bytes(ready.like)
     chunks = -(-cfg.steps // schema.chunk_steps(cfg))
-    records = tree_bytes(record) * (cfg.steps // cfg.probe.every) + chunks * HEADERS
+    size = records.size(record, ready.programs.periods, cfg.steps // cfg.probe.every)
+    recorded = size + chunks * HEADERS * (1 + len(record.measures))
     kept = cfg.checkpoint.keep + 1  # a new checkpoint is written before an old one is removed
     if cfg.checkpoint.pin_jumps:  # up to 3 per jump, and 3 older ones to replay from
         kept += 3 * cfg.checkpoint.pin_jumps + 3
@@ -35,9 +37,9 @@ def check(ready, record: Record, path: Path) -> None:
         kept += cfg.steps // cfg.checkpoint.keep_period
     place = next(parent for parent in (path, *path.parents) if parent.exists())
     free = shutil.disk_usage(place).free
-    if records + kept * saved - _there(path) > free:
+    if recorded + kept * saved - _there(path) > free:
         raise ConfigError(
-            f"this run writes {gigabytes(records)} of records and up to {gigabytes(kept * saved)} "
+            f"this run writes {gigabytes(recorded)} of records and up to {gigabytes(kept * saved)} "
             f"of checkpoints, and {place} has {gigabytes(free)} free: choose another --workdir, a "
             "larger probe.every or scalar_bin, fewer steps, or fewer checkpoints "
             "(checkpoint.keep, checkpoint.keep_period, checkpoint.pin_jumps)"
@@ -47,7 +49,11 @@ def check(ready, record: Record, path: Path) -> None:
 def _there(path):
     """Return the size in bytes of the records and checkpoints that a run already has."""
     found = 0
-    for file in (file for part in ("records", "ckpt", "pins") for file in (path / part).rglob("*")):
+    for file in (
+        file
+        for part in ("records", "measures", "ckpt", "pins")
+        for file in (path / part).rglob("*")
+    ):
         with contextlib.suppress(OSError):  # another process may train this run and remove files
             found += file.stat().st_size
     return found

@@ -19,10 +19,11 @@ from tapjax.config import schema
 from tapjax.contract.files import read_json
 from tapjax.contract.text import plural
 from tapjax.measure.singular_values import one_lapack_thread
-from tapjax.run import disk, memory, pins, replay
+from tapjax.run import disk, measuring, memory, pins, replay
 from tapjax.run.assembly import assemble
 from tapjax.run.manifest import describe
 from tapjax.run.preemption import stop_on_signals
+from tapjax.step.blocks import due_blocks
 from tapjax.store import checkpoint, records, rundir
 from tapjax.store.environment import pinned_settings
 
@@ -130,11 +131,13 @@ def time_needed(cfg) -> str:
         memory.check(needed, cfg)
         times = [time.monotonic()]
         states = replay.enter(ready, ready.programs.init(), 0)
+        # A call computes each measure as often as the run does on average, if it is long enough.
+        blocks = min(max([1, *ready.programs.periods.values()]), ready.programs.most)
         for _ in range(3):  # the first call compiles
-            states, _ = ready.programs.train(states, ready.data, 1)
+            states, _ = ready.programs.train(states, ready.data, blocks, block=0)
             jax.block_until_ready(states)
             times.append(time.monotonic())
-    compiling, step = times[1] - times[0], (times[3] - times[1]) / (2 * cfg.probe.every)
+    compiling, step = times[1] - times[0], (times[3] - times[1]) / (2 * blocks * cfg.probe.every)
     return (
         f"{compiling:.1f} s to compile and start, {1e3 * step:.3g} ms per step with measurements: "
         f"about {told_time(compiling + step * cfg.steps)} for {plural(cfg.steps, 'step')} here, "
@@ -152,8 +155,10 @@ def _assemble_and_size(cfg):
 def _cost(ready, record, needed):
     probe_size = len(ready.contents["data.json"]["probe_index"])
     model = ready.contents["model.json"]
-    size = describe(ready.cfg, model, ready.over_seeds, probe_size, record)
-    return [*ready.remarks, size, memory.describe(needed)]
+    blocks = ready.cfg.steps // ready.cfg.probe.every
+    size = records.size(record, ready.programs.periods, blocks)
+    line = describe(ready.cfg, model, ready.over_seeds, probe_size, size)
+    return [*ready.remarks, line, memory.describe(needed)]
 
 
 def _announce(run_dir, lines, progress):
@@ -230,7 +235,13 @@ def _train(run_dir, pinned, states, first, stop, progress):
             last = replay.chunk_end(ready, first)
             states = replay.enter(ready, states, first)
             blocks, ends = (last - first) // cfg.probe.every, int(last == cfg.steps)
-            states, record = programs.train(states, data, blocks, ends)
+            number = first // cfg.probe.every
+            states, record = programs.train(states, data, blocks, ends, number)
+            for name, measured in record.measures.items():
+                due = due_blocks(number, blocks + ends, programs.periods[name])
+                if due:
+                    steps = [cfg.probe.every * n for n in due]
+                    measuring.write(run_dir.path, name, steps, measured)
             arrays = records.chunk_arrays(cfg, first, last, record)
             if last == cfg.steps or _passes(cfg.eval_every, first, last):
                 arrays |= records.evaluation_arrays(last, programs.evaluate(states, data))

@@ -9,7 +9,6 @@ from tapjax.measure.probes import weight_names
 from tapjax.measure.unit_probe import unit_layers
 from tapjax.step.blocks import devices_for
 from tapjax.store.environment import environment
-from tapjax.types import Record, tree_bytes
 
 
 def manifest(cfg, recipe, arrays, probe_index, over_seeds: str, params_like) -> dict[str, dict]:
@@ -34,7 +33,7 @@ def manifest(cfg, recipe, arrays, probe_index, over_seeds: str, params_like) -> 
     }
 
 
-def describe(cfg, model: dict, over_seeds: str, probe_size: int, record: Record) -> str:
+def describe(cfg, model: dict, over_seeds: str, probe_size: int, size: int) -> str:
     """Describe in one line the size of a run and the expected cost of its measurements.
 
     Args:
@@ -42,7 +41,7 @@ def describe(cfg, model: dict, over_seeds: str, probe_size: int, record: Record)
       model: contents of model.json.
       over_seeds: way in which the seed axis is run, a key of `blocks.OVER_SEEDS`.
       probe_size: number of probe examples P.
-      record: shapes of the Record of one block, over all seeds.
+      size: number of bytes of the records.
 
     Returns:
       A line of text. The estimate counts a training step as three forward passes over its batch.
@@ -51,12 +50,12 @@ def describe(cfg, model: dict, over_seeds: str, probe_size: int, record: Record)
     if cfg.family == "motifs":
         examples += min(cfg.record.examples, probe_size)
     share = examples / (3 * cfg.data.batch_size)
-    size = tree_bytes(record) * (cfg.steps // cfg.probe.every)
+    measures = f"; measures {cfg.probe.measures}" if cfg.probe.measures else ""
     return (
         f"{model['architecture']} on {model['data']}: {model['num_params']:,} parameters, "
         f"{_how(len(cfg.seeds), over_seeds)}, {cfg.steps} steps in chunks of "
         f"{schema.chunk_steps(cfg)}; probe of {probe_size} examples every {cfg.probe.every} steps: "
-        f"about {share:.0%} of the training's work in forward passes, plus the spectra; "
+        f"about {share:.0%} of the training's work in forward passes, plus the spectra{measures}; "
         f"{size / 1e6:.3g} MB of records"
     )
 

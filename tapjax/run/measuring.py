@@ -1,4 +1,4 @@
-"""Measures of any step of a run, computed afterwards by replaying it.
+"""Files of measures, and measures of any step of a run, computed afterwards by replaying it.
 
 RUN/measures/NAME/000001200.npz holds `step [T]` and the arrays of the measure, each [S, T, ...],
 for steps from 1200 on. Steps may be added later. The state of a step is the one before its update.
@@ -12,23 +12,13 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from tapjax.config import schema
-from tapjax.config.schema import ConfigError
-from tapjax.contract.layout import (
-    MEASURES_FOLDER,
-    STEP_AXES,
-    measure_files,
-    record_name,
-    write_npz,
-)
-from tapjax.measure.measures import MEASURES
+from tapjax.contract.layout import MEASURES_FOLDER, measure_files, record_name, write_npz
+from tapjax.measure.measures import bound
 from tapjax.run.replay import Drift, Timeline, enter, states_at
 from tapjax.store.rundir import read_arrays
 from tapjax.types import Measure
 
 SECONDS = 60  # longest time for which measurements are kept in memory
-TAKEN = (*STEP_AXES, "D", "loss", "grad_norm")  # names that mean something else in a run
-SALT = 0x3EA5  # separates the random numbers of measures from those of training
 
 
 class Progress(NamedTuple):
@@ -36,59 +26,6 @@ class Progress(NamedTuple):
 
     step: int
     seconds: float
-
-
-def chosen(names: Sequence[str]) -> dict[str, Measure]:
-    """Look measures up by name.
-
-    Args:
-      names: keys of `MEASURES`, or import paths `package.module:measure` of a `types.Measure` or of
-        a function like `Measure.apply`.
-
-    Returns:
-      Name of the folder -> Measure. For an import path it is the name of the object.
-
-    Raises:
-      ConfigError: a name is unknown, taken, or that of two measures.
-    """
-    found = {}
-    for name in names:
-        made = schema.lookup(name, MEASURES, "measures")
-        if not isinstance(made, Measure):
-            made = Measure(made, 1, "own measure")
-        short = name.rpartition(":")[2]
-        if short in TAKEN:
-            raise ConfigError(f"--measures: {short} is the name of recorded arrays: rename it")
-        if short in found:
-            raise ConfigError(f"--measures: {short} is named twice")
-        found[short] = made
-    return found
-
-
-def check(timeline: Timeline, measures: dict[str, Measure]) -> None:
-    """Check that the measures can be computed for a run.
-
-    Args:
-      timeline: Timeline of the run.
-      measures: name -> Measure.
-
-    Raises:
-      ConfigError: a measure cannot be traced, or the run is a stream of tasks.
-    """
-    ready = timeline.assembly
-    if ready.cfg.family == "plasticity":
-        raise ConfigError("runs of the plasticity family cannot be measured: their tasks change")
-    single = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), ready.like)
-    for name, measure in measures.items():
-        try:
-            found = jax.eval_shape(_program(measure, ready.recipe), single, ready.data)
-        except (TypeError, ValueError) as error:
-            why = str(error).splitlines()[0]
-            raise ConfigError(
-                f"--measures={name} cannot be computed for {ready.cfg.model.name}: {why}"
-            ) from None
-        if not isinstance(found, dict) or not found:
-            raise ConfigError(f"--measures={name} does not return a dict of arrays")
 
 
 def missing_steps(folder: Path, names: Sequence[str], steps: Sequence[int]) -> dict[str, list[int]]:
@@ -133,7 +70,7 @@ def measure_steps(
       RunDirError: see `replay.states_at`.
     """
     ready = timeline.assembly
-    programs = {name: _program(measure, ready.recipe) for name, measure in measures.items()}
+    programs = {name: jax.jit(bound(measure, ready.recipe)) for name, measure in measures.items()}
     kept: dict[str, list] = {name: [] for name in measures}
     written = time.monotonic()
     every = sorted(set().union(*steps.values()))
@@ -148,17 +85,6 @@ def measure_steps(
             _write(folder, kept)
             written = time.monotonic()
     _write(folder, kept)
-
-
-def _program(measure, recipe):
-    """Compile a measure of one seed."""
-
-    def measured(state, data):
-        key = jax.random.fold_in(jax.random.fold_in(state.key, SALT), state.step)
-        data = recipe.prepare(state, data)
-        return measure.apply(recipe.model, recipe.loss, state, data, key)
-
-    return jax.jit(measured)
 
 
 def _of_seeds(program, states, data):
@@ -176,8 +102,19 @@ def _write(folder, kept):
     for name, rows in kept.items():
         if rows:
             arrays = {key: np.stack([row[key] for _, row in rows], 1) for key in rows[0][1]}
-            out = folder / MEASURES_FOLDER / name
-            out.mkdir(parents=True, exist_ok=True)
-            at = np.array([step for step, _ in rows])
-            write_npz(out / record_name(int(at[0])), arrays | {"step": at})
+            write(folder, name, [step for step, _ in rows], arrays)
             rows.clear()
+
+
+def write(folder: Path, name: str, steps: Sequence[int], arrays: dict[str, np.ndarray]) -> None:
+    """Write measurements at some steps to a file that is named by the first of them.
+
+    Args:
+      folder: run directory.
+      name: name of the measure.
+      steps: steps [T] in ascending order.
+      arrays: quantity -> values [S, T, ...].
+    """
+    out = folder / MEASURES_FOLDER / name
+    out.mkdir(parents=True, exist_ok=True)
+    write_npz(out / record_name(int(steps[0])), arrays | {"step": np.asarray(steps)})

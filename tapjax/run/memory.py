@@ -10,6 +10,7 @@ from tapjax.config import schema
 from tapjax.config.schema import ConfigError
 from tapjax.run.limits import host_bytes
 from tapjax.step import blocks
+from tapjax.store import records
 from tapjax.types import Record, tree_bytes
 
 LIMIT = "TAPJAX_MEMORY_GB"  # environment variable: replaces the limit of the device
@@ -52,7 +53,8 @@ def estimate(ready, record: Record) -> Estimate:
     here = seeds // blocks.devices_for(seeds) if ready.over_seeds == "shard" else seeds
     one = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape[1:], a.dtype), ready.like)
     prepared = jax.eval_shape(recipe.prepare, one, ready.data)
-    work = max(peak_bytes(recipe.step, one, prepared), peak_bytes(recipe.probe, one, prepared))
+    programs = [recipe.step, recipe.probe, *(fn for fn, _ in recipe.measures.values())]
+    work = max(peak_bytes(program, one, prepared) for program in programs)
     work += peak_bytes(recipe.prepare, one, ready.data)  # for example a permuted copy of the images
     blocks_a_chunk = schema.chunk_steps(cfg) // cfg.probe.every
     examples = ready.contents["data.json"]
@@ -60,7 +62,7 @@ def estimate(ready, record: Record) -> Estimate:
     return Estimate(
         data=int(tree_bytes(ready.data) * (1 + share_of_test)),
         states=2 * here * tree_bytes(one),  # before and after a step
-        records=here * tree_bytes(record) // seeds * blocks_a_chunk,
+        records=here * records.size(record, ready.programs.periods, blocks_a_chunk) // seeds,
         work=(here if together else 1) * work,
     )
 

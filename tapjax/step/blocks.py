@@ -19,6 +19,8 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from tapjax.config.schema import ConfigError
 from tapjax.types import Record
 
+NEVER = -1  # number of the first block of a chunk that computes no measure
+
 
 def make_block(step, probe, k: int, scalar_bin: int = 1, prepare=lambda state, data: data):
     """Make a function that measures the state and then trains for K steps.
@@ -79,34 +81,64 @@ def _binned(scalar_K, size):
     return bins[:, 0] if jnp.issubdtype(scalar_K.dtype, jnp.integer) else bins.mean(1)
 
 
-def make_chunk(block, most: int, over_seeds):
+def make_chunk(block, most: int, over_seeds, measures=None):
     """Make a function that runs blocks and is compiled once, whatever their number.
 
     Args:
       block: function `(state, data, trains) -> (state, Record)` from `make_block`.
       most: largest number of blocks per chunk.
       over_seeds: one of the functions in `OVER_SEEDS`; it determines how the seed axis is run.
+      measures: name -> (function `(state, data) -> dict`, number of blocks between measurements).
 
     Returns:
-      `chunk(states, data, blocks=most, last=0) -> (states, Record)`. It runs a number of blocks
-      and, with `last=1`, measures the state after them. All leaves have a leading seed axis. Probe
-      arrays are `[S, most + 1, ...]` and scalars `[S, (most + 1) * T]`, where T is the number of
-      scalars per block; see `trimmed`. The buffers of the given states are donated.
+      `chunk(states, data, blocks=most, last=0, block=NEVER) -> (states, Record)`. It runs a number
+      of blocks and, with `last=1`, measures the state after them. `block` is the number of the
+      first block, which determines when measures are due, or `NEVER`. All leaves have a leading
+      seed axis. Probe arrays are `[S, most + 1, ...]`, scalars `[S, (most + 1) * T]`, where T is
+      the number of scalars per block, and the arrays of measures have a row for each measurement
+      that may be due; see `trimmed`. The buffers of the given states are donated.
     """
+    measures = measures or {}
 
-    def chunk(state, data, blocks, last):
-        state, record = _recorded(
-            lambda s, i: block(s, data, (i < blocks).astype(jnp.int32)), state, most + 1,
-            blocks + last,
-        )  # fmt: skip
+    def chunk(state, data, blocks, last, number):
+        def measured(name, state, kept, i):
+            """Measure if a measurement is due, as a loop of one or no repetition."""
+            fn, period = measures[name]
+            due = (number >= 0) & ((number + i) % period == 0)
+            row = (number + i) // period - (number + period - 1) // period
+
+            def put(_, kept):
+                found = fn(state, data)
+                return jax.tree.map(lambda a, v: a.at[row].set(v), kept, found)
+
+            return jax.lax.fori_loop(0, due.astype(jnp.int32), put, kept)
+
+        def one(carry, i):
+            state, kept = carry
+            kept = {name: measured(name, state, rows, i) for name, rows in kept.items()}
+            state, record = block(state, data, (i < blocks).astype(jnp.int32))
+            return (state, kept), record
+
+        empty = {
+            name: jax.tree.map(
+                lambda a, n=most // period + 1: jnp.zeros((n, *a.shape), a.dtype),
+                jax.eval_shape(fn, state, data),
+            )
+            for name, (fn, period) in measures.items()
+        }
+        (state, kept), record = _recorded(one, (state, empty), most + 1, blocks + last)
         scalars = jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), record.scalars)
-        return state, Record(scalars, record.probe)
+        return state, Record(scalars, record.probe, kept)
 
     compiled = over_seeds(chunk, donate=True)
-    return lambda states, data, blocks=most, last=0: compiled(states, data, blocks, last)
+    return lambda states, data, blocks=most, last=0, block=NEVER: compiled(
+        states, data, blocks, last, block
+    )
 
 
-def trimmed(record: Record, most: int, blocks: int, last: int = 0) -> Record:
+def trimmed(
+    record: Record, most: int, blocks: int, last: int = 0, due: dict[str, int] | None = None
+) -> Record:
     """Copy what a chunk recorded to the host, without the unused rows.
 
     Args:
@@ -114,15 +146,35 @@ def trimmed(record: Record, most: int, blocks: int, last: int = 0) -> Record:
       most: largest number of blocks of the chunk.
       blocks: number of blocks that it ran.
       last: 1 if it measured the state after them, else 0.
+      due: name of a measure -> number of its measurements, see `due_blocks`; None for no measures.
 
     Returns:
-      Record of NumPy arrays: scalars `[S, blocks * T]` and probe arrays `[S, blocks + last, ...]`.
+      Record of NumPy arrays: scalars `[S, blocks * T]`, probe arrays `[S, blocks + last, ...]`, and
+      for each measure arrays `[S, due, ...]`.
     """
-    scalars, probe = jax.device_get(record)
+    record = jax.device_get(record)
     return Record(
-        {name: a[:, : blocks * (a.shape[1] // (most + 1))] for name, a in scalars.items()},
-        {name: a[:, : blocks + last] for name, a in probe.items()},
+        {name: a[:, : blocks * (a.shape[1] // (most + 1))] for name, a in record.scalars.items()},
+        {name: a[:, : blocks + last] for name, a in record.probe.items()},
+        {
+            name: {key: a[:, :n] for key, a in record.measures[name].items()}
+            for name, n in (due or {}).items()
+        },
     )
+
+
+def due_blocks(number: int, count: int, period: int) -> range:
+    """Return the blocks at whose start a measure is due.
+
+    Args:
+      number: number of the first block of a chunk, or `NEVER`.
+      count: number of blocks and, if the state after them is measured, one more.
+      period: number of blocks between two measurements.
+
+    Returns:
+      Numbers of blocks, multiples of the period.
+    """
+    return range(-(-number // period) * period, number + count, period) if number >= 0 else range(0)
 
 
 # Options of programs that run once. At this level LLVM compiles an initialisation in 40 to 60 %

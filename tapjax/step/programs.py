@@ -9,7 +9,9 @@ import jax.numpy as jnp
 from tapjax.config.schema import chunk_steps
 from tapjax.data.datasets import Arrays
 from tapjax.step.blocks import (
+    NEVER,
     OVER_SEEDS,
+    due_blocks,
     make_block,
     make_chunk,
     shard_seeds,
@@ -25,30 +27,54 @@ class Programs(NamedTuple):
 
     Every leaf of a state and every result has a leading seed axis.
 
-    `init() -> states` returns the initial states, and `like()` their shapes. `chunk(states, data,
-    blocks, last)` is the function that `blocks.make_chunk` describes, and `most` its largest number
-    of blocks. `block(states, data)` is one block; it has the shapes of a record and is not run.
+    `init() -> states` returns the initial states. `chunk(states, data,
+    blocks, last, block)` is the function that `blocks.make_chunk` describes, `most` its largest
+    number of blocks, and `periods` the number of blocks between two measurements of each measure.
+    `block(states, data)` is one block at which all measures are due; it has the shapes of a record
+    and is not run.
     `step(states, data) -> (states, scalars)` makes a single step. `probe(states, data)` and
     `evaluate(states, data)` return dicts of arrays.
     """
 
     init: Callable
-    like: Callable
     chunk: Callable
     most: int
     block: Callable
     step: Callable
     probe: Callable
     evaluate: Callable
+    periods: dict[str, int] = {}
 
-    def train(self, states, data, blocks: int, last: int = 0):
+    def train(self, states, data, blocks: int, last: int = 0, block: int = NEVER):
         """Run some blocks, and measure the state after them if `last` is 1.
+
+        Args:
+          states: states of all seeds.
+          data: DeviceData.
+          blocks: number of blocks.
+          last: 1 to measure the state after them, else 0.
+          block: number of the first block, for the measures that are due, or `NEVER`.
 
         Returns:
           (states, Record of NumPy arrays without unused rows).
         """
-        states, record = self.chunk(states, data, blocks, last)
-        return states, trimmed(record, self.most, blocks, last)
+        states, record = self.chunk(states, data, blocks, last, block)
+        due = {n: len(due_blocks(block, blocks + last, p)) for n, p in self.periods.items()}
+        return states, trimmed(record, self.most, blocks, last, due)
+
+
+def states_like(cfg, recipe: Recipe):
+    """Return the shapes of the states of all seeds.
+
+    Args:
+      cfg: config of the run.
+      recipe: Recipe of the run.
+
+    Returns:
+      TrainState of shapes with a leading seed axis.
+    """
+    seeds = jax.ShapeDtypeStruct((len(cfg.seeds),), jnp.uint32)
+    return jax.eval_shape(jax.vmap(lambda seed: recipe.init(jax.random.key(seed))), seeds)
 
 
 def make_programs(cfg, recipe: Recipe, over_seeds: str, arrays: Arrays) -> Programs:
@@ -71,6 +97,12 @@ def make_programs(cfg, recipe: Recipe, over_seeds: str, arrays: Arrays) -> Progr
     # Functions that are compiled by themselves are traced once, wherever they are called.
     step, probe = jax.jit(recipe.step), jax.jit(recipe.probe)
     block = make_block(step, probe, every, cfg.scalar_bin, prepare)
+
+    def block_and_measures(state, data):
+        due = {name: fn(state, data) for name, (fn, _) in recipe.measures.items()}
+        state, record = block(state, data)
+        return state, record._replace(measures=due)
+
     seeds = jnp.asarray(cfg.seeds, jnp.uint32)
     test = (jnp.asarray(arrays.x_test), jnp.asarray(arrays.y_test))  # copied to the device once
     test = share(test, over_seeds, len(seeds))
@@ -84,13 +116,13 @@ def make_programs(cfg, recipe: Recipe, over_seeds: str, arrays: Arrays) -> Progr
     evaluate = over(recipe.evaluate)
     return Programs(
         init=lambda: begin(seeds),
-        like=lambda: jax.eval_shape(jax.vmap(initial), seeds),
-        chunk=make_chunk(block, most, over),
+        chunk=make_chunk(block, most, over, recipe.measures),
         most=most,
-        block=over(block),
+        block=over(block_and_measures),
         step=_single_step(lambda s, data: step(s, prepare(s, data)), over_seeds),
         probe=over(lambda s, data: probe(s, prepare(s, data))),
         evaluate=lambda states, data: evaluate(states, data, *test),
+        periods={name: period for name, (_, period) in recipe.measures.items()},
     )
 
 

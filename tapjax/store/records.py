@@ -2,6 +2,23 @@
 
 import numpy as np
 
+from tapjax.types import Record, tree_bytes
+
+
+def size(record: Record, periods: dict[str, int], blocks: int) -> int:
+    """Return the number of bytes that a run records.
+
+    Args:
+      record: shapes of the Record of one block, over all seeds, with all measures.
+      periods: name of a measure -> number of blocks between two measurements.
+      blocks: number of blocks.
+
+    Returns:
+      Number of bytes.
+    """
+    every = tree_bytes(record._replace(measures={})) * blocks
+    return every + sum(tree_bytes(record.measures[n]) * -(-blocks // p) for n, p in periods.items())
+
 
 def chunk_arrays(cfg, first: int, last: int, record) -> dict[str, np.ndarray]:
     """Name the arrays that a compiled chunk recorded as in the run directory.
@@ -16,13 +33,12 @@ def chunk_arrays(cfg, first: int, last: int, record) -> dict[str, np.ndarray]:
     Returns:
       Dict with `step` [T], `probe_step` [T'], `scalar/NAME` [S, T] and `probe/NAME` [S, T', ...].
     """
-    scalars, probe = record
-    measured = len(next(iter(probe.values()))[0])
+    measured = len(next(iter(record.probe.values()))[0])
     return {
         "step": np.arange(first, last, cfg.scalar_bin),
         "probe_step": first + cfg.probe.every * np.arange(measured),
-        **{f"scalar/{name}": value for name, value in scalars.items()},
-        **{f"probe/{name}": value for name, value in probe.items()},
+        **{f"scalar/{name}": value for name, value in record.scalars.items()},
+        **{f"probe/{name}": value for name, value in record.probe.items()},
     }
 
 

@@ -204,6 +204,12 @@ PROBE = {
         "Dimensionality whose mean over the hidden layers is D.",
     ),
     "probe.extra": Field("", IMPORT_PATH, "A further probe of the user's own."),
+    "probe.measures": Field(
+        "",
+        ANY,
+        "Measures that are computed during training, with commas between them; *N after a name "
+        "computes it only at every N-th measurement: noise_scale*10,curvature*100.",
+    ),
 }
 CHECKPOINT = {
     "checkpoint.every": Field(500, at_least(1), "Steps between two checkpoints."),

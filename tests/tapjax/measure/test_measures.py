@@ -3,9 +3,10 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
-from tapjax.measure import collapse, curvature, intrinsic_dimension
+from tapjax.measure import collapse, curvature, intrinsic_dimension, llc, weight_spectrum
 from tapjax.measure.measures import MEASURES
 from tapjax.types import Batch, DeviceData, Model, TrainState
 
@@ -216,7 +217,7 @@ def test_curved_manifolds_and_repeated_examples():
     assert np.isnan(constant["two_nn"])
 
 
-@pytest.mark.parametrize("name", MEASURES)
+@pytest.mark.parametrize("name", [name for name, each in MEASURES.items() if each.apply])
 def test_a_measure_works_under_jit_and_says_what_it_answers(name):
     measure = MEASURES[name]
 
@@ -231,3 +232,165 @@ def test_a_measure_works_under_jit_and_says_what_it_answers(name):
             np.testing.assert_allclose(value, plain[key], rtol=2e-3, atol=1e-4, err_msg=key)
     assert measure.cost > 0 and ":" in measure.help
     assert "Question:" in __import__(measure.apply.__module__, fromlist="x").measure.__doc__
+
+
+def test_the_trace_of_a_matrix_whose_large_eigenvalues_are_few():
+    """Hutch++ finds the few large ones exactly; its error is that of the rest."""
+    rng = np.random.default_rng(3)
+    q, _ = np.linalg.qr(rng.standard_normal((200, 200)))
+    values = np.concatenate([[50, 30, 20], rng.uniform(0, 0.01, 197)])
+    matrix = jnp.asarray(q @ np.diag(values) @ q.T, jnp.float32)
+    found = curvature.trace(lambda v: matrix @ v, KEY, 200)
+    assert abs(found["trace"] - values.sum()) < 4 * found["trace_error"] + 1e-3
+    assert found["trace_error"] < 0.1  # 200 random signs alone have an error of about 5
+    small = curvature.trace(lambda v: 2 * v, KEY, 3)
+    np.testing.assert_allclose(small["trace"], 6, rtol=1e-5)
+
+
+def test_the_preconditioned_curvature_of_linear_regression():
+    """The Hessian is X^T X / N for each output, and Adam's second moment is 4 everywhere."""
+    params = {"kernel": jnp.asarray(W)}
+    opt = optax.adam(1e-3).init(params)
+    opt = optax.tree_utils.tree_set(opt, nu={"kernel": jnp.full((D, C), 4.0)})
+    state = state_of(params)._replace(opt=opt)
+    found = MEASURES["curvature"].apply(linear_model(), squared, state, data(), KEY)
+    largest = np.linalg.eigvalsh(X.astype(float).T @ X / N)[-1]
+    np.testing.assert_allclose(found["preconditioned_top"][0], largest / 2, rtol=1e-4)
+    assert "preconditioned_top" not in measured("curvature")
+
+
+@pytest.mark.parametrize("dimension", [1, 3])
+def test_gride_of_a_plane_agrees_at_all_scales(dimension):
+    rng = np.random.default_rng(dimension)
+    flat = rng.uniform(size=(1000, dimension)) @ rng.standard_normal((dimension, 10))
+    found = intrinsic_dimension.gride(jnp.asarray(flat, jnp.float32))
+    near = found["gride"][:3]  # further neighbours lie across the border of the square
+    assert (np.abs(near - dimension) < 4 * found["gride_error"][:3] + 0.05 * dimension).all(), found
+    assert (np.diff(found["gride_scale"]) > 0).all()
+
+
+def test_gride_tells_noise_from_the_manifold():
+    """A noisy circle has many dimensions among near neighbours and one among far ones."""
+    rng = np.random.default_rng(0)
+    angle = rng.uniform(0, 2 * np.pi, 1000)
+    circle = np.zeros((1000, 10))
+    circle[:, 0], circle[:, 1] = np.cos(angle), np.sin(angle)
+    noisy = circle + 0.01 * rng.standard_normal(circle.shape)
+    found = intrinsic_dimension.gride(jnp.asarray(noisy, jnp.float32))["gride"]
+    assert found[0] > 2.5 and found[-1] < 1.5 and found[0] > found[2] > found[-1]
+    few = intrinsic_dimension.gride(jnp.asarray(noisy[:6], jnp.float32))["gride"]
+    assert np.isfinite(few[0]) and np.isnan(few[1:]).all()
+    assert np.isnan(intrinsic_dimension.gride(jnp.ones((200, 3)))["gride"]).all()
+
+
+def test_the_error_of_gride_is_at_least_half_of_the_spread_over_samples():
+    """It is that of independent examples, but neighbours share neighbours."""
+    found = []
+    for seed in range(40):
+        flat = np.random.default_rng(seed).uniform(size=(400, 2)).astype(np.float32)
+        found.append(intrinsic_dimension.gride(jnp.asarray(flat)))
+    spread = np.std([each["gride"][0] for each in found])
+    told = np.mean([each["gride_error"][0] for each in found])
+    assert 0.45 < told / spread < 1.2
+
+
+def test_the_head_of_a_collapsed_network_points_to_the_class_means():
+    simplex = np.eye(C) - 1 / C
+    h = jnp.asarray(3 * simplex[Y[:P]] + 2, jnp.float32)
+    member = jnp.asarray(TARGET[:P].T, jnp.float32)
+    np.testing.assert_allclose(
+        collapse.duality(h, member, jnp.asarray(simplex.T * 7 + 1)), 0, atol=1e-5
+    )
+    opposite = collapse.duality(h, member, jnp.asarray(-simplex.T))
+    np.testing.assert_allclose(opposite, 2, rtol=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of powerlaw, about itself
+@pytest.mark.parametrize("alpha", [1.8, 2.5, 2.9])
+def test_power_laws_are_those_of_the_package_powerlaw(alpha):
+    powerlaw = pytest.importorskip("powerlaw")
+    rng = np.random.default_rng(int(10 * alpha))
+    # The head of the sample follows no power law.
+    sample = np.concatenate(
+        [(1 - rng.uniform(size=300)) ** (-1 / (alpha - 1)), rng.uniform(size=100)]
+    )
+    found = weight_spectrum.power_law(jnp.asarray(sample, jnp.float32))
+    assert abs(found["alpha"] - alpha) < 4 * found["alpha_error"]
+    fit = powerlaw.Fit(sample, verbose=False)
+    if abs(fit.power_law.n - found["tail"]) < 2:
+        np.testing.assert_allclose(found["alpha"], fit.power_law.alpha, rtol=0.01)
+    at = powerlaw.Fit(sample, xmin=np.sort(sample)[-int(found["tail"])], verbose=False)
+    np.testing.assert_allclose(found["alpha"], at.power_law.alpha, rtol=1e-4)
+
+
+def test_planted_directions_are_spikes_and_random_matrices_have_none():
+    rng = np.random.default_rng(0)
+    noise = rng.standard_normal((300, 200))
+    u, v = rng.standard_normal((4, 300)), rng.standard_normal((4, 200))
+    planted = noise + 0.3 * (u.T @ v)
+    params = {"a": jnp.asarray(noise, jnp.float32), "b": jnp.asarray(planted, jnp.float32)}
+    found = weight_spectrum.measure(None, None, state_of(params), None, KEY)
+    assert found["spikes"][0] <= 1 and found["spikes"][1] == 4
+    assert (found["random_spikes"] <= 1).all()
+    small = weight_spectrum.measure(None, None, state_of({"a": jnp.eye(5)}), None, KEY)
+    assert np.isnan(small["alpha"][0]) and small["spikes"].shape == (1,)
+
+
+def sampled_llc(cost, size, localisation=0.0, step=1e-3, draws=20_000, temperature=100.0):
+    losses = llc.langevin(
+        lambda w, key: cost(w), jnp.zeros(size), KEY, temperature, 4, draws, step, localisation
+    )
+    return llc.coefficient(losses, cost(jnp.zeros(size)), temperature)
+
+
+def rank_one(w):
+    """Squared error of the linear network x a b^T for the true map 0, with inputs of variance 1."""
+    return 0.5 * jnp.vdot(w[:3], w[:3]) * jnp.vdot(w[3:], w[3:])
+
+
+@pytest.mark.parametrize(
+    ("cost", "size", "options", "true"),
+    [
+        (lambda w: 0.5 * w @ w, 8, {}, 4.0),  # regular: d / 2
+        (lambda w: w[0] ** 4 + w[1] ** 4, 2, {"step": 4e-3}, 0.5),  # 1 / 4 each
+        (lambda w: (w @ w) ** 2, 4, {}, 1.0),  # d / 4
+        # Directions of curvature h count 1/2 n beta h / (n beta h + localisation).
+        (lambda w: 0.5 * (w[0] ** 2 + 0.1 * w[1] ** 2), 2, {"localisation": 10.0}, 0.4545 + 0.25),
+    ],
+)
+def test_learning_coefficients_that_are_known(cost, size, options, true):
+    found = sampled_llc(cost, size, **options)
+    assert abs(found["llc"] - true) < 4 * found["error"] + 0.05 * true, found
+
+
+@pytest.mark.slow
+def test_the_learning_coefficient_of_reduced_rank_regression():
+    """Of a map of rank 0 from 3 to 3 units through one, it is 3 / 2, not 6 / 2 (Aoyagi 2005)."""
+    found = sampled_llc(rank_one, 6, localisation=1.0, step=1e-3, draws=100_000, temperature=2000.0)
+    assert abs(found["llc"] - 1.5) < 0.25, found
+    assert found["llc"] < 2.5
+
+
+def test_chains_that_diverge_have_no_coefficient():
+    found = sampled_llc(lambda w: 1e6 * w @ w, 2, draws=200)
+    assert np.isnan(found["llc"]) and np.isnan(found["error"])
+
+
+def test_the_coefficient_of_linear_regression_with_a_network():
+    found = measured("llc")
+    assert np.isfinite(found["llc"]) and found["error"] > 0
+
+
+def test_representations_are_the_activations():
+    found = measured("representation")
+    np.testing.assert_array_equal(found["hidden"], X[:P])
+    np.testing.assert_allclose(found["head"], X[:P] @ W, rtol=1e-4, atol=1e-5)
+
+
+def test_dimensions_are_those_of_the_probe():
+    found = measured("dimension", entropy)
+    s = np.linalg.svd(X[:P].astype(float), compute_uv=False)
+    np.testing.assert_allclose(
+        found["participation_ratio"][0], s.sum() ** 2 / np.square(s).sum(), rtol=1e-5
+    )
+    np.testing.assert_allclose(found["accuracy"], measured("examples", entropy)["correct"].mean())

@@ -13,7 +13,7 @@ import pytest
 from analysis.edm.variables import variables
 from analysis.runs.reader import RunError, open_run
 from tapjax.config.schema import ConfigError
-from tapjax.measure.measures import MEASURES
+from tapjax.measure.measures import MEASURES, check, chosen
 from tapjax.run import loop, measuring, replay
 from tapjax.types import Measure
 from tests.conftest import tiny
@@ -24,9 +24,10 @@ FAST = ("examples", "collapse", "intrinsic_dimension")
 
 
 def measure(path, names, steps):
-    measures = measuring.chosen(names)
+    measures = chosen(names)
     with replay.open_timeline(path) as timeline:
-        measuring.check(timeline, measures)
+        ready = timeline.assembly
+        check(measures, ready.recipe, ready.cfg, ready.like, ready.data)
         wanted = measuring.missing_steps(path, list(measures), steps)
         drift = replay.Drift(path / "records", 1)
         done = list(measuring.measure_steps(timeline, path, measures, wanted, drift))
@@ -104,12 +105,12 @@ def test_a_measure_of_ones_own(run):
     with pytest.raises(ConfigError, match="does not return a dict of arrays"):
         measure(run, [f"{__name__}:nothing"], [0])
     with pytest.raises(ConfigError, match=r"measures='curvatur'.* did you mean"):
-        measuring.chosen(["curvatur"])
+        chosen(["curvatur"])
     with pytest.raises(ConfigError, match="probe is the name of recorded arrays"):
-        measuring.chosen([f"{__name__}:probe"])
+        chosen([f"{__name__}:probe"])
     with pytest.raises(ConfigError, match="biases is named twice"):
-        measuring.chosen([own, own])
-    assert isinstance(measuring.chosen(["kernel"])["kernel"], Measure)
+        chosen([own, own])
+    assert isinstance(chosen(["kernel"])["kernel"], Measure)
 
 
 def test_the_measure_that_the_guide_writes(run, tmp_path, monkeypatch):
@@ -190,7 +191,7 @@ def test_full_batch_gradient_descent_reaches_the_edge_of_stability(tmp_path):
 
 def test_gradients_are_those_of_the_training_loss(run):
     """The square of the noise scale is the squared gradient norm of the same examples."""
-    measures = measuring.chosen(["noise_scale"])
+    measures = chosen(["noise_scale"])
     with replay.open_timeline(run) as timeline:
         ((_, states),) = replay.states_at(timeline, [20])
         ready = timeline.assembly
@@ -211,3 +212,76 @@ def test_gradients_are_those_of_the_training_loss(run):
     norm = sum(float(jnp.vdot(g, g)) for g in grads)
     whole = float(found["square"] + found["trace"] / len(batch.y))
     np.testing.assert_allclose(whole, norm, rtol=1e-4)
+
+
+def of_files(path, name):
+    return {key: open_run(path).array(name, key) for key in open_run(path).names(name)}
+
+
+def with_live_measures(over_seeds="auto"):
+    cfg = tiny.__wrapped__()
+    cfg.over_seeds = over_seeds
+    cfg.probe.measures = "examples, noise_scale*3,probe_again*8"
+    return cfg
+
+
+@pytest.mark.parametrize("over_seeds", ["vmap", "loop"])
+def test_live_measures_are_those_of_a_replay(tmp_path, over_seeds):
+    """Equal to 1e-5: the compiler fuses other operations around a measure inside a chunk."""
+    cfg = with_live_measures(over_seeds)
+    path, again = tmp_path / "live", tmp_path / "plain"
+    loop.run(cfg, path)
+    opened = open_run(path)
+    assert opened.measured == ["examples", "noise_scale", "probe_again"]
+    assert opened.steps("examples").tolist() == list(range(0, 41, 5))
+    assert opened.steps("noise_scale").tolist() == [0, 15, 30]
+    assert opened.steps("probe_again").tolist() == [0, 40]
+    cfg.probe.measures = ""
+    loop.run(cfg, again)
+    for name in ("scalar", "probe"):  # measuring changes nothing
+        for key in opened.names(name):
+            np.testing.assert_array_equal(
+                opened.array(name, key), open_run(again).array(name, key), err_msg=key
+            )
+    measure(again, ["examples", "noise_scale"], [0, 5, 10, 15, 20, 25, 30, 35, 40])
+    for name in ("examples", "noise_scale"):
+        here = np.isin(open_run(again).steps(name), opened.steps(name))
+        for key, values in of_files(path, name).items():
+            wanted = of_files(again, name)[key][:, here]
+            np.testing.assert_allclose(values, wanted, rtol=1e-5, atol=1e-6, err_msg=key)
+    probed = opened.array("probe", "participation_ratio")[:, [0, -1]]
+    np.testing.assert_allclose(
+        opened.array("probe_again", "participation_ratio"), probed, rtol=1e-6
+    )
+
+
+def test_live_measures_survive_an_interruption_and_a_longer_run(tmp_path):
+    cfg = with_live_measures()
+    loop.run(cfg, tmp_path / "whole")
+    cfg.steps = 20
+    loop.run(cfg, tmp_path / "parts")
+    cfg.steps = 40
+    assert loop.run(cfg, tmp_path / "parts", extend=True).status == "DONE"
+    for name in ("examples", "noise_scale", "probe_again"):
+        steps = open_run(tmp_path / "parts").steps(name).tolist()
+        assert steps == open_run(tmp_path / "whole").steps(name).tolist()
+        for key, values in of_files(tmp_path / "whole", name).items():
+            np.testing.assert_array_equal(values, of_files(tmp_path / "parts", name)[key], key)
+
+
+@pytest.mark.parametrize(
+    ("measures", "said"),
+    [
+        ("curvatur", "did you mean 'curvature'"),
+        ("examples*0", r"'examples\*0' must be a name, or a name and a number: examples\*10"),
+        ("examples*x", "must be a name"),
+        (f"{__name__}:nothing", "nothing does not return a dict of arrays"),
+        (f"{__name__}:probe", "probe is the name of recorded arrays"),
+    ],
+)
+def test_live_measures_that_cannot_be_computed(tmp_path, measures, said):
+    cfg = tiny.__wrapped__()
+    cfg.probe.measures = measures
+    with pytest.raises(ConfigError, match=said):
+        loop.run(cfg, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
