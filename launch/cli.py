@@ -21,6 +21,7 @@ SCRIPTS = {
     "sweep": "train a config for every combination of some of its arguments",
     "tap": "run the tap experiment in four phases, with one report at the end",
     "replay": "compute any step of a run again, and save what the network held",
+    "intervene": "ask whether a change mattered, by undoing it in single units and layers",
     "measure": "measure any step of a run afterwards: curvature, noise scale, tangent kernel, ...",
     "monitor": "watch a run while it trains",
     "status": "list the runs of a sweep and their states",

@@ -14,7 +14,7 @@ from analysis.commands.figure_flags import add_figure_flags
 from analysis.commands.output import add_out, plain, write_csv
 from analysis.figures import mechanistic as figures
 from analysis.figures.style import synthetic
-from analysis.mechanistic import changes, metrics, report_text
+from analysis.mechanistic import changes, interventions, metrics, report_text
 from analysis.mechanistic import overview as course_of
 from analysis.mechanistic.convergence import CHARACTER
 from analysis.mechanistic.critical_steps import COLUMNS, CriticalMoment, plan_from
@@ -22,7 +22,7 @@ from analysis.runs.finding import find_runs
 from analysis.runs.reader import RunError, open_runs
 from analysis.runs.snapshots import read_plan, read_snapshots
 from analysis.statistics.corrections import ALPHA, q_values
-from tapjax.contract.layout import record_steps, write_json, write_text
+from tapjax.contract.layout import INTERVENTIONS, record_steps, write_json, write_text
 from tapjax.contract.text import plural, shortened
 
 SHOWN = ("run", "moment", "seed", "layer", "quantity", "unit")
@@ -111,8 +111,10 @@ def explain(paths, out: Path, partial=False, number: int | None = None, snapshot
         write_csv(folder / "jumps_detailed.csv", detailed, index=False)
         runs[run.name] = course | {"moments": [r._asdict() for r in results]}
         compared += [(run.name, r.measurements, changes.findings(r)) for r in results]
+        effects = _draw_interventions(run, folder)
+        runs[run.name]["interventions"] = [each.about | {"rows": each.rows} for each in effects]
         write_json(folder / "analysis_results.json", plain(runs[run.name]))
-        text = report_text.report(run.name, course, results, why, settling)
+        text = report_text.report(run.name, course, results, why, settling, effects)
         write_text(folder / "comparison_report.md", text)
         without += why
         for result in results:
@@ -200,7 +202,7 @@ def compare_moments(run, folder: Path, out: Path, number: int | None = None, ask
             raise RunError(f"--jump={number}: {folder} has {len(chosen)} critical steps")
         chosen = [chosen[number - 1]]
     at = functools.lru_cache(CACHED)(functools.partial(read_snapshots, folder))
-    quiet = _quiet_pairs(run, planned)
+    quiet = course_of.quiet_pairs(run, planned)
     known, results, left_out = _ordinary(run, at, [quiet[i - 1] for i, _ in chosen]), [], []
     for i, moment in chosen:
         triple = [CriticalMoment(**m) for m in moment["triple"]]
@@ -235,25 +237,6 @@ def _planned(run, folder, asked):
     return read_plan(folder)
 
 
-def _quiet_pairs(run, planned):
-    """List for each critical step the ordinary pairs (seed, step, step).
-
-    A pair is left out if a jump or a critical step of its seed is near.
-    """
-    window = planned["window"]
-    eventful = [(jump["seed"], jump["step"]) for jump in course_of.found_jumps(run)]
-    eventful += [(seed, m["triple"][1]["step"]) for seed in run.seeds for m in planned["moments"]]
-
-    def quiet(seed, a, b):
-        steps = [step for other, step in eventful if other == seed]
-        return not any(a - window < step <= b + window for step in steps)
-
-    return [
-        [(seed, a, b) for a, b in moment["null"] for seed in run.seeds if quiet(seed, a, b)]
-        for moment in planned["moments"]
-    ]
-
-
 def _ordinary(run, at, quiet):
     """Measure the changes over each pair, in an order that keeps few snapshots in memory."""
     rectified, known = changes.rectified_of(run), {}
@@ -262,6 +245,22 @@ def _ordinary(run, at, quiet):
         pair = changes.Pair(seed, at(a)[seed], at(b)[seed])
         known[seed, a, b] = changes.ordinary(pair, rectified)
     return known
+
+
+def _draw_interventions(run, folder):
+    """Test, write and draw the interventions of a run, if it has any."""
+    if not (run.path / INTERVENTIONS / "moments.json").is_file():
+        return []
+    found = interventions.compare(run)
+    rows = [
+        {"step": each.about["step"], "seed": each.about["seed"]} | row
+        for each in found
+        for row in each.rows
+    ]
+    write_csv(folder / "interventions.csv", pd.DataFrame(rows), index=False)
+    for i, each in enumerate(found, 1):
+        figures.interventions(each, _title(run), folder / f"interventions_{i}")
+    return found
 
 
 def _title(run):

@@ -10,6 +10,7 @@ from analysis.mechanistic.critical_steps import SIDES
 MOST_FILTERS = 16
 MOST_UNITS = 64
 MOST_HEADS = 8
+LEAST_DRAWN = 1e-6  # smaller effects are drawn at this value
 
 
 def attention_pattern(sides_PxHxQxQ, title: str, out: Path) -> Path:
@@ -197,6 +198,58 @@ def change_map(layers, results, title: str, out: Path) -> Path:
     bar.set_ticks(ticks, labels=[f"{tick:g}" for tick in ticks], minor=False)
     bar.minorticks_off()
     figure.suptitle(title)
+    return save(figure, out)
+
+
+def interventions(effects, title: str, out: Path) -> Path:
+    """Draw the effect of every unit and layer at a critical step, beside its ordinary effect.
+
+    Units and layers whose effect is beyond the null are red, and the number of a unit is written
+    beside it.
+
+    Args:
+      effects: Intervention of the critical step.
+      title: title of the figure.
+      out: path of the PNG file to write.
+
+    Returns:
+      The path written.
+    """
+    keys = list(effects.units)
+    figure, axes = one_panel(6.5, 1.9 + 0.32 * len(keys))
+    beyond = {(r["layer"], r["intervention"], r["unit"]) for r in effects.rows if r["p"] <= 0.05}
+    drawn = np.concatenate([np.concatenate(pair) for pair in effects.units.values()])
+    low = max(drawn[drawn > 0].min(initial=1.0), LEAST_DRAWN)
+    for i, key in enumerate(keys):
+        own, ordinary = (np.maximum(each, low) for each in effects.units[key])
+        axes.plot(ordinary[:-1], np.full(len(own) - 1, i + 0.18), ".", color="0.7", markersize=4)
+        axes.plot(own[:-1], np.full(len(own) - 1, i - 0.18), ".", color="#0072b2", markersize=5)
+        axes.plot(ordinary[-1], i + 0.18, "D", color="0.7", markersize=5)
+        axes.plot(own[-1], i - 0.18, "D", color="#0072b2", markersize=5)
+        for unit in range(len(own)):
+            last = unit == len(own) - 1
+            if (*key, None if last else unit) in beyond:
+                axes.plot(own[unit], i - 0.18, "D" if last else ".", color="r", markersize=7)
+                if not last:
+                    axes.annotate(
+                        str(unit), (own[unit], i - 0.18), (4, 2), textcoords="offset points",
+                        color="r",
+                    )  # fmt: skip
+    axes.set_xscale("log")
+    axes.set_yticks(range(len(keys)), [f"{layer}, {what}" for layer, what in keys])
+    axes.invert_yaxis()
+    axes.set_xlabel("absolute effect on the loss")
+    axes.grid(alpha=0.25)
+    marks = [
+        (".", "#0072b2", "unit"),
+        ("D", "#0072b2", "whole layer"),
+        ("D", "r", "beyond the null"),
+    ]
+    marks.append((".", "0.7", "same unit or layer, ordinary pairs (median)"))
+    handles = [axes.plot([], [], m, color=color, label=label)[0] for m, color, label in marks]
+    legend_below(figure, handles, [handle.get_label() for handle in handles])
+    about = effects.about
+    figure.suptitle(f"{title}\ninterventions at step {about['step']}, seed {about['seed']}")
     return save(figure, out)
 
 

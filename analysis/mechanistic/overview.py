@@ -54,6 +54,32 @@ def found_jumps(run: Run) -> list[dict]:
     return jumps_of_run(run) if len(run.steps("probe")) >= detector.LEAST_LENGTH else []
 
 
+def quiet_pairs(run: Run, planned: dict) -> list[list[tuple[int, int, int]]]:
+    """List the ordinary pairs of steps of each critical step, for every seed.
+
+    A pair is left out if a jump or a critical step of its seed is near.
+
+    Args:
+      run: open run.
+      planned: plan of the critical steps, see `critical_steps.plan`.
+
+    Returns:
+      For each critical step a list of (seed, step, step).
+    """
+    window = planned["window"]
+    eventful = [(jump["seed"], jump["step"]) for jump in found_jumps(run)]
+    eventful += [(seed, m["triple"][1]["step"]) for seed in run.seeds for m in planned["moments"]]
+
+    def quiet(seed, a, b):
+        steps = [step for other, step in eventful if other == seed]
+        return not any(a - window < step <= b + window for step in steps)
+
+    return [
+        [(seed, a, b) for a, b in moment["null"] for seed in run.seeds if quiet(seed, a, b)]
+        for moment in planned["moments"]
+    ]
+
+
 def _together(run):
     at, rows = run.steps("probe"), []
     for seed, kind, verdict in together(run):

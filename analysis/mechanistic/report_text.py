@@ -2,6 +2,7 @@
 
 from analysis.mechanistic.changes import ALPHA, AnalysisResult, findings
 from analysis.mechanistic.critical_steps import SIDES
+from analysis.mechanistic.interventions import Intervention
 from tapjax.contract import detector
 from tapjax.contract.text import plural
 
@@ -10,7 +11,12 @@ NOTHING = "Nothing beyond the null."
 
 
 def report(
-    name: str, course: dict, results: list[AnalysisResult], why: list[str], settling: str | None
+    name: str,
+    course: dict,
+    results: list[AnalysisResult],
+    why: list[str],
+    settling: str | None,
+    effects: list[Intervention] = (),
 ) -> str:
     """Write the report: what changed around the critical steps of a run, and how its layers moved.
 
@@ -20,6 +26,7 @@ def report(
       results: one result per critical step, with its figures.
       why: reasons why critical steps could not be compared; empty if there are none.
       settling: name of the figure of when layers settled; None if there is none.
+      effects: effects of interventions, one per critical step.
 
     Returns:
       Markdown text.
@@ -43,7 +50,30 @@ def report(
             "changed, at least D.",
             "",
         ]
+    for i, each in enumerate(effects, 1):
+        lines += _interventions(i, each)
     return "\n".join(lines + _course(course, settling)) + "\n"
+
+
+def _interventions(number, effects):
+    about = effects.about
+    found = [row for row in effects.rows if row["p"] <= ALPHA]
+    power = f"{about['null_pairs']} ordinary pairs, smallest possible p {about['smallest_p']:.3f}"
+    lines = [f"## Did it matter? Step {about['step']}, seed {about['seed']}", ""]
+    lines += [
+        "Undo: the later network with activations of the earlier one, on the same examples. "
+        "Transplant: the earlier network with those of the later one. Ablation: how much more or "
+        "less the mean activation costs later than earlier. Effects are changes of the loss, "
+        f"compared with {power}.",
+        "",
+        f"{plural(len(found), 'effect')} beyond the null:" if found else NOTHING,
+        "",
+    ]
+    if found:
+        columns = ("layer", "unit", "intervention", "effect", "ordinary", "accuracy", "class")
+        rows = [row | {"unit": "all" if row["unit"] is None else row["unit"]} for row in found]
+        lines += [*_table((*columns, "z", "p"), rows[:MOST_ROWS]), ""]
+    return [*lines, f"![effects of interventions](interventions_{number}.png)", ""]
 
 
 def _moment(result):

@@ -7,7 +7,9 @@ RUN/reserve                                      during a run: room for STATUS.j
 RUN/jumps.json                                   jumps found during training
 RUN/pinned.json  RUN/pins/                       reasons for pinned steps, and their checkpoints
 RUN/snapshots/000001200.npz ...                  contents of the network before a step's update
-RUN/measures/NAME/000001200.npz ...              measurements made afterwards, by replay
+RUN/measures/NAME/000001200.npz ...              further measures, during training or by replay
+RUN/interventions/000001150-000001250.npz ...    effects of interventions between two steps
+RUN/interventions/moments.json                   critical steps that they belong to
 
 A record file holds `step [T]` and `scalar/NAME [S, T]`, and `probe_step [T']` and
 `probe/NAME [S, T', ...]`. If the test split was evaluated, it also holds `eval_step [E]` and
@@ -28,7 +30,7 @@ import numpy as np
 
 SCHEMA = 1
 MANIFEST = ("env.json", "data.json", "model.json", "config.json")
-MEASURES_FOLDER = "measures"
+MEASURES_FOLDER, INTERVENTIONS = "measures", "interventions"
 STATUSES = ("RUNNING", "DONE", "DIVERGED", "FAILED", "PREEMPTED")
 # Group of arrays -> name of the array that holds the steps of its time axis.
 STEP_AXES = {"scalar": "step", "probe": "probe_step", "eval": "eval_step"}
@@ -86,6 +88,11 @@ def measure_names(run: Path) -> list[str]:
     folder = run / MEASURES_FOLDER
     found = sorted(folder.iterdir()) if folder.is_dir() else []
     return [path.name for path in found if record_steps(path)]
+
+
+def pair_name(before: int, after: int) -> str:
+    """Return the file name of the interventions between two steps."""
+    return f"{before:09d}-{after:09d}.npz"
 
 
 def filters(weights) -> dict:

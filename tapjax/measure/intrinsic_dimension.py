@@ -88,8 +88,8 @@ def gride(h_PxD) -> dict:
     Returns:
       `gride [5]`, the dimensions; not-a-number where there are not enough examples. `gride_error`,
       standard errors of independent examples; because examples share neighbours, the spread over
-      samples is up to twice as large. `gride_scale`, mean distances to neighbour 2 n relative to the root mean
-      square distance from the mean.
+      samples is up to twice as large. `gride_scale`, mean distances to neighbour 2 n relative to
+      the root mean square distance from the mean.
     """
     orders = [n for n in ORDERS if 2 * n < len(h_PxD)]
     most = 2 * max(orders, default=1)

@@ -32,10 +32,18 @@ def unit_layers(model: Model, shape) -> list[str]:
         params, stats = model.init(key)
         return model.watch(params, stats, jnp.zeros((1, *shape)))[1]
 
-    return [name for name, _ in _named(jax.eval_shape(trace, jax.random.key(0)))]
+    return [name for name, _ in named_activations(jax.eval_shape(trace, jax.random.key(0)))]
 
 
-def _named(tree):
+def named_activations(tree) -> list[tuple[str, jax.Array]]:
+    """List the layers of a tree of activations of `Model.watch`, in the order of `unit_layers`.
+
+    Args:
+      tree: tree with one leaf per layer.
+
+    Returns:
+      Pairs (name of the layer, leaf).
+    """
     leaves = jax.tree_util.tree_leaves_with_path(tree)
     name = jax.tree_util.keystr
     named = [(name(path, simple=True, separator="_").removesuffix(SUFFIX), a) for path, a in leaves]
@@ -116,7 +124,7 @@ def unit_samples(model: Model, loss, params, stats, batch, rows: int):
             return loss(restricted(watch(x, shifts)[0], batch.allowed), y).sum()
 
         slopes = jax.grad(total)(jax.tree.map(jnp.zeros_like, activations))
-        layers = zip(_named(activations), _named(slopes), strict=True)
+        layers = zip(named_activations(activations), named_activations(slopes), strict=True)
         return [
             (some_places(a, places, i), some_places(g, places, i))
             for i, ((_, a), (_, g)) in enumerate(layers)
