@@ -182,15 +182,27 @@ def linear_cka(x_NxD, y_NxE) -> float:
       >>> round(linear_cka(x, 2 * x[:, ::-1]), 6)  # the same up to a rotation and a scale
       1.0
     """
-    if len(x_NxD) < 4:
-        return float("nan")
-    x, y = (_unbiased_centred_gram(_centred(a)) for a in (x_NxD, y_NxE))
-    self_x, self_y = np.vdot(x, x), np.vdot(y, y)
-    if not min(self_x, self_y) > 0:
-        return float("nan")
-    # Divide each matrix separately, because the product of two very small or very large squares
-    # would exceed the range of floats.
-    return float(np.vdot(x / np.sqrt(self_x), y / np.sqrt(self_y)))
+    return float(np.vdot(unit_gram(x_NxD), unit_gram(y_NxE)))
+
+
+def unit_gram(a_NxD) -> np.ndarray:
+    """Compute the unbiased centred Gram matrix of a representation, divided by its norm.
+
+    The inner product of two such matrices is the debiased CKA of two representations.
+
+    Args:
+      a_NxD: activations of N examples.
+
+    Returns:
+      Matrix [N, N] of norm 1; not-a-number with fewer than 4 examples or if the representation does
+      not vary over the examples.
+    """
+    n = len(a_NxD)
+    if n < 4:
+        return np.full((n, n), np.nan)
+    gram = _unbiased_centred_gram(_centred(a_NxD))
+    square = np.vdot(gram, gram)
+    return gram / np.sqrt(square) if square > 0 else np.full((n, n), np.nan)
 
 
 def _unbiased_centred_gram(a_NxD):
