@@ -98,6 +98,9 @@ class Model(NamedTuple):
     added to these outputs during the forward pass.
     `affine(params) -> dict` returns, for layers that are outputs of an affine map, the weights with
     the bias as the last row [inputs + 1, D], by the name of the layer.
+    `units(params, stats) -> list` lists the parameters of the units of each hidden layer, see
+    `models.wiring`; it raises a ConfigError if they are not known, and is None for networks of the
+    user's own.
     """
 
     init: Callable
@@ -106,6 +109,7 @@ class Model(NamedTuple):
     capture: Callable | None = None
     watch: Callable | None = None
     affine: Callable = lambda params: {}
+    units: Callable | None = None
 
 
 class BlockNetwork(NamedTuple):
@@ -216,12 +220,15 @@ class Measure(NamedTuple):
     batch) -> [B]` is the loss per example. It is None for the probe that the run itself has. `cost`
     is the approximate time of a measurement as a number of forward passes over the probe examples.
     `help` is the question that it answers. `training` says whether it uses training examples.
+    With `pairs`, `apply(model, loss, state, other, data, key)` compares two states, and is neither
+    compiled nor computed during training.
     """
 
     apply: Callable | None
     cost: float
     help: str
     training: bool = False
+    pairs: bool = False
 
 
 class Recipe(NamedTuple):

@@ -8,6 +8,7 @@ import jax
 from tapjax.config.schema import ConfigError, lookup
 from tapjax.contract.layout import STEP_AXES
 from tapjax.measure import (
+    barrier,
     collapse,
     curvature,
     dimension,
@@ -51,6 +52,9 @@ MEASURES = {
     "llc": Measure(
         llc.measure, 1200, "how degenerate is the minimum: local learning coefficient", True
     ),
+    "barrier": Measure(
+        barrier.measure, 44, "same basin: loss barriers between seeds, and to the end", True, True
+    ),
 }
 TAKEN = (*STEP_AXES, "D", "loss", "grad_norm")  # names that mean something else in a run
 SALT = 0x3EA5  # separates the random numbers of measures from those of training
@@ -85,7 +89,17 @@ def chosen(names: Sequence[str], field: str = "--measures") -> dict[str, Measure
 
 
 def bound(measure: Measure, recipe: Recipe) -> Callable:
-    """Return a measure of one seed of a recipe as a function `(state, data) -> dict of arrays`."""
+    """Return a measure of one seed of a recipe as a function `(state, data) -> dict of arrays`.
+
+    A measure of pairs becomes a function `(state, other, data) -> dict of arrays`.
+    """
+    if measure.pairs:
+
+        def compared(state, other, data):
+            key = jax.random.fold_in(jax.random.fold_in(state.key, SALT), state.step)
+            return measure.apply(recipe.model, recipe.loss, state, other, data, key)
+
+        return compared
     if measure.apply is None:
         return lambda state, data: recipe.probe(state, recipe.prepare(state, data))
 
@@ -125,6 +139,8 @@ def check(
                 f"{field}: {name} uses training examples, which in runs of the plasticity family "
                 "change with the task"
             )
+        if measure.pairs:
+            continue
         try:
             found = jax.eval_shape(bound(measure, recipe), single, data)
         except (TypeError, ValueError, KeyError) as error:
@@ -163,6 +179,9 @@ def live(recipe: Recipe, cfg, like: Tree, data) -> dict[str, tuple[Callable, int
             )
         periods[name] = int(number or 1)
     measures = chosen(list(periods), field)
+    for name, measure in measures.items():
+        if measure.pairs:
+            raise ConfigError(f"{field}: {name} compares two states: use tapjax measure afterwards")
     check(measures, recipe, cfg, like, data, field)
     return {
         name: (bound(measure, recipe), period)

@@ -18,6 +18,7 @@ from tapjax.models.resnet import ResNet18
 from tapjax.models.style import Style
 from tapjax.models.transformer import Transformer
 from tapjax.models.vit import ViT
+from tapjax.models.wiring import wiring
 from tapjax.types import Model
 
 MODULES = {
@@ -62,7 +63,10 @@ def own_style(arch: Architecture, **style) -> Style:
 def build(arch: Architecture, shape: tuple[int, ...], classes: int, style: Style) -> Model:
     """Make the Model of an architecture in a style."""
     model = from_module(MODULES[arch.family](arch, classes, style), shape)
-    return model._replace(affine=partial(_affine, names=model.layer_names))
+    return model._replace(
+        affine=partial(_affine, names=model.layer_names),
+        units=lambda params, stats: wiring(arch, params, stats, style.activation),
+    )
 
 
 def _affine(params, names, path=()):

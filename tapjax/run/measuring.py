@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from tapjax.contract.layout import MEASURES_FOLDER, measure_files, record_name, write_npz
@@ -70,8 +71,13 @@ def measure_steps(
       RunDirError: see `replay.states_at`.
     """
     ready = timeline.assembly
-    programs = {name: jax.jit(bound(measure, ready.recipe)) for name, measure in measures.items()}
     kept: dict[str, list] = {name: [] for name in measures}
+    programs = {
+        name: _of_pairs(bound(measure, ready.recipe), timeline)
+        if measure.pairs
+        else _of_seeds(jax.jit(bound(measure, ready.recipe)))
+        for name, measure in measures.items()
+    }
     written = time.monotonic()
     every = sorted(set().union(*steps.values()))
     for step, states in states_at(timeline, every, drift):
@@ -79,7 +85,7 @@ def measure_steps(
         now = enter(ready, states, step)
         for name, program in programs.items():
             if step in steps[name]:
-                kept[name].append((step, _of_seeds(program, now, ready.data)))
+                kept[name].append((step, program(now, ready.data)))
         yield Progress(step, time.monotonic() - began)
         if time.monotonic() - written > SECONDS:
             _write(folder, kept)
@@ -87,14 +93,57 @@ def measure_steps(
     _write(folder, kept)
 
 
-def _of_seeds(program, states, data):
-    """Measure one seed after another, which needs the memory of one."""
-    seeds = len(jax.tree.leaves(states)[0])
-    found = [
-        jax.device_get(program(jax.tree.map(lambda leaf, i=i: leaf[i], states), data))
-        for i in range(seeds)
+def _of_seeds(program):
+    """Return a function that measures one seed after another, which needs the memory of one."""
+
+    def measured(states, data):
+        found = [jax.device_get(program(_seed(states, i), data)) for i in range(_seeds(states))]
+        return {name: np.stack([each[name] for each in found]) for name in found[0]}
+
+    return measured
+
+
+def _of_pairs(compare, timeline):
+    """Return a function that compares each seed with every other seed, and with its own end.
+
+    The arrays are [S, S + 1, ...]: the second axis holds the other seeds and, last, the end of the
+    run. The state of a seed is not compared with itself.
+    """
+    cfg = timeline.assembly.cfg
+    reached = max(step for manager in timeline.managers for step in manager.all_steps())
+    end, *_ = [
+        jax.tree.map(jnp.copy, now) for _, now in states_at(timeline, [min(reached, cfg.steps)])
     ]
-    return {name: np.stack([each[name] for each in found]) for name in found[0]}
+
+    def measured(states, data):
+        n, found = _seeds(states), {}
+        for i in range(n):
+            for j in range(i + 1, n):
+                found[i, j] = found[j, i] = compare(_seed(states, i), _seed(states, j), data)
+            found[i, n] = compare(_seed(states, i), _seed(end, i), data)
+        like = found[0, n]
+        return {
+            name: np.array(
+                [
+                    [
+                        found[i, j][name] if (i, j) in found else np.zeros_like(like[name])
+                        for j in range(n + 1)
+                    ]
+                    for i in range(n)
+                ]
+            )
+            for name in like
+        }
+
+    return measured
+
+
+def _seeds(states):
+    return len(jax.tree.leaves(states)[0])
+
+
+def _seed(states, i):
+    return jax.tree.map(lambda leaf: leaf[i], states)
 
 
 def _write(folder, kept):

@@ -6,8 +6,10 @@ import numpy as np
 import optax
 import pytest
 
-from tapjax.measure import collapse, curvature, intrinsic_dimension, llc, weight_spectrum
+from tapjax.contract.architectures import parse_architecture
+from tapjax.measure import barrier, collapse, curvature, intrinsic_dimension, llc, weight_spectrum
 from tapjax.measure.measures import MEASURES
+from tapjax.models.zoo import build, own_style
 from tapjax.types import Batch, DeviceData, Model, TrainState
 
 N, P, D, C = 200, 60, 5, 3
@@ -217,7 +219,9 @@ def test_curved_manifolds_and_repeated_examples():
     assert np.isnan(constant["two_nn"])
 
 
-@pytest.mark.parametrize("name", [name for name, each in MEASURES.items() if each.apply])
+@pytest.mark.parametrize(
+    "name", [name for name, each in MEASURES.items() if each.apply and not each.pairs]
+)
 def test_a_measure_works_under_jit_and_says_what_it_answers(name):
     measure = MEASURES[name]
 
@@ -394,3 +398,46 @@ def test_dimensions_are_those_of_the_probe():
         found["participation_ratio"][0], s.sum() ** 2 / np.square(s).sum(), rtol=1e-5
     )
     np.testing.assert_allclose(found["accuracy"], measured("examples", entropy)["correct"].mean())
+
+
+def permuted(params):
+    """The same MLP with the units of both hidden layers in another order."""
+    rng = np.random.default_rng(5)
+    p, q = rng.permutation(12), rng.permutation(12)
+    first, second, head = (params[name] for name in ("hidden_0", "hidden_1", "head"))
+    return {
+        "hidden_0": {"kernel": first["kernel"][:, p], "bias": first["bias"][p]},
+        "hidden_1": {"kernel": second["kernel"][p][:, q], "bias": second["bias"][q]},
+        "head": {"kernel": head["kernel"][q], "bias": head["bias"]},
+    }
+
+
+def test_the_barrier_to_a_permuted_copy_vanishes_after_matching():
+    arch = parse_architecture("mlp:widths=12-12")
+    model = build(arch, (1, D, 1), C, own_style(arch))
+    params, stats = model.init(KEY)
+    params = jax.tree.map(lambda w: 3 * w, params)
+    states = [state_of(p)._replace(stats=stats) for p in (params, permuted(params))]
+    one = jnp.ones(1)
+    images = data()._replace(x=jnp.asarray(X.reshape(N, 1, D, 1)), mean=0 * one, std=one)
+
+    def apart(outputs, batch):  # 0 at both ends
+        return jnp.square(outputs - model.apply(params, stats, batch.x)[0]).sum(1)
+
+    found = barrier.measure(model, apart, *states, images, KEY)
+    assert found["barrier"] > 0.05 and abs(found["matched"]) < 1e-5, found
+    here = jax.tree.map(np.asarray, (params, stats))
+    aligned, _ = barrier.matched(model.units(params, stats), here, (permuted(params), stats))
+    jax.tree.map(np.testing.assert_array_equal, aligned, here[0])
+    other, _ = model.init(jax.random.key(1))
+    aligned, _ = barrier.matched(model.units(params, stats), here, (other, stats))
+    x = images.x[:7]
+    np.testing.assert_allclose(  # matching changes no function
+        model.apply(aligned, stats, x)[0], model.apply(other, stats, x)[0], rtol=1e-4, atol=1e-5
+    )
+
+
+def test_a_convex_loss_has_no_barrier():
+    ends = [{"kernel": jnp.asarray(W)}, {"kernel": jnp.asarray(-W)}]
+    found = barrier.measure(linear_model(), squared, *map(state_of, ends), data(), KEY)
+    assert found["barrier"] < 1e-5 and np.isnan(found["matched"])

@@ -285,3 +285,21 @@ def test_live_measures_that_cannot_be_computed(tmp_path, measures, said):
     with pytest.raises(ConfigError, match=said):
         loop.run(cfg, tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_barriers_between_seeds_and_to_the_end(run):
+    measure(run, ["barrier"], [0, 40])
+    found = open_run(run).array("barrier", "barrier")
+    assert found.shape == (2, 2, 3)  # [S, T, S + 1]
+    np.testing.assert_array_equal(found[0, :, 1], found[1, :, 0])
+    assert (found[0, :, 0] == 0).all() and (found[1, :, 1] == 0).all()
+    np.testing.assert_allclose(found[:, 1, 2], 0, atol=1e-6)  # the end is its own end
+    matched = open_run(run).array("barrier", "matched")
+    assert np.isfinite(matched).all()
+
+
+def test_a_measure_of_pairs_cannot_be_live(tmp_path):
+    cfg = tiny.__wrapped__()
+    cfg.probe.measures = "barrier"
+    with pytest.raises(ConfigError, match="barrier compares two states"):
+        loop.run(cfg, tmp_path / "run")
