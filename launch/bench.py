@@ -7,11 +7,12 @@ one core with one thread, and the sides take turns. A ratio is the median over t
 two CPU times that are measured directly after one another. The suites measure, online and recorder
 need the extra [bench] (PyTorch). The suite edm needs pyEDM (extra [test]).
 
-Five suites are not part of all. soak kills runs at random times and stream records the memory of a
+Six suites are not part of all. soak kills runs at random times and stream records the memory of a
 run of a million steps; each takes a quarter of an hour. scaling measures sweeps, devices, files and
 messages; it takes a few minutes and needs the extra [cluster]. validity measures the rates of false
 and missed claims of every analysis on data whose truth is known; it takes about an hour.
-accelerator measures wall times on a device other than the CPU, which it needs.
+accelerator measures wall times on a device other than the CPU, which it needs. instruments measures
+the cost of every measure of `tapjax measure`, and takes a quarter of an hour.
 """
 
 import json
@@ -28,6 +29,7 @@ from absl import flags
 
 from launch.benchmarks.accelerator import accelerator
 from launch.benchmarks.accuracy import metrics
+from launch.benchmarks.instruments import instruments
 from launch.benchmarks.scaling import scaling
 from launch.benchmarks.soak import soak
 from launch.benchmarks.stream import stream
@@ -318,13 +320,13 @@ SUITES = {
 }
 # These suites are not part of all: they take long, or need an accelerator.
 LONG = {"soak": soak, "stream": stream, "scaling": scaling, "validity": validity}
-LONG |= {"accelerator": accelerator}
+LONG |= {"accelerator": accelerator, "instruments": instruments}
 SUITE = flags.DEFINE_multi_enum(
     "suite",
     ["all"],
     ["all", *SUITES, *LONG],
     "Suite to run; may be given several times. all leaves out the long ones (validity, soak, "
-    "stream, scaling) and accelerator, which needs one.",
+    "stream, scaling, instruments) and accelerator, which needs one.",
 )
 
 

@@ -29,7 +29,9 @@ def add_arguments(parser) -> None:
     add_out(parser, "emergence")
     add_figure_flags(parser)
     parser.add_argument(
-        "--metric", help="recorded metric that D is computed from; by default that of each run"
+        "--metric",
+        help="recorded metric that D is computed from, by default that of each run; or a quantity "
+        "of a measure that is tested instead of D, MEASURE/QUANTITY",
     )
 
 
@@ -93,7 +95,7 @@ def find_emergence(paths, out: Path, partial: bool = False, metric: str | None =
         "command": "emergence",
         "tests": plain(table.to_dict("records")),
         "verdicts": table["verdict"].value_counts().to_dict(),
-        "conclusion": _conclusion(table["verdict"], powers),
+        "conclusion": _conclusion(table["verdict"], powers, metric),
         "power": plain(powers),
         "order": plain(orders),
         "weakest_classes": {
@@ -104,7 +106,7 @@ def find_emergence(paths, out: Path, partial: bool = False, metric: str | None =
     figures.verdicts(table, powers, out / "emergence")
     shown = table.set_index("run")
     write_results(out, "emergence", result, shown)
-    write_text(out / "phase4_summary.md", _summary(result, shown))
+    write_text(out / "phase4_summary.md", _summary(result, shown, metric))
     return result, shown[list(SHOWN)]
 
 
@@ -178,25 +180,33 @@ def _with_verdicts(rows):
     return table.drop(columns="test")
 
 
-def _conclusion(verdicts, powers):
+def _conclusion(verdicts, powers, metric):
     leads, others = (verdicts == "leads").sum(), verdicts[verdicts != "leads"].value_counts()
     listed = ", ".join(f"{n} {name}" for name, n in others.items())
     strongest = list(next(iter(powers.values())))[-1]
     found = np.mean([power[strongest] for power in powers.values()])
     return (
-        f"D changes before a capability in {leads} of {plural(len(verdicts), 'test')}"
-        f"{f' ({listed})' if listed else ''}; a planted lead of correlation {float(strongest):g} "
-        f"would be found in {found:.0%} of the trials."
+        f"{_tested(metric)} changes before a capability in {leads} of "
+        f"{plural(len(verdicts), 'test')}{f' ({listed})' if listed else ''}; a planted lead of "
+        f"correlation {float(strongest):g} would be found in {found:.0%} of the trials."
     )
 
 
-def _summary(result, table):
+def _tested(metric):
+    """Name the tested quantity: D, or a quantity of a measure."""
+    return metric if metric and "/" in metric else "D"
+
+
+def _summary(result, table, metric):
     counts = ", ".join(f"{n} {name}" for name, n in result["verdicts"].items())
     powers = pd.DataFrame(result["power"]).T.loc[list(result["order"])]  # without groups of runs
     found = ", ".join(f"{powers[s].mean():.0%} at {float(s):g}" for s in powers.columns[1:])
+    named = _tested(metric)
+    of_measure = [f"In this report, D stands for {named}.", ""] if named != "D" else []
     lines = [
         "# Phase 4: does dimensionality move before capabilities?",
         "",
+        *of_measure,
         f"{plural(len(result['order']), 'run')}, "
         f"{plural(len(table), 'pair')} of D and a capability: {counts}.",
         "",

@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from analysis.commands.output import add_out, plain, write_results
-from analysis.mechanistic.critical_steps import COLUMNS, jumps_of_run
+from analysis.mechanistic.critical_steps import COLUMNS, jumps_of_run, searched
 from analysis.runs.reader import RunError, open_runs
 from tapjax.contract import detector
 from tapjax.contract.text import plural, shortened
@@ -19,7 +19,9 @@ def add_arguments(parser) -> None:
     """Add the flags of this command to its parser."""
     add_out(parser, "jumps")
     parser.add_argument(
-        "--metric", help="recorded metric that D is computed from; by default that of each run"
+        "--metric",
+        help="recorded metric that D is computed from, by default that of each run; or a quantity "
+        "of a measure that is searched instead, MEASURE/QUANTITY",
     )
 
 
@@ -52,18 +54,19 @@ def find_jumps(paths: Sequence, out: Path | None, partial: bool, metric: str | N
             refused.append(str(error))
             continue
         rows += found
-        searched = len(run.seeds) * len(run.steps("probe")) * (1 + len(run.layer_names))
-        total += searched
+        measurements, series = searched(run, metric)
+        values = len(run.seeds) * measurements * series
+        total += values
         in_d = [row for row in found if row["layer"] == detector.MEAN]
         counts.append(
             {
                 "run": run.name,
                 "seeds": len(run.seeds),
-                "measurements": len(run.steps("probe")),
+                "measurements": measurements,
                 "jumps_of_D": len(in_d),
                 "jumps_of_layers": len(found) - len(in_d),
-                "layers": len(run.layer_names),
-                "false_on_worst_null": detector.FALSE_PER_1000 * searched / 1000,
+                "layers": series - 1 if not _of_measure(metric) else series,
+                "false_on_worst_null": detector.FALSE_PER_1000 * values / 1000,
             }
         )
     if not counts:
@@ -72,7 +75,7 @@ def find_jumps(paths: Sequence, out: Path | None, partial: bool, metric: str | N
         "command": "jumps",
         "runs": counts,
         "jumps": plain(rows),
-        "conclusion": _conclusion(counts),
+        "conclusion": _conclusion(counts, metric),
         "by_chance": detector.by_chance(total),
         "refused": refused,
     }
@@ -80,11 +83,17 @@ def find_jumps(paths: Sequence, out: Path | None, partial: bool, metric: str | N
     return result, pd.DataFrame(counts).set_index("run")
 
 
-def _conclusion(counts):
-    points = sum(row["seeds"] * row["measurements"] for row in counts)
-    found = sum(row["jumps_of_D"] for row in counts)
+def _of_measure(metric):
+    return bool(metric) and "/" in metric
+
+
+def _conclusion(counts, metric):
+    of_measure = _of_measure(metric)
+    series = "layers" if of_measure else None
+    points = sum(row["seeds"] * row["measurements"] * row.get(series, 1) for row in counts)
+    found = sum(row["jumps_of_layers" if of_measure else "jumps_of_D"] for row in counts)
     return (
-        f"{plural(found, 'jump')} of D in {plural(points, 'measurement')}; "
-        f"{detector.FALSE_PER_1000 * points / 1000:.1f} would be found on the worst kind of series "
-        "without jumps."
+        f"{plural(found, 'jump')} of {metric if of_measure else 'D'} in "
+        f"{plural(points, 'measurement')}; {detector.FALSE_PER_1000 * points / 1000:.1f} would be "
+        "found on the worst kind of series without jumps."
     )

@@ -65,8 +65,9 @@ def make_report(paths, out: Path, partial: bool = False):
         raise RunError(f"--out={out} is a folder; the page is one file, such as {out}/report.html")
     found = find_runs(paths)
     opened, _ = open_runs(found, partial)
-    families = {"", *(run.config.get("family", "") for run in opened)}
-    names = [name for name, section in SECTIONS.items() if section.family in families]
+    present = {"", *(run.config.get("family", "") for run in opened)}
+    present |= {"measures"} if any(run.measured for run in opened) else set()
+    names = [name for name, section in SECTIONS.items() if section.needs in present]
     with tempfile.TemporaryDirectory() as folder:
         left_out = write_sections(names, found, Path(folder), partial)
         fragments, told = _fragments(Path(folder)), conclusions(Path(folder))

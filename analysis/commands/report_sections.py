@@ -16,7 +16,10 @@ from analysis.commands.plasticity import compare as compare_plasticity
 from analysis.commands.predictor import evaluate
 from analysis.commands.spectra import compare as compare_spectra
 from analysis.commands.tap import tap
+from analysis.figures.atlas import multiples
+from analysis.figures.embedded import embedded
 from analysis.report import page
+from analysis.runs.quantities import quantities
 from analysis.runs.reader import open_runs
 from analysis.tap import predict
 from tapjax.contract import detector
@@ -48,13 +51,14 @@ class Section(NamedTuple):
       title: heading of the section, as a question.
       write: function `write(paths, out, partial)` that runs the analysis, writes its files to the
         folder `out`, and returns the conclusion as a sentence and HTML fragments.
-      family: family of experiments that the analysis needs. The page has the section only if there
-        are runs of this family, and it covers only them. Empty if it suits all runs.
+      needs: family of experiments that the analysis needs, or `measures`, if it needs measures of
+        runs. The page has the section only if there are such runs, and it covers only them. Empty
+        if it suits all runs.
     """
 
     title: str
     write: Callable
-    family: str = ""
+    needs: str = ""
 
 
 def _models(paths, out, partial):
@@ -315,6 +319,22 @@ def _named(path):
     return run if path.stem in ONE_PER_RUN else f"{run}, {path.stem}"
 
 
+def _measures(paths, out, partial):
+    runs = [run for run in open_runs(paths, partial)[0] if run.measured]
+    names = sorted({measure for run in runs for measure in run.measured})
+    measured = [
+        (run.name, [q for q in quantities(run)[0] if q.group in run.measured]) for run in runs
+    ]
+    text = f"{plural(len(runs), 'run')} measured: {', '.join(names)}."
+    return text, [
+        page.paragraph(
+            "A line is a mean over seeds, a band their range. `tapjax atlas` draws all quantities, "
+            "and tests which move together."
+        ),
+        embedded(multiples(measured, [])),
+    ]
+
+
 SECTIONS = {
     "tap": Section("Which equation describes D(t)?", _models),
     "alpha": Section("Is alpha a function of the architecture?", _alpha),
@@ -325,5 +345,6 @@ SECTIONS = {
     "emergence": Section("Does D move before capabilities do?", _emergence),
     "credit": Section("Can a network learn without backpropagation?", _credit, "credit"),
     "plasticity": Section("Do the networks keep learning?", _plasticity, "plasticity"),
+    "measures": Section("What do further measures show?", _measures, "measures"),
     "spectra": Section("How do the components of the weights move?", _movements, "motifs"),
 }

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from analysis.runs.measures import one_value
 from analysis.runs.reader import Run, RunError
 
 GROUPS = ("scalar", "probe", "eval")  # from the finest step axis to the coarsest
@@ -73,7 +74,7 @@ def _metric_and_layer(run, name):
 def _find(run, name):
     measure, _, quantity = name.partition("/")
     if measure in run.measured:
-        return measure, _of_measure(run, measure, quantity)
+        return measure, one_value(run, measure, quantity)
     metric, layer = _metric_and_layer(run, name)
     if metric == "eval" and layer:
         return "eval", run.array("eval", layer)
@@ -95,21 +96,6 @@ def _find(run, name):
     if layer not in run.layer_names:
         raise RunError(f"{run.path} has no layer {layer!r}; layers are {run.layer_names}")
     return "probe", values[:, :, run.layer_names.index(layer)]
-
-
-def _of_measure(run, measure, quantity):
-    """Return a quantity of a measure, or one of its values, [S, T]."""
-    short, _, index = quantity.rpartition("/")
-    if quantity in run.names(measure) or not index.isdigit():
-        short, index = quantity, ""
-    values = run.array(measure, short)
-    if index and values.ndim == 3 and int(index) < values.shape[2]:
-        return values[:, :, int(index)]
-    if index or values.ndim > 2:
-        sizes = " x ".join(map(str, values.shape[2:])) or "one value"
-        one = f": name one of them, as in {measure}/{short}/0" if values.ndim == 3 else ""
-        raise RunError(f"{run.path}: {measure}/{short} has {sizes} per step{one}")
-    return values
 
 
 def _of_matrix(run, metric, matrix):

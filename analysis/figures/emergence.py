@@ -6,6 +6,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from analysis.figures.style import largest_width, legend_below, panels, save, synthetic
+from analysis.runs.measures import leading
 from analysis.runs.reader import Run
 from analysis.statistics import lags
 from tapjax.contract.text import plural
@@ -51,7 +52,9 @@ def emergence(run: Run, found, rows, every: int, out: Path, metric: str | None =
 def _courses(panels, run, rows, metric):
     t = run.steps("probe")
     name = (metric or run.model["dimension"]).replace("_", " ")
-    _with_range(panels[0], t, run.dimension(metric), "k", f"D ({name})")
+    at, d_SxT = leading(run, metric)
+    of_measure = bool(metric) and "/" in metric
+    _with_range(panels[0], at, d_SxT, "k", name if of_measure else f"D ({name})")
     if run.has("scalar", "accuracy"):
         steps = run.steps("scalar")
         batches = run.array("scalar", "accuracy")

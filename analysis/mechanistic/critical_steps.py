@@ -6,6 +6,7 @@ import numpy as np
 
 from analysis.mechanistic import coordination
 from analysis.mechanistic.excesses import LEAST_PAIRS
+from analysis.runs.measures import one_value
 from analysis.runs.reader import Run, RunError
 from tapjax.contract import detector
 from tapjax.contract.text import plural
@@ -40,7 +41,8 @@ def jumps_of_run(run: Run, metric: str | None = None) -> list[dict]:
 
     Args:
       run: open run.
-      metric: name of the dimensionality metric; None uses the metric that the run names.
+      metric: name of the dimensionality metric; None uses the metric that the run names. It may be
+        a quantity of a measure, MEASURE/QUANTITY, with one value per step or several.
 
     Returns:
       One row per jump: run, seed, metric, layer (`mean` for D), step, size and score.
@@ -49,22 +51,46 @@ def jumps_of_run(run: Run, metric: str | None = None) -> list[dict]:
       RunError: there are too few measurements.
     """
     metric = metric or run.model["dimension"]
-    t, least = run.steps("probe"), detector.LEAST_LENGTH
+    t, names, each = _series(run, metric)
+    least = detector.LEAST_LENGTH
     if len(t) < least:
         raise RunError(
             f"{run.path}: {len(t)} measurements are too few for jumps, at least {least} are needed"
         )
-    layers_SxTxL = run.array("probe", metric)
-    each = np.concatenate([run.dimension(metric, gaps=True)[:, :, None], layers_SxTxL], 2)
     rows = []
     for seed, series_TxL in zip(run.seeds, each, strict=True):
         found, _ = detector.search_finite(series_TxL.T, t, np.zeros(series_TxL.shape[1], int))
-        for layer, of_layer in zip((detector.MEAN, *run.layer_names), found, strict=True):
+        for layer, of_layer in zip(names, found, strict=True):
             rows += [
                 dict(zip(COLUMNS, (run.name, seed, metric, layer, *j[1:]), strict=True))
                 for j in of_layer
             ]
     return rows
+
+
+def searched(run: Run, metric: str | None = None) -> tuple[int, int]:
+    """Return the number of measurements and of series per seed that `jumps_of_run` searches."""
+    t, names, _ = _series(run, metric or run.model["dimension"])
+    return len(t), len(names)
+
+
+def _series(run, metric):
+    """Return the steps [T], the names and the values [S, T, K] of the series of a metric."""
+    measure, _, quantity = metric.partition("/")
+    if not quantity:
+        layers_SxTxL = run.array("probe", metric)
+        mean_SxT = run.dimension(metric, gaps=True)
+        each = np.concatenate([mean_SxT[:, :, None], layers_SxTxL], 2)
+        return run.steps("probe"), (detector.MEAN, *run.layer_names), each
+    if not run.has(measure, quantity) or run.array(measure, quantity).ndim == 2:
+        values_SxTxK = one_value(run, measure, quantity)[:, :, None]
+        return run.steps(measure), (quantity,), values_SxTxK
+    values = run.array(measure, quantity)
+    values_SxTxK = values.reshape(*values.shape[:2], -1)
+    names = tuple(f"{quantity}/{k}" for k in range(values_SxTxK.shape[2]))
+    if len(run.layer_names) == len(names):
+        names = tuple(run.layer_names)
+    return run.steps(measure), names, values_SxTxK
 
 
 def critical_moments(run: Run, most: int, window: int, asked=()) -> list[list[CriticalMoment]]:

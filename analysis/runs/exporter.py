@@ -18,6 +18,9 @@ NEEDS = {
 }
 
 
+MOST_VALUES = 64  # per step, of the quantities of measures that TensorBoard and W&B get
+
+
 def export(run: Run, form: str, out: Path) -> list[Path]:
     """Write a run in another format.
 
@@ -99,13 +102,20 @@ def _wandb(run, out):
 
 
 def _groups(run):
-    return [group for group in STEP_AXES if run.names(group)]
+    return [group for group in (*STEP_AXES, *run.measured) if run.names(group)]
 
 
 def _points(run, seed):
     """Yield each recorded step with the finite numbers of one seed at it, by `group/name`."""
-    record = {STEP_AXES[group]: run.steps(group) for group in _groups(run)}
+    record = {STEP_AXES.get(group, f"{group}_step"): run.steps(group) for group in _groups(run)}
     record |= {f"{g}/{name}": run.array(g, name) for g in _groups(run) for name in run.names(g)}
+    many = {
+        f"{measure}/{name}"
+        for measure in run.measured
+        for name in run.names(measure)
+        if run.array(measure, name)[0, 0].size > MOST_VALUES
+    }
+    record = {name: values for name, values in record.items() if name not in many}
     for step, by_seed in points(record, run.seeds, run.layer_names):
         if seed in by_seed:
             yield step, by_seed[seed]

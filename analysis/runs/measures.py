@@ -51,3 +51,50 @@ def read(run: Path, measure: str, quantity: str) -> tuple[np.ndarray, np.ndarray
         raise RunError(f"{files[0].parent}: {quantity!r} has other shapes in some files")
     at, order = np.unique(np.concatenate(steps), return_index=True)
     return at, np.concatenate(parts, 1)[:, order]
+
+
+def one_value(run, measure: str, quantity: str) -> np.ndarray:
+    """Return a quantity of a measure with one value per step, or one of its values.
+
+    Args:
+      run: open run.
+      measure: name of the measure.
+      quantity: name of the quantity, or `NAME/INDEX` for one of several values.
+
+    Returns:
+      Array [S, T].
+
+    Raises:
+      RunError: the quantity is unknown or has several values per step.
+    """
+    short, _, index = quantity.rpartition("/")
+    if quantity in run.names(measure) or not index.isdigit():
+        short, index = quantity, ""
+    values = run.array(measure, short)
+    if index and values.ndim == 3 and int(index) < values.shape[2]:
+        return values[:, :, int(index)]
+    if index or values.ndim > 2:
+        sizes = " x ".join(map(str, values.shape[2:])) or "one value"
+        one = f": name one of them, as in {measure}/{short}/0" if values.ndim == 3 else ""
+        raise RunError(f"{run.path}: {measure}/{short} has {sizes} per step{one}")
+    return values
+
+
+def leading(run, metric: str | None) -> tuple[np.ndarray, np.ndarray]:
+    """Return the quantity whose movement is analysed: D, or a quantity of a measure.
+
+    Args:
+      run: open run.
+      metric: recorded dimensionality metric that D is computed from, None for that of the run; or
+        `MEASURE/QUANTITY`, see `one_value`.
+
+    Returns:
+      (steps [T], values [S, T]).
+
+    Raises:
+      RunError: the metric was not recorded.
+    """
+    measure, _, quantity = (metric or "").partition("/")
+    if quantity:
+        return run.steps(measure), one_value(run, measure, quantity)
+    return run.steps("probe"), run.dimension(metric)

@@ -60,7 +60,7 @@ def to_pandas(run, group: str = "probe"):
 
     Args:
       run: open run.
-      group: `scalar`, `probe` or `eval`.
+      group: `scalar`, `probe`, `eval` or the name of a measure.
 
     Returns:
       DataFrame with the index (seed, step). Quantities with one value per layer have one column
@@ -82,8 +82,9 @@ def to_pandas(run, group: str = "probe"):
 
 
 def _names(run, group):
-    if group not in STEP_AXES:
-        raise RunError(f"group {group!r} is not one of {', '.join(STEP_AXES)}")
+    known = (*STEP_AXES, *run.measured)
+    if group not in known:
+        raise RunError(f"group {group!r} is not one of {', '.join(known)}")
     if not run.names(group):
         raise RunError(f"{run.path} has no {group} arrays")
     return run.names(group)
@@ -107,6 +108,12 @@ def labels(name: str, shape, layer_names) -> list[str]:
     return [f"{name}/{'/'.join(map(str, i))}" for i in np.ndindex(*shape[2:])]
 
 
+def axes_of(record) -> dict[str, str]:
+    """Return the groups of a record, and the names of the arrays that hold their steps."""
+    groups = dict.fromkeys(name.partition("/")[0] for name in record if "/" in name)
+    return {group: STEP_AXES.get(group, f"{group}_step") for group in groups}
+
+
 def points(record: dict, seeds, layer_names) -> list[tuple[int, dict]]:
     """Return the finite numbers of a record by step.
 
@@ -119,7 +126,7 @@ def points(record: dict, seeds, layer_names) -> list[tuple[int, dict]]:
       Pairs (step, seed -> `group/column` -> number) in the order of the steps.
     """
     at: dict[int, dict] = {}
-    for group, axis in STEP_AXES.items():
+    for group, axis in axes_of(record).items():
         for name in [n for n in record if n.startswith(f"{group}/")]:
             values = record[name]
             columns = values.reshape(*values.shape[:2], -1)
@@ -137,9 +144,9 @@ def to_xarray(run):
       run: open run.
 
     Returns:
-      DataTree with the groups `scalar`, `probe` and `eval` as far as they were recorded. The
-      dimensions are `seed`, `step` and `layer`; other axes are named after their quantity. A slash
-      in a name becomes a dot.
+      DataTree with the groups `scalar`, `probe` and `eval` as far as they were recorded, and one
+      per measure. The dimensions are `seed`, `step` and `layer`; other axes are named after their
+      quantity. A slash in a name becomes a dot.
 
     Raises:
       ImportError: xarray is not installed (extra [xarray]).
@@ -171,10 +178,10 @@ def to_xarray(run):
             return found
 
     groups = {}
-    for group in STEP_AXES:
+    for group in (*STEP_AXES, *run.measured):
         variables = {}
         for name in run.names(group):
-            shape = (len(run.seeds), len(run.steps(group)), *run.further(f"{group}/{name}"))
+            shape = _shape(run, group, name)
             lazy = indexing.LazilyIndexedArray(Recorded(group, name, shape))
             variables[name.replace("/", ".")] = xr.Variable(_dims(run, name, shape), lazy)
         if variables:
@@ -185,6 +192,12 @@ def to_xarray(run):
     tree = xr.DataTree.from_dict(groups, name=run.name)
     tree.attrs = {"network": run.model["architecture"], "data": run.model["data"]}
     return tree
+
+
+def _shape(run, group, name):
+    if group in STEP_AXES:
+        return (len(run.seeds), len(run.steps(group)), *run.further(f"{group}/{name}"))
+    return run.array(group, name).shape
 
 
 def _dims(run, name, shape):

@@ -13,6 +13,7 @@ import numpy as np
 from scipy.ndimage import gaussian_filter1d
 from scipy.stats import permutation_test, spearmanr
 
+from analysis.runs.measures import leading
 from analysis.runs.reader import Run, RunError
 from analysis.statistics import lags
 
@@ -93,7 +94,8 @@ def changes(run: Run, metric: str | None = None) -> Changes:
 
     Args:
       run: open run.
-      metric: name of the dimensionality metric; None uses the metric that the run names.
+      metric: name of the dimensionality metric; None uses the metric that the run names. It may be
+        a quantity of a measure, MEASURE/QUANTITY.
 
     Returns:
       Changes with the capabilities that do change.
@@ -102,28 +104,40 @@ def changes(run: Run, metric: str | None = None) -> Changes:
       RunError: there are too few measurements, they are not evenly spaced, D is not positive and
         finite, or D or all capabilities never change.
     """
-    gaps = np.diff(run.steps("probe"))
+    at, d_SxT = leading(run, metric)
+    gaps = np.diff(at)
     if np.ptp(gaps) > 0:
         raise RunError(
             f"{run.path}: measurements are {gaps.min()} to {gaps.max()} steps apart, but "
             "lags need a constant distance"
         )
-    d_SxT = run.dimension(metric)
-    if not d_SxT.min() > 0:
+    if not d_SxT.min() > 0 and not (metric and "/" in metric):
         raise RunError(f"{run.path}: D has values that are zero or not finite")
+    where = _among(run.steps("probe"), at, run)
     try:
-        x = lags.increments(np.log(d_SxT), SMOOTH_D)
+        x = lags.increments(np.log(d_SxT) if d_SxT.min() > 0 else d_SxT, SMOOTH_D)
     except ValueError as error:
-        raise RunError(f"{run.path}: D: {error}") from error
+        raise RunError(f"{run.path}: {metric or 'D'}: {error}") from error
     found, dropped = {}, []
     for name, level_SxT in capabilities(run).items():
         try:
-            found[name] = lags.increments(level_SxT, SMOOTH_CAPABILITY)
+            found[name] = lags.increments(level_SxT[:, where], SMOOTH_CAPABILITY)
         except ValueError as error:
             dropped.append(f"{run.path}: {name}: {error}")
     if not found:
         raise RunError("; ".join(dropped))
     return Changes(x, found, int(gaps[0]), dropped)
+
+
+def _among(steps, wanted, run):
+    """Return the positions of some steps among those of the probe."""
+    where = np.searchsorted(steps, wanted)
+    if where[-1] >= len(steps) or (steps[where] != wanted).any():
+        raise RunError(
+            f"{run.path}: the quantity was measured at steps without a measurement of the "
+            "capabilities: measure it at multiples of probe.every"
+        )
+    return where
 
 
 def pool(parts: Sequence[Changes]) -> Changes:
@@ -201,7 +215,8 @@ def landmarks(run: Run, metric: str | None = None) -> list[dict]:
 
     Args:
       run: open run with training accuracy and probe accuracy.
-      metric: name of the dimensionality metric; None uses the metric that the run names.
+      metric: name of the dimensionality metric; None uses the metric that the run names. It may be
+        a quantity of a measure, MEASURE/QUANTITY.
 
     Returns:
       One row per seed; no rows if one of the accuracies was not recorded. `fit_step` and
@@ -212,14 +227,15 @@ def landmarks(run: Run, metric: str | None = None) -> list[dict]:
     """
     if not (run.has("probe", "accuracy") and run.has("scalar", "accuracy")):
         return []
-    t, steps = run.steps("probe"), run.steps("scalar")
+    (t, d_SxT), steps = leading(run, metric), run.steps("scalar")
+    where = _among(run.steps("probe"), t, run)
     window = max(BATCHES // int(np.diff(steps[:2])[0]), 1)
     rows = []
     for i, seed in enumerate(run.seeds):
-        able = gaussian_filter1d(run.array("probe", "accuracy")[i], SMOOTH_CAPABILITY)
+        able = gaussian_filter1d(run.array("probe", "accuracy")[i, where], SMOOTH_CAPABILITY)
         batches = run.array("scalar", "accuracy")[i]
         fitted = np.convolve(batches, np.ones(window) / window, "valid")
-        d = gaussian_filter1d(run.dimension(metric)[i], SMOOTH_CAPABILITY)
+        d = gaussian_filter1d(d_SxT[i], SMOOTH_CAPABILITY)
         trough = int(d.argmin())
         rows.append(
             {
