@@ -37,6 +37,8 @@ BEST_MLP = {
     "target_propagation": 1,
     "pepita": 3,
     "drtp": 0,
+    "vector": 3,
+    "vector_bilinear": 3,
 }
 BEST_TRANSFORMER = {
     "bp": 4,

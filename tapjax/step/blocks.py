@@ -102,16 +102,20 @@ def make_chunk(block, most: int, over_seeds, measures=None):
 
     def chunk(state, data, blocks, last, number):
         def measured(name, state, kept, i):
-            """Measure if a measurement is due, as a loop of one or no repetition."""
+            """Measure if a measurement is due.
+
+            The predicate does not depend on the seed, so that vmap keeps the cond. A loop of one or
+            no repetition would not do: XLA moves what does not change in a loop out of it.
+            """
             fn, period = measures[name]
             due = (number >= 0) & ((number + i) % period == 0)
             row = (number + i) // period - (number + period - 1) // period
 
-            def put(_, kept):
+            def put(kept):
                 found = fn(state, data)
                 return jax.tree.map(lambda a, v: a.at[row].set(v), kept, found)
 
-            return jax.lax.fori_loop(0, due.astype(jnp.int32), put, kept)
+            return jax.lax.cond(due, put, lambda kept: kept, kept)
 
         def one(carry, i):
             state, kept = carry

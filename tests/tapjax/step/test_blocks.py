@@ -1,3 +1,5 @@
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -152,3 +154,54 @@ def test_both_ways_to_the_norm_agree():
     expected = np.sqrt(sum(np.square(a).sum() for a in leaves))
     for norm in (step.global_norm, step.online_norm):
         assert float(jax.jit(norm)(tree)) == pytest.approx(expected, rel=1e-6)
+
+
+def branches(text):
+    """Names of the computations that run only if a predicate holds, and of what they call."""
+    bodies = {}
+    for part in re.split(r"\n\n", text):
+        head = re.match(r"\s*(?:ENTRY )?%?([\w.\-]+) ", part)
+        if head:
+            bodies[head[1]] = part
+    called = {
+        name: set(re.findall(r"%([\w.\-]+)", body)) & set(bodies) - {name}
+        for name, body in bodies.items()
+    }
+    found, left = set(), set()
+    for body in bodies.values():
+        for line in body.splitlines():
+            if " conditional(" in line:
+                left |= set(re.findall(r"%([\w.\-]+)", line)) & set(bodies)
+    while left:
+        name = left.pop()
+        found.add(name)
+        left |= called[name] - found
+    return found, bodies
+
+
+def chunk_text(over_seeds, measured):
+    """The compiled program of a chunk; the measure is recognised by its Fourier transform."""
+
+    def step(state, data):
+        return state + data, {"x": state.sum()}
+
+    block = blocks.make_block(step, lambda state, data: {"m": state.max()}, 2)
+    chunk = blocks.make_chunk(block, 6, blocks.OVER_SEEDS[over_seeds], {"f": (measured, 3)})
+    states, data = jnp.ones((2, 8)), jnp.ones(8)
+    lowered = jax.jit(lambda s, d: chunk(s, d, 6, 0, 0)).lower(states, data)
+    return lowered.compile().as_text()
+
+
+@pytest.mark.parametrize("over_seeds", ["vmap", "map"])
+def test_a_measure_is_computed_only_when_it_is_due(over_seeds):
+    """XLA moves what does not change in a loop out of it, and vmap computes both sides of a select.
+
+    In either case, the measure would be computed at every block.
+    """
+
+    def measured(state, data):
+        return {"f": jnp.abs(jnp.fft.fft(state)).sum()}
+
+    inside, bodies = branches(chunk_text(over_seeds, measured))
+    having = {name for name, body in bodies.items() if " fft(" in body}
+    assert having and having <= inside, having
