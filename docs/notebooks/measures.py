@@ -45,8 +45,7 @@ for axis, ((measure, quantity), label) in zip(axes, panels.items(), strict=True)
     axis.plot(run.steps(measure), values.T, ".-")
     axis.set(ylabel=label, yscale="log")
     axis.axvline(640, color="0.6", linewidth=1)
-axes[-1].set_xlabel("training step (line: reinitialised channel)");
-
+axes[-1].set_xlabel("training step (line: reinitialised channel)")
 # %% [markdown]
 # When is a layer final? CKA compares its activations on the same examples at all pairs of steps.
 

@@ -24,20 +24,47 @@ def measure(model, loss, state, data, key) -> dict:
       key: not used.
 
     Returns:
-      `two_nn [L]`, see `two_nn`; `error [L]`, its standard error; `scale [L]`, the mean distance
-      to the second nearest neighbour relative to the root mean square distance from the mean; and
-      `gride`, `gride_error` and `gride_scale` [L, 5], see `gride`, from neighbours that are further
-      and further away. A dimension that depends on the scale is that of noise, or of a curved
-      manifold.
+      `two_nn [L]`, see `two_nn`, and `error [L]`, its standard error; `gride` and `gride_error`
+      [L, 5], see `gride`, from neighbours that are further and further away. `scale [L]` and
+      `gride_scale [L, 5]` are the mean distances to the further neighbour, relative to the root
+      mean square distance from the mean. A dimension that depends on the scale is that of noise, or
+      of a curved manifold.
     """
     del loss, key
     _, hidden, _ = model.apply(state.params, state.stats, data.probe.x)
-    layers = [pooled(h, "mean") for h in hidden]
-    found = [two_nn(h) | gride(h) for h in layers]
+    found = [_of_layer(pooled(h, "mean")) for h in hidden]
     return {name: jnp.stack([each[name] for each in found]) for name in found[0]}
 
 
-def two_nn(h_PxD) -> dict:
+def _of_layer(h_PxD):
+    r_PxK = neighbours(h_PxD)
+    size = jnp.sqrt(jnp.square(h_PxD - h_PxD.mean(0, keepdims=True)).sum(1).mean())
+    scale_K = r_PxK.mean(0) / jnp.where(size > 0, size, 1.0)
+    scales = [scale_K[2 * n - 1] if 2 * n <= len(scale_K) else jnp.nan for n in ORDERS]
+    further = {"scale": scale_K[1], "gride_scale": jnp.stack(scales)}
+    return two_nn(r_PxK) | gride(r_PxK) | further
+
+
+def neighbours(h_PxD):
+    """Return the distances of every example to its nearest neighbours.
+
+    Args:
+      h_PxD: activations.
+
+    Returns:
+      Distances [P, K] in ascending order, with K = 64, or P - 1 if that is less.
+    """
+    most = min(2 * max(ORDERS), len(h_PxD) - 1)
+
+    def of_example(i):
+        # Without inner products, which would cancel digits.
+        square_P = jnp.square(h_PxD - h_PxD[i][None]).sum(1).at[i].set(jnp.inf)
+        return jnp.sqrt(jnp.maximum(-jax.lax.top_k(-square_P, most)[0], 0.0))
+
+    return jax.lax.map(of_example, jnp.arange(len(h_PxD)))
+
+
+def two_nn(r_PxK) -> dict:
     """Estimate the intrinsic dimension from the ratio of the distances to two neighbours.
 
     The ratio mu = r_2 / r_1 of each example has the distribution d mu^(-d - 1), of which d is the
@@ -46,35 +73,22 @@ def two_nn(h_PxD) -> dict:
     https://doi.org/10.1038/s41598-022-20991-1). Examples that equal another one do not count.
 
     Args:
-      h_PxD: activations.
+      r_PxK: distances from `neighbours`.
 
     Returns:
-      `two_nn`, the dimension; not-a-number if fewer than three examples count. `error`, its
-      standard error; `scale`, see `measure`.
+      `two_nn`, the dimension; not-a-number if fewer than three examples count; and `error`, its
+      standard error.
     """
-    r1_P, r2_P = jax.lax.map(lambda row: _nearest(row, h_PxD), jnp.arange(len(h_PxD)))
+    r1_P, r2_P = r_PxK[:, 0], r_PxK[:, 1]
     counts_P = r1_P > 0
     ratio_P = jnp.log(r2_P / jnp.where(counts_P, r1_P, 1.0))
     n = counts_P.sum()
     total = jnp.maximum(jnp.where(counts_P, ratio_P, 0.0).sum(), LEAST * n)
     d = jnp.where(n > 2, (n - 1) / total, jnp.nan)
-    size = jnp.sqrt(jnp.square(h_PxD - h_PxD.mean(0, keepdims=True)).sum(1).mean())
-    return {
-        "two_nn": d,
-        "error": d / jnp.sqrt(jnp.maximum(n - 2, 1)),
-        "scale": r2_P.mean() / jnp.where(size > 0, size, 1.0),
-    }
+    return {"two_nn": d, "error": d / jnp.sqrt(jnp.maximum(n - 2, 1))}
 
 
-def _nearest(i, h_PxD):
-    """Return the distances of an example to its two nearest neighbours."""
-    square_P = jnp.square(h_PxD - h_PxD[i][None]).sum(1)  # no inner products: they cancel digits
-    square_P = square_P.at[i].set(jnp.inf)
-    smallest, _ = jax.lax.top_k(-square_P, 2)
-    return jnp.sqrt(-smallest[0]), jnp.sqrt(-smallest[1])
-
-
-def gride(h_PxD) -> dict:
+def gride(r_PxK) -> dict:
     """Estimate the intrinsic dimension at several scales (Denti et al. 2022).
 
     For each n of `ORDERS`, the ratio mu of the distances to neighbours 2 n and n has the density
@@ -83,34 +97,20 @@ def gride(h_PxD) -> dict:
     distance 0 do not count.
 
     Args:
-      h_PxD: activations.
+      r_PxK: distances from `neighbours`.
 
     Returns:
-      `gride [5]`, the dimensions; not-a-number where there are not enough examples. `gride_error`,
-      standard errors of independent examples; because examples share neighbours, the spread over
-      samples is up to twice as large. `gride_scale`, mean distances to neighbour 2 n relative to
-      the root mean square distance from the mean.
+      `gride [5]`, the dimensions; not-a-number where there are not enough examples; and
+      `gride_error`, standard errors of independent examples. Because examples share neighbours, the
+      spread over samples is up to twice as large.
     """
-    orders = [n for n in ORDERS if 2 * n < len(h_PxD)]
-    most = 2 * max(orders, default=1)
-
-    def distances(i):
-        square_P = jnp.square(h_PxD - h_PxD[i][None]).sum(1).at[i].set(jnp.inf)
-        return jnp.sqrt(jnp.maximum(-jax.lax.top_k(-square_P, most)[0], 0.0))
-
-    if not orders:
-        empty = jnp.full(len(ORDERS), jnp.nan)
-        return {"gride": empty, "gride_error": empty, "gride_scale": empty}
-    r_PxK = jax.lax.map(distances, jnp.arange(len(h_PxD)))
-    size = jnp.sqrt(jnp.square(h_PxD - h_PxD.mean(0, keepdims=True)).sum(1).mean())
-    found = [_gride_of(r_PxK[:, n - 1], r_PxK[:, 2 * n - 1], n) for n in orders]
-    scales = [r_PxK[:, 2 * n - 1].mean() / jnp.where(size > 0, size, 1.0) for n in orders]
-    missing = [jnp.nan] * (len(ORDERS) - len(orders))
-    return {
-        "gride": jnp.stack([d for d, _ in found] + missing),
-        "gride_error": jnp.stack([error for _, error in found] + missing),
-        "gride_scale": jnp.stack(scales + missing),
-    }
+    missing = (jnp.nan, jnp.nan)
+    found = [
+        _gride_of(r_PxK[:, n - 1], r_PxK[:, 2 * n - 1], n) if 2 * n <= r_PxK.shape[1] else missing
+        for n in ORDERS
+    ]
+    dimensions, errors = (jnp.stack(values) for values in zip(*found, strict=True))
+    return {"gride": dimensions, "gride_error": errors}
 
 
 def _gride_of(near_P, far_P, n):
