@@ -17,7 +17,10 @@
 # matter? Time: about two minutes.
 
 # %%
+import matplotlib.pyplot as plt
 from IPython.display import Image
+
+from analysis import open_run
 
 # !tapjax run --config=configs/mechanistic/families.py:quick --config.probe.measures='noise_scale*8,intrinsic_dimension*8' --workdir=runs/planted 2>&1 | tail -1
 
@@ -29,10 +32,6 @@ from IPython.display import Image
 # !tapjax measure --run=runs/planted --measures=representation --steps=0:801:40 2>/dev/null
 
 # %%
-import matplotlib.pyplot as plt
-
-from analysis import open_run
-
 run = open_run("runs/planted")
 panels = {
     ("curvature", "top"): "largest eigenvalue\nof the Hessian",

@@ -28,7 +28,8 @@ def measure(model, loss, state, data, key) -> dict:
       `nc4`, the share of examples that the network puts into another class than that of the
       nearest class mean; and, if the head is an affine map of tapjax's own, `nc3`, the distance
       between the centred class means and the weights of the head, each divided by its norm. All are
-      0 for a collapsed network; there are C classes with examples.
+      0 for a collapsed network; there are C classes with examples. `class_radius [C]` and
+      `class_dimension [C]` describe the manifold of each class, see `manifolds`.
     """
     del loss, key
     logits_PxC, hidden, _ = model.apply(state.params, state.stats, data.probe.x)
@@ -36,7 +37,8 @@ def measure(model, loss, state, data, key) -> dict:
     member_CxP = (jnp.arange(logits_PxC.shape[-1])[:, None] == data.probe.y[None]).astype(
         jnp.float32
     )
-    found = collapse(h_PxD, member_CxP) | {"nc4": _disagreement(h_PxD, member_CxP, logits_PxC)}
+    found = collapse(h_PxD, member_CxP) | manifolds(h_PxD, member_CxP)
+    found["nc4"] = _disagreement(h_PxD, member_CxP, logits_PxC)
     head = model.affine(state.params).get(model.layer_names[-1])
     if head is not None and len(head) == h_PxD.shape[1] + 1:
         found["nc3"] = duality(h_PxD, member_CxP, head[:-1])
@@ -111,3 +113,38 @@ def duality(h_PxD, member_CxP, weights_DxC):
 def _unit(matrix):
     norm = jnp.linalg.norm(matrix)
     return matrix / jnp.where(norm > 0, norm, 1.0)
+
+
+def manifolds(h_PxD, member_CxP) -> dict:
+    """Measure the radius and the dimension of the manifold of each class.
+
+    They are those of Gaussian manifolds (Cohen et al. 2020,
+    https://doi.org/10.1038/s41467-020-14578-5), without the geometry of anchor points.
+
+    Args:
+      h_PxD: activations of the last hidden layer.
+      member_CxP: 1 if the example belongs to the class, else 0.
+
+    Returns:
+      `class_radius [C]`, the root mean square distance of the examples of a class from their mean,
+      relative to the distance of this mean from the common mean; and `class_dimension [C]`, the
+      participation ratio of their covariance, from 0 for a point to min(D, examples - 1). Both are
+      not-a-number for a class without examples.
+    """
+    count_C = member_CxP.sum(1)
+    safe_C = jnp.maximum(count_C, 1)
+    means_CxD = member_CxP @ h_PxD / safe_C[:, None]
+    known_C = count_C > 0
+    common_D = (means_CxD * known_C[:, None]).sum(0) / known_C.sum()
+    within_PxD = h_PxD - member_CxP.T @ means_CxD
+    gram_PxP = within_PxD @ within_PxD.T
+    energy_C = member_CxP @ jnp.diag(gram_PxP) / safe_C
+    # The trace of the squared covariance is the sum of the squared inner products.
+    squares_C = ((member_CxP @ jnp.square(gram_PxP)) * member_CxP).sum(1) / jnp.square(safe_C)
+    apart_C = jnp.sqrt(jnp.square(means_CxD - common_D[None]).sum(1))
+    dimension_C = jnp.square(energy_C) / jnp.where(squares_C > 0, squares_C, 1.0)
+    radius_C = jnp.sqrt(energy_C) / jnp.where(apart_C > 0, apart_C, jnp.nan)
+    return {
+        "class_radius": jnp.where(known_C, radius_C, jnp.nan),
+        "class_dimension": jnp.where(known_C, dimension_C, jnp.nan),
+    }

@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import optax
 
 from tapjax.measure.training_examples import training_examples
 from tapjax.types import Batch
@@ -30,7 +31,9 @@ def measure(model, loss, state, data, key) -> dict:
       `noise_scale`, trace / square in examples, infinite if the square is not above 0;
       `signal [W]`, for each weight matrix the norm of the mean gradient divided by the standard
       deviation of the gradient of one example; and `halves`, the cosine between the mean gradients
-      of the first and the second half of the examples (interleaved).
+      of the first and the second half of the examples (interleaved). With an optimizer that has
+      momentum also `along_moment`, the cosine between the mean gradient and the running mean of
+      earlier gradients: above 0 while training moves on, below 0 where it oscillates.
     """
     del key
     batch = training_examples(data, EXAMPLES)
@@ -66,13 +69,20 @@ def measure(model, loss, state, data, key) -> dict:
     square = square_W.sum() - trace / n
     matrices = [i for i, w in enumerate(jax.tree.leaves(state.params)) if w.ndim > 1]
     signal_W = jnp.sqrt(square_W / jnp.where(trace_W > 0, trace_W, jnp.inf))
-    return {
+    found = {
         "square": square,
         "trace": trace,
         "noise_scale": jnp.where(square > 0, trace / jnp.where(square > 0, square, 1.0), jnp.inf),
         "signal": signal_W[jnp.array(matrices)],
         "halves": _cosine(a, b),
     }
+    moments = [optax.tree_utils.tree_get(state.opt, name) for name in ("mu", "trace")]
+    moment = next((m for m in moments if m is not None), None)
+    return (
+        found
+        if moment is None
+        else found | {"along_moment": _cosine(mean, jax.tree.leaves(moment))}
+    )
 
 
 def _padded(array, parts):

@@ -21,6 +21,7 @@ NETWORKS = ("mlp", "cnn", "transformer")
 
 
 def hidden(values_SxTxL, run):
+    """Average a quantity over all layers but the head."""
     return values_SxTxL[:, :, run.hidden].mean(-1)
 
 
@@ -71,6 +72,7 @@ def series(run) -> dict[str, tuple[np.ndarray, np.ndarray]]:
 
 
 def draw(runs: dict, out: Path):
+    """Write measures.png and measures.csv for runs by the name of their network."""
     import matplotlib.pyplot as plt
 
     found = {net: series(run) for net, run in runs.items()}

@@ -454,3 +454,33 @@ def test_a_convex_loss_has_no_barrier():
     ends = [{"kernel": jnp.asarray(W)}, {"kernel": jnp.asarray(-W)}]
     found = barrier.measure(linear_model(), squared, *map(state_of, ends), data(), KEY)
     assert found["barrier"] < 1e-5 and np.isnan(found["matched"])
+
+
+def test_the_manifolds_of_classes_against_their_covariances():
+    y = np.repeat(np.arange(C), 20)
+    rng = np.random.default_rng(3)
+    h = rng.standard_normal((60, 7)) * np.linspace(0.2, 2, 7) + 2 * rng.standard_normal((C, 7))[y]
+    member = (np.arange(C)[:, None] == y).astype(np.float32)
+    found = collapse.manifolds(jnp.asarray(h, jnp.float32), jnp.asarray(member))
+    means = np.stack([h[y == c].mean(0) for c in range(C)])
+    for c in range(C):
+        covariance = np.cov(h[y == c].T, bias=True)
+        dimension = np.trace(covariance) ** 2 / np.trace(covariance @ covariance)
+        radius = np.sqrt(np.trace(covariance)) / np.linalg.norm(means[c] - means.mean(0))
+        np.testing.assert_allclose(found["class_dimension"][c], dimension, rtol=1e-4)
+        np.testing.assert_allclose(found["class_radius"][c], radius, rtol=1e-4)
+    points = collapse.manifolds(jnp.asarray(means[y], jnp.float32), jnp.asarray(member))
+    np.testing.assert_allclose(points["class_radius"], 0, atol=1e-3)
+
+
+def test_the_gradient_along_the_momentum():
+    error = X.astype(float) @ W - TARGET
+    g = (X[:, :, None] * error[:, None]).mean(0)
+    past = RNG.standard_normal((D, C))
+    opt = optax.trace(0.9).init({"kernel": jnp.asarray(W)})
+    opt = opt._replace(trace={"kernel": jnp.asarray(past, jnp.float32)})
+    state = state_of({"kernel": jnp.asarray(W)})._replace(opt=opt)
+    found = MEASURES["noise_scale"].apply(linear_model(), squared, state, data(), KEY)
+    cosine = (g * past).sum() / np.linalg.norm(g) / np.linalg.norm(past)
+    np.testing.assert_allclose(found["along_moment"], cosine, rtol=1e-4)
+    assert "along_moment" not in measured("noise_scale")
