@@ -364,6 +364,8 @@ OTHERS = [
     Table("bench/README.md", "| goal | reached here", "bench.json", ("what",),
           {"reached here": Item("error", most, {"goal": "<= 2e-6"}), "": None},
           dict.fromkeys(BENCH) | {BENCH_ERROR: {}}),
+    Table("bench/README.md", "| recorder | ratio", "recorder/bench.json", ("what",),
+          {"ratio": "ratio", "goal": None}),
     Table("bench/README.md", "| what | unit", "commands.csv", ("what",),
           {"unit": None, "before": "before", "after": "after"}),
     Table("reliability/README.md", "| family | operations", "crash_points.csv", ("family",),

@@ -17,8 +17,9 @@ def measure(model, loss, state, data, key) -> dict:
       model: network, a `types.Model`; it is run in evaluation mode.
       loss: not used.
       state: TrainState of one seed.
-      data: DeviceData; the last hidden layer is measured on the probe examples, averaged over space
-        and tokens.
+      data: DeviceData; the last hidden layer is measured on the probe examples, before its
+        nonlinearity. It is averaged over space and tokens, or flattened if the head does not
+        average.
       key: not used.
 
     Returns:
@@ -33,13 +34,15 @@ def measure(model, loss, state, data, key) -> dict:
     """
     del loss, key
     logits_PxC, hidden, _ = model.apply(state.params, state.stats, data.probe.x)
+    head = model.affine(state.params).get(model.layer_names[-1])
     h_PxD = pooled(hidden[-2], "mean")
+    if head is not None and len(head) != h_PxD.shape[1] + 1:
+        h_PxD = hidden[-2].reshape(len(h_PxD), -1)
     member_CxP = (jnp.arange(logits_PxC.shape[-1])[:, None] == data.probe.y[None]).astype(
         jnp.float32
     )
     found = collapse(h_PxD, member_CxP) | manifolds(h_PxD, member_CxP)
     found["nc4"] = _disagreement(h_PxD, member_CxP, logits_PxC)
-    head = model.affine(state.params).get(model.layer_names[-1])
     if head is not None and len(head) == h_PxD.shape[1] + 1:
         found["nc3"] = duality(h_PxD, member_CxP, head[:-1])
     return found

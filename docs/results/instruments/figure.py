@@ -20,19 +20,14 @@ matplotlib.use("Agg")
 NETWORKS = ("mlp", "cnn", "transformer")
 
 
-def hidden(values_SxTxL, run):
-    """Average a quantity over all layers but the head."""
-    return values_SxTxL[:, :, run.hidden].mean(-1)
-
-
 def series(run) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Return label -> (steps [T], values [S, T]) of one run."""
     lr = run.config["optimizer"]["lr"]
     found = {"accuracy (probe)": (run.steps("probe"), run.array("probe", "accuracy"))}
     found["D"] = (run.steps("probe"), run.dimension())
     at = run.steps("intrinsic_dimension")
-    found["intrinsic dimension\n(TwoNN, hidden layers)"] = (
-        at, hidden(run.array("intrinsic_dimension", "two_nn"), run)
+    found["intrinsic dimension\n(TwoNN, last hidden layer)"] = (
+        at, run.array("intrinsic_dimension", "two_nn")[:, :, run.hidden[-1]]
     )  # fmt: skip
     found["noise scale\n(examples)"] = (
         run.steps("noise_scale"), run.array("noise_scale", "noise_scale")
@@ -48,6 +43,7 @@ def series(run) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     unit = kernel_SxTxP / np.linalg.norm(kernel_SxTxP, axis=2, keepdims=True)
     found["tangent kernel:\ncosine with the first"] = (at, (unit * unit[:, :1]).sum(2))
     found["NC1 (within-class spread)"] = (run.steps("collapse"), run.array("collapse", "nc1"))
+    found["NC4 (not the nearest mean)"] = (run.steps("collapse"), run.array("collapse", "nc4"))
     at = run.steps("weight_spectrum")
     found["spikes of weights\n(sum over matrices)"] = (
         at, run.array("weight_spectrum", "spikes").sum(2)
@@ -72,7 +68,7 @@ def series(run) -> dict[str, tuple[np.ndarray, np.ndarray]]:
 
 
 def draw(runs: dict, out: Path):
-    """Write measures.png and measures.csv for runs by the name of their network."""
+    """Write measures.png and course.csv for runs by the name of their network."""
     import matplotlib.pyplot as plt
 
     found = {net: series(run) for net, run in runs.items()}
@@ -98,15 +94,21 @@ def draw(runs: dict, out: Path):
         for axis, label in zip(axes[:, 0], labels, strict=True):
             axis.set_ylabel(label, rotation=0, ha="right", va="center")
         save(figure, out / "measures")
-    rows = [
-        {"net": net, "quantity": label.replace("\n", " "), "step": int(step), "seeds": len(v)}
-        | {"mean": v[:, t].mean(), "low": v[:, t].min(), "high": v[:, t].max()}
+    table = [
+        {"net": net, "quantity": label.replace("\n", " ")} | _course(steps, values, runs[net])
         for net, of_net in found.items()
-        for label, (steps, v) in of_net.items()
-        for t, step in enumerate(steps)
-        if len(steps) <= 60 or t % (len(steps) // 20) == 0
+        for label, (steps, values) in of_net.items()
     ]
-    pd.DataFrame(rows).round(5).to_csv(out / "measures.csv", index=False)
+    pd.DataFrame(table).to_csv(out / "course.csv", index=False, float_format="%.4g")
+
+
+def _course(steps, values_SxT, run):
+    """Return the mean over seeds at five times, at the nearest measured steps."""
+    wanted = np.linspace(0, run.config["steps"], 5)
+    at = [int(np.abs(steps - step).argmin()) for step in wanted]
+    with np.errstate(invalid="ignore"):
+        means = np.where(np.isfinite(values_SxT), values_SxT, np.nan)[:, at].mean(0)
+    return dict(zip(("start", "1/4", "1/2", "3/4", "end"), means, strict=True))
 
 
 if __name__ == "__main__":

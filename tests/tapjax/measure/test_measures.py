@@ -484,3 +484,17 @@ def test_the_gradient_along_the_momentum():
     cosine = (g * past).sum() / np.linalg.norm(g) / np.linalg.norm(past)
     np.testing.assert_allclose(found["along_moment"], cosine, rtol=1e-4)
     assert "along_moment" not in measured("noise_scale")
+
+
+def test_a_layer_is_flattened_if_its_head_does_not_average():
+    """Classes that differ only in where a pixel is bright collapse if they are flattened."""
+    arch = parse_architecture("cnn:channels=1")
+    model = build(arch, (4, 4, 1), 2, own_style(arch))
+    params, stats = model.init(KEY)
+    y = jnp.asarray(np.repeat([0, 1], 20))
+    images = jnp.zeros((40, 4, 4, 1)).at[:20, 0, 0].set(5.0).at[20:, 3, 3].set(5.0)
+    state = state_of(params)._replace(stats=stats)
+    some = data()._replace(probe=Batch(images, y))
+    found = MEASURES["collapse"].apply(model, entropy, state, some, KEY)
+    np.testing.assert_allclose(found["nc1"], 0, atol=1e-5)
+    assert found["nc4"] >= 0 and "nc3" not in found  # the head sees pooled activations
