@@ -159,12 +159,13 @@ def _explain(body, arguments) -> int:
         return 1
 
 
-def parse_steps(text: str) -> list[int]:
+def parse_steps(text: str, flag: str = "--steps") -> list[int]:
     """Parse steps that are given as numbers and ranges.
 
     Args:
       text: comma-separated numbers and START:STOP:STEP ranges, STOP excluded, as in
         `0,500,1200:1300:10`.
+      flag: name of the flag, for error messages.
 
     Returns:
       Distinct steps in ascending order.
@@ -182,8 +183,8 @@ def parse_steps(text: str) -> list[int]:
         except (ValueError, TypeError):
             found = ()
         if not found or found[0] < 0 or found[-1] < 0:
-            raise ConfigError(f"--steps={part!r} is neither a step nor START:STOP:STEP")
+            raise ConfigError(f"{flag}={part!r} is neither a step nor START:STOP:STEP")
         if len(found) > MOST_STEPS:
-            raise ConfigError(f"--steps={part!r} names more than {MOST_STEPS} steps")
+            raise ConfigError(f"{flag}={part!r} names more than {MOST_STEPS} steps")
         steps.update(found)
     return sorted(steps)

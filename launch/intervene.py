@@ -47,32 +47,40 @@ def body() -> int:
     """Intervene in the run, and return the exit code."""
     from analysis import open_run
     from analysis.mechanistic.critical_steps import plan
-    from tapjax.run.interventions import choose_layers, intervene, missing_pairs
+    from analysis.mechanistic.interventions import check_pairs
+    from tapjax.run.interventions import EXAMPLES, choose_layers, intervene, missing_pairs
     from tapjax.run.replay import Drift, open_timeline, sources
 
     path, unit = Path(RUN.value), _unit(UNIT.value)
     run = open_run(path, partial=True)
-    planned = plan(run, MOST.value, parse_steps(MOMENT.value))
+    planned = plan(run, MOST.value, parse_steps(MOMENT.value, "--moment"))
     if not planned["moments"]:
         print(f"{path} has no critical step: name one with --moment")
         return 0
+    check_pairs(run, planned)
     sides = [(m["triple"][0]["step"], m["triple"][-1]["step"]) for m in planned["moments"]]
     pairs = {*sides, *(tuple(pair) for m in planned["moments"] for pair in m["null"])}
     _check_reached(path, max(after for _, after in pairs))
     keep_compiled()
     with open_timeline(path, DRIFT.value) as timeline:
-        layers = choose_layers(timeline, LAYERS.value or ([unit[0]] if unit else []))
+        layers = choose_layers(timeline, LAYERS.value, unit)
         left = missing_pairs(path, pairs, layers)
         steps = sorted({step for pair in left for step in pair})
         again = sum(step - start for start, step in sources(timeline, steps))
-        print(f"{again} steps to run again, {len(left)} pairs of steps to intervene in", flush=True)
+        passes = 2 * 2 * sum(layers.values()) * len(left) * len(run.seeds)
+        print(
+            f"{again} steps to run again, {len(left)} pairs of steps to intervene in, which takes "
+            f"about {passes:,} forward passes over {EXAMPLES} examples",
+            flush=True,
+        )
         if DRY.value:
             return 0
         drift = Drift(path / "records", timeline.assembly.cfg.scalar_bin, DRIFT.value)
         done = intervene(timeline, path, left, layers, drift)
         list(tqdm(done, total=len(left), desc="pairs", unit="pair", disable=None))
-    write_json(path / INTERVENTIONS / "moments.json", planned | {"layers": layers})
-    _show(run, unit)
+    if not unit:  # the tests of single units are not those of `tapjax mechanistic`
+        write_json(path / INTERVENTIONS / "moments.json", planned)
+    _show(run, unit, planned)
     print(f"{path / INTERVENTIONS}: {len(left)} new pairs; {drift.describe()}")
     return 0
 
@@ -93,14 +101,14 @@ def _check_reached(path, last):
         raise ConfigError(f"step {last} has not been reached: the run is at step {status['step']}")
 
 
-def _show(run, unit):
+def _show(run, unit, planned):
     import pandas as pd
 
     from analysis.mechanistic.interventions import compare
 
     rows = [
         {"step": moment.about["step"], "seed": moment.about["seed"]} | row
-        for moment in compare(run, unit)
+        for moment in compare(run, unit, planned)
         for row in moment.rows[:SHOWN]
     ]
     table = pd.DataFrame(rows, columns=COLUMNS)

@@ -111,7 +111,11 @@ def explain(paths, out: Path, partial=False, number: int | None = None, snapshot
         write_csv(folder / "jumps_detailed.csv", detailed, index=False)
         runs[run.name] = course | {"moments": [r._asdict() for r in results]}
         compared += [(run.name, r.measurements, changes.findings(r)) for r in results]
-        effects = _draw_interventions(run, folder)
+        try:
+            effects = _draw_interventions(run, folder)
+        except RunError as error:
+            effects = []
+            why.append(str(error))
         runs[run.name]["interventions"] = [each.about | {"rows": each.rows} for each in effects]
         write_json(folder / "analysis_results.json", plain(runs[run.name]))
         text = report_text.report(run.name, course, results, why, settling, effects)

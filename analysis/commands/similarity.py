@@ -86,13 +86,15 @@ def _rows(each, found):
 
 
 def _conclusion(table):
-    ordered = table.sort_values("final from step", kind="stable")
-    first, last = ordered.iloc[0], ordered.iloc[-1]
-    text = (
-        f"{first['layer']} is final first, from step {first['final from step']}, and "
-        f"{last['layer']} last, from step {last['final from step']} (similarity of at least "
-        f"{SETTLED} with the end)"
-    )
+    final = table[table["final from step"].notna()].sort_values("final from step", kind="stable")
+    if final.empty:
+        text = "No layer is final before the end"
+    else:
+        first, last = final.iloc[0], final.iloc[-1]
+        text = f"{first['layer']} is final first, from step {first['final from step']:.0f}"
+        if len(final) > 1:
+            text += f", and {last['layer']} last, from step {last['final from step']:.0f}"
+    text += f" (similarity of at least {SETTLED} with the end)"
     if table["seeds, last step"].notna().any():
         text += (
             f"; seeds agree with {table['seeds, last step'].median():.2f} at the end (median over "

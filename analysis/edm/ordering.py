@@ -29,7 +29,10 @@ def comparable(run: Run, found) -> list[str]:
     known = {
         (q.group, q.name): q
         for q in found
-        if q.values.ndim == 2 and len(q.steps) >= lags.LEAST_LENGTH and np.isfinite(q.values).all()
+        if q.values.ndim == 2
+        and len(q.steps) >= lags.LEAST_LENGTH
+        and len(set(np.diff(q.steps))) == 1
+        and np.isfinite(q.values).all()
     }
     measured = [key for key in known if key[0] not in ("scalar", "probe", "eval")]
     chosen = [key for key in (*usual, *measured) if key in known][:MOST]
@@ -59,6 +62,7 @@ def ordering(run: Run, names) -> tuple[list[dict], list[str]]:
       RunError: fewer than two quantities can be compared, there are too few measurements, or they
         are not evenly spaced.
     """
+    names = list(dict.fromkeys(names))
     if len(names) < 2:
         raise RunError(
             f"{run.name}: fewer than two quantities have {lags.LEAST_LENGTH} measurements, which "

@@ -30,12 +30,26 @@ def variables(run: Run, names) -> tuple[np.ndarray, dict[str, np.ndarray]]:
       RunError: a quantity was not recorded.
     """
     found = {name: _find(run, name) for name in names}
-    group = max((g for g, _ in found.values()), key=(*GROUPS, *run.measured).index)
-    at = run.steps(group)
+    axes = {group: run.steps(group) for group, _ in found.values()}
+    group = max(axes, key=lambda g: (_spacing(axes[g]), (*GROUPS, *run.measured).index(g)))
+    at = axes[group]
+    measured = [steps for name, steps in axes.items() if name not in GROUPS]
+    if measured:  # steps that all measures cover
+        low, high = max(s[0] for s in measured), min(s[-1] for s in measured)
+        kept = (at >= low) & (at <= high)
+        if kept.sum() < 2:
+            raise RunError(f"{run.path}: {', '.join(names)} were measured at other steps")
+        at = at[kept]
+        found = {n: (g, v[:, kept] if g == group else v) for n, (g, v) in found.items()}
     return at, {
         name: values if own == group else _averaged(run.steps(own), values, at)
         for name, (own, values) in found.items()
     }
+
+
+def _spacing(steps):
+    """Return the median distance between steps; infinite for a single one."""
+    return float(np.median(np.diff(steps))) if len(steps) > 1 else np.inf
 
 
 def recorded(run: Run, name: str) -> bool:

@@ -9,6 +9,7 @@ from analysis.mechanistic.excesses import LEAST_PAIRS
 from analysis.runs.measures import one_value
 from analysis.runs.reader import Run, RunError
 from tapjax.contract import detector
+from tapjax.contract.layout import OF_LAYERS
 from tapjax.contract.text import plural
 
 COLUMNS = ("run", "seed", "metric", "layer", "step", "size", "score")
@@ -88,7 +89,7 @@ def _series(run, metric):
     values = run.array(measure, quantity)
     values_SxTxK = values.reshape(*values.shape[:2], -1)
     names = tuple(f"{quantity}/{k}" for k in range(values_SxTxK.shape[2]))
-    if len(run.layer_names) == len(names):
+    if measure in OF_LAYERS and len(run.layer_names) == len(names):
         names = tuple(run.layer_names)
     return run.steps(measure), names, values_SxTxK
 

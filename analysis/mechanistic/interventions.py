@@ -12,13 +12,13 @@ from typing import NamedTuple
 import numpy as np
 
 from analysis.mechanistic import single_units
-from analysis.mechanistic.excesses import excesses, usable
+from analysis.mechanistic.excesses import LEAST_PAIRS, excesses, usable
 from analysis.mechanistic.overview import quiet_pairs
 from analysis.runs.reader import Run, RunError
 from tapjax.contract.files import read_json, read_npz
 from tapjax.contract.layout import INTERVENTIONS, pair_name
 
-# Effects that are tested: kinds of files, whose absolute values are subtracted if there are two.
+# Effects that are tested: kinds of files, of which the second is subtracted if there are two.
 TESTED = {
     "undo": ("undo",),
     "transplant": ("transplant",),
@@ -48,7 +48,7 @@ def read_plan(run: Run) -> dict:
       run: open run.
 
     Returns:
-      JSON data: `window`; `moments`, as from `critical_steps.plan`; and `layers`.
+      JSON data: `window`, and `moments`, as from `critical_steps.plan`.
 
     Raises:
       RunError: no interventions were made, or the file is damaged.
@@ -58,16 +58,40 @@ def read_plan(run: Run) -> dict:
         raise RunError(
             f"{run.path} has no interventions: tapjax intervene --run={run.path} makes them"
         )
-    return read_json(path, {"window": int, "moments": list, "layers": list})
+    return read_json(path, {"window": int, "moments": list})
 
 
-def compare(run: Run, unit: tuple[str, int] | None = None) -> list[Intervention]:
+def check_pairs(run: Run, planned: dict) -> None:
+    """Check that there are enough ordinary pairs, before anything is computed.
+
+    Args:
+      run: open run.
+      planned: plan of the critical steps.
+
+    Raises:
+      RunError: there are too few.
+    """
+    for moment, pairs in zip(planned["moments"], quiet_pairs(run, planned), strict=True):
+        about = moment["triple"][1]
+        seeds = [pair[0] for pair in pairs]
+        rows = usable(seeds)
+        if len(rows) < LEAST_PAIRS or about["jump_info"]["seed"] not in np.take(seeds, rows):
+            raise RunError(
+                f"{run.name}, step {about['step']}: {len(rows)} ordinary pairs are too few, at "
+                f"least {LEAST_PAIRS} are needed; train longer, or name fewer steps"
+            )
+
+
+def compare(
+    run: Run, unit: tuple[str, int] | None = None, planned: dict | None = None
+) -> list[Intervention]:
     """Test the effects of all interventions of a run.
 
     Args:
       run: open run with interventions.
       unit: (layer, number) of the only unit to test, which was chosen beforehand; None to test all
         units and layers.
+      planned: plan of the critical steps; None for the stored one.
 
     Returns:
       One Intervention per critical step. A row has the `layer`, `intervention` and `unit`, None for
@@ -79,7 +103,7 @@ def compare(run: Run, unit: tuple[str, int] | None = None) -> list[Intervention]
     Raises:
       RunError: there are no interventions, too few ordinary pairs, or no such unit.
     """
-    planned = read_plan(run)
+    planned = planned or read_plan(run)
     quiet = quiet_pairs(run, planned)
     found = []
     for moment, pairs in zip(planned["moments"], quiet, strict=True):
@@ -87,11 +111,11 @@ def compare(run: Run, unit: tuple[str, int] | None = None) -> list[Intervention]
         seed = moment["triple"][1]["jump_info"]["seed"]
         here = _read(run, before, after, seed)
         null = [(*pair, _read(run, *pair[1:], pair[0])) for pair in pairs]
-        layers = planned["layers"] if unit is None else [unit[0]]
-        if unit and not (
-            unit[0] in planned["layers"] and 0 <= unit[1] < len(here[f"undo/{unit[0]}/loss"]) - 1
-        ):
-            raise RunError(f"unit {unit[0]}:{unit[1]} has no interventions in {run.path}")
+        layers = _layers(here, [pair[3] for pair in null])
+        if unit:
+            if unit[0] not in layers or not unit[1] < len(here[f"undo/{unit[0]}/loss"]) - 1:
+                raise RunError(f"unit {unit[0]}:{unit[1]} has no interventions in {run.path}")
+            layers = [unit[0]]
         where = ([p[0] for p in null], [(p[1] + p[2]) // 2 for p in null])
         at = (seed, (before + after) // 2)
         effects = [p[3] for p in null]
@@ -120,6 +144,20 @@ def compare(run: Run, unit: tuple[str, int] | None = None) -> list[Intervention]
     return found
 
 
+def _layers(here, null):
+    """Return the layers in which interventions were made between all pairs, in order."""
+    each = [
+        [
+            name.split("/")[1]
+            for name in arrays
+            if name.startswith("undo/") and name.endswith("/loss")
+        ]
+        for arrays in (here, *null)
+    ]
+    shared = set.intersection(*map(set, each))
+    return [layer for layer in each[0] if layer in shared]
+
+
 def _read(run, before, after, seed) -> dict[str, np.ndarray]:
     """Read the effects of one seed between two steps."""
     path = Path(run.path) / INTERVENTIONS / pair_name(before, after)
@@ -130,10 +168,24 @@ def _read(run, before, after, seed) -> dict[str, np.ndarray]:
     return {name: a[seeds.index(seed)] for name, a in arrays.items() if name != "steps"}
 
 
+def signed(arrays, what, layer, quantity="loss"):
+    """Return an effect of every unit and of the whole layer.
+
+    Args:
+      arrays: effects of one seed between two steps, by their names in the file.
+      what: key of `TESTED`.
+      layer: name of the layer.
+      quantity: `loss`, `accuracy` or `class_loss`.
+
+    Returns:
+      Array [U + 1, ...]; for an ablation that of the later network less that of the earlier one.
+    """
+    first, *second = (arrays[f"{kind}/{layer}/{quantity}"].astype(float) for kind in TESTED[what])
+    return first - second[0] if second else first
+
+
 def _effect(arrays, what, layer):
-    """Return the absolute effect of every unit and of the whole layer, [U + 1]."""
-    effects = [np.abs(arrays[f"{kind}/{layer}/loss"].astype(float)) for kind in TESTED[what]]
-    return effects[0] if len(effects) == 1 else np.abs(effects[0] - effects[1])
+    return np.abs(signed(arrays, what, layer))
 
 
 def _rows(here, null, where, at, layers, unit, tests):
@@ -167,15 +219,14 @@ def _rows(here, null, where, at, layers, unit, tests):
 
 def _row(here, key, unit, column, null_N, z, p, tests):
     layer, what = key
-    kind = TESTED[what][0]
-    classes_C = here[f"{kind}/{layer}/class_loss"][column]
+    classes_C = signed(here, what, layer, "class_loss")[column]
     known = np.isfinite(classes_C).any()
     return {
         "layer": layer,
         "intervention": what,
         "unit": unit,
-        "effect": float(here[f"{kind}/{layer}/loss"][column]),
-        "accuracy": float(here[f"{kind}/{layer}/accuracy"][column]),
+        "effect": float(signed(here, what, layer)[column]),
+        "accuracy": float(signed(here, what, layer, "accuracy")[column]),
         "class": int(np.nanargmax(np.abs(classes_C))) if known else None,
         "ordinary": float(np.median(null_N)),
         "z": float(z),

@@ -47,6 +47,10 @@ def similarity(run: Run, metric: str = "cka") -> Similarity:
     Raises:
       RunError: the measure was not made, or at fewer than two steps.
     """
+    if run.recorded:
+        raise RunError(
+            f"{run.path} was trained by another loop: the measure {MEASURE} needs a run of tapjax"
+        )
     names = tuple(n for n in run.layer_names if run.has(MEASURE, n))
     if not names:
         run.array(MEASURE, run.layer_names[0])  # says how to make the measure
@@ -67,21 +71,21 @@ def similarity(run: Run, metric: str = "cka") -> Similarity:
     return Similarity(names, at, *map(np.array, (time, seeds, shuffled)), layers)
 
 
-def settled(found: Similarity) -> list[int]:
+def settled(found: Similarity) -> list[int | None]:
     """Find the first step from which each layer stays similar to its last representation.
 
     Args:
       found: Similarity of a run.
 
     Returns:
-      One step per layer; the last one if the similarity is below `SETTLED` just before.
+      One step per layer; None if the similarity is not defined at the last step, or below `SETTLED`
+      at the step before it.
     """
     steps = []
     for time_TxT in found.time:
-        below = np.flatnonzero(~(time_TxT[-1] >= SETTLED))
-        steps.append(
-            int(found.steps[min(below[-1] + 1, len(found.steps) - 1) if len(below) else 0])
-        )
+        final = time_TxT[-1] >= SETTLED
+        first = len(final) - int(np.argmin(final[::-1])) if not final.all() else 0
+        steps.append(int(found.steps[first]) if final[-1] and first < len(final) - 1 else None)
     return steps
 
 

@@ -5,6 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from analysis.runs.reader import Run, RunError
+from tapjax.contract.layout import OF_LAYERS, OF_WEIGHTS, STEP_AXES
 
 LEFT_OUT = (
     "batch_hash",
@@ -61,10 +62,12 @@ def quantities(run: Run) -> tuple[list[Quantity], list[str]]:
 
 
 def _parts(run, group, count):
-    """Name the parts of a quantity by what has as many: layers, weight matrices or classes."""
-    for names in (run.layer_names, run.model.get("unit_layers", [])):
-        if len(names) == count:
-            return tuple(names)
-    if len(run.model.get("weight_names", [])) == count:
-        return tuple(run.model["weight_names"])
+    """Name the parts of a quantity by the layers or weight matrices that it belongs to."""
+    layers, weights = run.layer_names, run.model.get("weight_names", [])
+    if group in (*STEP_AXES, *OF_LAYERS):
+        for names in (layers, run.model.get("unit_layers", [])):
+            if len(names) == count:
+                return tuple(names)
+    if group in (*STEP_AXES, *OF_WEIGHTS) and len(weights) == count:
+        return tuple(weights)
     return tuple(map(str, range(count)))

@@ -5,7 +5,7 @@ from html import escape
 import numpy as np
 
 from tapjax.contract.files import RunError
-from tapjax.contract.layout import STEP_AXES
+from tapjax.contract.layout import OF_LAYERS, STEP_AXES
 from tapjax.contract.text import plural
 
 LISTED = 8  # number of names that a description lists per group
@@ -75,7 +75,7 @@ def to_pandas(run, group: str = "probe"):
     for name in _names(run, group):
         values = run.array(group, name)
         rows = values.reshape(values.shape[0] * values.shape[1], -1)
-        named = labels(name, values.shape, run.layer_names)
+        named = labels(name, values.shape, run.layer_names if has_layers(group) else ())
         columns |= dict(zip(named, rows.T, strict=True))
     index = pd.MultiIndex.from_product([run.seeds, run.steps(group)], names=["seed", "step"])
     return pd.DataFrame(columns, index)
@@ -88,6 +88,11 @@ def _names(run, group):
     if not run.names(group):
         raise RunError(f"{run.path} has no {group} arrays")
     return run.names(group)
+
+
+def has_layers(group: str) -> bool:
+    """Decide whether axes of a group that are as long as the number of layers are layers."""
+    return group in (*STEP_AXES, *OF_LAYERS)
 
 
 def labels(name: str, shape, layer_names) -> list[str]:
@@ -130,7 +135,8 @@ def points(record: dict, seeds, layer_names) -> list[tuple[int, dict]]:
         for name in [n for n in record if n.startswith(f"{group}/")]:
             values = record[name]
             columns = values.reshape(*values.shape[:2], -1)
-            for c, label in enumerate(labels(name, values.shape, layer_names)):
+            of_layers = layer_names if has_layers(group) else ()
+            for c, label in enumerate(labels(name, values.shape, of_layers)):
                 for s, t in np.argwhere(np.isfinite(columns[..., c])):
                     row = at.setdefault(int(record[axis][t]), {})
                     row.setdefault(seeds[s], {})[label] = float(columns[s, t, c])
@@ -183,7 +189,7 @@ def to_xarray(run):
         for name in run.names(group):
             shape = _shape(run, group, name)
             lazy = indexing.LazilyIndexedArray(Recorded(group, name, shape))
-            variables[name.replace("/", ".")] = xr.Variable(_dims(run, name, shape), lazy)
+            variables[name.replace("/", ".")] = xr.Variable(_dims(run, group, name, shape), lazy)
         if variables:
             axes = {"seed": run.seeds, "step": run.steps(group)}
             used = {dim for variable in variables.values() for dim in variable.dims}
@@ -200,8 +206,8 @@ def _shape(run, group, name):
     return run.array(group, name).shape
 
 
-def _dims(run, name, shape):
-    if shape[2:] == (len(run.layer_names),):
+def _dims(run, group, name, shape):
+    if has_layers(group) and shape[2:] == (len(run.layer_names),):
         return ("seed", "step", "layer")
     name = name.replace("/", ".")
     more = [f"{name}_{i}" if len(shape) > 3 else name + "_index" for i in range(len(shape) - 2)]

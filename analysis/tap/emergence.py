@@ -106,6 +106,8 @@ def changes(run: Run, metric: str | None = None) -> Changes:
     """
     at, d_SxT = leading(run, metric)
     gaps = np.diff(at)
+    if not len(gaps):
+        raise RunError(f"{run.path}: {metric or 'D'} was measured at one step")
     if np.ptp(gaps) > 0:
         raise RunError(
             f"{run.path}: measurements are {gaps.min()} to {gaps.max()} steps apart, but "

@@ -31,6 +31,9 @@ import numpy as np
 SCHEMA = 1
 MANIFEST = ("env.json", "data.json", "model.json", "config.json")
 MEASURES_FOLDER, INTERVENTIONS = "measures", "interventions"
+# Measures whose quantities with one value per layer, or per weight matrix, are labelled by them.
+OF_LAYERS = ("dimension", "intrinsic_dimension", "probe_again")
+OF_WEIGHTS = ("noise_scale", "weight_spectrum")
 STATUSES = ("RUNNING", "DONE", "DIVERGED", "FAILED", "PREEMPTED")
 # Group of arrays -> name of the array that holds the steps of its time axis.
 STEP_AXES = {"scalar": "step", "probe": "probe_step", "eval": "eval_step"}

@@ -33,9 +33,9 @@ def measure(model, loss, state, other, data, key) -> dict:
 
     Returns:
       `barrier`, the largest excess of the loss over the line between the losses at both ends, at
-      least 0; and `matched`, the same after matching, not-a-number for architectures whose wiring
-      tapjax does not know. In networks with skip connections only the units inside of blocks are
-      matched, so that it is an upper bound.
+      least 0; and `matched`, the same after matching, not-a-number for weights that are not finite
+      and for architectures whose wiring tapjax does not know. In networks with skip connections
+      only the units inside of blocks are matched, so that it is an upper bound.
     """
     del key
     batch = training_examples(data, EXAMPLES)
@@ -53,7 +53,8 @@ def measure(model, loss, state, other, data, key) -> dict:
     here, there = ((s.params, s.stats) for s in (state, other))
     found = {"barrier": np.asarray(on_the_line(here, there))}
     units = _known_units(model, *here)
-    if not units:
+    finite = all(np.isfinite(leaf).all() for leaf in jax.tree.leaves((here, there)))
+    if not (units and finite):
         return found | {"matched": np.float32(np.nan)}
     return found | {"matched": np.asarray(on_the_line(here, matched(units, here, there)))}
 

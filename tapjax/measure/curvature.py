@@ -2,9 +2,9 @@
 
 import jax
 import jax.numpy as jnp
-import optax
 from jax.flatten_util import ravel_pytree
 
+from tapjax.measure.moments import moment
 from tapjax.measure.training_examples import training_examples
 
 EXAMPLES = 1024
@@ -62,7 +62,7 @@ def measure(model, loss, state, data, key) -> dict:
         "density": share_K,
         **trace(product, signs, at.size),
     }
-    nu = optax.tree_utils.tree_get(state.opt, "nu")
+    nu = moment(state.opt, state.params, ("nu",))
     if nu is not None:
         scale = 1 / jnp.sqrt(jnp.sqrt(ravel_pytree(nu)[0]) + EPSILON)
         ritz_K, _ = lanczos(lambda v: scale * product(scale * v), first, count)

@@ -1,6 +1,5 @@
 """Measures by name, computed during training or afterwards at any step of a run."""
 
-import re
 from collections.abc import Callable, Sequence
 
 import jax
@@ -172,11 +171,14 @@ def live(recipe: Recipe, cfg, like: Tree, data) -> dict[str, tuple[Callable, int
     """
     field, periods = "probe.measures", {}
     for entry in filter(None, (part.strip() for part in cfg.probe.measures.split(","))):
-        name, number = re.fullmatch(r"([^*]*)(?:\*(.*))?", entry).groups()
-        if number is not None and not (number.isdecimal() and int(number)):
+        name, star, number = entry.partition("*")
+        if not name or (star and not (number.isdecimal() and 0 < int(number) <= cfg.steps)):
             raise ConfigError(
-                f"{field}: {entry!r} must be a name, or a name and a number: {name}*10"
+                f"{field}: {entry!r} must be a name, or a name and a number up to steps: "
+                f"{name or 'curvature'}*10"
             )
+        if name in periods:
+            raise ConfigError(f"{field}: {name} is named twice")
         periods[name] = int(number or 1)
     measures = chosen(list(periods), field)
     for name, measure in measures.items():

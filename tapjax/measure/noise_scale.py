@@ -2,8 +2,8 @@
 
 import jax
 import jax.numpy as jnp
-import optax
 
+from tapjax.measure.moments import moment
 from tapjax.measure.training_examples import training_examples
 from tapjax.types import Batch
 
@@ -76,13 +76,10 @@ def measure(model, loss, state, data, key) -> dict:
         "signal": signal_W[jnp.array(matrices)],
         "halves": _cosine(a, b),
     }
-    moments = [optax.tree_utils.tree_get(state.opt, name) for name in ("mu", "trace")]
-    moment = next((m for m in moments if m is not None), None)
-    return (
-        found
-        if moment is None
-        else found | {"along_moment": _cosine(mean, jax.tree.leaves(moment))}
-    )
+    past = moment(state.opt, state.params, ("mu", "trace"))
+    if past is not None:
+        found["along_moment"] = _cosine(mean, jax.tree.leaves(past))
+    return found
 
 
 def _padded(array, parts):

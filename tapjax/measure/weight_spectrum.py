@@ -63,7 +63,8 @@ def power_law(values_R) -> dict:
     Returns:
       `alpha`, the exponent of the density; `alpha_error`, its standard error; `distance`, the
       Kolmogorov-Smirnov distance, from 0 for a perfect fit to 1; and `tail`, the number of values
-      in the tail. Not-a-number for fewer than `LEAST` values.
+      in the tail. Not-a-number for fewer than `LEAST` values, for equal values, and for values that
+      are not finite.
 
     Examples:
       >>> quantiles = (jnp.arange(500) + 0.5) / 500
@@ -92,9 +93,11 @@ def power_law(values_R) -> dict:
     alpha_R, distance_R, count_R = jax.lax.map(of_tail, jnp.arange(n - LEAST_TAIL + 1))
     best = distance_R.argmin()
     alpha, count = alpha_R[best], count_R[best].astype(jnp.float32)
-    return {
+    found = {
         "alpha": alpha,
         "alpha_error": (alpha - 1) / jnp.sqrt(count),
         "distance": distance_R[best],
         "tail": count,
     }
+    known = jnp.isfinite(values_R).all() & (values_R.max() > values_R.min())
+    return {name: jnp.where(known, value, jnp.nan) for name, value in found.items()}

@@ -16,39 +16,48 @@ from tapjax.contract.files import read_npz
 from tapjax.contract.layout import INTERVENTIONS, pair_name, write_npz
 from tapjax.contract.text import did_you_mean
 from tapjax.measure.interventions import effects
-from tapjax.measure.unit_probe import unit_layers
+from tapjax.measure.unit_probe import named_activations
 from tapjax.run.replay import Drift, Timeline, enter, states_at
 from tapjax.types import Batch
 
 EXAMPLES = 256
 
 
-def choose_layers(timeline: Timeline, names: Sequence[str]) -> list[str]:
+def choose_layers(timeline: Timeline, names: Sequence[str], unit=None) -> dict[str, int]:
     """Choose the layers in which to intervene.
 
     Args:
       timeline: Timeline of the run.
-      names: names of layers; empty for all.
+      names: names of layers; empty for all, or for that of the unit.
+      unit: (layer, number) of the only unit of interest, or None.
 
     Returns:
-      Names of layers.
+      Names of layers -> number of units.
 
     Raises:
-      ConfigError: the activations of the network cannot be replaced, or a layer is unknown.
+      ConfigError: the activations of the network cannot be replaced, or a layer or unit is unknown.
     """
     ready = timeline.assembly
-    shape = ready.data.x.shape[1:]
-    known = unit_layers(ready.recipe.model, shape)
-    if not known:
+    model = ready.recipe.model
+    if model.watch is None:
         raise ConfigError(
             f"the activations of {ready.cfg.model.name!r} cannot be replaced: its Model has no "
             "`watch`"
         )
-    for name in names:
+    single = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), ready.like)
+    few = jax.ShapeDtypeStruct((1, *ready.data.x.shape[1:]), jnp.float32)
+    shapes = jax.eval_shape(model.watch, single.params, single.stats, few)[1]
+    known = {name: leaf.shape[-1] for name, leaf in named_activations(shapes)}
+    names = list(names) or ([unit[0]] if unit else list(known))
+    for name in (*names, *([unit[0]] if unit else [])):
         if name not in known:
             said = did_you_mean(name, known)
             raise ConfigError(f"layer {name!r} is not one of {', '.join(known)}{said}")
-    return list(names) or known
+    if unit and (unit[0] not in names or unit[1] >= known[unit[0]]):
+        raise ConfigError(
+            f"--unit={unit[0]}:{unit[1]} is not one of the {known[unit[0]]} units of a chosen layer"
+        )
+    return {name: known[name] for name in names}
 
 
 def missing_pairs(folder: Path, pairs, layers: Sequence[str]) -> list[tuple[int, int]]:

@@ -240,6 +240,7 @@ def _train(run_dir, pinned, states, first, stop, progress):
             for name, measured in record.measures.items():
                 due = due_blocks(number, blocks + ends, programs.periods[name])
                 if due:
+                    run_dir.lease.confirm()
                     steps = [cfg.probe.every * n for n in due]
                     measuring.write(run_dir.path, name, steps, measured)
             arrays = records.chunk_arrays(cfg, first, last, record)

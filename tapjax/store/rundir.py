@@ -25,6 +25,7 @@ from tapjax.store.identity import differences
 
 # Files that are written in place, and folders in which a run writes.
 WRITTEN = ("lock", "log.txt", "records", "ckpt", "pins", "snapshots", "orphaned", "monitor")
+WRITTEN += ("measures", "interventions")
 RESERVE = 16_384  # bytes reserved for the final STATUS.json of a run whose disk is full
 
 

@@ -7,6 +7,7 @@ import sys
 import numpy as np
 import pytest
 
+from analysis.mechanistic import interventions
 from tests.conftest import RESET
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("full_compile")]
@@ -21,7 +22,7 @@ def python(module, *args):
 def made(planted_run, full_compile):
     """A run in which a unit was drawn anew, with interventions around its critical steps."""
     dry = python("launch.intervene", f"--run={planted_run}", "--dry_run")
-    assert dry.returncode == 0 and "pairs of steps to intervene in" in dry.stdout
+    assert dry.returncode == 0 and "pairs of steps to intervene in, which takes" in dry.stdout
     assert not (planted_run / "interventions").exists()
     result = python("launch.intervene", f"--run={planted_run}", "--most=1")
     assert result.returncode == 0, result.stderr
@@ -65,6 +66,8 @@ def test_a_unit_that_was_chosen_beforehand(made):
         line.split() for line in miss.stdout.splitlines() if line.strip().startswith(str(RESET))
     ]
     assert len(rows) == 6 and {row[4] for row in rows} == {"5"}
+    plan = json.loads((run / "interventions" / "moments.json").read_text())  # that of all units
+    assert plan["moments"][0]["triple"][1]["step"] == RESET // 2
     # The loss of a neighbour changes what unit 5 is worth (ablation), but not what it does.
     assert min(float(row[-1]) for row in rows if row[3] != "ablation") > 0.05, miss.stdout
 
@@ -74,7 +77,10 @@ def test_a_unit_that_was_chosen_beforehand(made):
     [
         (["--layers=conv_7"], "layer 'conv_7' is not one of conv_0, conv_1"),
         (["--unit=conv_1"], "must be LAYER:NUMBER"),
-        (["--unit=conv_1:99", f"--moment={RESET}"], "unit conv_1:99 has no interventions"),
+        (["--unit=conv_1:99", f"--moment={RESET}"], "is not one of the 8 units of a chosen layer"),
+        (["--unit=conv_1:2", "--layers=conv_0"], "is not one of the 8 units of a chosen layer"),
+        (["--moment=-5"], "--moment='-5' is neither a step"),
+        (["--moment=30"], "ordinary pairs are too few"),
         (["--moment=799"], "nearer than"),
         (["--moment=5000"], "nearer than"),
     ],
@@ -83,6 +89,14 @@ def test_errors(made, args, said):
     result = python("launch.intervene", f"--run={made[0]}", *args)
     assert result.returncode == 2 and said in result.stderr, result.stderr
     assert len(result.stderr.strip().splitlines()) == 1
+
+
+def test_an_effect_that_changes_its_sign_is_an_effect():
+    """A unit that cost .5 before and brings .5 after has an effect of 1, not of 0."""
+    here = {
+        f"ablate_{side}/a/loss": np.array([x]) for side, x in (("before", -0.5), ("after", 0.5))
+    }
+    assert interventions.signed(here, "ablation", "a") == 1.0
 
 
 def test_effects_of_a_hand_built_network():

@@ -5,6 +5,7 @@ import pytest
 from scipy.ndimage import gaussian_filter1d
 
 from analysis.edm import ordering
+from analysis.edm.variables import variables
 from analysis.runs.quantities import quantities
 from analysis.runs.reader import RunError, open_run
 from tapjax.contract.layout import write_npz
@@ -72,3 +73,37 @@ def test_what_cannot_be_compared(tmp_path):
         ordering.ordering(run, ["D", "grad_norm"])
     rows, left_out = ordering.ordering(run, ["D", "accuracy", "grad_norm"])
     assert len(rows) == 1 and len(left_out) == 1 and "grad_norm" in left_out[0]
+
+
+def test_measures_of_different_periods_share_the_coarser_steps(tmp_path):
+    """The same walk, stored every 5 and every 20 steps: neither leads the other."""
+    run = run_with(tmp_path / "run")
+    steps = np.arange(POINTS) * EVERY
+    for seed in range(4):
+        walk = wandering(np.random.default_rng(seed))[:, :POINTS]
+        for name, every in (("aa", 4), ("zz", 1)):
+            folder = run.path / "measures" / name
+            folder.mkdir(parents=True, exist_ok=True)
+            arrays = {"step": steps[::every], "x": walk[:, ::every]}
+            write_npz(folder / "000000000.npz", arrays)
+        at, series = variables(open_run(run.path), ["aa/x", "zz/x"])
+        assert at.tolist() == steps[::4].tolist()
+        assert np.corrcoef(series["aa/x"].ravel(), series["zz/x"].ravel())[0, 1] > 0.99
+        rows, _ = ordering.ordering(open_run(run.path), ["aa/x", "zz/x"])
+        assert rows[0]["verdict"] in ("simultaneous", "no evidence"), rows
+    folder = run.path / "measures" / "late"
+    folder.mkdir()
+    write_npz(folder / "000000000.npz", {"step": steps[200:], "x": walk[:, 200:]})
+    at, _ = variables(open_run(run.path), ["late/x", "zz/x", "loss"])
+    assert at[0] == steps[200] and len(at) == POINTS - 200
+
+
+def test_unevenly_measured_quantities_are_left_out(tmp_path):
+    run = run_with(tmp_path / "run")
+    folder = run.path / "measures" / "m"
+    folder.mkdir(parents=True)
+    steps = np.unique(np.append(np.arange(POINTS) * EVERY, 7))
+    walk = wandering(np.random.default_rng(0))
+    write_npz(folder / "000000000.npz", {"step": steps, "x": walk[:, : len(steps)]})
+    found, _ = quantities(open_run(run.path))
+    assert "m/x" not in ordering.comparable(run, found)

@@ -9,6 +9,7 @@ import pytest
 from tapjax.contract.architectures import parse_architecture
 from tapjax.measure import barrier, collapse, curvature, intrinsic_dimension, llc, weight_spectrum
 from tapjax.measure.measures import MEASURES
+from tapjax.measure.moments import moment
 from tapjax.models.zoo import build, own_style
 from tapjax.types import Batch, DeviceData, Model, TrainState
 
@@ -498,3 +499,22 @@ def test_a_layer_is_flattened_if_its_head_does_not_average():
     found = MEASURES["collapse"].apply(model, entropy, state, some, KEY)
     np.testing.assert_allclose(found["nc1"], 0, atol=1e-5)
     assert found["nc4"] >= 0 and "nc3" not in found  # the head sees pooled activations
+
+
+def test_moments_of_optimizers_of_parts_and_of_parameters_called_mu():
+    params = {"mu": jnp.ones(3), "b": jnp.ones((2, 2))}
+    labels = {"mu": "one", "b": "two"}
+    tx = optax.partition({"one": optax.adam(1e-3), "two": optax.adam(1e-2)}, labels)
+    _, opt = tx.update(params, tx.init(params), params)
+    found = moment(opt, params, ("mu",))
+    jax.tree.map(lambda m: np.testing.assert_allclose(m, 0.1, rtol=1e-5), found)
+    assert jax.tree.structure(found) == jax.tree.structure(params)
+    assert moment(optax.sgd(0.1).init(params), params, ("mu", "trace")) is None
+    half = optax.partition({"one": optax.adam(1e-3), "two": optax.sgd(1e-2)}, labels)
+    assert moment(half.init(params), params, ("mu",)) is None  # not of all parameters
+
+
+def test_a_constant_matrix_has_no_power_law():
+    for matrix in (jnp.zeros((40, 30)), jnp.full((40, 30), jnp.nan)):
+        found = weight_spectrum.measure(None, None, state_of({"a": matrix}), None, KEY)
+        assert np.isnan(found["alpha"]).all() and np.isnan(found["distance"]).all()

@@ -12,6 +12,7 @@ import pytest
 
 from analysis.edm.variables import variables
 from analysis.runs.reader import RunError, open_run
+from configs.credit import digits
 from tapjax.config.schema import ConfigError
 from tapjax.measure.measures import MEASURES, check, chosen
 from tapjax.run import loop, measuring, replay
@@ -273,8 +274,14 @@ def test_live_measures_survive_an_interruption_and_a_longer_run(tmp_path):
     ("measures", "said"),
     [
         ("curvatur", "did you mean 'curvature'"),
-        ("examples*0", r"'examples\*0' must be a name, or a name and a number: examples\*10"),
+        (
+            "examples*0",
+            r"'examples\*0' must be a name, or a name and a number up to",
+        ),
         ("examples*x", "must be a name"),
+        ("examples*99999999999999999999", "must be a name"),
+        ("*10", "must be a name"),
+        ("examples,examples*4", "examples is named twice"),
         (f"{__name__}:nothing", "nothing does not return a dict of arrays"),
         (f"{__name__}:probe", "probe is the name of recorded arrays"),
     ],
@@ -303,3 +310,15 @@ def test_a_measure_of_pairs_cannot_be_live(tmp_path):
     cfg.probe.measures = "barrier"
     with pytest.raises(ConfigError, match="barrier compares two states"):
         loop.run(cfg, tmp_path / "run")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["curvature", "noise_scale"])
+def test_blocks_with_an_optimizer_each_are_measured(name, tmp_path):
+    """Every block of a credit run has its own Adam; the moments are those of all parameters."""
+    cfg = digits.get_config("method=dir,quick")
+    cfg.seeds, cfg.steps, cfg.chunk_steps, cfg.eval_every = (0,), 10, 10, 0
+    cfg.probe.every, cfg.checkpoint.every, cfg.probe.measures = 5, 10, name
+    loop.run(cfg, tmp_path / "run")
+    quantity = {"curvature": "preconditioned_top", "noise_scale": "along_moment"}[name]
+    assert np.isfinite(open_run(tmp_path / "run").array(name, quantity)[:, 1:]).all()
