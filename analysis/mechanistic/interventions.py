@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from analysis.mechanistic import single_units
+from analysis.mechanistic.changes import LEAST_EARLIER
 from analysis.mechanistic.excesses import LEAST_PAIRS, excesses, usable
 from analysis.mechanistic.overview import quiet_pairs
 from analysis.runs.reader import Run, RunError
@@ -75,9 +76,16 @@ def check_pairs(run: Run, planned: dict) -> None:
         about = moment["triple"][1]
         seeds = [pair[0] for pair in pairs]
         rows = usable(seeds)
-        if len(rows) < LEAST_PAIRS or about["jump_info"]["seed"] not in np.take(seeds, rows):
+        seed, step = about["jump_info"]["seed"], about["step"]
+        earlier = sum(own == seed and after <= step for own, _, after in pairs)
+        if earlier < LEAST_EARLIER:
             raise RunError(
-                f"{run.name}, step {about['step']}: {len(rows)} ordinary pairs are too few, at "
+                f"{run.name}, step {step}: the step is too early: {earlier} ordinary pairs of its "
+                f"seed precede it, but {LEAST_EARLIER} are needed"
+            )
+        if len(rows) < LEAST_PAIRS or seed not in np.take(seeds, rows):
+            raise RunError(
+                f"{run.name}, step {step}: {len(rows)} ordinary pairs are too few, at "
                 f"least {LEAST_PAIRS} are needed; train longer, or name fewer steps"
             )
 

@@ -80,7 +80,7 @@ def test_a_unit_that_was_chosen_beforehand(made):
         (["--unit=conv_1:99", f"--moment={RESET}"], "is not one of the 8 units of a chosen layer"),
         (["--unit=conv_1:2", "--layers=conv_0"], "is not one of the 8 units of a chosen layer"),
         (["--moment=-5"], "--moment='-5' is neither a step"),
-        (["--moment=30"], "ordinary pairs are too few"),
+        (["--moment=30"], "the step is too early"),
         (["--moment=799"], "nearer than"),
         (["--moment=5000"], "nearer than"),
     ],
