@@ -358,7 +358,28 @@ FIRST_RUNS = {
     "cnn_medium on fashion_mnist": "cnn_medium", "mlp_medium_5 on fashion_mnist": "mlp_medium_5",
     "transformer_shallow on fashion_mnist": "transformer_shallow",
 }  # fmt: skip
+FIVE = ("start", "1/4", "1/2", "3/4", "end")
+
+
+def course(net):
+    """Table of the measures of one network of docs/results/instruments."""
+    columns = {time: Item(time, where={"net": net}) for time in FIVE}
+    return Table("instruments/README.md", f"| {net} | start", "course.csv", ("quantity",), columns)
+
+
+def cost(net, name):
+    return Item(name, where={"net": net})
+
+
 OTHERS = [
+    course("transformer"),
+    course("mlp"),
+    Table("instruments/README.md", "| measure | mlp: ms", "cost.csv", ("measure",),
+          {"mlp: ms": cost("mlp", "cpu_ms"), "steps": cost("mlp", "steps"),
+           "passes": cost("mlp", "passes"), "cnn: ms": cost("cnn", "cpu_ms"),
+           "passes of the cnn": cost("cnn", "passes"),
+           "transformer: ms": cost("transformer", "cpu_ms"),
+           "passes of the transformer": cost("transformer", "passes")}),
     Table("bench/README.md", "| goal | reached here", "bench.json", ("what",),
           {"reached here": "ratio", "": None}, BENCH | {BENCH_ERROR: None}),
     Table("bench/README.md", "| goal | reached here", "bench.json", ("what",),

@@ -30,29 +30,31 @@ MEASURES = {
         examples.measure, 1, "which examples are learned: loss, margin and error of each"
     ),
     "noise_scale": Measure(
-        noise_scale.measure, 6, "is a batch large enough: noise of the gradient, by example", True
+        noise_scale.measure, 20, "is a batch large enough: noise of the gradient, by example", True
     ),
     "curvature": Measure(
-        curvature.measure, 300, "how sharp is the loss: eigenvalues and trace of its Hessian", True
+        curvature.measure, 800, "how sharp is the loss: eigenvalues and trace of its Hessian", True
     ),
-    "kernel": Measure(kernel.measure, 20, "lazy or feature learning: the empirical tangent kernel"),
+    "kernel": Measure(
+        kernel.measure, 300, "lazy or feature learning: the empirical tangent kernel"
+    ),
     "collapse": Measure(
         collapse.measure, 1, "do classes become points: neural collapse of the last hidden layer"
     ),
     "intrinsic_dimension": Measure(
-        intrinsic_dimension.measure, 3, "manifold or linear spread: TwoNN and Gride of every layer"
+        intrinsic_dimension.measure, 20, "manifold or linear spread: TwoNN and Gride of every layer"
     ),
     "representation": Measure(
         representation.measure, 1, "when is a layer final: activations, for tapjax similarity"
     ),
     "weight_spectrum": Measure(
-        weight_spectrum.measure, 10, "are weights heavy-tailed: power laws, spikes above random"
+        weight_spectrum.measure, 15, "are weights heavy-tailed: power laws, spikes above random"
     ),
     "llc": Measure(
-        llc.measure, 1200, "how degenerate is the minimum: local learning coefficient", True
+        llc.measure, 1800, "how degenerate is the minimum: local learning coefficient", True
     ),
     "barrier": Measure(
-        barrier.measure, 44, "same basin: loss barriers between seeds, and to the end", True, True
+        barrier.measure, 300, "same basin: loss barriers between seeds, and to the end", True, True
     ),
 }
 TAKEN = (*STEP_AXES, "D", "loss", "grad_norm")  # names that mean something else in a run

@@ -33,9 +33,9 @@ def series(run) -> dict[str, tuple[np.ndarray, np.ndarray]]:
         run.steps("noise_scale"), run.array("noise_scale", "noise_scale")
     )  # fmt: skip
     at = run.steps("curvature")
-    found["sharpness x lr / 38\n(preconditioned)"] = (
-        at, run.array("curvature", "preconditioned_top")[:, :, 0] * lr / 38
-    )  # fmt: skip
+    preconditioned_SxT = run.array("curvature", "preconditioned_top")[:, :, 0] * lr / 38
+    preconditioned_SxT[:, at == 0] = np.nan  # Adam has no second moment yet
+    found["sharpness x lr / 38\n(preconditioned)"] = (at, preconditioned_SxT)
     found["sharpness x lr / 2"] = (at, run.array("curvature", "top")[:, :, 0] * lr / 2)
     at = run.steps("kernel")
     found["tangent kernel:\nalignment with labels"] = (at, run.array("kernel", "alignment"))
@@ -48,7 +48,12 @@ def series(run) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     found["spikes of weights\n(sum over matrices)"] = (
         at, run.array("weight_spectrum", "spikes").sum(2)
     )  # fmt: skip
-    found["local learning\ncoefficient"] = (run.steps("llc"), run.array("llc", "llc"))
+    measured = "llc" in run.measured
+    found["local learning\ncoefficient"] = (
+        (run.steps("llc"), run.array("llc", "llc"))
+        if measured
+        else (run.steps("probe")[[0, -1]], np.full((len(run.seeds), 2), np.nan))
+    )
     at = run.steps("barrier")
     for name, label in (("barrier", "barrier to other seeds"), ("matched", "the same, matched")):
         values = run.array("barrier", name)[:, :, :-1]
@@ -106,8 +111,10 @@ def _course(steps, values_SxT, run):
     """Return the mean over seeds at five times, at the nearest measured steps."""
     wanted = np.linspace(0, run.config["steps"], 5)
     at = [int(np.abs(steps - step).argmin()) for step in wanted]
+    near = np.abs(steps[at] - wanted) <= 0.1 * run.config["steps"]
     with np.errstate(invalid="ignore"):
         means = np.where(np.isfinite(values_SxT), values_SxT, np.nan)[:, at].mean(0)
+    means = np.where(near, means, np.nan)
     return dict(zip(("start", "1/4", "1/2", "3/4", "end"), means, strict=True))
 
 
