@@ -151,6 +151,7 @@ def assert_same_sweep(expected, actual):
         assert_same_run(expected / name, actual / name)
 
 
+@pytest.mark.long
 def test_a_killed_worker_loses_nothing(undisturbed, cluster, tmp_path):
     folder = tmp_path / "runs"
     process = cluster.sweep(folder)

@@ -46,7 +46,7 @@ def test_every_section_stands_on_one_self_contained_page(page):
     path, result = page
     text = path.read_text()
     for name, section in SECTIONS.items():
-        assert (f'<h2 id="{name}">{section.title}</h2>' in text) == (not section.family)
+        assert (f'<h2 id="{name}">{section.title}</h2>' in text) == (not section.needs)
     assert result["left_out"] == {} and len(result["conclusions"]) == text.count("<dt>")
     for said in result["conclusions"]:
         assert html.escape(said.partition("? ")[2]) in text

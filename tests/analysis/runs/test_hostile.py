@@ -90,7 +90,7 @@ def test_json_of_any_content(good, name, content):
         try_commands(run)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @fuzz
 @given(st.data())
 def test_json_with_any_field(good, data):
@@ -134,7 +134,7 @@ def any_array():
     )
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @fuzz
 @given(st.data())
 def test_records_with_any_array(good, data):

@@ -97,6 +97,7 @@ OPTIONS += [(name, {}) for name in CREDITS if name not in ("bp", "vector_field")
 
 
 @pytest.mark.long_except("-mlp]", "fields5", "fields6", "-fields21", "-fields22", "-fields23")
+@pytest.mark.long_except("-mlp]", "vector_response", "weight_mirror")
 @pytest.mark.slow_except("-mlp]")
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(("name", "fields"), OPTIONS)

@@ -61,6 +61,7 @@ def images(n=9):
 @pytest.mark.long_except(
     "mlp:", "cnn:channels=4-6,fc=8", "resnet:channels=2-4-2-style", "transformer"
 )
+@pytest.mark.long_except("mlp", "cnn")
 @pytest.mark.slow_except("mlp:widths=6-4-2-style0", "mlp:widths=6-4-2-style3")
 @pytest.mark.parametrize(("name", "factor", "style"), CASES)
 def test_a_clone_computes_the_same(name, factor, style):

@@ -112,6 +112,7 @@ def test_what_cannot_be_joined_says_why_and_all_else_can():
 PAIRS_OF_UPDATES = [pair for pair in itertools.combinations(OF_UPDATES, 2) if not refused(pair)]
 
 
+@pytest.mark.long_except("[l2+", "noise")
 @pytest.mark.slow_except("[l2+")
 @pytest.mark.parametrize("pair", PAIRS_OF_UPDATES, ids="+".join)
 def test_a_pair_takes_three_steps_and_both_have_their_effect(pair):
@@ -125,6 +126,7 @@ def test_a_pair_takes_three_steps_and_both_have_their_effect(pair):
         assert max(jax.tree.leaves(gap)) > 0
 
 
+@pytest.mark.long_except("-adam]", "-sgd]")
 @pytest.mark.long_except("-adam]", "-sgd]")
 @pytest.mark.slow_except("-adam]")
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)

@@ -154,8 +154,7 @@ def test_the_command(run):
         assert len(result.stderr.splitlines()) == 1
 
 
-@pytest.mark.slow
-@pytest.mark.long_except("cnn")
+@pytest.mark.long
 @pytest.mark.parametrize(
     "model", ["cnn:channels=4-8", "transformer:depth=1,width=8,heads=2", "resnet:channels=4-8"]
 )
@@ -170,8 +169,10 @@ def test_every_measure_of_every_kind_of_network(model, tmp_path):
         for quantity in opened.names(name):
             values = opened.array(name, quantity)
             assert values.shape[:2] == (2, 2), (name, quantity)
-            # The noise scale may be infinite, and equal activations have no dimension.
-            assert np.isfinite(values).all() or name in ("noise_scale", "intrinsic_dimension")
+            # The noise scale may be infinite, equal activations have no dimension, small matrices
+            # have no power law, and 40 examples have not that many neighbours.
+            may_lack = ("noise_scale", "intrinsic_dimension", "weight_spectrum")
+            assert np.isfinite(values).all() or name in may_lack, (name, quantity)
 
 
 @pytest.mark.slow
@@ -313,6 +314,7 @@ def test_a_measure_of_pairs_cannot_be_live(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.long_except("noise_scale")
 @pytest.mark.parametrize("name", ["curvature", "noise_scale"])
 def test_blocks_with_an_optimizer_each_are_measured(name, tmp_path):
     """Every block of a credit run has its own Adam; the moments are those of all parameters."""
