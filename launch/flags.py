@@ -11,6 +11,8 @@ from absl import app, flags, logging
 from launch import arguments
 from tapjax.contract.text import did_you_mean, printable, with_home
 
+# Flags that are defined here belong to the script, whose help lists them.
+flags.disclaim_key_flags()
 HELP = {"--help", "-h", "-help", "--helpfull", "--helpshort"}
 KINDS = {"int": "N", "comma separated list of strings": "NAME,NAME,..."}
 MOST_STEPS = 1_000_000  # in one range of --steps
@@ -157,6 +159,41 @@ def _explain(body, arguments) -> int:
     except (CheckpointError, EngineError, OSError) as error:
         _usage(str(error))
         return 1
+
+
+def define_drift():
+    """Define the flag --allow_numeric_drift of the scripts that replay a run."""
+    return flags.DEFINE_bool(
+        "allow_numeric_drift",
+        False,
+        "Replay although the bits may differ, for example with another number of cores or other "
+        "versions.",
+    )
+
+
+def check_reached(path, steps) -> int:
+    """Check that a run has reached some steps.
+
+    Args:
+      path: run directory.
+      steps: steps; there may be none.
+
+    Returns:
+      The step that the run has reached.
+
+    Raises:
+      ConfigError: it has not reached one of the steps.
+    """
+    from tapjax.config.schema import ConfigError
+    from tapjax.contract.files import read_json
+
+    status = read_json(path / "STATUS.json", {"status": str, "step": int})
+    if steps and max(steps) > status["step"]:
+        raise ConfigError(
+            f"step {max(steps)} has not been reached: the run is {status['status']} at step "
+            f"{status['step']}"
+        )
+    return status["step"]
 
 
 def parse_steps(text: str, flag: str = "--steps") -> list[int]:

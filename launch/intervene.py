@@ -21,9 +21,8 @@ from pathlib import Path
 from absl import flags
 from tqdm import tqdm
 
-from launch.flags import main, parse_steps
+from launch.flags import check_reached, define_drift, main, parse_steps
 from tapjax.config.schema import ConfigError
-from tapjax.contract.files import read_json
 from tapjax.contract.layout import INTERVENTIONS, write_json
 from tapjax.run.compilation_cache import keep_compiled
 
@@ -33,12 +32,7 @@ LAYERS = flags.DEFINE_list("layers", [], "Layers to intervene in; by default all
 UNIT = flags.DEFINE_string("unit", "", "The only unit to test, LAYER:NUMBER.")
 MOST = flags.DEFINE_integer("most", 3, "Maximum number of critical steps.", lower_bound=1)
 DRY = flags.DEFINE_bool("dry_run", False, "Print the cost, and compute nothing.")
-DRIFT = flags.DEFINE_bool(
-    "allow_numeric_drift",
-    False,
-    "Replay although the bits may differ, for example with another number of cores or other "
-    "versions.",
-)
+DRIFT = define_drift()
 COLUMNS = ("step", "seed", "layer", "intervention", "unit", "effect", "ordinary", "z", "p")
 SHOWN = 5  # rows per critical step
 
@@ -60,7 +54,7 @@ def body() -> int:
     check_pairs(run, planned)
     sides = [(m["triple"][0]["step"], m["triple"][-1]["step"]) for m in planned["moments"]]
     pairs = {*sides, *(tuple(pair) for m in planned["moments"] for pair in m["null"])}
-    _check_reached(path, max(after for _, after in pairs))
+    check_reached(path, [after for _, after in pairs])
     keep_compiled()
     with open_timeline(path, DRIFT.value) as timeline:
         layers = choose_layers(timeline, LAYERS.value, unit)
@@ -93,12 +87,6 @@ def _unit(text):
     if not (layer and number.isdecimal()):
         raise ConfigError(f"--unit={text!r} must be LAYER:NUMBER, as in conv_1:2")
     return layer, int(number)
-
-
-def _check_reached(path, last):
-    status = read_json(path / "STATUS.json", {"status": str, "step": int})
-    if last > status["step"]:
-        raise ConfigError(f"step {last} has not been reached: the run is at step {status['step']}")
 
 
 def _show(run, unit, planned):

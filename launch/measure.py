@@ -18,9 +18,8 @@ from pathlib import Path
 from absl import flags
 from tqdm import tqdm
 
-from launch.flags import main, parse_steps
+from launch.flags import check_reached, define_drift, main, parse_steps
 from tapjax.config.schema import ConfigError
-from tapjax.contract.files import read_json
 from tapjax.measure.measures import MEASURES
 from tapjax.run.compilation_cache import keep_compiled
 
@@ -34,12 +33,7 @@ NAMES = flags.DEFINE_list(
 )
 STEPS = flags.DEFINE_string("steps", "", "Steps to measure, as in 0,500,1200:1300:10.")
 DRY = flags.DEFINE_bool("dry_run", False, "Print the cost, and compute nothing.")
-DRIFT = flags.DEFINE_bool(
-    "allow_numeric_drift",
-    False,
-    "Replay although the bits may differ, for example with another number of cores or other "
-    "versions.",
-)
+DRIFT = define_drift()
 
 
 def body() -> int:
@@ -52,12 +46,7 @@ def body() -> int:
     measures = chosen(NAMES.value)
     if not measures or not asked:
         raise ConfigError("nothing to do: give --measures and --steps")
-    status = read_json(path / "STATUS.json", {"status": str, "step": int})
-    if max(asked) > status["step"]:
-        raise ConfigError(
-            f"step {max(asked)} has not been reached: the run is {status['status']} at step "
-            f"{status['step']}"
-        )
+    check_reached(path, asked)
     keep_compiled()
     with open_timeline(path, DRIFT.value) as timeline:
         ready = timeline.assembly

@@ -20,9 +20,8 @@ from pathlib import Path
 from absl import flags
 from tqdm import tqdm
 
-from launch.flags import main, parse_steps
+from launch.flags import check_reached, define_drift, main, parse_steps
 from tapjax.config.schema import ConfigError
-from tapjax.contract.files import read_json
 from tapjax.contract.layout import RECORDS, write_json
 from tapjax.run.compilation_cache import keep_compiled
 
@@ -54,12 +53,7 @@ PIN = flags.DEFINE_bool(
     "pin", False, "Keep checkpoints of --steps, or of the states around jumps, in RUN/pins."
 )
 DRY = flags.DEFINE_bool("dry_run", False, "Print what the replay would cost, and compute nothing.")
-DRIFT = flags.DEFINE_bool(
-    "allow_numeric_drift",
-    False,
-    "Replay although the bits may differ, for example with another number of cores or other "
-    "versions.",
-)
+DRIFT = define_drift()
 OF_MOMENTS = ("weights", "activations", "attention")
 
 
@@ -88,7 +82,7 @@ def _snapshots(path, steps):
         steps, records = planned["steps"], OF_MOMENTS
     check_records(records)
     with open_timeline(path, DRIFT.value) as timeline:
-        _check_reached(path, steps)
+        check_reached(path, steps)
         writer = make_writer(timeline, records, EXAMPLES.value)
         _say_cost(timeline, steps, len(steps) * writer.bytes_each)
         if DRY.value:
@@ -112,7 +106,7 @@ def _pin(path, steps):
     from tapjax.types import tree_bytes
 
     with open_timeline(path, DRIFT.value) as timeline:
-        reached = _check_reached(path, steps)
+        reached = check_reached(path, steps)
         wanted = {step: [{"side": "asked for"}] for step in steps}
         if not steps:
             kept = ("seed", "layer", "step", "size", "score")
@@ -129,16 +123,6 @@ def _pin(path, steps):
         pins.ask_for(path, wanted, DRIFT.value)
         print(f"pinned {', '.join(map(str, wanted))} in {path / 'pins'}")
     return 0
-
-
-def _check_reached(path, steps):
-    status = read_json(path / "STATUS.json", {"status": str, "step": int})
-    if steps and max(steps) > status["step"]:
-        raise ConfigError(
-            f"step {max(steps)} has not been reached: the run is {status['status']} at step "
-            f"{status['step']}"
-        )
-    return status["step"]
 
 
 def _say_cost(timeline, steps, size):

@@ -8,7 +8,7 @@ import pandas as pd
 from analysis.commands.output import add_out, plain, write_results
 from analysis.edm.ordering import comparable, ordering
 from analysis.figures import atlas as figures
-from analysis.figures.course import events
+from analysis.figures.course import PINNED, events
 from analysis.figures.embedded import embedded, scripts
 from analysis.figures.style import synthetic
 from analysis.report import page
@@ -95,7 +95,7 @@ def _conclusion(runs, read, table):
 
 
 def _write(path, runs, read, table, conclusion, notes):
-    marked = [] if len(runs) > 1 else _events(runs[0])
+    marked = [] if len(runs) > 1 else marks(runs[0])
     about = [f"{each.name}: {_about(each)}" for each in runs]
     parts = [
         page.paragraph(conclusion, "verdict"),
@@ -137,9 +137,21 @@ def _about(each):
     return f"{model['architecture']} on {model['data']}{synthetic(each)}, {seeds}, {each.extent}"
 
 
-def _events(each: Run):
-    """Return jumps of D, at most 12, task switches, and changes that the config asked for."""
-    found = [(step, "jump" if "jump" in text else "change") for step, text in events(each)]
+def marks(each: Run) -> list[tuple[int, str]]:
+    """List the events that are marked in the panels.
+
+    Args:
+      each: open run.
+
+    Returns:
+      Pairs (step, kind): `jump` for at most 12 jumps of D, and `change` for task switches and for
+      changes that the config asked for.
+    """
+    found = [
+        (step, "jump" if text.startswith("jump of D") else "change")
+        for step, text in events(each)
+        if text != PINNED
+    ]
     tasks = each.config.get("tasks", {}).get("steps", 0)
     switches = range(tasks, each.config["steps"], tasks) if tasks else ()
     jumps = _spread([pair for pair in found if pair[1] == "jump"], MOST_EVENTS)

@@ -12,6 +12,7 @@ from analysis.commands.figure_flags import add_figure_flags
 from analysis.commands.output import add_out, plain, write_results
 from analysis.figures import emergence as figures
 from analysis.runs.finding import find_runs
+from analysis.runs.measures import of_measure
 from analysis.runs.reader import RunError, open_run
 from analysis.statistics import lags
 from analysis.statistics.corrections import q_values
@@ -194,7 +195,7 @@ def _conclusion(verdicts, powers, metric):
 
 def _tested(metric):
     """Name the tested quantity: D, or a quantity of a measure."""
-    return metric if metric and "/" in metric else "D"
+    return metric if of_measure(metric) else "D"
 
 
 def _summary(result, table, metric):
@@ -202,11 +203,11 @@ def _summary(result, table, metric):
     powers = pd.DataFrame(result["power"]).T.loc[list(result["order"])]  # without groups of runs
     found = ", ".join(f"{powers[s].mean():.0%} at {float(s):g}" for s in powers.columns[1:])
     named = _tested(metric)
-    of_measure = [f"In this report, D stands for {named}.", ""] if named != "D" else []
+    remark = [f"In this report, D stands for {named}.", ""] if named != "D" else []
     lines = [
         "# Phase 4: does dimensionality move before capabilities?",
         "",
-        *of_measure,
+        *remark,
         f"{plural(len(result['order']), 'run')}, "
         f"{plural(len(table), 'pair')} of D and a capability: {counts}.",
         "",

@@ -10,6 +10,7 @@ import pandas as pd
 
 from analysis.commands.output import add_out, plain, write_results
 from analysis.mechanistic.critical_steps import COLUMNS, jumps_of_run, searched
+from analysis.runs.measures import of_measure
 from analysis.runs.reader import RunError, open_runs
 from tapjax.contract import detector
 from tapjax.contract.text import plural, shortened
@@ -65,7 +66,7 @@ def find_jumps(paths: Sequence, out: Path | None, partial: bool, metric: str | N
                 "measurements": measurements,
                 "jumps_of_D": len(in_d),
                 "jumps_of_layers": len(found) - len(in_d),
-                "layers": series - 1 if not _of_measure(metric) else series,
+                "layers": series - 1 if not of_measure(metric) else series,
                 "false_on_worst_null": detector.FALSE_PER_1000 * values / 1000,
             }
         )
@@ -83,17 +84,13 @@ def find_jumps(paths: Sequence, out: Path | None, partial: bool, metric: str | N
     return result, pd.DataFrame(counts).set_index("run")
 
 
-def _of_measure(metric):
-    return bool(metric) and "/" in metric
-
-
 def _conclusion(counts, metric):
-    of_measure = _of_measure(metric)
-    series = "layers" if of_measure else None
+    measured = of_measure(metric)
+    series = "layers" if measured else None
     points = sum(row["seeds"] * row["measurements"] * row.get(series, 1) for row in counts)
-    found = sum(row["jumps_of_layers" if of_measure else "jumps_of_D"] for row in counts)
+    found = sum(row["jumps_of_layers" if measured else "jumps_of_D"] for row in counts)
     return (
-        f"{plural(found, 'jump')} of {metric if of_measure else 'D'} in "
+        f"{plural(found, 'jump')} of {metric if measured else 'D'} in "
         f"{plural(points, 'measurement')}; {detector.FALSE_PER_1000 * points / 1000:.1f} would be "
         "found on the worst kind of series without jumps."
     )

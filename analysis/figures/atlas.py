@@ -23,7 +23,7 @@ from analysis.figures.style import NEUTRAL
 WIDTH, HEIGHT = 330, 210
 MOST_POINTS, MOST_STEPS, MOST_PICTURES = 200, 60, 16
 DECADES = 100  # quantities above 0 that span more have a logarithmic axis
-PERIOD = {"jump": "#d55e00", "change": "#009e73"}  # colours of events
+EVENT_COLOURS = {"jump": "#d55e00", "change": "#009e73"}
 
 
 def multiples(runs: list[tuple[str, list]], events: list[tuple[int, str]]):
@@ -32,7 +32,7 @@ def multiples(runs: list[tuple[str, list]], events: list[tuple[int, str]]):
     Args:
       runs: pairs (name of a run, its quantities as `runs.quantities.Quantity`). Of a single run,
         each part of a quantity is a line, of several runs the mean over parts.
-      events: pairs (step, kind); the kinds are those of `PERIOD`.
+      events: pairs (step, kind); the kinds are those of `EVENT_COLOURS`.
 
     Returns:
       Bokeh layout.
@@ -66,7 +66,7 @@ def _panel(group, name, drawn, runs, x_range, events):
     _plain(made)
     for step, kind in events:
         made.add_layout(
-            Span(location=step, dimension="height", line_color=PERIOD[kind], line_alpha=0.5)
+            Span(location=step, dimension="height", line_color=EVENT_COLOURS[kind], line_alpha=0.5)
         )
     lines = []
     for i, q in drawn:

@@ -11,6 +11,7 @@ from tapjax.contract import detector
 
 LEAST_POINTS = 5  # of a curve; a quantity evaluated less often is not drawn
 MOST_POINTS, MOST_LAYER_POINTS = 400, 150
+PINNED = "pinned checkpoint"  # text of an event
 
 
 class Curve(NamedTuple):
@@ -97,7 +98,7 @@ def events(run: Run) -> list[tuple[int, str]]:
         found += [(row["step"], f"jump of D, seed {row['seed']}") for row in jumps]
     pins = run.path / "pins"
     if pins.is_dir():
-        found += [(int(p.name), "pinned checkpoint") for p in pins.iterdir() if p.name.isdigit()]
+        found += [(int(p.name), PINNED) for p in pins.iterdir() if p.name.isdigit()]
     reset, clone = run.config.get("reset", {}), run.config.get("clone", {})
     if reset.get("step"):
         unit = f"unit {reset['unit']} of " if reset["unit"] >= 0 else ""

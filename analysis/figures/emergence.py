@@ -6,7 +6,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from analysis.figures.style import largest_width, legend_below, panels, save, synthetic
-from analysis.runs.measures import leading
+from analysis.runs.measures import leading, of_measure
 from analysis.runs.reader import Run
 from analysis.statistics import lags
 from tapjax.contract.text import plural
@@ -53,8 +53,7 @@ def _courses(panels, run, rows, metric):
     t = run.steps("probe")
     name = (metric or run.model["dimension"]).replace("_", " ")
     at, d_SxT = leading(run, metric)
-    of_measure = bool(metric) and "/" in metric
-    _with_range(panels[0], at, d_SxT, "k", name if of_measure else f"D ({name})")
+    _with_range(panels[0], at, d_SxT, "k", name if of_measure(metric) else f"D ({name})")
     if run.has("scalar", "accuracy"):
         steps = run.steps("scalar")
         batches = run.array("scalar", "accuracy")

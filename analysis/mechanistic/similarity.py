@@ -15,7 +15,7 @@ from analysis.runs.reader import Run, RunError
 
 MEASURE = "representation"
 SETTLED = 0.95  # similarity with the last step from which a layer counts as final
-SEED, SHUFFLES = 0, 20
+SEED = 0  # of the orders of the examples
 
 
 class Similarity(NamedTuple):

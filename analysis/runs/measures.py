@@ -80,6 +80,11 @@ def one_value(run, measure: str, quantity: str) -> np.ndarray:
     return values
 
 
+def of_measure(metric: str | None) -> bool:
+    """Decide whether a metric is a quantity of a measure, MEASURE/QUANTITY."""
+    return "/" in (metric or "")
+
+
 def leading(run, metric: str | None) -> tuple[np.ndarray, np.ndarray]:
     """Return the quantity whose movement is analysed: D, or a quantity of a measure.
 

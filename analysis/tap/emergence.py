@@ -13,7 +13,7 @@ import numpy as np
 from scipy.ndimage import gaussian_filter1d
 from scipy.stats import permutation_test, spearmanr
 
-from analysis.runs.measures import leading
+from analysis.runs.measures import leading, of_measure
 from analysis.runs.reader import Run, RunError
 from analysis.statistics import lags
 
@@ -113,7 +113,7 @@ def changes(run: Run, metric: str | None = None) -> Changes:
             f"{run.path}: measurements are {gaps.min()} to {gaps.max()} steps apart, but "
             "lags need a constant distance"
         )
-    if not d_SxT.min() > 0 and not (metric and "/" in metric):
+    if not d_SxT.min() > 0 and not of_measure(metric):
         raise RunError(f"{run.path}: D has values that are zero or not finite")
     where = _among(run.steps("probe"), at, run)
     try:

@@ -5,8 +5,9 @@ compiled once and runs for all seeds. The numbers of blocks and of steps are arg
 compiled program, so that a shorter chunk and the measurement of the final state need no program of
 their own.
 
-The nesting of the loops determines when measurements are made. A `lax.cond` on a step counter
-would not work, because vmap turns it into a select, which measures at every step.
+The nesting of the loops determines when the probe is measured. A `lax.cond` on the step counter of
+a state would not work, because vmap turns it into a select, which measures at every step. Further
+measures are due at some blocks; the number of a block is the same for all seeds.
 """
 
 import functools

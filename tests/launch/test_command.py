@@ -60,7 +60,9 @@ def test_help_of_a_script_names_every_flag(name):
     assert result.returncode == 0 and result.stderr == ""
     source = (Path(cli.__file__).parent / f"{name}.py").read_text()
     _, _, flags = result.stdout.partition("flags:")
-    defined = source.count("flags.DEFINE") + source.count("define_processes()")
+    defined = source.count("flags.DEFINE") + sum(
+        source.count(f"= {f}()") for f in ("define_processes", "define_drift")
+    )
     assert flags.count("\n  --") == defined
     assert all(line.startswith("  ") for line in flags.strip("\n").splitlines())
 

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from analysis.commands.atlas import pictures
+from analysis.commands.atlas import marks, pictures
 from analysis.figures.atlas import mosaic
 from analysis.runs.reader import open_run
 from tapjax.contract.layout import record_name, write_npz
@@ -75,3 +75,11 @@ def test_variables_of_ones_own(run, tmp_path):
     assert result.returncode == 0 and "of 1 pair " in " ".join(result.stdout.split()) + " "
     result = analysis("atlas", *args, "--variables=D,speed")
     assert result.returncode == 2 and "has no 'speed'" in result.stderr
+
+
+def test_pinned_checkpoints_are_no_changes_of_the_config(run):
+    (run / "pins" / "120").mkdir(parents=True)
+    config = json.loads((run / "config.json").read_text())
+    reset = {"step": 200, "layer": "a", "unit": -1}
+    (run / "config.json").write_text(json.dumps(config | {"reset": reset}))
+    assert [pair for pair in marks(open_run(run)) if pair[1] == "change"] == [(200, "change")]
