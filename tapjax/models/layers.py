@@ -2,9 +2,9 @@
 
 Convolution and pooling avoid two slow operations of XLA's CPU back end. First, inside a scan the
 back end leaves the weight gradient of a convolution in a layout that only a naive loop handles,
-which is 61 times slower (https://github.com/jax-ml/jax/issues/12868). Second, the gradient of
-max-pooling by reduce_window is 16 times slower than that of max-pooling by reshaping. GPU and TPU
-use the plain convolution.
+which is 61 times slower (https://github.com/jax-ml/jax/issues/12868). Second derivatives have the
+same fault. Second, the gradient of max-pooling by reduce_window is 16 times slower than that of
+max-pooling by reshaping. GPU and TPU use the plain convolution.
 """
 
 from functools import partial
@@ -130,10 +130,17 @@ def _conv_backward(stride, saved, g):
     matrix products.
     """
     x, kernel = saved
+    grad_x = _input_gradient(g, kernel, x.shape[1:3], stride)
+    return grad_x, _kernel_gradient(x, g, kernel.shape, stride)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def _input_gradient(g, kernel, sides, stride):
+    """Compute the input gradient for images of the given height and width."""
     size, pad = kernel.shape[0], kernel.shape[0] // 2
     # Number of pixels at the far edge of the padded image that no strided window reaches.
-    short = [(n + 2 * pad - size) % stride for n in x.shape[1:3]]
-    grad_x = lax.conv_general_dilated(
+    short = [(n + 2 * pad - size) % stride for n in sides]
+    return lax.conv_general_dilated(
         g,
         jnp.flip(kernel, (0, 1)).transpose(0, 1, 3, 2),
         (1, 1),
@@ -141,7 +148,21 @@ def _conv_backward(stride, saved, g):
         lhs_dilation=(stride, stride),
         dimension_numbers=CANONICAL,
     )
-    return grad_x, _kernel_gradient(x, g, kernel.shape, stride)
+
+
+def _input_gradient_forward(g, kernel, sides, stride):
+    return _input_gradient(g, kernel, sides, stride), (g, kernel)
+
+
+def _input_gradient_backward(sides, stride, saved, x):
+    """Compute second derivatives by the functions of the first ones.
+
+    The input gradient is the transpose of the convolution, so that its gradients are a convolution
+    and a kernel gradient of `x`, which is the cotangent.
+    """
+    del sides
+    g, kernel = saved
+    return _cpu_conv(x, kernel, stride), _kernel_gradient(x, g, kernel.shape, stride)
 
 
 def _kernel_gradient(x, g, shape, stride):
@@ -166,6 +187,7 @@ def _kernel_gradient(x, g, shape, stride):
 
 
 _cpu_conv.defvjp(_conv_forward, _conv_backward)
+_input_gradient.defvjp(_input_gradient_forward, _input_gradient_backward)
 
 
 def max_pool(x_BxHxWxC):

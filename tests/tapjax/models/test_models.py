@@ -88,6 +88,27 @@ def test_convolution_gradients_equal_those_of_the_plain_convolution(getkey, size
         np.testing.assert_allclose(ours, plain, atol=2e-5)
 
 
+@pytest.mark.parametrize(
+    "size,stride,shape", [(3, 1, (7, 8, 3)), (3, 2, (8, 7, 4)), (1, 2, (5, 5, 2))]
+)
+def test_second_derivatives_of_the_convolution(getkey, size, stride, shape):
+    at = (
+        jax.random.normal(getkey(), (2, *shape)),
+        jax.random.normal(getkey(), (size, size, shape[-1], 5)) / size,
+    )
+    along = tuple(jax.random.normal(getkey(), part.shape) for part in at)
+
+    def product(conv):
+        def slope(x, kernel):
+            grads = jax.grad(lambda x, k: jnp.sin(conv(x, k, stride)).sum(), (0, 1))(x, kernel)
+            return sum(jnp.vdot(g, v) for g, v in zip(grads, along, strict=True))
+
+        return jax.grad(slope, (0, 1))(*at)
+
+    for ours, plain in zip(product(layers._cpu_conv), product(layers._conv), strict=True):
+        np.testing.assert_allclose(ours, plain, atol=5e-5 * float(jnp.abs(plain).max()))
+
+
 @pytest.mark.parametrize("shape", [(8, 8), (7, 5), (2, 1), (1, 1)])
 def test_pooling_equals_reduce_window(getkey, shape):
     x = jax.random.normal(getkey(), (2, *shape, 3))
