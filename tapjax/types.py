@@ -245,6 +245,8 @@ class Recipe(NamedTuple):
     `prepare(state, data) -> data` returns the data of the current task, and is called once per
     block.
     `loss(outputs, batch) -> [B]` is the loss per example.
+    `expanded(state) -> ((params, stats), ...)` returns the narrower networks of a run with clones,
+    the base first, as networks of the size of the model that compute the same functions.
     `measures` holds, by name, what else is measured during training: a function `(state, data) ->
     dict of arrays`, and the number of blocks between two measurements.
     """
@@ -259,4 +261,5 @@ class Recipe(NamedTuple):
     transitions: tuple[tuple[int, Callable], ...]
     loss: Callable
     prepare: Callable = lambda state, data: data
+    expanded: Callable = lambda state: ()
     measures: dict[str, tuple[Callable, int]] = {}

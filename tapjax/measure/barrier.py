@@ -27,7 +27,8 @@ def measure(model, loss, state, other, data, key) -> dict:
         interpolated like parameters.
       loss: loss per example, `(outputs, batch) -> [B]`.
       state: TrainState of one seed.
-      other: TrainState of another seed at the same step, or of the same seed at the end.
+      other: TrainState of another seed at the same step, of the same seed at the end, or of the
+        network from which this one was cloned, with as many units.
       data: DeviceData; `EXAMPLES` training examples are used.
       key: not used.
 

@@ -54,7 +54,11 @@ MEASURES = {
         llc.measure, 1800, "how degenerate is the minimum: local learning coefficient", True
     ),
     "barrier": Measure(
-        barrier.measure, 300, "same basin: loss barriers between seeds, and to the end", True, True
+        barrier.measure,
+        300,
+        "same basin: loss barriers to other seeds, to the end, and from a clone to its base",
+        True,
+        True,
     ),
 }
 TAKEN = (*STEP_AXES, "D", "loss", "grad_norm")  # names that mean something else in a run
@@ -135,10 +139,10 @@ def check(
     single = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), like)
     shapes = {}
     for name, measure in measures.items():
-        if measure.training and cfg.family == "plasticity":
+        if measure.training and cfg.family == "plasticity" and cfg.tasks.kind != "single":
             raise ConfigError(
-                f"{field}: {name} uses training examples, which in runs of the plasticity family "
-                "change with the task"
+                f"{field}: {name} uses training examples, which change with the task in this run "
+                f"(tasks.kind={cfg.tasks.kind!r})"
             )
         if measure.pairs:
             continue

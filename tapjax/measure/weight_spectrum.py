@@ -55,7 +55,9 @@ def power_law(values_R) -> dict:
 
     Each value is tried as the beginning of the tail. For each, the exponent has its maximum
     likelihood estimate, and the tail with the smallest Kolmogorov-Smirnov distance is chosen
-    (https://arxiv.org/abs/0706.1062).
+    (https://arxiv.org/abs/0706.1062). The distance compares the fitted distribution with the share
+    of smaller values, as in WeightWatcher and the package powerlaw, so that all three find the same
+    tail.
 
     Args:
       values_R: positive numbers in any order.
@@ -85,9 +87,8 @@ def power_law(values_R) -> dict:
         total = above_R.sum()
         alpha = 1 + count / jnp.where(total > 0, total, 1.0)
         fitted_R = 1 - jnp.exp((1 - alpha) * above_R)
-        seen_R = (rank - start) / count
-        apart = jnp.maximum(fitted_R - seen_R, seen_R + 1 / count - fitted_R)
-        distance = jnp.where(inside, apart, -jnp.inf).max()
+        below_R = (rank - start) / count  # share of smaller values, as in the package powerlaw
+        distance = jnp.where(inside, jnp.abs(fitted_R - below_R), -jnp.inf).max()
         return alpha, jnp.where(total > 0, distance, 1.0), count
 
     alpha_R, distance_R, count_R = jax.lax.map(of_tail, jnp.arange(n - LEAST_TAIL + 1))

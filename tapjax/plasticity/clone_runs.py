@@ -168,6 +168,28 @@ def make_cloning(model: Model, tx, arms: list[Arm], factor: int, steps: list[int
     return begin, tuple((step, change(i)) for i, step in enumerate(steps))
 
 
+def make_expansion(model: Model, factor: int):
+    """Make a function that expands the narrower networks to the width of the widest one.
+
+    Args:
+      model: widest network.
+      factor: number of clones per unit, from each network to the next.
+
+    Returns:
+      `expanded(state) -> ((parameters, running statistics), ...)`, the base first. Each network
+      computes the function of the narrower one, from which it was cloned at this step.
+    """
+
+    def expanded(state: TrainState):
+        trained = state.rule[1]
+        return tuple(
+            clone(model, at.params, at.stats, factor ** (len(trained) - i))
+            for i, at in enumerate(trained)
+        )
+
+    return expanded
+
+
 def make_clone_probe(model: Model, loss, arms: list[Arm], factor: int, rows: int):
     """Make a measurement of the differences between clones and of the narrower networks.
 

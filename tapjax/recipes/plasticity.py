@@ -18,6 +18,7 @@ from tapjax.plasticity.clone_runs import (
     Arm,
     make_clone_probe,
     make_cloning,
+    make_expansion,
     tracking_rates,
     with_arms,
 )
@@ -78,6 +79,7 @@ def recipe(cfg, arrays: Arrays) -> Recipe:
         transitions=make_transitions(cfg, model) + changes,
         loss=lambda outputs, batch: loss(restricted(outputs, batch.allowed), batch.y),
         prepare=make_prepare(cfg, stream, _members(cfg, arrays)),
+        expanded=make_expansion(model, cfg.clone.factor) if arms else lambda state: (),
     )
 
 

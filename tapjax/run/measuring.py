@@ -104,12 +104,12 @@ def _of_seeds(program):
 
 
 def _of_pairs(compare, timeline):
-    """Return a function that compares each seed with every other seed, and with its own end.
+    """Return a function that compares each seed with other seeds, its end and its narrower networks.
 
-    The arrays are [S, S + 1, ...]: the second axis holds the other seeds and, last, the end of the
-    run. The state of a seed is not compared with itself.
+    The second axis of the arrays [S, S + 1 + A, ...] holds the other seeds, the end of the run and,
+    in runs with clones, the A narrower networks. A seed is not compared with itself.
     """
-    cfg = timeline.assembly.cfg
+    cfg, recipe = timeline.assembly.cfg, timeline.assembly.recipe
     reached = max(step for manager in timeline.managers for step in manager.all_steps())
     end, *_ = [
         jax.tree.map(jnp.copy, now) for _, now in states_at(timeline, [min(reached, cfg.steps)])
@@ -120,14 +120,18 @@ def _of_pairs(compare, timeline):
         for i in range(n):
             for j in range(i + 1, n):
                 found[i, j] = found[j, i] = compare(_seed(states, i), _seed(states, j), data)
-            found[i, n] = compare(_seed(states, i), _seed(end, i), data)
-        like = found[0, n]
+            own = _seed(states, i)
+            found[i, n] = compare(own, _seed(end, i), data)
+            expanded = recipe.expanded(own)
+            for j, (params, stats) in enumerate(expanded, n + 1):
+                found[i, j] = compare(own, own._replace(params=params, stats=stats), data)
+        like, columns = found[0, n], n + 1 + len(expanded)
         return {
             name: np.array(
                 [
                     [
                         found[i, j][name] if (i, j) in found else np.zeros_like(like[name])
-                        for j in range(n + 1)
+                        for j in range(columns)
                     ]
                     for i in range(n)
                 ]

@@ -265,10 +265,26 @@ def test_power_laws_are_those_of_the_package_powerlaw(alpha):
     found = weight_spectrum.power_law(jnp.asarray(sample, jnp.float32))
     assert abs(found["alpha"] - alpha) < 4 * found["alpha_error"]
     fit = powerlaw.Fit(sample, verbose=False)
-    if abs(fit.power_law.n - found["tail"]) < 2:
-        np.testing.assert_allclose(found["alpha"], fit.power_law.alpha, rtol=0.01)
-    at = powerlaw.Fit(sample, xmin=np.sort(sample)[-int(found["tail"])], verbose=False)
-    np.testing.assert_allclose(found["alpha"], at.power_law.alpha, rtol=1e-4)
+    assert fit.power_law.n == found["tail"]
+    np.testing.assert_allclose(found["alpha"], fit.power_law.alpha, rtol=1e-4)
+    np.testing.assert_allclose(found["distance"], fit.power_law.D, atol=1e-4)
+
+
+def test_power_laws_are_those_of_weightwatcher():
+    # `alpha`, `D` and `num_pl_spikes` of weightwatcher 0.7.7, analyze(min_evals=20), for linear
+    # layers with these weights. They change only if its method changes.
+    rng = np.random.default_rng(0)
+    heavy = rng.standard_t(3, (200, 100))
+    noise = rng.normal(size=(300, 120))
+    low_rank = rng.normal(size=(256, 10)) @ rng.normal(size=(10, 128))
+    spiked = low_rank + rng.normal(size=(256, 128))
+    theirs = [(5.024818, 0.077231, 11), (4.267845, 0.147647, 36), (1.595065, 0.152697, 113)]
+    for w, (alpha, distance, tail) in zip((heavy, noise, spiked), theirs, strict=True):
+        squares = np.square(np.linalg.svd(w.astype(np.float32), compute_uv=False))
+        found = weight_spectrum.power_law(jnp.asarray(squares))
+        np.testing.assert_allclose(found["alpha"], alpha, rtol=1e-4)
+        np.testing.assert_allclose(found["distance"], distance, atol=1e-5)
+        assert found["tail"] == tail
 
 
 def test_planted_directions_are_spikes_and_random_matrices_have_none():

@@ -13,6 +13,8 @@ import pytest
 from analysis.edm.variables import variables
 from analysis.runs.reader import RunError, open_run
 from configs.credit import digits
+from configs.plasticity import cloning as cloned
+from configs.plasticity import continual
 from tapjax.config.schema import ConfigError
 from tapjax.measure.measures import MEASURES, check, chosen
 from tapjax.run import loop, measuring, replay
@@ -304,6 +306,28 @@ def test_barriers_between_seeds_and_to_the_end(run):
     np.testing.assert_allclose(found[:, 1, 2], 0, atol=1e-6)  # the end is its own end
     matched = open_run(run).array("barrier", "matched")
     assert np.isfinite(matched).all()
+
+
+@pytest.mark.slow
+def test_the_barrier_between_a_clone_and_its_base(tmp_path):
+    """A clone that follows its base exactly stays where the expanded base is."""
+    cfg = cloned.get_config("quick,dataset=digits,optimizer=sgd,track,seeds=2")
+    cfg.probe.every, cfg.clone.step, cfg.steps = 20, 20, 120
+    cfg.eval_every, cfg.checkpoint.every = 0, 60
+    assert loop.run(cfg, tmp_path).status == "DONE"
+    measure(tmp_path, ["barrier"], [60, 120])
+    found = open_run(tmp_path).array("barrier", "barrier")
+    assert found.shape == (2, 2, 4)  # seeds, end, base
+    assert found[..., 3].max() < 1e-5
+    assert found[0, :, 1].min() > 1e-2, found  # to the other seed
+
+
+@pytest.mark.parametrize("kind", ["permuted", "labels"])
+def test_training_examples_that_change_with_the_task(kind, tmp_path):
+    cfg = continual.get_config(f"quick,kind={kind}")
+    cfg.probe.measures = "noise_scale"
+    with pytest.raises(ConfigError, match=f"change with the task in this run.*{kind}"):
+        loop.run(cfg, tmp_path / "run")
 
 
 def test_a_measure_of_pairs_cannot_be_live(tmp_path):
