@@ -14,6 +14,7 @@ READERS = {
     "live": ("live", "show the curves of runs in a browser while they train"),
     "mechanistic": ("mechanistic", "measure what changes inside networks around critical steps"),
     "similarity": ("similarity", "compare representations between steps, seeds and layers"),
+    "examples": ("examples", "show when examples are learned, and which ones jumps belong to"),
     "emergence": ("emergence", "test whether D changes before capabilities do"),
     "credit": ("credit", "measure the quality of estimated credits and the accuracy they lead to"),
     "plasticity": ("plasticity", "measure whether networks keep learning and what they remember"),

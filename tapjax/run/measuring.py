@@ -104,7 +104,7 @@ def _of_seeds(program):
 
 
 def _of_pairs(compare, timeline):
-    """Return a function that compares each seed with other seeds, its end and its narrower networks.
+    """Return a function that compares a seed with other seeds, its end and its narrower networks.
 
     The second axis of the arrays [S, S + 1 + A, ...] holds the other seeds, the end of the run and,
     in runs with clones, the A narrower networks. A seed is not compared with itself.
