@@ -3,6 +3,7 @@
 from ml_collections import ConfigDict
 
 from tapjax.config.schema import defaults
+from tapjax.contract.tasks import is_drawn
 from tapjax.contract.text import did_you_mean
 
 # Numbers of training images and of classes of the data sets that configs are written for. Other
@@ -104,7 +105,8 @@ def quick(config: ConfigDict) -> ConfigDict:
     config.steps = min(config.steps, 300)
     config.eval_every = min(config.eval_every, 100)
     config.chunk_steps = 100
-    config.data.train_size = min(config.data.train_size or 1000, 1000)
+    if not is_drawn(config.data.name):
+        config.data.train_size = min(config.data.train_size or 1000, 1000)
     config.data.test_size = min(config.data.test_size or 300, 300)
     config.probe.size = min(config.probe.size, 256)
     config.checkpoint.every = 100

@@ -221,7 +221,7 @@ class Measure(NamedTuple):
     is the approximate time of a measurement as a number of forward passes over the probe examples.
     `help` is the question that it answers. `training` says whether it uses training examples.
     With `pairs`, `apply(model, loss, state, other, data, key)` compares two states, and is neither
-    compiled nor computed during training.
+    compiled nor computed during training. With `classes`, it needs one class per example.
     """
 
     apply: Callable | None
@@ -229,6 +229,7 @@ class Measure(NamedTuple):
     help: str
     training: bool = False
     pairs: bool = False
+    classes: bool = False
 
 
 class Recipe(NamedTuple):

@@ -22,6 +22,7 @@ _NAMES = ("D", "accuracy", "confidence", "lags", "events")
 # Places of the panels of a run, three beside two.
 _WIDE = [[_NAMES[i // 2], _NAMES[3 + i // 3]] for i in range(6)]
 COLOURS = {"accuracy": "C0", "-ln loss": "C1", "confidence": "C2", "-ece": "C4"}
+OF_SKILLS = ("C5", "C3", "C6", "C7", "C8", "C9")
 
 
 def emergence(run: Run, found, rows, every: int, out: Path, metric: str | None = None) -> Path:
@@ -91,10 +92,18 @@ def _with_range(axes, t, series_SxT, colour, label):
         axes.fill_between(t, series_SxT.min(0), series_SxT.max(0), color=colour, alpha=0.15, lw=0)
 
 
+def _colour(coupling, found):
+    """Return the colour of a capability; skills of a task have colours of their own."""
+    skills = [each.capability for each in found if each.capability not in COLOURS]
+    if coupling.capability in COLOURS:
+        return COLOURS[coupling.capability]
+    return OF_SKILLS[skills.index(coupling.capability) % len(OF_SKILLS)]
+
+
 def _correlations(axes, found, every):
     x = lags.LAGS * every
     for coupling in found:
-        colour = COLOURS[coupling.capability]
+        colour = _colour(coupling, found)
         axes.plot(x, coupling.test.r_K, "-", lw=1.4, color=colour, label=coupling.capability)
     bound = max(coupling.test.null_95 for coupling in found)
     axes.axhspan(-bound, bound, color="k", alpha=0.08, lw=0, label="95 % of surrogates")
@@ -115,7 +124,7 @@ def _events(axes, coupling, every):
         axes.text(0.5, 0.5, f"{title}:\ntoo few to average over", ha="center")
         return
     axes.fill_between(x, average["low"], average["high"], color="k", alpha=0.1, lw=0)
-    axes.plot(x, average["mean"], color=COLOURS[coupling.capability], lw=1.3)
+    axes.plot(x, average["mean"], color=COLOURS.get(coupling.capability, "C5"), lw=1.3)
     title += f"\n(grey: 95 % range at shifted times; p {average['p']:.3f})"
     axes.axvline(0, color="k", lw=0.6)
     axes.set_title(title)

@@ -34,7 +34,12 @@ OPTIONAL = {
         "model": dict,
         "checkpoint": dict,
     },
-    "model.json": {"structure": dict, "weight_names": list, "unit_layers": list},
+    "model.json": {
+        "structure": dict,
+        "weight_names": list,
+        "unit_layers": list,
+        "skill_names": list,
+    },
     "STATUS.json": {"diverged": dict},
 }
 FINITE = ("scalar/loss", "scalar/grad_norm")  # must be finite for every seed that did not diverge

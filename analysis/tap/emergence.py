@@ -49,8 +49,9 @@ def capabilities(run: Run) -> dict[str, np.ndarray]:
       run: open run.
 
     Returns:
-      Arrays [S, T] by name: `accuracy`, `-ln loss`, `confidence` and `-ece`, as far as they were
-      recorded. The loss of training batches is used if no loss on the probe examples was recorded.
+      Arrays [S, T] by name: `accuracy`, that of each skill of a task by the name of the skill,
+      `-ln loss`, `confidence` and `-ece`, as far as they were recorded. The loss of training
+      batches is used if no loss on the probe examples was recorded.
 
     Raises:
       RunError: none of them was recorded.
@@ -58,6 +59,9 @@ def capabilities(run: Run) -> dict[str, np.ndarray]:
     found = {}
     if run.has("probe", "accuracy"):
         found["accuracy"] = run.array("probe", "accuracy")
+    if run.has("probe", "skill_accuracy"):
+        skills_KxSxT = np.moveaxis(run.array("probe", "skill_accuracy"), 2, 0)
+        found |= dict(zip(run.model["skill_names"], skills_KxSxT, strict=True))
     if run.has("probe", "loss") or run.has("scalar", "loss"):
         found["-ln loss"] = -np.log(np.maximum(_loss(run), 1e-12))
     if run.has("probe", "confidence"):

@@ -27,7 +27,7 @@ PIN_MEASUREMENTS = 5
 # the delay after a signal short.
 CHUNK_STEPS = {"mlp": 500, "cnn": 100, "transformer": 100, "vit": 100, "resnet": 10}
 CHUNK_STEPS |= {"residual": 100, "residual_conv": 100, "residual_transformer": 100}
-CHUNK_STEPS |= {"dynamics": 500}
+CHUNK_STEPS |= {"dynamics": 500, "decoder": 100}
 
 
 class ConfigError(Exception):
@@ -183,15 +183,18 @@ def check_data(cfg: ConfigDict, arrays) -> None:
 
     Args:
       cfg: a valid config.
-      arrays: data set with training inputs `x` of shape [N, height, width, channels].
+      arrays: data set with training inputs `x`, [N, height, width, channels] for images.
 
     Raises:
       ConfigError: if the batch size or the augmentation does not fit; the message names the field.
     """
-    n, (height, width, _) = len(arrays.x), arrays.x.shape[1:]
-    if cfg.data.batch_size > n:
+    n, sides = len(arrays.x), arrays.x.shape[1:3]
+    if cfg.data.batch_size > n and not arrays.task:
         raise ConfigError(f"data.batch_size={cfg.data.batch_size} exceeds the {n} examples")
-    if cfg.data.augment and min(height, width) < 16:
+    if cfg.data.augment and (arrays.x.ndim != 4 or arrays.task):
+        raise ConfigError(f"data.augment is for images, not for {arrays.name!r}")
+    if cfg.data.augment and min(sides) < 16:
+        height, width = sides
         raise ConfigError(
             f"data.augment shifts by up to 4 pixels, too many for {height}x{width} images"
         )

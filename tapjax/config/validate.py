@@ -5,10 +5,11 @@ import itertools
 from tapjax.config.families.credit import CREDIT, READ_BY
 from tapjax.config.fields import is_import_path
 from tapjax.contract.architectures import parse_architecture
+from tapjax.contract.tasks import REAL_VALUED, has_sequences, is_drawn
 
 SINGLE_GROUPS = 32  # in layers of at most this number of units, each group consists of one unit
 # Families of architectures whose activation, normalisation and dropout can be chosen.
-STYLED = ("mlp", "cnn", "resnet", "resnet18", "vit")
+STYLED = ("mlp", "cnn", "resnet", "resnet18", "vit", "decoder")
 WITH_MOMENTUM = ("momentum", "rmsprop")
 # Families of architectures that consist of blocks, where each block has its own credit.
 LAYERED = ("residual", "residual_conv", "residual_transformer", "dynamics")
@@ -25,10 +26,22 @@ def relations(flat: dict) -> list[str]:
       One line per problem.
     """
     found = _style_problems(flat) + _step_relations(flat) + _credit_relations(flat)
-    bits = flat.get("tasks.kind") == "bits"
-    if bits != (flat["loss"] == "regression") or bits != flat["data.name"].startswith("bits"):
-        found.append("tasks.kind='bits', loss='regression' and data.name='bits:...' go together")
+    found += _data_relations(flat)
     return found + (_task_relations(flat) if flat["family"] == "plasticity" else [])
+
+
+def _data_relations(flat):
+    found, kind = [], flat["data.name"].partition(":")[0]
+    if (flat.get("tasks.kind") == "bits") != (kind == "bits"):
+        found.append("tasks.kind='bits' and data.name='bits:...' go together")
+    if kind in REAL_VALUED and flat["loss"] != "regression":
+        found.append(f"data.name={kind!r} needs loss='regression'")
+    if kind not in REAL_VALUED and flat["loss"] == "regression":
+        found.append(f"loss='regression' is for data.name {' and '.join(REAL_VALUED)}")
+    drawn = is_drawn(flat["data.name"])
+    if flat["family"] != "tap" and (drawn or has_sequences(flat["data.name"])):
+        found.append(f"data.name={kind!r} is for family='tap', not {flat['family']!r}")
+    return found
 
 
 def _style_problems(flat):
@@ -39,6 +52,10 @@ def _style_problems(flat):
     changed = [field for field, value in usual.items() if flat[field] != value]
     if changed and styled not in STYLED:
         found.append(f"{changed[0]} is only for {', '.join(STYLED)}, not for {name!r}")
+    if styled == "decoder" and set(changed) - {"model.activation", "model.dropout"}:
+        found.append(
+            "a decoder has its normalisation in its name: model.name='decoder:...,norm=pre'"
+        )
     if styled == "mlp" and flat["model.norm"] == "instance":
         found.append("model.norm='instance' normalises each channel of an image: not for an mlp")
     if styled == "mlp" and flat["model.norm"] == "group":

@@ -3,17 +3,23 @@
 A name is a key of `ZOO`, or a family with user-defined sizes:
 `mlp:depth=6,width=96`, `mlp:widths=128-64-32`, `cnn:channels=16-32`, `cnn:channels=64-128,fc=512`,
 `resnet:channels=64-128-256-512`, `transformer:depth=3,width=96,heads=4` or
-`vit:depth=6,width=384,heads=6,patch=8`. The credit family uses `residual:depth=4,width=256`,
+`vit:depth=6,width=384,heads=6,patch=8`. For sequences there is
+`decoder:depth=2,width=64,heads=4,mlp=4,norm=pre,positions=learned`, where `mlp` is the width of the
+feed-forward part relative to the model (0 for none), `norm` is `pre` or `none`, and `positions` is
+`learned` or `rotary`. The credit family uses `residual:depth=4,width=256`,
 `residual_conv:depth=4,width=32`, `residual_transformer:depth=2,width=64,heads=4` and
 `dynamics:depth=8,width=8`.
 """
 
+import math
 from typing import NamedTuple
 
 from tapjax.contract.text import did_you_mean
 
 MIN_TOKENS = 16
-ATTENTIVE = ("transformer", "vit", "residual_transformer")
+ATTENTIVE = ("transformer", "vit", "residual_transformer", "decoder")
+# Options of a decoder: allowed values, the default first.
+DECODER = {"norm": ("pre", "none"), "positions": ("learned", "rotary")}
 MOST_LAYERS, MOST_UNITS = 1000, 1_000_000
 
 
@@ -23,8 +29,9 @@ class Architecture(NamedTuple):
     `widths` holds the number of hidden units per layer (mlp), the number of channels per stage
     (cnn, resnet), or the model dimension, repeated once per block (other families). `heads` is the
     number of attention heads (transformer, vit). `dense` holds the widths of the fully connected
-    layers of a cnn. `patch` is the side of a patch in pixels (vit). A size that the family does
-    not use is 0 or empty.
+    layers of a cnn. `patch` is the side of a patch in pixels (vit). `mlp` is the width of the
+    feed-forward part relative to the model, `norm` and `positions` are options of a decoder. A size
+    or option that the family does not use is 0 or empty.
     """
 
     name: str
@@ -33,6 +40,9 @@ class Architecture(NamedTuple):
     heads: int = 0
     dense: tuple[int, ...] = ()
     patch: int = 0
+    mlp: int = 0
+    norm: str = ""
+    positions: str = ""
 
 
 def _zoo():
@@ -99,6 +109,7 @@ def parse_architecture(name: str) -> Architecture:
         "residual_conv": {"depth", "width"},
         "residual_transformer": {"depth", "width", "heads"},
         "dynamics": {"depth", "width"},
+        "decoder": {"depth", "width", "heads", "mlp", *DECODER},
     }
     if family not in allowed:
         meant = did_you_mean(name, ZOO) or did_you_mean(family, allowed)
@@ -120,13 +131,14 @@ def parse_architecture(name: str) -> Architecture:
         heads = int(fields.get("heads", 4)) if family in ATTENTIVE else 0
         dense = tuple(int(w) for w in fields["fc"].split("-")) if "fc" in fields else ()
         patch = int(fields.get("patch", 4)) if family == "vit" else None
+        mlp = int(fields.get("mlp", 4)) if family == "decoder" else 0
     except (KeyError, ValueError) as error:
         raise ValueError(
             f"{name!r}: write mlp:depth=4,width=64, mlp:widths=64-32, cnn:channels=16-32,fc=64, "
             "resnet:channels=16-32-64-128, transformer:depth=2,width=64,heads=4, "
             "vit:depth=2,width=64,heads=4,patch=4, residual:depth=4,width=256, "
-            "residual_conv:depth=4,width=32, residual_transformer:depth=2,width=64,heads=4 or "
-            "dynamics:depth=8,width=8"
+            "residual_conv:depth=4,width=32, residual_transformer:depth=2,width=64,heads=4, "
+            "decoder:depth=2,width=64,heads=4,mlp=4 or dynamics:depth=8,width=8"
         ) from error
     if len(widths) > MOST_LAYERS or max((*widths, *dense), default=0) > MOST_UNITS:
         raise ValueError(f"{name!r}: at most {MOST_LAYERS} layers of {MOST_UNITS} units")
@@ -135,7 +147,17 @@ def parse_architecture(name: str) -> Architecture:
         raise ValueError(f"{name!r}: every size must be at least 1")
     if heads and widths[0] % heads:
         raise ValueError(f"{name!r}: width {widths[0]} is not a multiple of {heads} heads")
-    return Architecture(name, family, widths, heads, dense, patch or 0)
+    if family != "decoder":
+        return Architecture(name, family, widths, heads, dense, patch or 0)
+    if mlp < 0:
+        raise ValueError(f"{name!r}: mlp must be at least 0")
+    options = {option: fields.get(option, values[0]) for option, values in DECODER.items()}
+    for option, values in DECODER.items():
+        if options[option] not in values:
+            raise ValueError(f"{name!r}: {option} is one of {', '.join(values)}")
+    if options["positions"] == "rotary" and widths[0] // heads % 2:
+        raise ValueError(f"{name!r}: rotary positions need heads of an even width")
+    return Architecture(name, family, widths, heads, mlp=mlp, **options)
 
 
 def token_count(input_dim: int) -> int:
@@ -178,12 +200,15 @@ def count_params(arch: Architecture, shape: tuple[int, int, int], classes: int) 
 
     Args:
       arch: the architecture.
-      shape: height, width and number of channels of the input.
+      shape: height, width and number of channels of the input, or its length if it consists of
+        tokens.
       classes: number of outputs C.
 
     Returns:
       The number of trainable scalars of the architecture with its default normalisation.
     """
+    if arch.family == "decoder":
+        return _count_decoder(arch, shape, classes)
     height, width, channels = shape
     input_dim = height * width * channels
     if arch.family == "mlp":
@@ -231,6 +256,16 @@ def count_params(arch: Architecture, shape: tuple[int, int, int], classes: int) 
     return embed + len(arch.widths) * block + (dim + 1) * classes
 
 
+def _count_decoder(arch, shape, classes):
+    dim, positions = arch.widths[0], shape[0] if arch.positions == "learned" else 0
+    embed = classes * dim if len(shape) == 1 else (shape[1] * math.prod(shape[2:]) + 1) * dim
+    norm = 2 * dim if arch.norm == "pre" else 0
+    inner = arch.mlp * dim
+    feed_forward = (dim + 1) * inner + (inner + 1) * dim + norm if inner else 0
+    block = 4 * (dim + 1) * dim + norm + feed_forward
+    return embed + positions * dim + len(arch.widths) * block + norm + (dim + 1) * classes
+
+
 def structure(arch: Architecture, shape: tuple[int, int, int], classes: int) -> dict:
     """Compute the structural features that the fit alpha = f(architecture) uses.
 
@@ -243,7 +278,7 @@ def structure(arch: Architecture, shape: tuple[int, int, int], classes: int) -> 
 
     Args:
       arch: the architecture.
-      shape: height, width and number of channels of the input.
+      shape: see `count_params`.
       classes: number of outputs C.
 
     Returns:

@@ -12,10 +12,11 @@ import os
 import sys
 from importlib.util import find_spec
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from tapjax.contract.tasks import is_drawn
 from tapjax.data.cache import decoded_once
 from tapjax.data.npz import DataError, hold_out_fifth, read_own, standardised
 from tapjax.data.synthetic import is_task, make_task
@@ -32,14 +33,17 @@ NORMALISATION = {
 }
 DIGITS = "datasets/data/digits.csv.gz"  # in the folder of scikit-learn
 SPLITS = ("x", "y", "x_test", "y_test")
+BYTES = 256  # classes of a text
 
 
 class Arrays(NamedTuple):
     """One data set on the host.
 
-    `x` [N, height, width, channels] and `y` [N] are the training inputs and their classes.
-    `x_test` and `y_test` are the test split. `mean` and `std` have one value per channel, in the
-    unit of `x`. `remarks` tell the user about guesses and peculiarities of the data.
+    `x` [N, height, width, channels] and `y` [N] are the training inputs and their classes. For
+    sequences, `x` is [N, Q] (tokens) or [N, Q, D] (vectors), and `y` [N, Q]. `x_test` and `y_test`
+    are the test split. `mean` and `std` have one value per channel, in the unit of `x`. `remarks`
+    tell the user about guesses and peculiarities of the data. `task` is the `sequences.Task` if
+    training draws its examples by it; `x` and `y` are then examples that only measures use.
     """
 
     name: str
@@ -51,10 +55,11 @@ class Arrays(NamedTuple):
     mean: np.ndarray
     std: np.ndarray
     remarks: tuple[str, ...] = ()
+    task: Any = None
 
     @property
-    def shape(self) -> tuple[int, int, int]:
-        """Height, width and number of channels of one input."""
+    def shape(self) -> tuple[int, ...]:
+        """Height, width and number of channels of one input, or the shape of a sequence."""
         return self.x.shape[1:]
 
 
@@ -89,6 +94,8 @@ def load_arrays(
     Raises:
       DataError: if the data is missing or malformed.
     """
+    if is_drawn(name):
+        return _drawn(name, train_size or validation_size, test_size)
     table, remarks = False, []
     path = Path(name).expanduser()
     if name.endswith(".npz") or (path.suffix and path.is_file()):
@@ -100,7 +107,7 @@ def load_arrays(
     else:
         raw = _read_tfds(name)
     x, y, x_test, y_test = raw
-    classes = int(max(y.max(), y_test.max())) + 1
+    classes = BYTES if name.startswith("text:") else int(max(y.max(), y_test.max())) + 1
     if validation_size:
         if validation_size >= len(y):
             raise DataError(f"data.validation_size={validation_size}: {name} has {len(y)} examples")
@@ -116,6 +123,28 @@ def load_arrays(
         remarks.append(f"x has values up to {x.max():.4g}: data.normalise=False leaves them so")
     mean, std = _normalisation(name, x, normalised, as_is=is_task(name) or (table and normalised))
     return Arrays(name, x, y, x_test, y_test, classes, mean, std, tuple(remarks))
+
+
+def _drawn(name, sized, test_size):
+    """Return the fixed examples of a task whose training examples are drawn at every step."""
+    from tapjax.data import sequences  # imports JAX
+
+    kind = name.partition(":")[0]
+    if sized:
+        raise DataError(
+            f"data.train_size and data.validation_size are not for {kind}, which draws new "
+            "training examples at every step"
+        )
+    try:
+        task = sequences.make_drawn(name)
+    except ValueError as error:
+        raise DataError(f"data.name: {name!r}: {error}") from error
+    x, y, x_test, y_test = sequences.fixed_examples(task)
+    test_size = test_size or len(y_test)
+    scale = np.zeros(1, np.float32), np.ones(1, np.float32)
+    return Arrays(
+        name, x, y, x_test[:test_size], y_test[:test_size], task.classes, *scale, task=task
+    )
 
 
 def digests(arrays: Arrays) -> dict[str, str]:
@@ -140,13 +169,15 @@ def stratified_indices(y: np.ndarray, n: int, seed: int = 0) -> np.ndarray:
     """Choose a random subset in which every class keeps its share.
 
     Args:
-      y: classes [N].
+      y: classes [N], or targets of sequences [N, Q], which have no classes to share.
       n: number of examples to choose, at most N.
       seed: seed of the random choice.
 
     Returns:
       Sorted indices [n].
     """
+    if y.ndim > 1:
+        y = np.zeros(len(y), int)
     rng = np.random.default_rng(seed)
     quantile = np.empty(len(y))
     for label in np.unique(y):

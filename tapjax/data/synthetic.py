@@ -1,15 +1,20 @@
 """Synthetic tasks by name, such as `modular:p=59,train=50`, which need no download."""
 
+from pathlib import Path
+
 import numpy as np
+
+from tapjax.contract.tasks import is_drawn, settings
 
 MOST_NUMBERS = 10**9  # maximum number of values in a task
 LEAST_P = 31  # for a smaller p, a transformer would cut the operands into more than two tokens
 TEST = 2048  # number of test examples of tasks with random examples
+TEST_SHARE = 0.1  # share of a text, its end, that is the test split
 
 
 def is_task(name: str) -> bool:
     """Decide whether the name of a data set is that of a synthetic task."""
-    return name.partition(":")[0] in TASKS
+    return name.partition(":")[0] in TASKS or is_drawn(name)
 
 
 def make_task(name: str) -> tuple[np.ndarray, ...]:
@@ -24,21 +29,14 @@ def make_task(name: str) -> tuple[np.ndarray, ...]:
     Raises:
       ValueError: if settings are unknown or impossible.
     """
-    kind, _, text = name.partition(":")
-    make, defaults = TASKS[kind]
-    parts = [part.partition("=") for part in text.split(",") if part]
-    usual = ",".join(f"{key}={value}" for key, value in defaults.items())
+    make, defaults = TASKS[name.partition(":")[0]]
     try:
-        given = {key: type(defaults[key])(value) for key, _, value in parts}
-    except (KeyError, ValueError):
-        raise ValueError(f"{name!r}: write {kind}:{usual}") from None
-    try:
-        return make(**defaults | given)
+        return make(**settings(name, defaults))
     except ValueError as error:
         raise ValueError(f"{name!r}: {error}") from None
 
 
-def modular_addition(p: int, train: int) -> tuple[np.ndarray, ...]:
+def modular_addition(p: int, train: int, shuffled: int = 0) -> tuple[np.ndarray, ...]:
     """Make the task of addition modulo a prime: all pairs (a, b) with the class a + b mod p.
 
     The task is from Power et al. 2022 (https://arxiv.org/abs/2201.02177). The operands are two
@@ -49,6 +47,7 @@ def modular_addition(p: int, train: int) -> tuple[np.ndarray, ...]:
     Args:
       p: the prime, at least 31.
       train: percentage of pairs in the training split, from 1 to 99.
+      shuffled: 1 gives every pair the class of another one, so that only memorising is possible.
 
     Returns:
       (x, y, x_test, y_test) with x as uint8 [N, 2, p, 1].
@@ -64,6 +63,8 @@ def modular_addition(p: int, train: int) -> tuple[np.ndarray, ...]:
     pairs = np.stack(np.divmod(np.random.default_rng(0).permutation(p * p), p), 1)
     x = np.eye(p, dtype=np.uint8)[pairs][..., None]
     y = (pairs.sum(1) % p).astype(np.int32)
+    if shuffled:
+        y = np.random.default_rng(1).permutation(y)
     cut = p * p * train // 100
     return x[:cut], y[:cut], x[cut:], y[cut:]
 
@@ -151,13 +152,45 @@ def random_bits(inputs: int) -> tuple[np.ndarray, ...]:
     return x[:TEST], y, x[TEST:], y
 
 
+def text_windows(path: str, length: int) -> tuple[np.ndarray, ...]:
+    """Cut a text into windows of bytes, where every next byte is to be predicted.
+
+    Args:
+      path: path of a file.
+      length: number of bytes of a window, at least 2.
+
+    Returns:
+      (x, y, x_test, y_test), each uint8 or int32 [N, length]. The test split is the last tenth of
+      the text.
+
+    Raises:
+      ValueError: if the file cannot be read or is too short.
+    """
+    if not path:
+        raise ValueError("name the file, as in text:path=book.txt,length=128")
+    if length < 2:
+        raise ValueError("length is at least 2")
+    try:
+        data = np.frombuffer(Path(path).expanduser().read_bytes(), np.uint8)
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read: {error.strerror}") from None
+    count = (len(data) - 1) // length
+    held = max(round(TEST_SHARE * count), 1)
+    if count < 2:
+        raise ValueError(f"{path} has {len(data)} bytes, and needs {2 * length + 1} or more")
+    x = data[: count * length].reshape(count, length)
+    y = data[1 : count * length + 1].reshape(count, length).astype(np.int32)
+    return x[:-held], y[:-held], x[-held:], y[-held:]
+
+
 # Name -> (function that makes the task, its settings with their defaults).
 TASKS = {
-    "modular": (modular_addition, {"p": 59, "train": 50}),
+    "modular": (modular_addition, {"p": 59, "train": 50, "shuffled": 0}),
     "teacher": (
         teacher,
         {"alpha": 1.0, "depth": 4, "width": 128, "classes": 10, "train": 10240},
     ),
     "bits": (random_bits, {"inputs": 21}),
     "lq": (linear_quadratic, {"width": 8, "train": 65536}),
+    "text": (text_windows, {"path": "", "length": 128}),
 }

@@ -12,6 +12,9 @@ from tapjax.measure import (
     curvature,
     dimension,
     examples,
+    features,
+    fourier,
+    heads,
     intrinsic_dimension,
     kernel,
     llc,
@@ -27,7 +30,10 @@ MEASURES = {
         dimension.measure, 2, "how many directions are used: dimensionalities of every layer"
     ),
     "examples": Measure(
-        examples.measure, 1, "which examples are learned: loss, margin and error of each"
+        examples.measure,
+        1,
+        "which examples are learned: loss, margin and error of each",
+        classes=True,
     ),
     "noise_scale": Measure(
         noise_scale.measure, 20, "is a batch large enough: noise of the gradient, by example", True
@@ -36,10 +42,25 @@ MEASURES = {
         curvature.measure, 800, "how sharp is the loss: eigenvalues and trace of its Hessian", True
     ),
     "kernel": Measure(
-        kernel.measure, 300, "lazy or feature learning: the empirical tangent kernel"
+        kernel.measure,
+        300,
+        "lazy or feature learning: the empirical tangent kernel",
+        classes=True,
     ),
     "collapse": Measure(
-        collapse.measure, 1, "do classes become points: neural collapse of the last hidden layer"
+        collapse.measure,
+        1,
+        "do classes become points: neural collapse of the last hidden layer",
+        classes=True,
+    ),
+    "features": Measure(
+        features.measure, 1, "does a unit carry the answer: correlation with classes", classes=True
+    ),
+    "fourier": Measure(
+        fourier.measure, 0.1, "is a sum computed by rotations: Fourier spectrum of the embedding"
+    ),
+    "heads": Measure(
+        heads.measure, 2, "what do attention heads do: induction, previous token, copying"
     ),
     "intrinsic_dimension": Measure(
         intrinsic_dimension.measure, 20, "manifold or linear spread: TwoNN and Gride of every layer"
@@ -143,6 +164,11 @@ def check(
             raise ConfigError(
                 f"{field}: {name} uses training examples, which change with the task in this run "
                 f"(tasks.kind={cfg.tasks.kind!r})"
+            )
+        if measure.classes and data.probe.y.ndim > 1:
+            raise ConfigError(
+                f"{field}: {name} needs one class per example, and {cfg.data.name} has a target at "
+                "every position"
             )
         if measure.pairs:
             continue

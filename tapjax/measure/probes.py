@@ -13,7 +13,7 @@ from tapjax.contract.layout import DIMENSIONS
 from tapjax.data.sampling import normalise
 from tapjax.measure.singular_values import spectra
 from tapjax.step.batched import examples_at_once, in_parts
-from tapjax.step.losses import restricted
+from tapjax.step.losses import is_graded, restricted, score_by_example, scores
 from tapjax.types import DeviceData, TrainState
 
 ENERGY = 0.9
@@ -169,7 +169,24 @@ def calibration(logits_PxC, correct_P):
     return {"confidence": confidence_P.mean(), "ece": jnp.abs(gap_B).sum() / len(correct_P)}
 
 
-def make_probe(model, loss, classes: int, tokens="rows", rows=2048, centred=True):
+def skill_scores(task, x_P, y, scores_P):
+    """Compute the mean score of each capability of a task.
+
+    Args:
+      task: `data.sequences.Task`.
+      x_P: inputs of P examples.
+      y: their targets, [P] or [P, Q].
+      scores_P: scores of the targets, like `y`; see `losses.scores`.
+
+    Returns:
+      Array with one value per skill, not-a-number for a skill without targets.
+    """
+    skill = jnp.where(is_graded(y), task.skill(x_P, y), -1).reshape(-1)
+    member_KxN = (jnp.arange(len(task.skills))[:, None] == skill[None]).astype(jnp.float32)
+    return member_KxN @ scores_P.reshape(-1) / member_KxN.sum(1)
+
+
+def make_probe(model, loss, classes: int, tokens="rows", rows=2048, centred=True, task=None):
     """Make the standard measurement of a network during training.
 
     Args:
@@ -179,12 +196,14 @@ def make_probe(model, loss, classes: int, tokens="rows", rows=2048, centred=True
       tokens: treatment of tokens, see `pooled`.
       rows: maximum number of rows, see `as_matrix`.
       centred: whether to measure centred activations too, see `dimensions`.
+      task: `data.sequences.Task` whose capabilities are scored apart; None for other data.
 
     Returns:
       `probe(state, data) -> dict` with every dimensionality `[L]` (the head is last), `loss`,
       `accuracy`, `confidence` and `ece` (see `calibration`), `class_accuracy [C]` (not-a-number for
       a class without probe examples) and `weight_norm`, the Frobenius norms of the matrices listed
-      by `weight_names`.
+      by `weight_names`. For a task with several skills also `skill_accuracy [K]`. Sequences have no
+      `confidence`, `ece` and `class_accuracy`.
     """
 
     def probe(state: TrainState, data: DeviceData):
@@ -204,19 +223,28 @@ def make_probe(model, loss, classes: int, tokens="rows", rows=2048, centred=True
             maps.get(n) if kept else None for n, kept in zip(model.layer_names, own, strict=True)
         ]
         layers = [as_matrix(h, rows) for h in hidden]
-        correct_P = (logits_PxC.argmax(-1) == y_P).astype(jnp.float32)
-        member_PxC = (y_P[:, None] == jnp.arange(classes)[None]).astype(jnp.float32)
         weights = [w for w in jax.tree.leaves(state.params) if w.ndim > 1]
-        return {
+        found = {
             **dimensions(layers, centred, known),
             "loss": loss(logits_PxC, y_P).mean(),
-            "accuracy": correct_P.mean(),
-            **calibration(logits_PxC, correct_P),
-            "class_accuracy": correct_P @ member_PxC / member_PxC.sum(0),
+            "accuracy": score_by_example(logits_PxC, y_P).mean(),
             "weight_norm": jnp.sqrt(jnp.stack([jnp.vdot(w, w) for w in weights])),
         }
+        if task and len(task.skills) > 1:
+            each = scores(logits_PxC, y_P)
+            found["skill_accuracy"] = skill_scores(task, x, y_P, each)
+        return found | (_of_classes(logits_PxC, y_P, classes) if y_P.ndim == 1 else {})
 
     return probe
+
+
+def _of_classes(logits_PxC, y_P, classes):
+    correct_P = scores(logits_PxC, y_P)
+    member_PxC = (y_P[:, None] == jnp.arange(classes)[None]).astype(jnp.float32)
+    return {
+        **calibration(logits_PxC, correct_P),
+        "class_accuracy": correct_P @ member_PxC / member_PxC.sum(0),
+    }
 
 
 def with_extra(probe, name: str, model, loss, classes: int):
@@ -288,7 +316,7 @@ def make_evaluation(model, loss):
         def score(examples):
             x, y = examples
             logits, _ = apply(x)
-            return loss(logits, y), (logits.argmax(-1) == y).astype(jnp.float32)
+            return loss(logits, y), score_by_example(logits, y)
 
         at_once = examples_at_once(apply, x_test)
         losses, hits = in_parts(score, (x_test, y_test), at_once)

@@ -35,18 +35,19 @@ def unit_layers(model: Model, shape) -> list[str]:
     return [name for name, _ in named_activations(jax.eval_shape(trace, jax.random.key(0)))]
 
 
-def named_activations(tree) -> list[tuple[str, jax.Array]]:
+def named_activations(tree, heads: bool = False) -> list[tuple[str, jax.Array]]:
     """List the layers of a tree of activations of `Model.watch`, in the order of `unit_layers`.
 
     Args:
       tree: tree with one leaf per layer.
+      heads: whether to list the outputs of attention heads [B, Q, H, D], too.
 
     Returns:
-      Pairs (name of the layer, leaf).
+      Pairs (name of the layer, leaf). The heads of a layer have its name with `_heads` after it.
     """
     leaves = jax.tree_util.tree_leaves_with_path(tree)
-    name = jax.tree_util.keystr
-    named = [(name(path, simple=True, separator="_").removesuffix(SUFFIX), a) for path, a in leaves]
+    named = [(jax.tree_util.keystr(p, simple=True, separator="_"), a) for p, a in leaves]
+    named = [(name.removesuffix(SUFFIX), a) for name, a in named if heads or name.endswith(SUFFIX)]
     return sorted(named, key=lambda item: _natural(item[0]))
 
 

@@ -132,6 +132,14 @@ def watched(module, name: str, h):
     Returns:
       The activations h, registered as `NAME_units`.
     """
-    name = f"{name}_units"
+    return _visible(module, f"{name}_units", h)
+
+
+def watched_heads(module, h_BxQxHxD):
+    """Make the outputs of the heads of an attention layer visible, as `heads`; see `watched`."""
+    return _visible(module, "heads", h_BxQxHxD)
+
+
+def _visible(module, name, h):
     module.sow("activations", name, h)
     return module.perturb(name, h) if module.has_variable("perturbations", name) else h

@@ -1,4 +1,4 @@
-"""Post-norm transformer encoder over consecutive pieces of the input.
+"""Attention, and a post-norm transformer encoder over consecutive pieces of the input.
 
 The blocks are those of Vaswani et al. 2017 (https://arxiv.org/abs/1706.03762).
 """
@@ -8,16 +8,23 @@ import jax.numpy as jnp
 
 from tapjax.contract.architectures import token_count
 from tapjax.models.layers import Linear, dropout
-from tapjax.models.style import watched
+from tapjax.models.style import watched, watched_heads
 
 DROPOUT = 0.1
 
 
 class Attention(nn.Module):
-    """Multi-head self-attention; its probabilities can be captured as `probabilities`."""
+    """Multi-head self-attention; its probabilities can be captured as `probabilities`.
+
+    With `causal`, a token attends to itself and to earlier tokens only. With `rotary`, queries and
+    keys are rotated by their positions, see `rotated`.
+    """
 
     heads: int
     initializer: str
+    causal: bool = False
+    rotary: bool = False
+    dropout: float = DROPOUT
 
     @nn.compact
     def __call__(self, x_BxQxD, train: bool = False):
@@ -27,12 +34,40 @@ class Attention(nn.Module):
             Linear(d, self.initializer, name=name)(x_BxQxD).reshape(shape)
             for name in ("query", "key", "value")
         )
+        if self.rotary:
+            query, key = rotated(query), rotated(key)
         scores_BxHxQxK = jnp.einsum("bqhd,bkhd->bhqk", query, key) * shape[-1] ** -0.5
+        if self.causal:
+            seen_QxK = jnp.tril(jnp.ones((q, q), bool))
+            scores_BxHxQxK = jnp.where(seen_QxK[None, None], scores_BxHxQxK, -jnp.inf)
         probabilities = nn.softmax(scores_BxHxQxK)
         self.sow("intermediates", "probabilities", probabilities)
         rng = self.make_rng("dropout") if train else None
-        mixed = jnp.einsum("bhqk,bkhd->bqhd", dropout(rng, probabilities, DROPOUT), value)
+        mixed = jnp.einsum("bhqk,bkhd->bqhd", dropout(rng, probabilities, self.dropout), value)
+        mixed = watched_heads(self, mixed)
         return Linear(d, self.initializer, name="out")(mixed.reshape(b, q, d))
+
+
+def rotated(x_BxQxHxD, base: float = 10_000.0):
+    """Rotate pairs of features by angles that are proportional to the position.
+
+    The product of a rotated query and a rotated key depends on the distance of their positions
+    (RoPE, Su et al. 2021, https://arxiv.org/abs/2104.09864). Feature i and feature i + D / 2 are a
+    pair, which rotates by base^(-2 i / D) radians per position.
+
+    Args:
+      x_BxQxHxD: queries or keys of each head, with an even number of features.
+      base: base of the angles.
+
+    Returns:
+      Array of the same shape.
+    """
+    half = x_BxQxHxD.shape[-1] // 2
+    speed_D = base ** (-jnp.arange(half) / half)
+    angle_QxD = jnp.arange(x_BxQxHxD.shape[1])[:, None] * speed_D[None]
+    cos, sin = jnp.cos(angle_QxD)[None, :, None], jnp.sin(angle_QxD)[None, :, None]
+    a, b = x_BxQxHxD[..., :half], x_BxQxHxD[..., half:]
+    return jnp.concatenate([a * cos - b * sin, a * sin + b * cos], -1)
 
 
 class Block(nn.Module):

@@ -61,7 +61,7 @@ def wiring(arch: Architecture, params, stats=None, activation: str = "own") -> l
         pairs = _plain(arch)
     elif arch.family == "resnet":
         pairs = [((f"{b}_conv_0",), (f"{b}_conv_1",)) for b in _blocks(params)]
-    elif arch.family in ("transformer", "vit"):
+    elif arch.family in ("transformer", "vit") or arch.mlp:
         pairs = [((b, "linear_0"), (b, "linear_1")) for b in _blocks(params)]
     else:
         raise ConfigError(

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from tapjax.config.schema import ConfigError
 from tapjax.contract.architectures import Architecture, parse_architecture
 from tapjax.models.cnn import CNN
+from tapjax.models.decoder import Decoder
 from tapjax.models.mlp import MLP
 from tapjax.models.resnet import ResNet18
 from tapjax.models.style import Style
@@ -60,9 +61,15 @@ def own_style(arch: Architecture, **style) -> Style:
     return OWN.get(arch.family, Style())._replace(**style)
 
 
-def build(arch: Architecture, shape: tuple[int, ...], classes: int, style: Style) -> Model:
-    """Make the Model of an architecture in a style."""
-    model = from_module(MODULES[arch.family](arch, classes, style), shape)
+def build(
+    arch: Architecture, shape: tuple[int, ...], classes: int, style: Style, every_position=False
+) -> Model:
+    """Make the Model of an architecture in a style; `every_position` is that of a decoder."""
+    if arch.family == "decoder":
+        module = Decoder(arch, classes, style, every_position)
+    else:
+        module = MODULES[arch.family](arch, classes, style)
+    model = from_module(module, shape)
     return model._replace(
         affine=partial(_affine, names=model.layer_names),
         units=lambda params, stats: wiring(arch, params, stats, style.activation),
@@ -78,14 +85,14 @@ def _affine(params, names, path=()):
     return {k: v for key, part in below for k, v in _affine(part, names, (*path, key)).items()}
 
 
-def check_module(module, name: str, shape: tuple[int, ...], classes: int) -> None:
+def check_module(module, name: str, shape: tuple[int, ...], outputs: tuple[int, ...]) -> None:
     """Check that a user-defined module can be measured.
 
     Args:
       module: return value of the function that the config names.
       name: `model.name`.
       shape: shape of one input.
-      classes: number of outputs.
+      outputs: shape of the outputs for one input.
 
     Raises:
       ConfigError: if it cannot be measured; the message describes what to return instead.
@@ -117,9 +124,9 @@ def check_module(module, name: str, shape: tuple[int, ...], classes: int) -> Non
             f"{refused}: its call returns {what}, with no layers to measure: {wanted}"
         )
     logits, hidden = found
-    if getattr(logits, "shape", None) != (2, classes):
+    if getattr(logits, "shape", None) != (2, *outputs):
         shape = getattr(logits, "shape", ())
-        raise ConfigError(f"{refused}: its logits are {shape} for (2, {classes}): {wanted}")
+        raise ConfigError(f"{refused}: its logits are {shape} for {(2, *outputs)}: {wanted}")
     layers = [getattr(layer, "shape", ()) for layer in hidden.values()]
     if len(layers) < 2 or layers[-1] != logits.shape:
         raise ConfigError(f"{refused}: needs a hidden layer, and the logits as the last: {wanted}")

@@ -9,6 +9,7 @@ from tapjax.config.schema import ConfigError
 from tapjax.contract.architectures import parse_architecture, structure
 from tapjax.data.datasets import Arrays
 from tapjax.data.sampling import make_sampler
+from tapjax.data.sequences import make_task_sampler
 from tapjax.measure.probes import make_evaluation, make_probe, with_extra
 from tapjax.measure.recording import remembering
 from tapjax.models.zoo import build, check_module, from_module, own_style
@@ -40,7 +41,11 @@ def recipe(cfg, arrays: Arrays, recorder=None) -> Recipe:
     if recorder:
         tx = optax.chain(tx, remembering())
         observe = recorder(cfg, model, loss, arrays.classes)
-    sample = make_sampler(cfg.data.batch_size, cfg.data.shuffle, cfg.data.augment)
+    _check_loss(cfg.loss, arrays)
+    if arrays.task:
+        sample = make_task_sampler(arrays.task, cfg.data.batch_size)
+    else:
+        sample = make_sampler(cfg.data.batch_size, cfg.data.shuffle, cfg.data.augment)
     propose = make_proposal(rule, sample)
     return Recipe(
         model=model,
@@ -48,11 +53,19 @@ def recipe(cfg, arrays: Arrays, recorder=None) -> Recipe:
         init=lambda key: init_state(key, model, rule, tx),
         step=make_step(propose, tx, observe=observe),
         gradient=lambda state, data: propose(state, data).grads,
-        probe=_probe(cfg.probe, model, loss, arrays.classes),
+        probe=_probe(cfg.probe, model, loss, arrays),
         evaluate=make_evaluation(model, loss),
         transitions=make_transitions(cfg, model),
         loss=lambda outputs, batch: loss(outputs, batch.y),
     )
+
+
+def _check_loss(name, arrays):
+    """Raise an error if a loss of tapjax does not suit the targets of sequences."""
+    real = arrays.y.dtype.kind == "f"
+    if arrays.y.ndim > 1 and name in LOSSES and name != ("regression", "cross_entropy")[not real]:
+        wanted = "regression" if real else "cross_entropy"
+        raise ConfigError(f"loss={name!r}: the targets of {arrays.name!r} need loss={wanted!r}")
 
 
 def network(cfg, arrays) -> tuple[Model, dict]:
@@ -71,7 +84,13 @@ def network(cfg, arrays) -> tuple[Model, dict]:
     """
     if not schema.is_import_path(cfg.name):
         arch = parse_architecture(cfg.name)
-        model = build(arch, arrays.shape, arrays.classes, style_of(cfg, arch))
+        if arrays.y.ndim > 1 and arch.family != "decoder":
+            raise ConfigError(
+                f"model.name={cfg.name!r}: {arrays.name!r} has a target at every position, which "
+                "needs a decoder: decoder:depth=2,width=64,heads=4"
+            )
+        every = arrays.y.ndim > 1
+        model = build(arch, arrays.shape, arrays.classes, style_of(cfg, arch), every)
         return model, structure(arch, arrays.shape, arrays.classes)
     make = schema.lookup(cfg.name, {}, "model.name")
     try:
@@ -81,7 +100,7 @@ def network(cfg, arrays) -> tuple[Model, dict]:
     made = make(arrays.shape, arrays.classes)
     if isinstance(made, Model):
         return made, {}
-    check_module(made, cfg.name, arrays.shape, arrays.classes)
+    check_module(made, cfg.name, arrays.shape, (*arrays.y.shape[1:], arrays.classes))
     return from_module(made, arrays.shape), {}
 
 
@@ -100,6 +119,7 @@ def style_of(cfg, arch):
     return own_style(arch, **asked, **({"dropout": cfg.dropout} if cfg.dropout >= 0 else {}))
 
 
-def _probe(cfg, model, loss, classes):
-    standard = make_probe(model, loss, classes, cfg.tokens, cfg.rows, cfg.centred)
-    return with_extra(standard, cfg.extra, model, loss, classes)
+def _probe(cfg, model, loss, arrays):
+    kind = (cfg.tokens, cfg.rows, cfg.centred, arrays.task)
+    standard = make_probe(model, loss, arrays.classes, *kind)
+    return with_extra(standard, cfg.extra, model, loss, arrays.classes)

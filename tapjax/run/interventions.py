@@ -15,7 +15,7 @@ from tapjax.config.schema import ConfigError
 from tapjax.contract.files import read_npz
 from tapjax.contract.layout import INTERVENTIONS, pair_name, write_npz
 from tapjax.contract.text import did_you_mean
-from tapjax.measure.interventions import effects
+from tapjax.measure.interventions import effects, unit_axis
 from tapjax.measure.unit_probe import named_activations
 from tapjax.run.replay import Drift, Timeline, enter, states_at
 from tapjax.types import Batch
@@ -47,7 +47,8 @@ def choose_layers(timeline: Timeline, names: Sequence[str], unit=None) -> dict[s
     single = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), ready.like)
     few = jax.ShapeDtypeStruct((1, *ready.data.x.shape[1:]), jnp.float32)
     shapes = jax.eval_shape(model.watch, single.params, single.stats, few)[1]
-    known = {name: leaf.shape[-1] for name, leaf in named_activations(shapes)}
+    layers = named_activations(shapes, heads=True)
+    known = {name: leaf.shape[unit_axis(name)] for name, leaf in layers}
     names = list(names) or ([unit[0]] if unit else list(known))
     for name in (*names, *([unit[0]] if unit else [])):
         if name not in known:

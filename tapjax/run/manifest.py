@@ -97,5 +97,6 @@ def _describe_model(cfg, recipe, arrays, params_like):
         "dimension_is": f"mean of {cfg.probe.dimension} over all layers but the head",
         "weight_names": weight_names(single),
         "unit_layers": unit_layers(recipe.model, arrays.shape) if units else [],
+        "skill_names": list(arrays.task.skills) if arrays.task else [],
         "synthetic": is_task(cfg.data.name),
     }

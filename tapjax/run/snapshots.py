@@ -88,8 +88,8 @@ def _named(group, tree):
 def _activations(model, state, probe, classes):
     """Return measurements of each unit.
 
-    These are its mean over space or tokens [P, D], its share of positive values [D], and its mean
-    for each class [C, D].
+    These are its mean over space or tokens [P, D], its share of positive values [D] and, unless
+    there is a target at every position, its mean for each class [C, D].
     """
 
     def apply(x):
@@ -102,14 +102,16 @@ def _activations(model, state, probe, classes):
         return [pooled(h, "mean") for h in hidden], positive
 
     activity, positive = in_parts(reduced, probe.x, examples_at_once(apply, probe.x))
-    member_CxP = (jnp.arange(classes)[:, None] == probe.y[None]).astype(jnp.float32)
-    mean_CxP = member_CxP / jnp.maximum(member_CxP.sum(1, keepdims=True), 1)
     taken = {}
     for name, h_PxD, positive_PxD in zip(model.layer_names, activity, positive, strict=True):
         taken[f"activations/{name}"] = h_PxD
-        taken[f"class_mean/{name}"] = mean_CxP @ h_PxD
         taken[f"positive/{name}"] = positive_PxD.mean(0)
-    return taken
+    if probe.y.ndim > 1:
+        return taken
+    member_CxP = (jnp.arange(classes)[:, None] == probe.y[None]).astype(jnp.float32)
+    mean_CxP = member_CxP / jnp.maximum(member_CxP.sum(1, keepdims=True), 1)
+    means = {f"class_mean/{n}": mean_CxP @ taken[f"activations/{n}"] for n in model.layer_names}
+    return taken | means
 
 
 def _attention(model, state, x):

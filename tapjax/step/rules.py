@@ -1,9 +1,8 @@
 """Learning rules: (init, update) pairs that turn a batch into pseudo-gradients."""
 
 import jax
-import jax.numpy as jnp
 
-from tapjax.step.losses import restricted
+from tapjax.step.losses import restricted, score_by_example
 from tapjax.types import Proposal, Rule
 
 
@@ -12,7 +11,8 @@ def backprop(model, loss, watched: bool = False) -> Rule:
 
     Args:
       model: network, a `types.Model`.
-      loss: per-example loss, `(logits [B, C], y [B]) -> [B]`.
+      loss: per-example loss, `(logits [B, C], y [B]) -> [B]`; for sequences of [B, Q, C] and
+        [B, Q].
       watched: whether to pass the batch's activations to the optimizer as well.
 
     Returns:
@@ -37,8 +37,7 @@ def backprop(model, loss, watched: bool = False) -> Rule:
         logits_BxC, new_stats, seen = aux
         scalars = {"loss": value}
         if logits_BxC.shape[-1] > 1:
-            hits = logits_BxC.argmax(-1) == batch.y
-            scalars["accuracy"] = hits.mean(dtype=jnp.float32)
+            scalars["accuracy"] = score_by_example(logits_BxC, batch.y).mean()
         return Proposal(grads, rule, new_stats, scalars, seen)
 
     return Rule(init, update)

@@ -78,7 +78,25 @@ CASES = {
         lq.get_config("quick,method=state_bridge"), probe__every=10
     ),
 }
-FEW = ("mitigation spectral",)  # what a short test suite can afford: it failed once
+DECODER = "decoder:depth=1,width=8,heads=2"
+CASES |= {
+    f"data {name}": lambda name=name, fields=fields: small(
+        data__name=name, data__train_size=0, **fields
+    )
+    for name, fields in {
+        "induction:vocab=8,length=8": {"model__name": DECODER + ",mlp=0,norm=none"},
+        "icl:dim=2,examples=4": {
+            "model__name": DECODER + ",positions=rotary", "loss": "regression"
+        },
+        "parity:bits=6,relevant=2": {},
+        "parity:bits=5,relevant=2": {"model__name": DECODER},
+        "mixture:tasks=3,bits=6,relevant=2": {"over_seeds": "loop"},
+        "modular:p=31,shuffled=1": {"model__name": DECODER},
+        "digits": {"model__name": DECODER},
+    }.items()
+}  # fmt: skip
+# What a short test suite can afford: the first failed once.
+FEW = ("mitigation spectral", "data induction:vocab=8,length=8")
 
 
 def stop_after(cfg, path, step, **options):

@@ -1,0 +1,47 @@
+"""Names and settings of tasks that differ from data sets of images. Needs no NumPy."""
+
+# Tasks whose training examples are drawn anew at every step (see data/sequences.py): their settings
+# and defaults. With `shuffled=1`, targets belong to other examples, so that nothing can be learned.
+DRAWN = {
+    "induction": {"vocab": 64, "length": 64, "shuffled": 0},
+    "parity": {"bits": 40, "relevant": 4, "shuffled": 0},
+    "icl": {"dim": 8, "examples": 24, "shuffled": 0},
+    "mixture": {"tasks": 8, "bits": 30, "relevant": 3, "zipf": 1.4, "shuffled": 0},
+}
+REAL_VALUED = ("bits", "icl")  # tasks with real-valued targets
+
+
+def is_drawn(name: str) -> bool:
+    """Decide whether the training examples of a data set are drawn anew at every step."""
+    return name.partition(":")[0] in DRAWN
+
+
+def has_sequences(name: str) -> bool:
+    """Decide whether a data set has one target per position of a sequence."""
+    return name.partition(":")[0] in ("induction", "icl", "text")
+
+
+def settings(name: str, defaults: dict) -> dict:
+    """Read the settings in the name of a task.
+
+    Args:
+      name: name of the task, optionally with settings after a colon.
+      defaults: value of each setting that is not given.
+
+    Returns:
+      Setting -> value.
+
+    Raises:
+      ValueError: if a setting is unknown or malformed.
+
+    Examples:
+      >>> settings("modular:p=31", {"p": 59, "train": 50})
+      {'p': 31, 'train': 50}
+    """
+    kind, _, text = name.partition(":")
+    parts = [part.partition("=") for part in text.split(",") if part]
+    usual = ",".join(f"{key}={value}" for key, value in defaults.items())
+    try:
+        return defaults | {key: type(defaults[key])(value) for key, _, value in parts}
+    except (KeyError, ValueError):
+        raise ValueError(f"write {kind}:{usual}") from None
