@@ -374,6 +374,7 @@ def cost(net, name):
 OTHERS = [
     course("transformer"),
     course("mlp"),
+    course("cnn"),
     Table("instruments/README.md", "| measure | mlp: ms", "cost.csv", ("measure",),
           {"mlp: ms": cost("mlp", "cpu_ms"), "steps": cost("mlp", "steps"),
            "passes": cost("mlp", "passes"), "cnn: ms": cost("cnn", "cpu_ms"),

@@ -5,8 +5,8 @@
     tapjax emergence runs/induction
 
 Each task has a measure of the mechanism that solves it, which is made while the network trains:
-`heads` (prefix matching of attention heads), `features` (correlation of single units with the
-class) or `fourier` (frequencies of the embedding). In a control, the targets belong to other
+`heads` and `head_ablation` (prefix matching of attention heads, accuracy without them), `features`
+(correlation of single units with the class) or `fourier` (frequencies of the embedding). In a control, the targets belong to other
 examples, so that the ability never comes.
 
 Expected, named before the runs: in at least 18 of 20 seeds the accuracy on repeated tokens rises
@@ -19,12 +19,12 @@ Arguments: `task` (key of `TASKS`), `control`, `seeds` (number of seeds), `quick
 from configs import common
 from configs.tap.grokking import TRANSFORMER
 
-# Task -> data, architecture, steps, batch size, learning rate, steps between measurements, measures
-# with the number of measurements between two of theirs.
+# Task -> data, architecture, steps, batch size, learning rate, steps between measurements, and
+# measures with the number of measurements of the probe for one of theirs.
 TASKS = {
     "induction": (
         "induction:vocab=32,length=32", "decoder:depth=2,width=64,heads=4,mlp=0",
-        1000, 32, 2e-3, 5, "heads*4",
+        1000, 32, 2e-3, 5, "heads*2,head_ablation*40",
     ),
     "parity": (
         "parity:bits=40,relevant=4", "mlp:depth=1,width=256", 2000, 128, 1e-3, 10, "features",

@@ -14,6 +14,7 @@ from tapjax.measure import (
     examples,
     features,
     fourier,
+    head_ablation,
     heads,
     intrinsic_dimension,
     kernel,
@@ -60,7 +61,10 @@ MEASURES = {
         fourier.measure, 0.1, "is a sum computed by rotations: Fourier spectrum of the embedding"
     ),
     "heads": Measure(
-        heads.measure, 2, "what do attention heads do: induction, previous token, copying"
+        heads.measure, 0.5, "what do attention heads do: induction, previous token, copying"
+    ),
+    "head_ablation": Measure(
+        head_ablation.measure, 50, "which attention heads are needed: accuracy without some"
     ),
     "intrinsic_dimension": Measure(
         intrinsic_dimension.measure, 20, "manifold or linear spread: TwoNN and Gride of every layer"

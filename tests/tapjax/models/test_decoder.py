@@ -7,7 +7,7 @@ import pytest
 
 from tapjax.contract import architectures
 from tapjax.data.sequences import make_drawn, repeated_tokens
-from tapjax.measure import heads
+from tapjax.measure import head_ablation, heads
 from tapjax.models.transformer import rotated
 from tapjax.models.zoo import build, own_style
 from tapjax.types import Batch, DeviceData, TrainState
@@ -122,11 +122,16 @@ def test_a_circuit_that_is_built_by_hand_solves_the_task_and_is_found(circuit):
     assert found["prefix_matching"].argmax() == 3 and found["prefix_matching"][3] > 0.999
     assert found["previous_token"].argmax() == 0 and found["previous_token"][0] > 0.999
     assert found["copying"].tolist() == [0, 0, 0, 1] or found["copying"][3] == 1
+
+
+def test_the_circuit_needs_its_heads_and_no_others(circuit):
+    model, state, data = circuit
+    found = head_ablation.measure(model, None, state, data, None)
     assert found["accuracy"] == 1
-    # Both heads of the circuit are needed, and no other.
-    assert found["accuracy_without"][[0, 3]].max() < 0.3
-    assert found["accuracy_without"][[1, 2]].min() == 1
-    assert found["accuracy_without_top"][0] < 0.3 <= found["accuracy_without_others"][0]
+    assert found["without"][jnp.array([0, 3])].max() < 0.3
+    assert found["without"][jnp.array([1, 2])].min() == 1
+    assert found["without_top"][0] < 0.3 <= found["without_others"][0]
+    assert found["without_top"][-1] < 0.3
 
 
 def test_uniform_attention_has_the_scores_of_chance():
@@ -142,8 +147,9 @@ def test_uniform_attention_has_the_scores_of_chance():
 def test_heads_of_other_data_are_refused(circuit):
     model, state, data = circuit
     images = data._replace(probe=Batch(jnp.zeros((2, 4, 4, 1)), jnp.zeros(2, int)))
-    with pytest.raises(ValueError, match="not tokens"):
-        heads.measure(model, None, state, images, None)
+    for each in (heads, head_ablation):
+        with pytest.raises(ValueError, match="not tokens"):
+            each.measure(model, None, state, images, None)
 
 
 @pytest.mark.parametrize(
