@@ -16,6 +16,7 @@ READERS = {
     "similarity": ("similarity", "compare representations between steps, seeds and layers"),
     "examples": ("examples", "show when examples are learned, and which ones jumps belong to"),
     "emergence": ("emergence", "test whether D changes before capabilities do"),
+    "precursors": ("precursors", "test which quantities move before an ability emerges"),
     "credit": ("credit", "measure the quality of estimated credits and the accuracy they lead to"),
     "plasticity": ("plasticity", "measure whether networks keep learning and what they remember"),
     "edm": ("edm", "test which recorded variables act on each other"),

@@ -6,8 +6,8 @@
 
 Each task has a measure of the mechanism that solves it, which is made while the network trains:
 `heads` and `head_ablation` (prefix matching of attention heads, accuracy without them), `features`
-(correlation of single units with the class) or `fourier` (frequencies of the embedding). In a control, the targets belong to other
-examples, so that the ability never comes.
+(correlation of single units with the class) or `fourier` (frequencies of the embedding). In a
+control, the targets belong to other examples, so that the ability never comes.
 
 Expected, named before the runs: in at least 18 of 20 seeds the accuracy on repeated tokens rises
 from chance to above .9, a head reaches a prefix-matching score of .5 in the same period, and

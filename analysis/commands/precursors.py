@@ -1,0 +1,247 @@
+"""Test which quantities move before an ability emerges, and whether they tell when it will.
+
+The runs need several seeds, 20 or so. `--control` names runs in which the ability never comes, such
+as those of `configs/tap/emergence.py:task=...,control`.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from analysis.commands.figure_flags import add_figure_flags
+from analysis.commands.output import add_out, plain, write_results
+from analysis.figures import precursors as figures
+from analysis.figures.style import synthetic
+from analysis.runs.quantities import quantities
+from analysis.runs.reader import Run, RunError, open_run, open_runs
+from analysis.statistics.corrections import q_values
+from analysis.tap import precursors
+from analysis.tap.emergence import capabilities
+from analysis.tap.precursors import Signal
+from tapjax.contract.text import did_you_mean, shortened
+
+LEVEL = 0.05
+GROUPS_LEFT_OUT = ("eval",)
+NAMES_LEFT_OUT = ("accuracy", "skill_accuracy", "class_accuracy", "confidence", "ece", "lr")
+LEAST_STEPS = 20  # measurements of a signal
+
+
+def add_arguments(parser) -> None:
+    """Add the flags of this command to its parser."""
+    add_out(parser, "precursors")
+    add_figure_flags(parser)
+    parser.add_argument("--control", type=Path, help="run in which the ability never comes")
+    parser.add_argument(
+        "--ability",
+        help="ability that emerges, such as repeated; by default the one that rises most",
+    )
+    parser.add_argument(
+        "--ahead",
+        type=float,
+        default=0.05,
+        help="share of the median step of emergence by which a warning must precede the onset",
+    )
+
+
+def run(args):
+    """Run the command with its parsed flags."""
+    return find_precursors(
+        args.runs, args.out, args.partial, args.control, args.ability, args.ahead
+    )
+
+
+def find_precursors(paths, out: Path, partial=False, control=None, ability=None, ahead=0.05):
+    """Test every quantity of each run.
+
+    Args:
+      paths: run directories, or folders that contain them.
+      out: folder for precursors.json, precursors.csv and a figure of each run.
+      partial: whether to read unfinished runs, too.
+      control: run in which the ability never comes; None for no test of warnings.
+      ability: name of the ability, see `emergence.capabilities`; None for the one that rises most.
+      ahead: share of the median step of emergence by which a warning must precede the onset.
+
+    Returns:
+      (JSON result, table to print: one row per run and signal).
+
+    Raises:
+      RunError: in no run an ability emerges in six seeds or more.
+    """
+    runs, refused = open_runs(paths, partial)
+    controls = open_run(control, partial) if control else None
+    rows, abilities, left_out = [], [], []
+    for each in runs:
+        try:
+            name, found = _emergence(each, ability)
+        except RunError as error:
+            left_out.append(str(error))
+            continue
+        abilities.append(_about(each, name, found))
+        rows += _rows(each, controls, found, ahead)
+    if not rows:
+        raise RunError(f"nothing emerges: {shortened(left_out)}")
+    table = _corrected(rows)
+    for each, about in zip(_named(runs, abilities), abilities, strict=True):
+        own = table[table["run"] == each.name]
+        title = f"{each.model['architecture']} on {each.model['data']}{synthetic(each)}"
+        figures.precursors(own, about, title, out / f"{each.name}_precursors")
+    result = {
+        "command": "precursors",
+        "abilities": abilities,
+        "signals": table.to_dict("records"),
+        "conclusions": [_conclusion(about, table) for about in abilities],
+        "refused": refused + left_out,
+    }
+    result = plain(result)
+    shown = table.set_index("run")
+    write_results(out, "precursors", result, shown)
+    return result, shown
+
+
+def _named(runs, abilities):
+    names = {about["run"] for about in abilities}
+    return [each for each in runs if each.name in names]
+
+
+def _emergence(each: Run, ability):
+    known = {k: v for k, v in capabilities(each).items() if k not in ("-ln loss", "-ece")}
+    if ability and ability not in known:
+        raise RunError(
+            f"{each.path} has no ability {ability!r}, only {', '.join(known)}"
+            + did_you_mean(ability, known)
+        )
+    gain = {name: np.median(v.max(1) - v[:, 0]) for name, v in known.items()}
+    name = ability or max(gain, key=gain.get)
+    found = precursors.emergence(each.steps("probe"), known[name])
+    count = int(np.isfinite(found.half).sum())
+    if count < precursors.LEAST_SEEDS:
+        raise RunError(
+            f"{each.path}: {name} emerges in {count} of {len(each.seeds)} seeds, and "
+            f"{precursors.LEAST_SEEDS} are needed"
+        )
+    return name, found
+
+
+def _about(each, name, found):
+    half = found.half[np.isfinite(found.half)]
+    return {
+        "run": each.name,
+        "ability": name,
+        "seeds": len(each.seeds),
+        "emerges": len(half),
+        "step": float(np.median(half)),
+        "low": float(half.min()),
+        "high": float(half.max()),
+        "rise": float(np.nanmedian(found.end - found.onset)),
+    }
+
+
+def signals(each: Run, controls: Run | None) -> list[Signal]:
+    """List the signals of a run: its quantities, of which several per step become the largest.
+
+    Args:
+      each: open run.
+      controls: run in which the ability never comes, or None.
+
+    Returns:
+      Signals with at least 20 measurements that are finite in all seeds.
+    """
+    of_control = {} if controls is None else {_name(q): q for q in quantities(controls)[0]}
+    found = []
+    for quantity in quantities(each)[0]:
+        if quantity.group in GROUPS_LEFT_OUT or quantity.name in NAMES_LEFT_OUT:
+            continue
+        other, keep = of_control.get(_name(quantity)), _places(each, quantity)
+        values = _largest(quantity.values)[:, keep]
+        if len(keep) < LEAST_STEPS or not np.isfinite(values).all():
+            continue
+        same = other is not None and np.array_equal(other.steps, quantity.steps)
+        control = _largest(other.values)[:, keep] if same else None
+        if control is not None and not np.isfinite(control).all():
+            control = None
+        found.append(Signal(_name(quantity), quantity.steps[keep], values, control))
+    return found
+
+
+def _places(each, quantity):
+    """Return the places of the steps of the probe among those of a quantity, or all places."""
+    if quantity.group != "scalar":
+        return np.arange(len(quantity.steps))
+    return np.flatnonzero(np.isin(quantity.steps, each.steps("probe")))
+
+
+def _name(quantity):
+    return "D" if quantity.name == "D" else f"{quantity.group}/{quantity.name}"
+
+
+def _largest(values):
+    return values.max(2) if values.ndim == 3 else values
+
+
+def _rows(each, controls, found, ahead):
+    rng = np.random.default_rng(precursors.SEED)
+    every = signals(each, controls)
+    loss = next((s for s in every if s.name in ("probe/loss", "scalar/loss")), None)
+    speed = None if loss is None else precursors.moving_steps(loss, precursors.ONSET)
+    if speed is not None and np.isfinite(speed).sum() < precursors.LEAST_SEEDS:
+        speed = None  # a loss that does not move says nothing about the speed
+    until = np.nanmin(found.onset) * 0.67
+    first = [] if loss is None else [loss]
+    baseline = precursors.forecast(first, found.half, until) if first else np.nan
+    rows = []
+    for signal in every:
+        moved = precursors.moving_steps(signal)
+        lead = (found.half - moved)[np.isfinite(found.half) & np.isfinite(moved)]
+        rho, p_order = precursors.order_over_seeds(moved, found.half, speed, rng)
+        distance = ahead * np.nanmedian(found.half)
+        area, p_warning, hits = precursors.warning(signal, found.onset, distance, rng)
+        few = len(lead) < precursors.LEAST_SEEDS
+        rows.append(
+            {
+                "run": each.name,
+                "signal": signal.name,
+                "moves": len(lead),
+                "lead": np.nan if few else float(np.median(lead)),
+                "low": np.nan if few else float(np.quantile(lead, 0.1)),
+                "high": np.nan if few else float(np.quantile(lead, 0.9)),
+                "rho": rho,
+                "p": p_order,
+                "area": area,
+                "p_warning": p_warning,
+                "hits": hits,
+                "R2": precursors.forecast([*first, signal], found.half, until),
+                "R2_loss": baseline,
+            }
+        )
+    return rows
+
+
+def _corrected(rows):
+    """Correct both kinds of p together, over all signals and runs."""
+    table = pd.DataFrame(rows)
+    every = q_values(pd.concat([table["p"], table["p_warning"]], ignore_index=True))
+    every = np.asarray(every, float)
+    table.insert(list(table).index("p") + 1, "q", every[: len(table)])
+    table.insert(list(table).index("p_warning") + 1, "q_warning", every[len(table) :])
+    return table
+
+
+def _conclusion(about, table):
+    own = table[table["run"] == about["run"]]
+    warn = own[own["q_warning"] <= LEVEL].sort_values("area", ascending=False)["signal"]
+    order = own[(own["q"] <= LEVEL) & (own["rho"] > 0) & (own["lead"] > 0)]["signal"]
+    tested = own["p_warning"].notna().any()
+    said = (
+        f"{about['ability']} emerges in {about['emerges']} of {about['seeds']} seeds of "
+        f"{about['run']}, at step {about['step']:.0f} ({about['low']:.0f} to {about['high']:.0f}). "
+    )
+    if tested:
+        said += f"Before, {len(warn)} of {len(own)} signals leave the range of the controls"
+        said += f" ({', '.join(warn[:5])}). " if len(warn) else ". "
+    else:
+        said += "Warnings are not tested, without six seeds of controls. "
+    if not len(order):
+        return said + "No signal tells beyond the speed of a seed when it emerges."
+    listed = ", ".join(order[:5])
+    return said + f"It emerges earlier in seeds in which these signals move earlier: {listed}."

@@ -1,0 +1,228 @@
+"""Which recorded quantities move before an ability emerges, and whether their timing tells when.
+
+The unit of replication is the seed. Three questions are asked of every signal:
+
+- Warning: does the signal leave the range of control runs, in which the ability never comes, before
+  it comes? A signal of the network that learns something else would not.
+- Order over seeds: does the ability emerge later in seeds in which the signal moves later, beyond
+  what the speed of the seed explains?
+- Forecast: does the signal in the first part of training predict the step of emergence of a seed
+  that the fit has not seen?
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from scipy.ndimage import gaussian_filter1d
+from scipy.stats import rankdata
+from sklearn.linear_model import RidgeCV
+
+SMOOTH = 1.0  # measurements, standard deviation of the filter of all series
+LEAST_GAIN = 0.2  # smallest rise of an ability that counts as emergence
+ONSET, HALF = 0.1, 0.5  # shares of the rise
+MOVED = 5.0  # standard deviations of the noise that a signal must move by
+PERMUTATIONS = 1999
+LEAST_SEEDS = 6  # below, no p can pass a correction
+PENALTIES = np.logspace(-2, 3, 11)
+SEED = 0
+
+
+class Signal(NamedTuple):
+    """A series per seed, `values [S, T]` at `steps [T]`; `control [C, T]` is that of controls."""
+
+    name: str
+    steps: np.ndarray
+    values: np.ndarray
+    control: np.ndarray | None = None
+
+
+class Emergence(NamedTuple):
+    """When an ability emerges in each seed, [S] each, not-a-number where it does not.
+
+    `onset`, `half` and `end` are the steps at which a tenth, half and nine tenths of the rise from
+    the level before to the best level are reached.
+    """
+
+    onset: np.ndarray
+    half: np.ndarray
+    end: np.ndarray
+
+
+def emergence(steps, ability_SxT) -> Emergence:
+    """Find when an ability emerges.
+
+    Args:
+      steps: steps [T] of the measurements.
+      ability_SxT: score of the ability of each seed; larger is better.
+
+    Returns:
+      The Emergence. The level before is the median of the first tenth of the measurements.
+    """
+    found = [
+        [_reached(steps, row, share) for share in (ONSET, HALF, 1 - ONSET)]
+        for row in gaussian_filter1d(ability_SxT, SMOOTH, axis=1)
+    ]
+    return Emergence(*np.array(found, float).T)
+
+
+def _reached(steps, row, share):
+    before = np.median(row[: max(len(row) // 10, 3)])
+    gain = row.max() - before
+    if not gain >= LEAST_GAIN:
+        return np.nan
+    return float(steps[np.argmax(row >= before + share * gain)])
+
+
+def moving_steps(signal: Signal, part: float = HALF) -> np.ndarray:
+    """Find the step at which each seed's signal has made half of its largest move.
+
+    The largest move is that between the smallest and the largest value of the smoothed series, in
+    the order in which they occur. The step does not depend on when the ability emerges.
+
+    Args:
+      signal: the Signal.
+      part: share of the move, half by default.
+
+    Returns:
+      Steps [S], not-a-number for a signal that moves by less than five times its noise.
+    """
+    found = []
+    for row, smooth in zip(
+        signal.values, gaussian_filter1d(signal.values, SMOOTH, axis=1), strict=True
+    ):
+        noise = np.median(np.abs(np.diff(row - smooth))) / 0.954  # of normal differences
+        first, last = sorted((int(smooth.argmin()), int(smooth.argmax())))
+        move = smooth[last] - smooth[first]
+        if not abs(move) > MOVED * noise:
+            found.append(np.nan)
+            continue
+        share = (smooth[first : last + 1] - smooth[first]) / move
+        found.append(float(signal.steps[first + np.argmax(share >= part)]))
+    return np.array(found)
+
+
+def order_over_seeds(moved_S, able_S, speed_S, rng) -> tuple[float, float]:
+    """Test whether seeds in which a signal moves later become able later, at equal speed.
+
+    The statistic is the partial rank correlation of both steps, given the speed. Under the null,
+    the part of the signal's ranks that the speed does not explain is exchangeable between seeds;
+    its permutations are a group (Freedman and Lane 1983).
+
+    Args:
+      moved_S: step at which the signal moves.
+      able_S: step at which the ability emerges.
+      speed_S: step of a general landmark of training, or None for no correction.
+      rng: random generator.
+
+    Returns:
+      (partial correlation, two-sided p); not-a-number for fewer than 6 seeds with all steps, and
+      for steps that are all equal.
+    """
+    parts = [moved_S, able_S] + ([] if speed_S is None else [speed_S])
+    known = np.isfinite(parts).all(0)
+    if known.sum() < LEAST_SEEDS:
+        return np.nan, np.nan
+    ranks = [rankdata(part[known]) for part in parts]
+    design = np.stack([np.ones(known.sum()), *ranks[2:]], 1)
+    a, b = (r - design @ np.linalg.lstsq(design, r, rcond=None)[0] for r in ranks[:2])
+    if min(a.std(), b.std()) < 1e-9:
+        return np.nan, np.nan
+    a, b = a / np.linalg.norm(a), b / np.linalg.norm(b)  # their means are 0
+    value = float(a @ b)
+    null = rng.permuted(np.tile(a, (PERMUTATIONS, 1)), axis=1) @ b
+    reached = np.sum(np.abs(null) >= abs(value) - 1e-12)
+    return value, float((1 + reached) / (1 + PERMUTATIONS))
+
+
+def warning(signal: Signal, onset_S, ahead: int, rng) -> tuple[float, float, float]:
+    """Test whether a signal leaves the range of the controls before the ability emerges.
+
+    Every seed is compared with every control, up to `ahead` steps before the onset of the seed.
+    Both are measured by their largest deviation from the other controls, in standard deviations of
+    these at each step. Under the null that the signal does not know whether the ability will come,
+    seeds and controls are exchangeable; their labels are permuted.
+
+    Args:
+      signal: Signal with controls.
+      onset_S: steps of the onset of the ability.
+      ahead: number of steps by which the warning must precede the onset.
+      rng: random generator.
+
+    Returns:
+      (area under the ROC curve, from 0 to 1; p of an area that is at least as large; the share of
+      seeds with a larger deviation than all controls have); not-a-number for fewer than 6 seeds or
+      controls.
+    """
+    able = np.isfinite(onset_S)
+    horizon_S = np.searchsorted(signal.steps, onset_S[able] - ahead, side="right")
+    early = horizon_S >= 1
+    values_SxT, horizon_S = signal.values[able][early], horizon_S[early]
+    control = signal.control
+    if control is None or min(len(values_SxT), len(control)) < LEAST_SEEDS:
+        return np.nan, np.nan, np.nan
+    every = gaussian_filter1d(np.concatenate([values_SxT, control]), SMOOTH, axis=1)
+    floor = max(1e-3 * np.abs(every).max(), 1e-12)
+    count = len(values_SxT)
+    area, hits = _area(every[:count], every[count:], horizon_S, floor)
+    null = []
+    for _ in range(PERMUTATIONS // 4):
+        mixed = rng.permutation(every)
+        null.append(_area(mixed[:count], mixed[count:], horizon_S, floor)[0])
+    p = float((1 + np.sum(np.array(null) >= area - 1e-12)) / (1 + len(null)))
+    return area, p, hits
+
+
+def _area(seeds_SxT, control_CxT, horizon_S, floor):
+    """Return the area under the ROC curve, and the share of seeds above all controls.
+
+    For each control, a seed and the control are both compared with the other controls.
+    """
+    rest = len(control_CxT) - 1
+    mean_CxT = (control_CxT.sum(0) - control_CxT) / rest
+    square_CxT = (np.square(control_CxT).sum(0) - np.square(control_CxT)) / rest
+    spread_CxT = np.maximum(np.sqrt(np.maximum(square_CxT - mean_CxT**2, 0)), floor)
+
+    def peaks(values_CxSxT):
+        z = np.abs(values_CxSxT - mean_CxT[:, None]) / spread_CxT[:, None]
+        return np.maximum.accumulate(z, 2)
+
+    last_S, own = horizon_S - 1, np.arange(len(seeds_SxT))
+    mine_CxS = peaks(np.broadcast_to(seeds_SxT, (len(control_CxT), *seeds_SxT.shape)))[
+        :, own, last_S
+    ]
+    theirs_CxS = peaks(control_CxT[:, None])[:, 0][:, last_S]
+    above = (mine_CxS > theirs_CxS) + 0.5 * (mine_CxS == theirs_CxS)
+    return float(above.mean()), float((mine_CxS > theirs_CxS).all(0).mean())
+
+
+def forecast(signals: list[Signal], able_S, until: float) -> float:
+    """Score the prediction of the step of emergence from the first part of training.
+
+    The features are the value at `until` and the slope over the second half of the time before. A
+    ridge regression of ln step is fitted without one seed, and predicts that seed.
+
+    Args:
+      signals: signals whose features are used together.
+      able_S: step of emergence; seeds in which it is not after `until` are left out.
+      until: last step that the features see.
+
+    Returns:
+      Held-out R2, at most 1; not-a-number for fewer than 6 seeds.
+    """
+    kept = np.isfinite(able_S) & (able_S > until)
+    if kept.sum() < LEAST_SEEDS:
+        return np.nan
+    columns = []
+    for signal in signals:
+        smooth = gaussian_filter1d(signal.values[kept], SMOOTH, axis=1)
+        last = max(int(np.searchsorted(signal.steps, until, side="right")) - 1, 0)
+        columns += [smooth[:, last], smooth[:, last] - smooth[:, last // 2]]
+    x, y = np.stack(columns, 1), np.log(able_S[kept])
+    missed, plain = [], []
+    for i in range(len(y)):
+        rest = np.arange(len(y)) != i
+        centre, scale = x[rest].mean(0), np.maximum(x[rest].std(0), 1e-12)
+        fit = RidgeCV(PENALTIES).fit((x[rest] - centre) / scale, y[rest])
+        missed.append(y[i] - fit.predict(((x[i] - centre) / scale)[None])[0])
+        plain.append(y[i] - y[rest].mean())
+    return float(1 - np.square(missed).sum() / np.square(plain).sum())

@@ -1,0 +1,67 @@
+"""The command that tests what moves before an ability, on runs in which it was planted."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tests.analysis.command import analysis
+from tests.analysis.made_runs import write_run
+
+T = np.arange(0, 1001, 5.0)
+SEEDS = 12
+
+
+def rise(at, width=20.0):
+    return 1 / (1 + np.exp(-(T[None] - np.asarray(at)[:, None]) / width))
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """D rises 150 steps before the accuracy; in the control neither rises."""
+    folder, rng = tmp_path_factory.mktemp("precursors"), np.random.default_rng(0)
+
+    def noise(scale):
+        return scale * rng.standard_normal((SEEDS, len(T)))
+
+    able = rng.uniform(500, 800, SEEDS)
+    accuracy = {"probe/accuracy": 0.1 + 0.9 * rise(able) + noise(0.01)}
+    write_run(folder / "run", 3 + rise(able - 150, 40) + noise(0.02), **accuracy)
+    still = {"probe/accuracy": 0.1 + noise(0.01)}
+    write_run(folder / "control", 3 + noise(0.02), **still)
+    return folder
+
+
+def found(*args):
+    ran = analysis("precursors", *args, "--json")
+    assert ran.returncode == 0, ran.stderr
+    return json.loads(ran.stdout)
+
+
+def test_a_planted_precursor_warns_and_tells_the_order(runs, tmp_path):
+    result = found(runs / "run", "--control", runs / "control", "--out", tmp_path)
+    (about,) = result["abilities"]
+    assert about["ability"] == "accuracy" and about["emerges"] == SEEDS
+    rows = {row["signal"]: row for row in result["signals"]}
+    assert rows["D"]["lead"] == pytest.approx(150, abs=30)
+    assert rows["D"]["q_warning"] <= 0.05 and rows["D"]["area"] > 0.9
+    assert rows["D"]["q"] <= 0.05 and rows["D"]["rho"] > 0.7
+    assert "probe/accuracy" not in rows
+    assert "leave the range of the controls (D" in result["conclusions"][0]
+    assert len(pd.read_csv(tmp_path / "precursors.csv")) == len(rows)
+    assert (tmp_path / "run_precursors.png").stat().st_size > 5000
+
+
+def test_without_controls_no_warning_is_tested(runs, tmp_path):
+    result = found(runs / "run", "--out", tmp_path)
+    assert all(row["p_warning"] is None for row in result["signals"])
+    assert "Warnings are not tested" in result["conclusions"][0]
+
+
+def test_what_does_not_emerge_and_unknown_abilities_are_said(runs, tmp_path):
+    ran = analysis("precursors", runs / "control", "--out", tmp_path)
+    assert ran.returncode == 2 and "accuracy emerges in 0 of 12 seeds" in ran.stderr
+    ran = analysis("precursors", runs / "run", "--ability=acuracy", "--out", tmp_path)
+    assert ran.returncode == 2 and "no ability 'acuracy'" in ran.stderr
+    assert "did you mean" in ran.stderr

@@ -1,0 +1,118 @@
+"""Signals that move before an ability emerges, planted and absent."""
+
+import numpy as np
+import pytest
+
+from analysis.tap import precursors
+from analysis.tap.precursors import Signal
+
+STEPS = np.arange(0, 1000, 10)
+SEEDS = 20
+
+
+def rise(at, width=20.0):
+    return 1 / (1 + np.exp(-(STEPS[None] - np.asarray(at)[:, None]) / width))
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)
+
+
+def made(rng, lead=None, share=1.0, noise=0.05):
+    """(ability, signal): the signal rises `lead` steps before the ability, or at steps of its own.
+
+    `share` is the part of its timing that it shares with the ability.
+    """
+    able = rng.uniform(500, 800, SEEDS)
+    own = rng.uniform(400, 700, SEEDS)
+    at = own if lead is None else share * able + (1 - share) * own.mean() - lead
+    ability = rise(able) + 0.02 * rng.standard_normal((SEEDS, len(STEPS)))
+    values = rise(at, 40) + noise * rng.standard_normal((SEEDS, len(STEPS)))
+    control = noise * rng.standard_normal((SEEDS, len(STEPS)))
+    return able, ability, Signal("x", STEPS, values, control)
+
+
+def test_an_ability_emerges_where_it_rises(rng):
+    able, ability, _ = made(rng)
+    found = precursors.emergence(STEPS, ability)
+    np.testing.assert_allclose(found.half, able, atol=25)
+    assert (found.onset < found.half).all() and (found.half < found.end).all()
+    flat = precursors.emergence(STEPS, 0.02 * rng.standard_normal((3, len(STEPS))))
+    assert np.isnan(flat.onset).all()
+
+
+def test_a_signal_moves_where_it_was_made_to(rng):
+    able, _, signal = made(rng, lead=100)
+    np.testing.assert_allclose(precursors.moving_steps(signal), able - 100, atol=45)
+    falling = signal._replace(values=-signal.values)
+    np.testing.assert_allclose(precursors.moving_steps(falling), able - 100, atol=45)
+    still = signal._replace(values=signal.control)
+    assert np.isnan(precursors.moving_steps(still)).mean() > 0.7
+
+
+def test_a_planted_order_is_found_and_one_that_speed_explains_is_not(rng):
+    able, _, signal = made(rng, lead=100)
+    moved = precursors.moving_steps(signal)
+    value, p = precursors.order_over_seeds(moved, able, None, rng)
+    assert value > 0.8 and p < 0.01
+    # Both follow the speed of the seed, and nothing else.
+    below = {"alone": [], "given speed": []}
+    for seed in range(60):
+        draw = np.random.default_rng(seed)
+        speed = draw.uniform(0, 1, SEEDS)
+        a, b = (speed + 0.2 * draw.standard_normal(SEEDS) for _ in range(2))
+        for name, given in (("alone", None), ("given speed", speed)):
+            below[name].append(precursors.order_over_seeds(a, b, given, draw)[1] <= 0.05)
+    assert np.mean(below["alone"]) > 0.6 and np.mean(below["given speed"]) <= 0.15, below
+
+
+def test_the_order_of_unrelated_steps_is_found_as_often_as_p_says():
+    below = []
+    for seed in range(100):
+        draw = np.random.default_rng(seed)
+        a, b, speed = draw.standard_normal((3, 12))
+        below.append(precursors.order_over_seeds(a, b, speed, draw)[1] <= 0.1)
+    assert np.mean(below) <= 0.18
+
+
+def test_a_planted_warning_is_found_at_its_distance(rng):
+    able, ability, signal = made(rng, lead=150)
+    onset = precursors.emergence(STEPS, ability).onset
+    area, p, hits = precursors.warning(signal, onset, 50, rng)
+    assert area > 0.95 and p < 0.01 and hits > 0.8
+    late, _, _ = precursors.warning(signal, onset, 400, rng)
+    assert late < 0.75
+
+
+def test_a_signal_like_its_controls_gives_no_warning():
+    """Also if the signal moves, but in controls in the same way."""
+    below, areas = [], []
+    for seed in range(40):
+        draw = np.random.default_rng(seed)
+        able, ability, signal = made(draw)
+        both = rise(draw.uniform(400, 700, 2 * SEEDS), 40)
+        both += 0.05 * draw.standard_normal(both.shape)
+        signal = signal._replace(values=both[:SEEDS], control=both[SEEDS:])
+        onset = precursors.emergence(STEPS, ability).onset
+        area, p, _ = precursors.warning(signal, onset, 20, draw)
+        areas.append(area)
+        below.append(p <= 0.1)
+    assert abs(np.mean(areas) - 0.5) < 0.06 and np.mean(below) <= 0.2
+
+
+def test_the_forecast_is_held_out(rng):
+    able, _, signal = made(rng)
+    early = signal._replace(values=np.outer(able, STEPS) / 1e5)
+    noise = signal._replace(values=rng.standard_normal(signal.values.shape))
+    assert precursors.forecast([early], able, 300) > 0.8
+    assert precursors.forecast([noise], able, 300) < 0.2
+    assert np.isnan(precursors.forecast([early], able, 900))
+
+
+def test_few_seeds_have_no_p(rng):
+    few = np.arange(5.0)
+    assert np.isnan(precursors.order_over_seeds(few, few, None, rng)).all()
+    signal = Signal("x", STEPS, np.zeros((5, len(STEPS))), np.zeros((20, len(STEPS))))
+    assert np.isnan(precursors.warning(signal, np.full(5, 500.0), 20, rng)).all()
+    assert np.isnan(precursors.forecast([signal], np.full(5, 500.0), 100))
