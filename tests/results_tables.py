@@ -113,6 +113,12 @@ CREDIT = [
     Table("credit/README.md", "run in units of each example", "units.csv", ("depth", "what"),
           {name: CREDIT_COLUMNS[name] for name in
            ("Gamma", "rho", "parameter cosine", "train CE", "test accuracy")}),
+    Table("mechanistic/README.md", "| planted | seed | layer", "interventions.csv",
+          ("planted", "seed"),
+          {"layer": None, "intervention": None}
+          | {name: name for name in ("unit", "effect", "ordinary", "z", "p")}),
+    Table("credit/README.md", "| after one epoch", "conv.csv", ("method",),
+          {"block rate 7.5e-4": "low", "2e-3": "high", "Gamma": "gamma", "minutes": "minutes"}),
     Table("credit/README.md", "| L | direct feedback", "ladder.csv", ("depth",), {
         "direct feedback": ladder("dfa"), "notes: direct feedback": notes("dfa"),
         "state bridge": ladder("state_bridge"), "notes: state bridge": notes("state_bridge"),
