@@ -230,7 +230,7 @@ def _corrected(rows):
 def _conclusion(about, table):
     own = table[table["run"] == about["run"]]
     warn = own[own["q_warning"] <= LEVEL].sort_values("area", ascending=False)["signal"]
-    order = own[(own["q"] <= LEVEL) & (own["rho"] > 0) & (own["lead"] > 0)]["signal"]
+    order = own[(own["q"] <= LEVEL) & (own["rho"] > 0) & (own["low"] > 0)]["signal"]
     tested = own["p_warning"].notna().any()
     said = (
         f"{about['ability']} emerges in {about['emerges']} of {about['seeds']} seeds of "
@@ -242,6 +242,8 @@ def _conclusion(about, table):
     else:
         said += "Warnings are not tested, without six seeds of controls. "
     if not len(order):
-        return said + "No signal tells beyond the speed of a seed when it emerges."
+        return said + "No signal moves before it in nine of ten seeds and tells their order."
     listed = ", ".join(order[:5])
-    return said + f"It emerges earlier in seeds in which these signals move earlier: {listed}."
+    return (
+        said + f"In nine of ten seeds these move before it, and tell the order of seeds: {listed}."
+    )

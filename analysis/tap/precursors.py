@@ -39,8 +39,9 @@ class Signal(NamedTuple):
 class Emergence(NamedTuple):
     """When an ability emerges in each seed, [S] each, not-a-number where it does not.
 
-    `onset`, `half` and `end` are the steps at which a tenth, half and nine tenths of the rise from
-    the level before to the best level are reached.
+    `half` and `end` are the steps at which half and nine tenths of the rise from the level before
+    to the best level are first reached. `onset` is the step from which the ability is above a tenth
+    of the rise until it reaches the half, so that noise before does not count.
     """
 
     onset: np.ndarray
@@ -58,19 +59,20 @@ def emergence(steps, ability_SxT) -> Emergence:
     Returns:
       The Emergence. The level before is the median of the first tenth of the measurements.
     """
-    found = [
-        [_reached(steps, row, share) for share in (ONSET, HALF, 1 - ONSET)]
-        for row in gaussian_filter1d(ability_SxT, SMOOTH, axis=1)
-    ]
-    return Emergence(*np.array(found, float).T)
+    rows = gaussian_filter1d(ability_SxT, SMOOTH, axis=1)
+    return Emergence(*np.array([_landmarks(steps, row) for row in rows], float).T)
 
 
-def _reached(steps, row, share):
+def _landmarks(steps, row):
     before = np.median(row[: max(len(row) // 10, 3)])
     gain = row.max() - before
     if not gain >= LEAST_GAIN:
-        return np.nan
-    return float(steps[np.argmax(row >= before + share * gain)])
+        return [np.nan] * 3
+    risen = (row - before) / gain
+    half = int(np.argmax(risen >= HALF))
+    below = np.flatnonzero(risen[:half] < ONSET)
+    onset = below[-1] + 1 if len(below) else 0
+    return [steps[onset], steps[half], steps[np.argmax(risen >= 1 - ONSET)]]
 
 
 def moving_steps(signal: Signal, part: float = HALF) -> np.ndarray:
