@@ -373,11 +373,29 @@ def course(net):
     return Table("instruments/README.md", f"| {net} | start", "course.csv", ("quantity",), columns)
 
 
+def signals(run):
+    """Table of the signals of one task of docs/results/tap/abilities."""
+    names = {"lead (steps)": "lead", "q of the warning": "q_warning"}
+    names |= {name: name for name in ("rho", "q", "area", "hits", "R2")}
+    columns = {head: Item(name, where={"run": run}) for head, name in names.items()}
+    page, head = "tap/abilities/README.md", f"| {run}: signal"
+    return Table(page, head, "signals.csv", ("signal",), columns)
+
+
 def cost(net, name):
     return Item(name, where={"net": net})
 
 
 OTHERS = [
+    signals("induction"),
+    signals("parity"),
+    Table("tap/abilities/README.md", "| heads removed", "ablation.csv", ("heads",),
+          {"highest scores: mean": "top", "largest": "top_most", "seeds below .2": "below",
+           "others: mean": "others", "smallest": "others_least"}),
+    Table("tap/abilities/README.md", "| task | seeds in which", "seeds.csv", ("task",),
+          {"seeds in which it emerges": (Item("half", count), Item("half", count)),
+           "half of the rise at step": tuple(Item("half", each) for each in (median, least, most)),
+           "accuracy at the end, lowest seed": Item("ability", least)}),
     course("transformer"),
     course("mlp"),
     course("cnn"),

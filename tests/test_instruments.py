@@ -8,12 +8,13 @@ import jax
 from configs.credit import ladder
 from configs.motifs import mlp_fashion
 from configs.plasticity import cloning, continual
-from configs.tap import calibration
+from configs.tap import calibration, emergence
 from tapjax.run.assembly import assemble
 
 PAGE = (Path(__file__).parents[1] / "docs" / "guides" / "instruments.md").read_text()
 CONFIGS = {
     "tap": (calibration, "quick,arch=mlp:widths=8"),
+    "skills": (emergence, "quick,task=mixture"),
     "credit": (ladder, "quick"),
     "plasticity": (continual, "quick"),
     "clones": (cloning, "quick,dataset=digits"),

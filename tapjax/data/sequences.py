@@ -131,7 +131,7 @@ def in_context_regression(dim: int, examples: int) -> Task:
         w_key, x_key = jax.random.split(key)
         w = jax.random.normal(w_key, (n, dim)) / dim**0.5
         x = jax.random.normal(x_key, (n, examples, dim))
-        value = jnp.einsum("ned,nd->ne", x, w)
+        value = jnp.einsum("nkd,nd->nk", x, w)
         rows_x = jnp.pad(x, ((0, 0), (0, 0), (0, 1)))
         rows_y = jnp.pad(value[..., None], ((0, 0), (0, 0), (dim, 0)))
         rows = jnp.stack([rows_x, rows_y], 2).reshape(n, 2 * examples, dim + 1)

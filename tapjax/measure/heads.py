@@ -37,7 +37,7 @@ def measure(model, loss, state, data, key) -> dict:
     """
     del loss, key
     x_BxQ, period_B = repeated(model, state, data)
-    captured = model.capture(state.params, state.stats, x_BxQ)
+    captured = model.capture(state.params, state.stats, x_BxQ) if model.capture else {}
     blocks = [path for path in captured if path.endswith("probabilities")]
     if not blocks:
         raise ValueError("the network has no attention")

@@ -58,10 +58,10 @@ MEASURES = {
         features.measure, 1, "does a unit carry the answer: correlation with classes", classes=True
     ),
     "fourier": Measure(
-        fourier.measure, 0.1, "is a sum computed by rotations: Fourier spectrum of the embedding"
+        fourier.measure, 1, "is a sum computed by rotations: Fourier spectrum of the embedding"
     ),
     "heads": Measure(
-        heads.measure, 0.5, "what do attention heads do: induction, previous token, copying"
+        heads.measure, 1, "what do attention heads do: induction, previous token, copying"
     ),
     "head_ablation": Measure(
         head_ablation.measure, 50, "which attention heads are needed: accuracy without some"

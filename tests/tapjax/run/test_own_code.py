@@ -194,7 +194,7 @@ def test_train_may_have_no_default():
     jax.config.update("jax_numpy_rank_promotion", "allow")
     try:
         model = from_module(Asking(), (8, 8, 1))
-        check_module(Asking(), "asking", (8, 8, 1), 10)
+        check_module(Asking(), "asking", (8, 8, 1), (10,))
         params, stats = model.init(jax.random.key(0))
         calm = model.apply(params, stats, x)[1][0]
         dropped = model.apply(params, stats, x, jax.random.key(1))[1][0]
