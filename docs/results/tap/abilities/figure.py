@@ -2,8 +2,8 @@
 
     python docs/results/tap/abilities/figure.py RUNS docs/results/tap/abilities
 
-RUNS holds the runs `induction` and `parity` of configs/tap/emergence.py, and their controls
-`induction_control` and `parity_control`.
+RUNS holds the runs `induction`, `parity` and `mixture` of configs/tap/emergence.py, and the
+controls `induction_control` and `parity_control`.
 """
 
 import sys
@@ -20,6 +20,7 @@ from analysis.tap.precursors import emergence
 matplotlib.use("Agg")
 SCORE = 0.5  # prefix matching of an induction head
 RELEVANT = 4  # bits of the parity
+ABLE = 0.9  # accuracy of a seed that has learned a task of the mixture
 
 
 def ability(run):
@@ -89,6 +90,23 @@ def rows(run, name):
     return table
 
 
+def mixture(run):
+    """Return one row per task of the mixture, over the seeds that have learned it."""
+    steps, found = run.steps("probe"), []
+    every = run.array("probe", "skill_accuracy")
+    zipf = float(dict(p.split("=") for p in run.model["data"].split(":")[1].split(","))
+                 .get("zipf", 1.4))  # fmt: skip
+    share = np.arange(1, every.shape[2] + 1) ** -zipf
+    for k, share_k in enumerate(share / share.sum()):
+        able = every[:, -1, k] >= ABLE
+        half = emergence(steps, every[able, :, k]).half
+        found.append({
+            "task": k, "share": share_k, "able": able.sum(), "median": np.median(half),
+            "least": half.min(), "most": half.max(), "accuracy": every[:, -1, k].mean(),
+        })  # fmt: skip
+    return pd.DataFrame(found)
+
+
 def main():
     """Draw the figure and write the table."""
     folder, out = map(Path, sys.argv[1:3])
@@ -97,6 +115,7 @@ def main():
     draw(runs, out / "abilities")
     tables = [rows(run, name) for name, (run, _) in zip(names, runs, strict=True)]
     pd.concat(tables).round(4).to_csv(out / "seeds.csv", index=False)
+    mixture(open_run(folder / "mixture")).round(4).to_csv(out / "mixture.csv", index=False)
 
 
 if __name__ == "__main__":
