@@ -229,6 +229,7 @@ def with_live_measures(over_seeds="auto"):
     return cfg
 
 
+@pytest.mark.long_except("vmap")
 @pytest.mark.parametrize("over_seeds", ["vmap", "loop"])
 def test_live_measures_are_those_of_a_replay(tmp_path, over_seeds):
     """Equal to 1e-5: the compiler fuses other operations around a measure inside a chunk."""
