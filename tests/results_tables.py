@@ -373,10 +373,9 @@ def course(net):
     return Table("instruments/README.md", f"| {net} | start", "course.csv", ("quantity",), columns)
 
 
-def signals(run):
+def signals(run, names):
     """Table of the signals of one task of docs/results/tap/abilities."""
-    names = {"lead (steps)": "lead", "q of the warning": "q_warning"}
-    names |= {name: name for name in ("rho", "q", "area", "hits", "R2")}
+    names = {"lead (steps)": "lead", "rho": "rho", "q": "q", "R2": "R2"} | names
     columns = {head: Item(name, where={"run": run}) for head, name in names.items()}
     page, head = "tap/abilities/README.md", f"| {run}: signal"
     return Table(page, head, "signals.csv", ("signal",), columns)
@@ -387,8 +386,8 @@ def cost(net, name):
 
 
 OTHERS = [
-    signals("induction"),
-    signals("parity"),
+    signals("induction", {}),
+    signals("parity", {"area": "area", "hits": "hits", "q of the warning": "q_warning"}),
     Table("tap/abilities/README.md", "| heads removed", "ablation.csv", ("heads",),
           {"highest scores: mean": "top", "largest": "top_most", "seeds below .2": "below",
            "others: mean": "others", "smallest": "others_least"}),

@@ -22,6 +22,7 @@ from analysis.tap.precursors import Signal
 from tapjax.contract.text import did_you_mean, shortened
 
 LEVEL = 0.05
+NO_ABILITY = ("-ln loss", "-ece", "confidence")
 GROUPS_LEFT_OUT = ("eval",)
 NAMES_LEFT_OUT = ("accuracy", "skill_accuracy", "class_accuracy", "confidence", "ece", "lr")
 LEAST_STEPS = 20  # measurements of a signal
@@ -105,7 +106,7 @@ def _named(runs, abilities):
 
 
 def _emergence(each: Run, ability):
-    known = {k: v for k, v in capabilities(each).items() if k not in ("-ln loss", "-ece")}
+    known = {k: v for k, v in capabilities(each).items() if k not in NO_ABILITY}
     if ability and ability not in known:
         raise RunError(
             f"{each.path} has no ability {ability!r}, only {', '.join(known)}"
@@ -230,7 +231,8 @@ def _corrected(rows):
 def _conclusion(about, table):
     own = table[table["run"] == about["run"]]
     warn = own[own["q_warning"] <= LEVEL].sort_values("area", ascending=False)["signal"]
-    order = own[(own["q"] <= LEVEL) & (own["rho"] > 0) & (own["low"] > 0)]["signal"]
+    often = own["moves"] >= 0.9 * about["emerges"]
+    order = own[often & (own["q"] <= LEVEL) & (own["rho"] > 0) & (own["low"] > 0)]["signal"]
     tested = own["p_warning"].notna().any()
     said = (
         f"{about['ability']} emerges in {about['emerges']} of {about['seeds']} seeds of "

@@ -196,6 +196,8 @@ def compare(changes: Changes, seed: int, pair: int, eventful) -> tuple[dict, lis
     """
     sizes = np.abs(changes.signed)
     finite = np.isfinite(sizes).all(2)
+    gap_N = np.diff(changes.at)
+    finite &= (gap_N == gap_N[pair])[None]  # longer gaps have larger changes
     quiet = [k for k in np.ndindex(finite.shape) if finite[k] and k not in eventful]
     seed_N, pair_N = np.array(quiet, int).reshape(-1, 2).T
     shares = np.stack([changes.turned, changes.concentration], 2)

@@ -17,6 +17,7 @@ from scipy.ndimage import gaussian_filter1d
 from scipy.stats import rankdata
 from sklearn.linear_model import RidgeCV
 
+PAST = 3  # measurements in the mean of a warning or forecast, which must not look ahead
 SMOOTH = 1.0  # measurements, standard deviation of the filter of all series
 LEAST_GAIN = 0.2  # smallest rise of an ability that counts as emergence
 ONSET, HALF = 0.1, 0.5  # shares of the rise
@@ -131,7 +132,10 @@ def order_over_seeds(moved_S, able_S, speed_S, rng) -> tuple[float, float]:
         return np.nan, np.nan
     a, b = a / np.linalg.norm(a), b / np.linalg.norm(b)  # their means are 0
     value = float(a @ b)
-    null = rng.permuted(np.tile(a, (PERMUTATIONS, 1)), axis=1) @ b
+    mixed_RxS = rng.permuted(np.tile(a, (PERMUTATIONS, 1)), axis=1)
+    # What the speed explains of the permuted residuals is removed again (Freedman and Lane).
+    mixed_RxS = mixed_RxS - mixed_RxS @ design @ np.linalg.pinv(design)
+    null = mixed_RxS @ b / np.maximum(np.linalg.norm(mixed_RxS, axis=1), 1e-12)
     reached = np.sum(np.abs(null) >= abs(value) - 1e-12)
     return value, float((1 + reached) / (1 + PERMUTATIONS))
 
@@ -162,7 +166,7 @@ def warning(signal: Signal, onset_S, ahead: int, rng) -> tuple[float, float, flo
     control = signal.control
     if control is None or min(len(values_SxT), len(control)) < LEAST_SEEDS:
         return np.nan, np.nan, np.nan
-    every = gaussian_filter1d(np.concatenate([values_SxT, control]), SMOOTH, axis=1)
+    every = past_mean(np.concatenate([values_SxT, control]))
     floor = max(1e-3 * np.abs(every).max(), 1e-12)
     count = len(values_SxT)
     area, hits = _area(every[:count], every[count:], horizon_S, floor)
@@ -197,6 +201,18 @@ def _area(seeds_SxT, control_CxT, horizon_S, floor):
     return float(above.mean()), float((mine_CxS > theirs_CxS).all(0).mean())
 
 
+def past_mean(values_SxT):
+    """Return the mean of each value and the two before it, which does not look ahead.
+
+    Examples:
+      >>> past_mean(np.array([[3.0, 5.0, 7.0, 9.0]]))
+      array([[3., 4., 5., 7.]])
+    """
+    sums = np.cumsum(values_SxT, 1)
+    sums[:, PAST:] = sums[:, PAST:] - sums[:, :-PAST]
+    return sums / np.minimum(np.arange(1, values_SxT.shape[1] + 1), PAST)
+
+
 def forecast(signals: list[Signal], able_S, until: float) -> float:
     """Score the prediction of the step of emergence from the first part of training.
 
@@ -216,7 +232,7 @@ def forecast(signals: list[Signal], able_S, until: float) -> float:
         return np.nan
     columns = []
     for signal in signals:
-        smooth = gaussian_filter1d(signal.values[kept], SMOOTH, axis=1)
+        smooth = past_mean(signal.values[kept])
         last = max(int(np.searchsorted(signal.steps, until, side="right")) - 1, 0)
         columns += [smooth[:, last], smooth[:, last] - smooth[:, last // 2]]
     x, y = np.stack(columns, 1), np.log(able_S[kept])

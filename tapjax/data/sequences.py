@@ -58,9 +58,9 @@ def induction(vocab: int, length: int) -> Task:
     """Make the task of repeated random sequences.
 
     Each sequence consists of different random tokens, which are repeated after a random period, and
-    every next token is predicted. Before the repetition, tokens cannot be predicted better than by
-    chance. Afterwards they can, by looking up what followed the token before, which induction heads
-    do (Olsson et al. 2022, https://arxiv.org/abs/2209.11895).
+    every next token is predicted. Before the repetition, tokens can be predicted little better than
+    by chance. Afterwards they can, by looking up what followed the token before, which induction
+    heads do (Olsson et al. 2022, https://arxiv.org/abs/2209.11895).
 
     Args:
       vocab: number of tokens, at least length / 2.
@@ -200,7 +200,7 @@ def make_drawn(name: str) -> Task:
       name: key of `MAKERS`, optionally with settings after a colon.
 
     Returns:
-      The Task. With `shuffled=1`, every target belongs to another example.
+      The Task. With `shuffled=1`, every target in training belongs to another example.
 
     Raises:
       ValueError: if settings are unknown or impossible.
@@ -221,8 +221,8 @@ def make_drawn(name: str) -> Task:
 
         return drawn
 
-    test = others(task.draw_test) if task.draw_test else None
-    return task._replace(draw=others(task.draw), draw_test=test)
+    # The test examples keep their targets, so that a control is scored on those of its runs.
+    return task._replace(draw=others(task.draw), draw_test=task.draw_test or task.draw)
 
 
 def fixed_examples(task: Task) -> tuple[np.ndarray, ...]:

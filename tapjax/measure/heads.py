@@ -1,5 +1,7 @@
 """What the attention heads of a network of tokens do, on repeated random sequences."""
 
+import re
+
 import jax
 import jax.numpy as jnp
 
@@ -41,7 +43,7 @@ def measure(model, loss, state, data, key) -> dict:
     blocks = [path for path in captured if path.endswith("probabilities")]
     if not blocks:
         raise ValueError("the network has no attention")
-    blocks.sort(key=lambda path: [int(part) for part in path.split("_") if part.isdigit()])
+    blocks.sort(key=lambda path: [int(number) for number in re.findall(r"\d+", path)])
     found = [head_scores(captured[path], period_B) for path in blocks]
     scores = {name: jnp.concatenate([each[name] for each in found]) for name in found[0]}
     heads = captured[blocks[0]].shape[1]

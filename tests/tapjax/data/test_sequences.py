@@ -95,6 +95,10 @@ def test_shuffled_targets_belong_to_other_examples(name):
     _, other_x, other_y = drawn(f"{name}{separator}shuffled=1", 50)
     np.testing.assert_array_equal(x, other_x)
     np.testing.assert_array_equal(np.roll(y, 1, 0), other_y)
+    run, control = (load_arrays(each) for each in (name, f"{name}{separator}shuffled=1"))
+    np.testing.assert_array_equal(run.x_test, control.x_test)
+    np.testing.assert_array_equal(run.y_test, control.y_test)
+    assert (run.y != control.y).any()
 
 
 def test_the_step_alone_determines_the_batch():
