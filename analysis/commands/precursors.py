@@ -69,12 +69,15 @@ def find_precursors(paths, out: Path, partial=False, control=None, ability=None,
     Raises:
       RunError: in no run an ability emerges in six seeds or more.
     """
+    if not 0 <= ahead < 1:
+        raise RunError(f"--ahead={ahead:g} must be a share from 0 to below 1")
     runs, refused = open_runs(paths, partial)
     controls = open_run(control, partial) if control else None
     rows, abilities, left_out = [], [], []
     for each in runs:
         try:
             name, found = _emergence(each, ability)
+            _check_control(controls, each, name)
         except RunError as error:
             left_out.append(str(error))
             continue
@@ -122,6 +125,23 @@ def _emergence(each: Run, ability):
             f"{precursors.LEAST_SEEDS} are needed"
         )
     return name, found
+
+
+def _check_control(controls, each, name):
+    """Raise an error if a control is the run itself, or if the ability comes in it, too."""
+    if controls is None:
+        return
+    if controls.path.resolve() == each.path.resolve():
+        raise RunError(f"{each.path} is its own control: name another run with --control")
+    level_SxT = capabilities(controls).get(name)
+    if level_SxT is None:
+        raise RunError(f"{controls.path}: the control has no ability {name!r}")
+    came = np.isfinite(precursors.emergence(controls.steps("probe"), level_SxT).half).sum()
+    if came:
+        raise RunError(
+            f"{controls.path}: {name} emerges in {came} of {len(controls.seeds)} seeds of the "
+            "control"
+        )
 
 
 def _about(each, name, found):
@@ -242,7 +262,10 @@ def _conclusion(about, table):
         said += f"Before, {len(warn)} of {len(own)} signals leave the range of the controls"
         said += f" ({', '.join(warn[:5])}). " if len(warn) else ". "
     else:
-        said += "Warnings are not tested, without six seeds of controls. "
+        said += (
+            "Warnings are not tested: they need six seeds of a control that were measured at the "
+            "same steps, and are alike before training. "
+        )
     if not len(order):
         return said + "No signal moves before it in nine of ten seeds and tells their order."
     listed = ", ".join(order[:5])

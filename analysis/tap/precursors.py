@@ -3,7 +3,8 @@
 The unit of replication is the seed. Three questions are asked of every signal:
 
 - Warning: does the signal leave the range of control runs, in which the ability never comes, before
-  it comes? A signal of the network that learns something else would not.
+  it comes? Everything that the control does not learn counts, so that the best control learns all
+  but the ability.
 - Order over seeds: does the ability emerge later in seeds in which the signal moves later, beyond
   what the speed of the seed explains?
 - Forecast: does the signal in the first part of training predict the step of emergence of a seed
@@ -23,6 +24,7 @@ LEAST_GAIN = 0.2  # smallest rise of an ability that counts as emergence
 ONSET, HALF = 0.1, 0.5  # shares of the rise
 MOVED = 5.0  # standard deviations of the noise that a signal must move by
 PERMUTATIONS = 1999
+SAME = 0.75  # largest area under the ROC curve at the first measurement
 LEAST_SEEDS = 6  # below, no p can pass a correction
 PENALTIES = np.logspace(-2, 3, 11)
 SEED = 0
@@ -157,7 +159,8 @@ def warning(signal: Signal, onset_S, ahead: int, rng) -> tuple[float, float, flo
     Returns:
       (area under the ROC curve, from 0 to 1; p of an area that is at least as large; the share of
       seeds with a larger deviation than all controls have); not-a-number for fewer than 6 seeds or
-      controls.
+      controls, and for a signal that differs from its controls at the first measurement already,
+      with an area above .75: seeds and controls are then not exchangeable.
     """
     able = np.isfinite(onset_S)
     horizon_S = np.searchsorted(signal.steps, onset_S[able] - ahead, side="right")
@@ -169,6 +172,9 @@ def warning(signal: Signal, onset_S, ahead: int, rng) -> tuple[float, float, flo
     every = past_mean(np.concatenate([values_SxT, control]))
     floor = max(1e-3 * np.abs(every).max(), 1e-12)
     count = len(values_SxT)
+    at_first, _ = _area(every[:count], every[count:], np.ones(count, int), floor)
+    if at_first > SAME:
+        return np.nan, np.nan, np.nan
     area, hits = _area(every[:count], every[count:], horizon_S, floor)
     null = []
     for _ in range(PERMUTATIONS // 4):

@@ -39,6 +39,8 @@ def _data_relations(flat):
     if kind not in REAL_VALUED and flat["loss"] == "regression":
         found.append(f"loss='regression' is for data.name {' and '.join(REAL_VALUED)}")
     drawn = is_drawn(flat["data.name"])
+    if drawn and "shuffled=1" in flat["data.name"] and flat["data.batch_size"] == 1:
+        found.append("data.name with shuffled=1 needs data.batch_size of at least 2")
     if flat["family"] != "tap" and (drawn or has_sequences(flat["data.name"])):
         found.append(f"data.name={kind!r} is for family='tap', not {flat['family']!r}")
     return found
@@ -121,6 +123,10 @@ def _task_relations(flat):
             found.append("clone.track needs optimizer.name='sgd'")
         if is_import_path(flat["model.name"]):
             found.append("clone.factor needs one of tapjax's own architectures in model.name")
+        if "positions=rotary" in flat["model.name"]:
+            found.append(
+                "clone.factor is not for rotary positions, which pair the features of a head"
+            )
     return found
 
 

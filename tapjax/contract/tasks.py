@@ -39,9 +39,14 @@ def settings(name: str, defaults: dict) -> dict:
       {'p': 31, 'train': 50}
     """
     kind, _, text = name.partition(":")
-    parts = [part.partition("=") for part in text.split(",") if part]
     usual = ",".join(f"{key}={value}" for key, value in defaults.items())
-    try:
-        return defaults | {key: type(defaults[key])(value) for key, _, value in parts}
-    except (KeyError, ValueError):
-        raise ValueError(f"write {kind}:{usual}") from None
+    found = dict(defaults)
+    for part in filter(None, text.split(",")):
+        key, _, value = part.partition("=")
+        if key not in defaults:
+            raise ValueError(f"{key!r} is no setting: write {kind}:{usual}")
+        try:
+            found[key] = type(defaults[key])(value)
+        except ValueError:
+            raise ValueError(f"{part!r} is malformed: write {kind}:{usual}") from None
+    return found

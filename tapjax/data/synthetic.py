@@ -58,6 +58,8 @@ def modular_addition(p: int, train: int, shuffled: int = 0) -> tuple[np.ndarray,
     _check_size(2 * p**3)
     if p < LEAST_P or any(p % d == 0 for d in range(2, int(p**0.5) + 1)):
         raise ValueError(f"p={p} must be a prime of at least {LEAST_P}")
+    if shuffled not in (0, 1):
+        raise ValueError("shuffled is 0 or 1")
     if not 1 <= train <= 99:
         raise ValueError(f"train={train} must be a percentage between 1 and 99")
     pairs = np.stack(np.divmod(np.random.default_rng(0).permutation(p * p), p), 1)

@@ -69,7 +69,7 @@ def measure(model, loss, state, data, key) -> dict:
 def _others(top_KxK):
     """Return for each k random sets of k heads [K, RANDOM, K] that are not among the top k.
 
-    If there are not so many others, all of them are in the set.
+    If fewer than k other heads exist, the set contains all of them.
     """
     random_RxK = jax.random.uniform(jax.random.key(SEED), (RANDOM, len(top_KxK)))
     order_KxRxK = jnp.where(top_KxK[:, None], 2.0, random_RxK[None]).argsort(2).argsort(2)

@@ -169,10 +169,11 @@ def check(
                 f"{field}: {name} uses training examples, which change with the task in this run "
                 f"(tasks.kind={cfg.tasks.kind!r})"
             )
-        if measure.classes and data.probe.y.ndim > 1:
+        y = data.probe.y
+        if measure.classes and (y.ndim > 1 or y.dtype.kind == "f"):
+            has = "a target at every position" if y.ndim > 1 else "real-valued targets"
             raise ConfigError(
-                f"{field}: {name} needs one class per example, and {cfg.data.name} has a target at "
-                "every position"
+                f"{field}: {name} needs one class per example, and {cfg.data.name} has {has}"
             )
         if measure.pairs:
             continue

@@ -65,3 +65,10 @@ def test_what_does_not_emerge_and_unknown_abilities_are_said(runs, tmp_path):
     ran = analysis("precursors", runs / "run", "--ability=acuracy", "--out", tmp_path)
     assert ran.returncode == 2 and "no ability 'acuracy'" in ran.stderr
     assert "did you mean" in ran.stderr
+    for flags, said in (
+        ((runs / "run", "--control", runs / "run"), "is its own control"),
+        ((runs / "run", "--ahead=2"), "--ahead=2 must be a share"),
+        ((runs / "run", "--ahead=-1"), "--ahead=-1 must be a share"),
+    ):
+        ran = analysis("precursors", *flags, "--out", tmp_path)
+        assert ran.returncode == 2 and said in ran.stderr, ran.stderr

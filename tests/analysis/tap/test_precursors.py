@@ -101,6 +101,32 @@ def test_a_signal_like_its_controls_gives_no_warning():
     assert abs(np.mean(areas) - 0.5) < 0.06 and np.mean(below) <= 0.2
 
 
+def test_a_signal_that_differs_before_training_is_not_tested(rng):
+    """As if the controls were measured on other examples."""
+    able, ability, signal = made(rng, lead=150)
+    apart = signal._replace(values=signal.values - 1)
+    onset = precursors.emergence(STEPS, ability).onset
+    assert np.isnan(precursors.warning(apart, onset, 20, rng)).all()
+
+
+@pytest.mark.parametrize("every", [1, 5])
+def test_a_warning_and_a_forecast_do_not_look_ahead(every):
+    """A signal that knows everything at the onset, and nothing before."""
+    areas, scores = [], []
+    for seed in range(12):
+        draw = np.random.default_rng(seed)
+        able, ability, signal = made(draw)
+        onset = precursors.emergence(STEPS, ability).onset
+        noise = 0.05 * draw.standard_normal((2, SEEDS, len(STEPS)))
+        late = noise[0] + 10 * (STEPS[None] >= onset[:, None])
+        steps = STEPS[::every]
+        late = Signal("late", steps, late[:, ::every], noise[1][:, ::every])
+        areas.append(precursors.warning(late, onset, 1, draw)[0])
+        told = noise[0] + able[:, None] * (STEPS[None] > 300)
+        scores.append(precursors.forecast([signal._replace(values=told)], able, 300))
+    assert abs(np.mean(areas) - 0.5) < 0.1 and np.mean(scores) < 0.1, (areas, scores)
+
+
 def test_the_forecast_is_held_out(rng):
     able, _, signal = made(rng)
     early = signal._replace(values=np.outer(able, STEPS) / 1e5)

@@ -133,7 +133,7 @@ def test_a_text_is_cut_into_windows(tmp_path):
         ("icl:dim=0", {}, "dim is at least 1"),
         ("mixture:tasks=1", {}, "tasks is at least 2"),
         ("parity:shuffled=2", {}, "shuffled is 0 or 1"),
-        ("parity:bit=3", {}, "write parity:bits=40,relevant=4"),
+        ("parity:bit=3", {}, "'bit' is no setting: write parity:bits=40,relevant=4"),
         ("parity", {"train_size": 100}, "draws new training examples at every step"),
         ("parity", {"validation_size": 100}, "draws new training examples at every step"),
         ("text:length=10", {}, "name the file"),
