@@ -2,9 +2,10 @@
 
 # Tasks whose training examples are drawn anew at every step (see data/sequences.py): their settings
 # and defaults. With `shuffled=1`, targets belong to other examples, so that nothing can be learned.
+# With `partial=1`, all can be learned but the ability. Both alter the training examples alone.
 DRAWN = {
-    "induction": {"vocab": 64, "length": 64, "shuffled": 0},
-    "parity": {"bits": 40, "relevant": 4, "shuffled": 0},
+    "induction": {"vocab": 64, "length": 64, "partial": 0, "shuffled": 0},
+    "parity": {"bits": 40, "relevant": 4, "partial": 0, "shuffled": 0},
     "icl": {"dim": 8, "examples": 24, "shuffled": 0},
     "mixture": {"tasks": 8, "bits": 30, "relevant": 3, "zipf": 1.4, "shuffled": 0},
 }

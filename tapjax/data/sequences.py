@@ -34,7 +34,7 @@ class Task(NamedTuple):
     draw_test: Callable | None = None
 
 
-def repeated_tokens(key, n: int, vocab: int, length: int):
+def repeated_tokens(key, n: int, vocab: int, length: int, ordered: bool = True):
     """Draw sequences of different random tokens that are repeated until the end.
 
     Args:
@@ -42,6 +42,8 @@ def repeated_tokens(key, n: int, vocab: int, length: int):
       n: number of sequences.
       vocab: number of tokens, at least length / 2.
       length: length of each sequence.
+      ordered: whether the tokens are repeated in their order; otherwise each of the later tokens is
+        one of them at random.
 
     Returns:
       (tokens [n, length], period [n]). The period, from length / 4 to length / 2, differs from
@@ -49,12 +51,17 @@ def repeated_tokens(key, n: int, vocab: int, length: int):
     """
     order_key, period_key = jax.random.split(key)
     order_nxV = jax.random.uniform(order_key, (n, vocab)).argsort(1)
-    period_n = jax.random.randint(period_key, (n,), max(length // 4, 1), length // 2 + 1)
-    place_nxT = jnp.arange(length)[None] % period_n[:, None]
-    return jnp.take_along_axis(order_nxV, place_nxT, 1), period_n
+    period_nx1 = jax.random.randint(period_key, (n,), max(length // 4, 1), length // 2 + 1)[:, None]
+    at = jnp.arange(length)[None]
+    place_nxT = at % period_nx1
+    if not ordered:
+        any_key = jax.random.fold_in(period_key, 1)
+        any_nxT = jax.random.randint(any_key, (n, length), 0, period_nx1)
+        place_nxT = jnp.where(at < period_nx1, at, any_nxT)
+    return jnp.take_along_axis(order_nxV, place_nxT, 1), period_nx1[:, 0]
 
 
-def induction(vocab: int, length: int) -> Task:
+def induction(vocab: int, length: int, partial: bool = False) -> Task:
     """Make the task of repeated random sequences.
 
     Each sequence consists of different random tokens, which are repeated after a random period, and
@@ -65,6 +72,8 @@ def induction(vocab: int, length: int) -> Task:
     Args:
       vocab: number of tokens, at least length / 2.
       length: number of positions, at least 4.
+      partial: whether the tokens of training are repeated in random order, so that it can be
+        learned which tokens are repeated, but not which comes next.
 
     Returns:
       The Task, whose skills are `first`, the positions of tokens that have not occurred before, and
@@ -73,18 +82,23 @@ def induction(vocab: int, length: int) -> Task:
     if length < 4 or vocab < length / 2:
         raise ValueError("length is at least 4, and vocab at least length / 2")
 
-    def draw(key, n):
-        tokens, _ = repeated_tokens(key, n, vocab, length + 1)
-        return tokens[:, :-1], tokens[:, 1:]
+    def drawing(ordered):
+        def draw(key, n):
+            tokens, _ = repeated_tokens(key, n, vocab, length + 1, ordered)
+            return tokens[:, :-1], tokens[:, 1:]
+
+        return draw
 
     def skill(x_BxQ, y_BxQ):
         same_BxQxQ = x_BxQ[:, :, None] == x_BxQ[:, None, :]
         return jnp.tril(same_BxQxQ, -1).any(2).astype(jnp.int32)
 
-    return Task(vocab, draw, ("first", "repeated"), skill)
+    return Task(
+        vocab, drawing(not partial), ("first", "repeated"), skill, drawing(True) if partial else None
+    )
 
 
-def parity(bits: int, relevant: int) -> Task:
+def parity(bits: int, relevant: int, partial: bool = False) -> Task:
     """Make the task of sparse parity: the sign of the product of a few of many random signs.
 
     Networks learn it suddenly, after progress that the loss does not show (Barak et al. 2022,
@@ -93,6 +107,8 @@ def parity(bits: int, relevant: int) -> Task:
     Args:
       bits: number of inputs, each 1 or -1.
       relevant: number of inputs that matter, the first ones.
+      partial: whether the targets of training are the majority of the relevant inputs, or the first
+        of them in a tie, so that it can be learned which inputs matter, but not their parity.
 
     Returns:
       The Task with x as float32 [N, bits, 1, 1] and the classes 0 and 1. Its skill is `parity`.
@@ -100,11 +116,23 @@ def parity(bits: int, relevant: int) -> Task:
     if not 1 <= relevant <= bits:
         raise ValueError("relevant is between 1 and bits")
 
-    def draw(key, n):
-        x = jax.random.rademacher(key, (n, bits, 1, 1), jnp.float32)
-        return x, (x[:, :relevant, 0, 0].prod(1) < 0).astype(jnp.int32)
+    def drawing(combine):
+        def draw(key, n):
+            x = jax.random.rademacher(key, (n, bits, 1, 1), jnp.float32)
+            return x, (combine(x[:, :relevant, 0, 0]) < 0).astype(jnp.int32)
 
-    return Task(2, draw, ("parity",), lambda x, y: jnp.zeros_like(y))
+        return draw
+
+    def product(signs_nxR):
+        return signs_nxR.prod(1)
+
+    def majority(signs_nxR):
+        return signs_nxR.sum(1) + 0.5 * signs_nxR[:, 0]
+
+    return Task(
+        2, drawing(majority if partial else product), ("parity",),
+        lambda x, y: jnp.zeros_like(y), drawing(product) if partial else None,
+    )  # fmt: skip
 
 
 def in_context_regression(dim: int, examples: int) -> Task:
@@ -207,9 +235,10 @@ def make_drawn(name: str) -> Task:
     """
     kind = name.partition(":")[0]
     found = settings(name, DRAWN[kind])
+    for control in ("shuffled", "partial"):
+        if found.get(control, 0) not in (0, 1):
+            raise ValueError(f"{control} is 0 or 1")
     shuffled = found.pop("shuffled")
-    if shuffled not in (0, 1):
-        raise ValueError("shuffled is 0 or 1")
     task = MAKERS[kind](**found)
     if not shuffled:
         return task
