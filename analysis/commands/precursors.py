@@ -1,24 +1,26 @@
 """Test which quantities move before an ability emerges, and whether they tell when it will.
 
-The runs need several seeds, 20 or so. `--control` names runs in which the ability never comes, such
-as those of `configs/tap/emergence.py:task=...,control`.
+The runs need several seeds, 20 or so. `--control` names a run in which the ability never comes, as
+of `configs/tap/emergence.py:task=...,control=partial`. Best is one that learns all but the ability.
 """
 
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from scipy.stats import quantile_test
 
 from analysis.commands.figure_flags import add_figure_flags
-from analysis.commands.output import add_out, plain, write_results
+from analysis.commands.output import add_out, plain, write_csv, write_results
 from analysis.figures import precursors as figures
 from analysis.figures.style import synthetic
-from analysis.runs.quantities import quantities
+from analysis.runs.quantities import Quantity, quantities
 from analysis.runs.reader import Run, RunError, open_run, open_runs
 from analysis.statistics.corrections import q_values
-from analysis.tap import precursors
+from analysis.tap import early_warning, precursors
 from analysis.tap.emergence import capabilities
 from analysis.tap.precursors import Signal
+from tapjax.contract import detector
 from tapjax.contract.text import did_you_mean, shortened
 
 LEVEL = 0.05
@@ -57,7 +59,8 @@ def find_precursors(paths, out: Path, partial=False, control=None, ability=None,
 
     Args:
       paths: run directories, or folders that contain them.
-      out: folder for precursors.json, precursors.csv and a figure of each run.
+      out: folder for precursors.json, precursors.csv, precursors_distance.csv (the area under the
+        ROC curve of a warning by its distance from the onset) and a figure of each run.
       partial: whether to read unfinished runs, too.
       control: run in which the ability never comes; None for no test of warnings.
       ability: name of the ability, see `emergence.capabilities`; None for the one that rises most.
@@ -73,7 +76,7 @@ def find_precursors(paths, out: Path, partial=False, control=None, ability=None,
         raise RunError(f"--ahead={ahead:g} must be a share from 0 to below 1")
     runs, refused = open_runs(paths, partial)
     controls = open_run(control, partial) if control else None
-    rows, abilities, left_out = [], [], []
+    rows, distances, abilities, left_out = [], [], [], []
     for each in runs:
         try:
             name, found = _emergence(each, ability)
@@ -81,19 +84,27 @@ def find_precursors(paths, out: Path, partial=False, control=None, ability=None,
         except RunError as error:
             left_out.append(str(error))
             continue
+        every = signals(each, controls)
         abilities.append(_about(each, name, found))
-        rows += _rows(each, controls, found, ahead)
+        rows += _rows(each, every, found, ahead)
+        distances += _by_distance(each, every, found)
     if not rows:
         raise RunError(f"nothing emerges: {shortened(left_out)}")
     table = _corrected(rows)
+    for about in abilities:
+        about["found_with_80_percent"] = _least(about, table, controls)
+    by_distance = pd.DataFrame(distances)
+    write_csv(out / "precursors_distance.csv", by_distance, index=False)
     for each, about in zip(_named(runs, abilities), abilities, strict=True):
         own = table[table["run"] == each.name]
         title = f"{each.model['architecture']} on {each.model['data']}{synthetic(each)}"
-        figures.precursors(own, about, title, out / f"{each.name}_precursors")
+        far = by_distance[by_distance["run"] == each.name]
+        figures.precursors(own, far, about, title, out / f"{each.name}_precursors")
     result = {
         "command": "precursors",
         "abilities": abilities,
         "signals": table.to_dict("records"),
+        "distances": distances,
         "conclusions": [_conclusion(about, table) for about in abilities],
         "refused": refused + left_out,
     }
@@ -108,8 +119,17 @@ def _named(runs, abilities):
     return [each for each in runs if each.name in names]
 
 
-def _emergence(each: Run, ability):
+def abilities_of(each: Run) -> dict[str, np.ndarray]:
+    """Return the scores [S, T] of the abilities of a run, at least 0.
+
+    A score below 0 is worse than knowing nothing, as that of a regression before training.
+    """
     known = {k: v for k, v in capabilities(each).items() if k not in NO_ABILITY}
+    return {name: np.maximum(score, 0) for name, score in known.items()}
+
+
+def _emergence(each: Run, ability):
+    known = abilities_of(each)
     if ability and ability not in known:
         raise RunError(
             f"{each.path} has no ability {ability!r}, only {', '.join(known)}"
@@ -133,7 +153,7 @@ def _check_control(controls, each, name):
         return
     if controls.path.resolve() == each.path.resolve():
         raise RunError(f"{each.path} is its own control: name another run with --control")
-    level_SxT = capabilities(controls).get(name)
+    level_SxT = abilities_of(controls).get(name)
     if level_SxT is None:
         raise RunError(f"{controls.path}: the control has no ability {name!r}")
     came = np.isfinite(precursors.emergence(controls.steps("probe"), level_SxT).half).sum()
@@ -146,15 +166,25 @@ def _check_control(controls, each, name):
 
 def _about(each, name, found):
     half = found.half[np.isfinite(found.half)]
+    rng = np.random.default_rng(precursors.SEED)
+    limits_Sx2 = precursors.half_intervals(each.steps("probe"), abilities_of(each)[name], rng)
+    median = quantile_test(half, p=0.5).confidence_interval(0.9)
     return {
         "run": each.name,
         "ability": name,
         "seeds": len(each.seeds),
         "emerges": len(half),
         "step": float(np.median(half)),
+        "step_interval": [median.low, median.high],
         "low": float(half.min()),
         "high": float(half.max()),
         "rise": float(np.nanmedian(found.end - found.onset)),
+        "of_seeds": [
+            {"seed": seed, "onset": onset, "half": at, "low": low, "high": high}
+            for seed, onset, at, (low, high) in zip(
+                each.seeds, found.onset, found.half, limits_Sx2, strict=True
+            )
+        ],
     }
 
 
@@ -166,11 +196,12 @@ def signals(each: Run, controls: Run | None) -> list[Signal]:
       controls: run in which the ability never comes, or None.
 
     Returns:
-      Signals with at least 20 measurements that are finite in all seeds.
+      Signals with at least 20 measurements that are finite in all seeds, and the number of `jumps`
+      of D that were reported so far.
     """
-    of_control = {} if controls is None else {_name(q): q for q in quantities(controls)[0]}
+    of_control = {} if controls is None else {_name(q): q for q in _quantities(controls)}
     found = []
-    for quantity in quantities(each)[0]:
+    for quantity in _quantities(each):
         if quantity.group in GROUPS_LEFT_OUT or quantity.name in NAMES_LEFT_OUT:
             continue
         other, keep = of_control.get(_name(quantity)), _places(each, quantity)
@@ -183,6 +214,19 @@ def signals(each: Run, controls: Run | None) -> list[Signal]:
             control = None
         found.append(Signal(_name(quantity), quantity.steps[keep], values, control))
     return found
+
+
+def _quantities(each):
+    """List the quantities of a run, and the number of jumps of D that were reported so far."""
+    listed = quantities(each)[0]
+    of_d = next((q for q in listed if q.name == "D"), None)
+    if of_d is None or not np.isfinite(of_d.values).all():
+        return listed
+    count_SxT = np.zeros(of_d.values.shape)
+    for row, jumps in zip(count_SxT, detector.detect_each(of_d.values, of_d.steps), strict=True):
+        for jump in jumps:  # a jump is reported once the measurements after it are known
+            row[jump.index + detector.DELAY :] += 1
+    return [*listed, Quantity("probe", "jumps", of_d.steps, count_SxT)]
 
 
 def _places(each, quantity):
@@ -200,9 +244,8 @@ def _largest(values):
     return values.max(2) if values.ndim == 3 else values
 
 
-def _rows(each, controls, found, ahead):
+def _rows(each, every, found, ahead):
     rng = np.random.default_rng(precursors.SEED)
-    every = signals(each, controls)
     loss = next((s for s in every if s.name in ("probe/loss", "scalar/loss")), None)
     speed = None if loss is None else precursors.moving_steps(loss, precursors.ONSET)
     if speed is not None and np.isfinite(speed).sum() < precursors.LEAST_SEEDS:
@@ -216,7 +259,8 @@ def _rows(each, controls, found, ahead):
         lead = (found.half - moved)[np.isfinite(found.half) & np.isfinite(moved)]
         rho, p_order = precursors.order_over_seeds(moved, found.half, speed, rng)
         distance = ahead * np.nanmedian(found.half)
-        area, p_warning, hits = precursors.warning(signal, found.onset, distance, rng)
+        area, p_warning, hits = early_warning.warning(signal, found.onset, distance, rng)
+        following, p_next = early_warning.next_seed(signal, found.onset, distance, rng)
         few = len(lead) < precursors.LEAST_SEEDS
         rows.append(
             {
@@ -231,6 +275,8 @@ def _rows(each, controls, found, ahead):
                 "area": area,
                 "p_warning": p_warning,
                 "hits": hits,
+                "next": following,
+                "p_next": p_next,
                 "R2": precursors.forecast([*first, signal], found.half, until),
                 "R2_loss": baseline,
             }
@@ -238,37 +284,70 @@ def _rows(each, controls, found, ahead):
     return rows
 
 
+def _by_distance(each, every, found):
+    """Return the area under the ROC curve of each signal's warning at several distances."""
+    rows = []
+    for share in early_warning.DISTANCES:
+        distance = share * np.nanmedian(found.half)
+        for signal in every:
+            area, hits = early_warning.area_and_hits(signal, found.onset, distance)
+            rows.append(
+                {
+                    "run": each.name,
+                    "signal": signal.name,
+                    "ahead": share,
+                    "steps": float(distance),
+                    "area": area,
+                    "hits": hits,
+                }
+            )
+    return rows
+
+
 def _corrected(rows):
-    """Correct both kinds of p together, over all signals and runs."""
+    """Correct the three kinds of p together, over all signals and runs."""
     table = pd.DataFrame(rows)
-    every = q_values(pd.concat([table["p"], table["p_warning"]], ignore_index=True))
-    every = np.asarray(every, float)
-    table.insert(list(table).index("p") + 1, "q", every[: len(table)])
-    table.insert(list(table).index("p_warning") + 1, "q_warning", every[len(table) :])
+    kinds = {"p": "q", "p_warning": "q_warning", "p_next": "q_next"}
+    every = np.asarray(q_values(pd.concat([table[p] for p in kinds], ignore_index=True)), float)
+    for p, part in zip(kinds, np.split(every, len(kinds)), strict=True):
+        table.insert(list(table).index(p) + 1, kinds[p], part)
     return table
+
+
+def _least(about, table, controls):
+    """Return the effects that this number of seeds would have shown after correction."""
+    tests = int(table[["p", "p_warning", "p_next"]].notna().to_numpy().sum())
+    count = 0 if controls is None else len(controls.seeds)
+    return early_warning.least_effects(about["emerges"], count, tests)
 
 
 def _conclusion(about, table):
     own = table[table["run"] == about["run"]]
-    warn = own[own["q_warning"] <= LEVEL].sort_values("area", ascending=False)["signal"]
+    found = own[["q", "q_warning", "q_next"]] <= LEVEL
+    warn = own[found["q_warning"]].sort_values("area", ascending=False)["signal"]
+    following = own[found["q_next"]]["signal"]
     often = own["moves"] >= 0.9 * about["emerges"]
-    order = own[often & (own["q"] <= LEVEL) & (own["rho"] > 0) & (own["low"] > 0)]["signal"]
-    tested = own["p_warning"].notna().any()
+    order = own[often & found["q"] & (own["rho"] > 0) & (own["low"] > 0)]["signal"]
+    least = about["found_with_80_percent"]
+    low, high = about["step_interval"]
     said = (
         f"{about['ability']} emerges in {about['emerges']} of {about['seeds']} seeds of "
-        f"{about['run']}, at step {about['step']:.0f} ({about['low']:.0f} to {about['high']:.0f}). "
+        f"{about['run']}, at step {about['step']:.0f} (median, 90 % interval {low:.0f} to "
+        f"{high:.0f}; seeds {about['low']:.0f} to {about['high']:.0f}). "
     )
-    if tested:
-        said += f"Before, {len(warn)} of {len(own)} signals leave the range of the controls"
-        said += f" ({', '.join(warn[:5])}). " if len(warn) else ". "
+    if own["p_warning"].notna().any():
+        said += f"Before, {len(warn)} of {len(own)} signals move farther than in controls"
+        said += _listed(warn) + f" (an area of {least['area']:.2f} would be found). "
     else:
         said += (
             "Warnings are not tested: they need six seeds of a control that were measured at the "
             "same steps, and are alike before training. "
         )
-    if not len(order):
-        return said + "No signal moves before it in nine of ten seeds and tells their order."
-    listed = ", ".join(order[:5])
-    return (
-        said + f"In nine of ten seeds these move before it, and tell the order of seeds: {listed}."
-    )
+    if own["p_next"].notna().any():
+        said += f"{len(following)} tell which seed is the next{_listed(following)}. "
+    said += f"{len(order)} move before it in nine of ten seeds and tell their order"
+    return said + _listed(order) + f" (a correlation of {least['rho']:.2f} would be found)."
+
+
+def _listed(names):
+    return f": {', '.join(names[:5])}" + (", ..." if len(names) > 5 else "") if len(names) else ""

@@ -1,10 +1,8 @@
 """Which recorded quantities move before an ability emerges, and whether their timing tells when.
 
-The unit of replication is the seed. Three questions are asked of every signal:
+The unit of replication is the seed. Two questions are asked of every signal; early_warning.py asks
+whether it warns.
 
-- Warning: does the signal leave the range of control runs, in which the ability never comes, before
-  it comes? Everything that the control does not learn counts, so that the best control learns all
-  but the ability.
 - Order over seeds: does the ability emerge later in seeds in which the signal moves later, beyond
   what the speed of the seed explains?
 - Forecast: does the signal in the first part of training predict the step of emergence of a seed
@@ -18,13 +16,14 @@ from scipy.ndimage import gaussian_filter1d
 from scipy.stats import rankdata
 from sklearn.linear_model import RidgeCV
 
-PAST = 3  # measurements in the mean of a warning or forecast, which must not look ahead
+PAST = 3  # measurements in the mean of warnings and forecasts, which must not look ahead
 SMOOTH = 1.0  # measurements, standard deviation of the filter of all series
 LEAST_GAIN = 0.2  # smallest rise of an ability that counts as emergence
 ONSET, HALF = 0.1, 0.5  # shares of the rise
 MOVED = 5.0  # standard deviations of the noise that a signal must move by
 PERMUTATIONS = 1999
-SAME = 0.75  # largest area under the ROC curve at the first measurement
+REDRAWN = 100
+INTERVAL = (0.05, 0.95)
 LEAST_SEEDS = 6  # below, no p can pass a correction
 PENALTIES = np.logspace(-2, 3, 11)
 SEED = 0
@@ -64,6 +63,34 @@ def emergence(steps, ability_SxT) -> Emergence:
     """
     rows = gaussian_filter1d(ability_SxT, SMOOTH, axis=1)
     return Emergence(*np.array([_landmarks(steps, row) for row in rows], float).T)
+
+
+def half_intervals(steps, ability_SxT, rng) -> np.ndarray:
+    """Estimate how well the step of half of the rise is known in each seed.
+
+    The differences between the measurements and their filtered series are drawn anew and added to
+    the filtered series.
+
+    Args:
+      steps: steps [T] of the measurements.
+      ability_SxT: score of the ability of each seed.
+      rng: random generator.
+
+    Returns:
+      Limits of the 90 % intervals [S, 2]; not-a-number where the ability does not emerge in one of
+      ten draws or more.
+    """
+    smooth_SxT = gaussian_filter1d(ability_SxT, SMOOTH, axis=1)
+    rest_SxT = ability_SxT - smooth_SxT
+    place_RxT = rng.integers(0, len(steps), (REDRAWN, len(steps)))
+    half_RxS = np.array(
+        [emergence(steps, smooth_SxT + rest_SxT[:, place]).half for place in place_RxT]
+    )
+    known_S = np.isfinite(half_RxS).mean(0) > 1 - ONSET
+    limits_2xS = np.nanquantile(half_RxS[:, known_S], INTERVAL, axis=0)
+    found_Sx2 = np.full((len(known_S), 2), np.nan)
+    found_Sx2[known_S] = limits_2xS.T
+    return found_Sx2
 
 
 def _landmarks(steps, row):
@@ -140,71 +167,6 @@ def order_over_seeds(moved_S, able_S, speed_S, rng) -> tuple[float, float]:
     null = mixed_RxS @ b / np.maximum(np.linalg.norm(mixed_RxS, axis=1), 1e-12)
     reached = np.sum(np.abs(null) >= abs(value) - 1e-12)
     return value, float((1 + reached) / (1 + PERMUTATIONS))
-
-
-def warning(signal: Signal, onset_S, ahead: int, rng) -> tuple[float, float, float]:
-    """Test whether a signal leaves the range of the controls before the ability emerges.
-
-    Every seed is compared with every control, up to `ahead` steps before the onset of the seed.
-    Both are measured by their largest deviation from the other controls, in standard deviations of
-    these at each step. Under the null that the signal does not know whether the ability will come,
-    seeds and controls are exchangeable; their labels are permuted.
-
-    Args:
-      signal: Signal with controls.
-      onset_S: steps of the onset of the ability.
-      ahead: number of steps by which the warning must precede the onset.
-      rng: random generator.
-
-    Returns:
-      (area under the ROC curve, from 0 to 1; p of an area that is at least as large; the share of
-      seeds with a larger deviation than all controls have); not-a-number for fewer than 6 seeds or
-      controls, and for a signal that differs from its controls at the first measurement already,
-      with an area above .75: seeds and controls are then not exchangeable.
-    """
-    able = np.isfinite(onset_S)
-    horizon_S = np.searchsorted(signal.steps, onset_S[able] - ahead, side="right")
-    early = horizon_S >= 1
-    values_SxT, horizon_S = signal.values[able][early], horizon_S[early]
-    control = signal.control
-    if control is None or min(len(values_SxT), len(control)) < LEAST_SEEDS:
-        return np.nan, np.nan, np.nan
-    every = past_mean(np.concatenate([values_SxT, control]))
-    floor = max(1e-3 * np.abs(every).max(), 1e-12)
-    count = len(values_SxT)
-    at_first, _ = _area(every[:count], every[count:], np.ones(count, int), floor)
-    if at_first > SAME:
-        return np.nan, np.nan, np.nan
-    area, hits = _area(every[:count], every[count:], horizon_S, floor)
-    null = []
-    for _ in range(PERMUTATIONS // 4):
-        mixed = rng.permutation(every)
-        null.append(_area(mixed[:count], mixed[count:], horizon_S, floor)[0])
-    p = float((1 + np.sum(np.array(null) >= area - 1e-12)) / (1 + len(null)))
-    return area, p, hits
-
-
-def _area(seeds_SxT, control_CxT, horizon_S, floor):
-    """Return the area under the ROC curve, and the share of seeds above all controls.
-
-    For each control, a seed and the control are both compared with the other controls.
-    """
-    rest = len(control_CxT) - 1
-    mean_CxT = (control_CxT.sum(0) - control_CxT) / rest
-    square_CxT = (np.square(control_CxT).sum(0) - np.square(control_CxT)) / rest
-    spread_CxT = np.maximum(np.sqrt(np.maximum(square_CxT - mean_CxT**2, 0)), floor)
-
-    def peaks(values_CxSxT):
-        z = np.abs(values_CxSxT - mean_CxT[:, None]) / spread_CxT[:, None]
-        return np.maximum.accumulate(z, 2)
-
-    last_S, own = horizon_S - 1, np.arange(len(seeds_SxT))
-    mine_CxS = peaks(np.broadcast_to(seeds_SxT, (len(control_CxT), *seeds_SxT.shape)))[
-        :, own, last_S
-    ]
-    theirs_CxS = peaks(control_CxT[:, None])[:, 0][:, last_S]
-    above = (mine_CxS > theirs_CxS) + 0.5 * (mine_CxS == theirs_CxS)
-    return float(above.mean()), float((mine_CxS > theirs_CxS).all(0).mean())
 
 
 def past_mean(values_SxT):

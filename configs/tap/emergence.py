@@ -35,7 +35,9 @@ TASKS = {
         "parity:bits=40,relevant=4", "mlp:depth=1,width=256",
         2000, 128, 1e-3, 10, "features,noise_scale*4,kernel*4,curvature*8",
     ),
-    "modular": ("modular:p=59,train=25", TRANSFORMER, 5000, 512, 1e-3, 10, "fourier,noise_scale*10"),
+    "modular": (
+        "modular:p=59,train=25", TRANSFORMER, 5000, 512, 1e-3, 10, "fourier,noise_scale*10",
+    ),
     "mixture": (
         "mixture:tasks=8,bits=30,relevant=3", "mlp:depth=1,width=256", 8000, 256, 1e-3, 20,
         "features",

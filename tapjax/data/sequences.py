@@ -94,7 +94,11 @@ def induction(vocab: int, length: int, partial: bool = False) -> Task:
         return jnp.tril(same_BxQxQ, -1).any(2).astype(jnp.int32)
 
     return Task(
-        vocab, drawing(not partial), ("first", "repeated"), skill, drawing(True) if partial else None
+        vocab,
+        drawing(not partial),
+        ("first", "repeated"),
+        skill,
+        drawing(True) if partial else None,
     )
 
 

@@ -48,7 +48,18 @@ def test_a_planted_precursor_warns_and_tells_the_order(runs, tmp_path):
     assert rows["D"]["q_warning"] <= 0.05 and rows["D"]["area"] > 0.9
     assert rows["D"]["q"] <= 0.05 and rows["D"]["rho"] > 0.7
     assert "probe/accuracy" not in rows
-    assert "leave the range of the controls (D" in result["conclusions"][0]
+    assert rows["D"]["q_next"] <= 0.05 and rows["D"]["next"] > 0.8
+    assert rows["probe/jumps"]["hits"] <= 0.1
+    said = result["conclusions"][0]
+    assert "signals move farther than in controls: D" in said and "the next: D" in said
+    areas = {row["ahead"]: row["area"] for row in result["distances"] if row["signal"] == "D"}
+    assert areas[0] >= areas[0.4] and areas[0.05] > 0.9
+    low, high = about["step_interval"]
+    assert low <= about["step"] <= high and len(about["of_seeds"]) == SEEDS
+    assert all(each["low"] <= each["half"] <= each["high"] for each in about["of_seeds"])
+    least = about["found_with_80_percent"]
+    assert 0.7 < least["area"] < 1 and 0.7 < least["rho"] < 1
+    assert len(pd.read_csv(tmp_path / "precursors_distance.csv")) == len(result["distances"])
     assert len(pd.read_csv(tmp_path / "precursors.csv")) == len(rows)
     assert (tmp_path / "run_precursors.png").stat().st_size > 5000
 

@@ -76,55 +76,29 @@ def test_the_order_of_unrelated_steps_is_found_as_often_as_p_says():
     assert np.mean(below) <= 0.18
 
 
-def test_a_planted_warning_is_found_at_its_distance(rng):
-    able, ability, signal = made(rng, lead=150)
-    onset = precursors.emergence(STEPS, ability).onset
-    area, p, hits = precursors.warning(signal, onset, 50, rng)
-    assert area > 0.95 and p < 0.01 and hits > 0.8
-    late, _, _ = precursors.warning(signal, onset, 400, rng)
-    assert late < 0.75
-
-
-def test_a_signal_like_its_controls_gives_no_warning():
-    """Also if the signal moves, but in controls in the same way."""
-    below, areas = [], []
-    for seed in range(40):
-        draw = np.random.default_rng(seed)
-        able, ability, signal = made(draw)
-        both = rise(draw.uniform(400, 700, 2 * SEEDS), 40)
-        both += 0.05 * draw.standard_normal(both.shape)
-        signal = signal._replace(values=both[:SEEDS], control=both[SEEDS:])
-        onset = precursors.emergence(STEPS, ability).onset
-        area, p, _ = precursors.warning(signal, onset, 20, draw)
-        areas.append(area)
-        below.append(p <= 0.1)
-    assert abs(np.mean(areas) - 0.5) < 0.06 and np.mean(below) <= 0.2
-
-
-def test_a_signal_that_differs_before_training_is_not_tested(rng):
-    """As if the controls were measured on other examples."""
-    able, ability, signal = made(rng, lead=150)
-    apart = signal._replace(values=signal.values - 1)
-    onset = precursors.emergence(STEPS, ability).onset
-    assert np.isnan(precursors.warning(apart, onset, 20, rng)).all()
-
-
-@pytest.mark.parametrize("every", [1, 5])
-def test_a_warning_and_a_forecast_do_not_look_ahead(every):
-    """A signal that knows everything at the onset, and nothing before."""
-    areas, scores = [], []
+def test_the_forecast_does_not_look_ahead():
+    """A signal that knows everything after the time of the forecast, and nothing before."""
+    scores = []
     for seed in range(12):
         draw = np.random.default_rng(seed)
         able, ability, signal = made(draw)
-        onset = precursors.emergence(STEPS, ability).onset
-        noise = 0.05 * draw.standard_normal((2, SEEDS, len(STEPS)))
-        late = noise[0] + 10 * (STEPS[None] >= onset[:, None])
-        steps = STEPS[::every]
-        late = Signal("late", steps, late[:, ::every], noise[1][:, ::every])
-        areas.append(precursors.warning(late, onset, 1, draw)[0])
-        told = noise[0] + able[:, None] * (STEPS[None] > 300)
+        told = 0.05 * draw.standard_normal(ability.shape) + able[:, None] * (STEPS[None] > 300)
         scores.append(precursors.forecast([signal._replace(values=told)], able, 300))
-    assert abs(np.mean(areas) - 0.5) < 0.1 and np.mean(scores) < 0.1, (areas, scores)
+    assert np.mean(scores) < 0.1, scores
+
+
+def test_the_interval_of_the_half_holds_the_true_step_and_grows_with_the_noise():
+    held, widths = [], []
+    for noise in (0.02, 0.15):
+        draw = np.random.default_rng(1)
+        able = draw.uniform(500, 800, SEEDS)
+        ability = rise(able, 60) + noise * draw.standard_normal((SEEDS, len(STEPS)))
+        low, high = precursors.half_intervals(STEPS, ability, draw).T
+        half = precursors.emergence(STEPS, ability).half
+        assert ((low <= half) & (half <= high)).mean() > 0.8
+        widths.append(np.median(high - low))
+        held.append(np.mean((low - 10 <= able) & (able <= high + 10)))
+    assert widths[1] > widths[0] and min(held) > 0.7, (widths, held)
 
 
 def test_the_forecast_is_held_out(rng):
@@ -139,6 +113,5 @@ def test_the_forecast_is_held_out(rng):
 def test_few_seeds_have_no_p(rng):
     few = np.arange(5.0)
     assert np.isnan(precursors.order_over_seeds(few, few, None, rng)).all()
-    signal = Signal("x", STEPS, np.zeros((5, len(STEPS))), np.zeros((20, len(STEPS))))
-    assert np.isnan(precursors.warning(signal, np.full(5, 500.0), 20, rng)).all()
+    signal = Signal("x", STEPS, np.zeros((5, len(STEPS))))
     assert np.isnan(precursors.forecast([signal], np.full(5, 500.0), 100))

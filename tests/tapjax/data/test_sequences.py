@@ -53,6 +53,38 @@ def test_parity_is_the_product_of_the_relevant_bits(relevant):
     assert (alone[relevant if relevant == 1 else 0 :] < 0.08).all()
 
 
+@pytest.mark.parametrize("name", ["induction:vocab=16,length=16", "parity:bits=10,relevant=4"])
+def test_a_partial_control_is_tested_on_the_examples_of_its_runs(name):
+    run, control = load_arrays(name), load_arrays(f"{name},partial=1")
+    np.testing.assert_array_equal(run.x_test, control.x_test)
+    np.testing.assert_array_equal(run.y_test, control.y_test)
+    assert (np.asarray(run.y) != np.asarray(control.y)).mean() > 0.2
+
+
+def test_a_partial_induction_tells_which_tokens_come_and_not_in_which_order():
+    _, x, y = drawn("induction:vocab=32,length=32,partial=1", 2000)
+    np.testing.assert_array_equal(x[:, 1:], y[:, :-1])
+    found, looked_up = [], []
+    for tokens, target in zip(x, y[:, -1], strict=True):
+        first = len(tokens) if len(set(tokens)) == len(tokens) else np.flatnonzero(
+            [token in tokens[:i] for i, token in enumerate(tokens)]
+        )[0]  # fmt: skip
+        found.append(target in tokens)
+        last = np.flatnonzero(tokens[:-1] == tokens[-1])
+        looked_up += [target == tokens[last[-1] + 1]] if len(last) else []
+        assert first >= 8
+    assert np.mean(found) == 1 and np.mean(looked_up) < 0.15
+
+
+def test_the_majority_of_relevant_bits_says_nothing_about_their_parity():
+    _, x, y = drawn("parity:bits=10,relevant=4,partial=1", 4000)
+    bits = x[:, :, 0, 0]
+    parity = bits[:, :4].prod(1) < 0
+    assert abs(np.corrcoef(parity, y)[0, 1]) < 0.05
+    alone = np.abs((1 - 2.0 * y) @ bits) / len(x)
+    assert (alone[:4] > 0.2).all() and (alone[4:] < 0.08).all()
+
+
 def test_regression_in_context_is_solved_by_least_squares():
     task, x, y = drawn("icl:dim=3,examples=10", 3000)
     assert x.shape == (3000, 20, 4) and task.classes == 1
@@ -133,6 +165,8 @@ def test_a_text_is_cut_into_windows(tmp_path):
         ("icl:dim=0", {}, "dim is at least 1"),
         ("mixture:tasks=1", {}, "tasks is at least 2"),
         ("parity:shuffled=2", {}, "shuffled is 0 or 1"),
+        ("parity:partial=2", {}, "partial is 0 or 1"),
+        ("icl:partial=1", {}, "'partial' is no setting"),
         ("parity:bit=3", {}, "'bit' is no setting: write parity:bits=40,relevant=4"),
         ("parity", {"train_size": 100}, "draws new training examples at every step"),
         ("parity", {"validation_size": 100}, "draws new training examples at every step"),

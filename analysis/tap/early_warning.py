@@ -1,0 +1,189 @@
+"""Whether a signal warns of an ability before it emerges.
+
+Two questions are asked, both a fixed number of steps before the ability emerges in a seed.
+
+- Against controls, in which the ability never comes: has the signal of the seed moved farther than
+  that of a control? An alarm that goes off once the signal has moved by more than a threshold then
+  has a rate of hits and a rate of false alarms; the area under its ROC curve is the share of pairs
+  in which the seed has moved farther.
+- Against seeds of the same run that become able later: does the level of the signal tell which seed
+  is the next? These seeds learn the same task in the same way, so that nothing but time differs
+  (incident/dynamic area, Heagerty and Zheng 2005, https://doi.org/10.1111/j.0006-341X.2005.030814.x).
+"""
+
+import numpy as np
+from scipy.stats import norm
+
+from analysis.tap.precursors import LEAST_SEEDS, Signal, past_mean
+
+PERMUTATIONS = 1999
+ENOUGH = 50  # permutations at least as extreme after which p is known well enough
+SAME = 0.75  # largest area under the ROC curve at the first measurement
+LEAST_PAIRS = 30  # pairs of seeds for the comparison with later seeds
+POWER = 0.8
+DISTANCES = (0.0, 0.05, 0.1, 0.2, 0.4)  # shares of the median step of emergence
+
+
+def moves(values_SxT):
+    """Return the largest change since the first measurement so far, [S, T].
+
+    Args:
+      values_SxT: series of a signal.
+
+    Returns:
+      Non-negative values that do not fall over time. They do not look ahead.
+    """
+    smooth = past_mean(values_SxT)
+    return np.maximum.accumulate(np.abs(smooth - smooth[:, :1]), 1)
+
+
+def warning(signal: Signal, onset_S, ahead: float, rng) -> tuple[float, float, float]:
+    """Test whether a signal moves farther than in controls before the ability emerges.
+
+    Under the null that the signal does not know whether the ability will come, seeds and controls
+    are exchangeable; their labels are permuted.
+
+    Args:
+      signal: Signal with controls.
+      onset_S: steps of the onset of the ability; not-a-number where it does not emerge.
+      ahead: number of steps by which the warning must precede the onset.
+      rng: random generator.
+
+    Returns:
+      (area under the ROC curve, from 0 to 1; p of an area that is at least as large; share of seeds
+      whose signal has moved farther than in all controls); not-a-number for fewer than 6 seeds or
+      controls, and for a signal that differs from its controls at the first measurement already,
+      with an area above .75: seeds and controls are then not exchangeable.
+    """
+    moved = _moved(signal, onset_S, ahead)
+    if moved is None:
+        return np.nan, np.nan, np.nan
+    count = moved.shape[1]
+    plain = np.arange(len(moved))
+
+    def area(rows):
+        mine_Sx1 = moved[rows[:count], plain[:count]][:, None]
+        return _share_above(mine_Sx1, moved[rows[count:]].T)
+
+    value = area(plain)
+    p = _p(lambda: area(rng.permutation(plain)) >= value - 1e-12)
+    return value, p, _hits(moved)
+
+
+def area_and_hits(signal: Signal, onset_S, ahead: float) -> tuple[float, float]:
+    """Return the area under the ROC curve and the hits of `warning`, without its test."""
+    moved = _moved(signal, onset_S, ahead)
+    if moved is None:
+        return np.nan, np.nan
+    count = moved.shape[1]
+    return _share_above(np.diagonal(moved)[:, None], moved[count:].T), _hits(moved)
+
+
+def _moved(signal, onset_S, ahead):
+    """Return the moves of all seeds, then of the controls, up to the time of each seed's warning.
+
+    The result is None for too few of them, and if they differ at the first measurement.
+    """
+    place_S = _places(signal, onset_S, ahead)
+    seeds, control = signal.values[place_S >= 0], signal.control
+    if control is None or min(len(seeds), len(control)) < LEAST_SEEDS:
+        return None
+    if abs(_share_above(seeds[:, :1], control[:, :1].T) - 0.5) > SAME - 0.5:
+        return None
+    return np.concatenate([moves(seeds), moves(control)])[:, place_S[place_S >= 0]]
+
+
+def _hits(moved):
+    """Return the share of seeds that have moved farther than all controls."""
+    return float((np.diagonal(moved) > moved[moved.shape[1] :].max(0)).mean())
+
+
+def next_seed(signal: Signal, onset_S, ahead: float, rng) -> tuple[float, float]:
+    """Test whether the level of a signal tells which seed becomes able next.
+
+    A seed that becomes able after `ahead` steps is compared with all those that do so after twice
+    as many steps or later, or never, at the same step of training.
+
+    Args:
+      signal: the Signal; its controls are not used.
+      onset_S: steps of the onset of the ability; not-a-number where it does not emerge.
+      ahead: number of steps by which the signal must precede the onset.
+      rng: random generator.
+
+    Returns:
+      (share of the pairs in which the next seed has the larger value, .5 if the signal does not
+      know, 0 or 1 if it does; two-sided p, for permutations of the seeds' series); not-a-number for
+      fewer than 30 pairs or 6 seeds that are the next.
+    """
+    place_S = _places(signal, onset_S, ahead)
+    able = np.flatnonzero(place_S >= 0)
+    later_SxS = ~(onset_S[None] < onset_S[able, None] + ahead)
+    later_SxS &= able[:, None] != np.arange(len(onset_S))
+    if later_SxS.sum() < LEAST_PAIRS or later_SxS.any(1).sum() < LEAST_SEEDS:
+        return np.nan, np.nan
+    level_SxN = past_mean(signal.values)[:, place_S[able]]
+    column = np.arange(len(able))
+
+    def share(rows):
+        level = level_SxN[rows]
+        mine = level[able, column][:, None]
+        above = (mine > level.T) + 0.5 * (mine == level.T)
+        return float(above[later_SxS].mean())
+
+    plain = np.arange(len(onset_S))
+    value = share(plain)
+    p = _p(lambda: abs(share(rng.permutation(plain)) - 0.5) >= abs(value - 0.5) - 1e-12)
+    return value, p
+
+
+def least_effects(seeds: int, controls: int, tests: int, level: float = 0.05) -> dict[str, float]:
+    """Compute which effects are found in four of five experiments, after correction.
+
+    The correction is that for the strictest case, in which one of all tests has an effect. The
+    formulas are those of Noether 1987 (https://doi.org/10.1080/01621459.1987.10478478) for areas,
+    and of Fisher's z for correlations.
+
+    Args:
+      seeds: number of seeds in which the ability emerges.
+      controls: number of controls; 0 for none.
+      tests: number of tests that are corrected together.
+      level: rate of false discoveries.
+
+    Returns:
+      Smallest `area` of a warning (not-a-number without controls) and smallest `rho` of the order
+      over seeds.
+    """
+    power = norm.isf(1 - POWER)
+    area = rho = np.nan
+    if controls:
+        z = norm.isf(level / max(tests, 1)) + power
+        area = 0.5 + z * np.sqrt((seeds + controls) / (12 * seeds * controls))
+    if seeds > LEAST_SEEDS:
+        z = norm.isf(level / max(tests, 1) / 2) + power
+        rho = np.tanh(z * np.sqrt(1.06 / (seeds - 4)))
+    return {"area": float(min(area, 1.0)) if controls else np.nan, "rho": float(rho)}
+
+
+def _places(signal, onset_S, ahead):
+    """Return the place of the last measurement at least `ahead` steps before each onset, or -1."""
+    place_S = np.searchsorted(signal.steps, np.nan_to_num(onset_S) - ahead, side="right") - 1
+    return np.where(np.isfinite(onset_S), place_S, -1)
+
+
+def _share_above(mine_Sx1, theirs_SxC):
+    """Return the share of pairs in which the first value is larger; ties count half."""
+    return float(((mine_Sx1 > theirs_SxC) + 0.5 * (mine_Sx1 == theirs_SxC)).mean())
+
+
+def _p(exceeds) -> float:
+    """Return p of a permutation test that stops once p is known well enough.
+
+    After `ENOUGH` exceedances p is their share (Besag and Clifford 1991), so that only small p need
+    all permutations.
+    """
+    reached = 0
+    for done in range(1, PERMUTATIONS + 1):
+        reached += bool(exceeds())
+        if reached == ENOUGH:
+            return reached / done
+    return (1 + reached) / (1 + PERMUTATIONS)
