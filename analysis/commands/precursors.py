@@ -5,29 +5,25 @@ of `configs/tap/emergence.py:task=...,control=partial`. Best is one that learns 
 """
 
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from scipy.stats import quantile_test
 
 from analysis.commands.figure_flags import add_figure_flags
 from analysis.commands.output import add_out, plain, write_csv, write_results
 from analysis.figures import precursors as figures
 from analysis.figures.style import synthetic
-from analysis.runs.quantities import Quantity, quantities
 from analysis.runs.reader import Run, RunError, open_run, open_runs
 from analysis.statistics.corrections import q_values
 from analysis.tap import early_warning, precursors
-from analysis.tap.emergence import capabilities
-from analysis.tap.precursors import Signal
-from tapjax.contract import detector
-from tapjax.contract.text import did_you_mean, shortened
+from analysis.tap.abilities import check_control, describe, find_emergence
+from analysis.tap.signals import signals
+from tapjax.contract.text import shortened
+from tapjax.live.alarms import AlarmRule
 
 LEVEL = 0.05
-NO_ABILITY = ("-ln loss", "-ece", "confidence")
-GROUPS_LEFT_OUT = ("eval",)
-NAMES_LEFT_OUT = ("accuracy", "skill_accuracy", "class_accuracy", "confidence", "ece", "lr")
-LEAST_STEPS = 20  # measurements of a signal
+LEAST_HITS = 0.2  # share of seeds that an alarm must precede, to be passed on to the monitor
 
 
 def add_arguments(parser) -> None:
@@ -76,35 +72,30 @@ def find_precursors(paths, out: Path, partial=False, control=None, ability=None,
         raise RunError(f"--ahead={ahead:g} must be a share from 0 to below 1")
     runs, refused = open_runs(paths, partial)
     controls = open_run(control, partial) if control else None
-    rows, distances, abilities, left_out = [], [], [], []
+    tested, left_out = [], []
     for each in runs:
         try:
-            name, found = _emergence(each, ability)
-            _check_control(controls, each, name)
+            tested.append(_test(each, controls, ability, ahead))
         except RunError as error:
             left_out.append(str(error))
-            continue
-        every = signals(each, controls)
-        abilities.append(_about(each, name, found))
-        rows += _rows(each, every, found, ahead)
-        distances += _by_distance(each, every, found)
-    if not rows:
+    if not tested:
         raise RunError(f"nothing emerges: {shortened(left_out)}")
-    table = _corrected(rows)
-    for about in abilities:
-        about["found_with_80_percent"] = _least(about, table, controls)
-    by_distance = pd.DataFrame(distances)
+    table = _corrected([row for each in tested for row in each.rows])
+    by_distance = pd.DataFrame([row for each in tested for row in each.distances])
     write_csv(out / "precursors_distance.csv", by_distance, index=False)
-    for each, about in zip(_named(runs, abilities), abilities, strict=True):
-        own = table[table["run"] == each.name]
-        title = f"{each.model['architecture']} on {each.model['data']}{synthetic(each)}"
-        far = by_distance[by_distance["run"] == each.name]
-        figures.precursors(own, far, about, title, out / f"{each.name}_precursors")
+    for each in tested:
+        each.about["found_with_80_percent"] = _least(each.about, table, controls)
+        model, name = each.run.model, each.run.name
+        title = f"{model['architecture']} on {model['data']}{synthetic(each.run)}"
+        own, far = (of[of["run"] == name] for of in (table, by_distance))
+        figures.precursors(own, far, each.about, title, out / f"{name}_precursors")
+    abilities = [each.about for each in tested]
     result = {
         "command": "precursors",
         "abilities": abilities,
         "signals": table.to_dict("records"),
-        "distances": distances,
+        "distances": by_distance.to_dict("records"),
+        "alarms": _alarms(tested, table),
         "conclusions": [_conclusion(about, table) for about in abilities],
         "refused": refused + left_out,
     }
@@ -114,137 +105,27 @@ def find_precursors(paths, out: Path, partial=False, control=None, ability=None,
     return result, shown
 
 
-def _named(runs, abilities):
-    names = {about["run"] for about in abilities}
-    return [each for each in runs if each.name in names]
+class Tested(NamedTuple):
+    """Results of one run before the correction, with the AlarmRule of each signal."""
+
+    run: Run
+    about: dict
+    rows: list[dict]
+    distances: list[dict]
+    rules: dict[str, AlarmRule]
 
 
-def abilities_of(each: Run) -> dict[str, np.ndarray]:
-    """Return the scores [S, T] of the abilities of a run, at least 0.
-
-    A score below 0 is worse than knowing nothing, as that of a regression before training.
-    """
-    known = {k: v for k, v in capabilities(each).items() if k not in NO_ABILITY}
-    return {name: np.maximum(score, 0) for name, score in known.items()}
-
-
-def _emergence(each: Run, ability):
-    known = abilities_of(each)
-    if ability and ability not in known:
-        raise RunError(
-            f"{each.path} has no ability {ability!r}, only {', '.join(known)}"
-            + did_you_mean(ability, known)
-        )
-    gain = {name: np.median(v.max(1) - v[:, 0]) for name, v in known.items()}
-    name = ability or max(gain, key=gain.get)
-    found = precursors.emergence(each.steps("probe"), known[name])
-    count = int(np.isfinite(found.half).sum())
-    if count < precursors.LEAST_SEEDS:
-        raise RunError(
-            f"{each.path}: {name} emerges in {count} of {len(each.seeds)} seeds, and "
-            f"{precursors.LEAST_SEEDS} are needed"
-        )
-    return name, found
+def _test(each, controls, ability, ahead) -> Tested:
+    name, found = find_emergence(each, ability)
+    check_control(controls, each, name)
+    every, distance = signals(each, controls), ahead * np.nanmedian(found.half)
+    rules = {s.name: early_warning.alarm_rule(s, found.onset, distance, name) for s in every}
+    rules = {signal: rule for signal, rule in rules.items() if rule is not None}
+    rows = _rows(each, every, found, distance, rules)
+    return Tested(each, describe(each, name, found), rows, _distances(each, every, found), rules)
 
 
-def _check_control(controls, each, name):
-    """Raise an error if a control is the run itself, or if the ability comes in it, too."""
-    if controls is None:
-        return
-    if controls.path.resolve() == each.path.resolve():
-        raise RunError(f"{each.path} is its own control: name another run with --control")
-    level_SxT = abilities_of(controls).get(name)
-    if level_SxT is None:
-        raise RunError(f"{controls.path}: the control has no ability {name!r}")
-    came = np.isfinite(precursors.emergence(controls.steps("probe"), level_SxT).half).sum()
-    if came:
-        raise RunError(
-            f"{controls.path}: {name} emerges in {came} of {len(controls.seeds)} seeds of the "
-            "control"
-        )
-
-
-def _about(each, name, found):
-    half = found.half[np.isfinite(found.half)]
-    rng = np.random.default_rng(precursors.SEED)
-    limits_Sx2 = precursors.half_intervals(each.steps("probe"), abilities_of(each)[name], rng)
-    median = quantile_test(half, p=0.5).confidence_interval(0.9)
-    return {
-        "run": each.name,
-        "ability": name,
-        "seeds": len(each.seeds),
-        "emerges": len(half),
-        "step": float(np.median(half)),
-        "step_interval": [median.low, median.high],
-        "low": float(half.min()),
-        "high": float(half.max()),
-        "rise": float(np.nanmedian(found.end - found.onset)),
-        "of_seeds": [
-            {"seed": seed, "onset": onset, "half": at, "low": low, "high": high}
-            for seed, onset, at, (low, high) in zip(
-                each.seeds, found.onset, found.half, limits_Sx2, strict=True
-            )
-        ],
-    }
-
-
-def signals(each: Run, controls: Run | None) -> list[Signal]:
-    """List the signals of a run: its quantities, of which several per step become the largest.
-
-    Args:
-      each: open run.
-      controls: run in which the ability never comes, or None.
-
-    Returns:
-      Signals with at least 20 measurements that are finite in all seeds, and the number of `jumps`
-      of D that were reported so far.
-    """
-    of_control = {} if controls is None else {_name(q): q for q in _quantities(controls)}
-    found = []
-    for quantity in _quantities(each):
-        if quantity.group in GROUPS_LEFT_OUT or quantity.name in NAMES_LEFT_OUT:
-            continue
-        other, keep = of_control.get(_name(quantity)), _places(each, quantity)
-        values = _largest(quantity.values)[:, keep]
-        if len(keep) < LEAST_STEPS or not np.isfinite(values).all():
-            continue
-        same = other is not None and np.array_equal(other.steps, quantity.steps)
-        control = _largest(other.values)[:, keep] if same else None
-        if control is not None and not np.isfinite(control).all():
-            control = None
-        found.append(Signal(_name(quantity), quantity.steps[keep], values, control))
-    return found
-
-
-def _quantities(each):
-    """List the quantities of a run, and the number of jumps of D that were reported so far."""
-    listed = quantities(each)[0]
-    of_d = next((q for q in listed if q.name == "D"), None)
-    if of_d is None or not np.isfinite(of_d.values).all():
-        return listed
-    count_SxT = np.zeros(of_d.values.shape)
-    for row, jumps in zip(count_SxT, detector.detect_each(of_d.values, of_d.steps), strict=True):
-        for jump in jumps:  # a jump is reported once the measurements after it are known
-            row[jump.index + detector.DELAY :] += 1
-    return [*listed, Quantity("probe", "jumps", of_d.steps, count_SxT)]
-
-
-def _places(each, quantity):
-    """Return the places of the steps of the probe among those of a quantity, or all places."""
-    if quantity.group != "scalar":
-        return np.arange(len(quantity.steps))
-    return np.flatnonzero(np.isin(quantity.steps, each.steps("probe")))
-
-
-def _name(quantity):
-    return "D" if quantity.name == "D" else f"{quantity.group}/{quantity.name}"
-
-
-def _largest(values):
-    return values.max(2) if values.ndim == 3 else values
-
-
-def _rows(each, every, found, ahead):
+def _rows(each, every, found, distance, rules):
     rng = np.random.default_rng(precursors.SEED)
     loss = next((s for s in every if s.name in ("probe/loss", "scalar/loss")), None)
     speed = None if loss is None else precursors.moving_steps(loss, precursors.ONSET)
@@ -258,8 +139,7 @@ def _rows(each, every, found, ahead):
         moved = precursors.moving_steps(signal)
         lead = (found.half - moved)[np.isfinite(found.half) & np.isfinite(moved)]
         rho, p_order = precursors.order_over_seeds(moved, found.half, speed, rng)
-        distance = ahead * np.nanmedian(found.half)
-        area, p_warning, hits = early_warning.warning(signal, found.onset, distance, rng)
+        area, p_warning = early_warning.warning(signal, found.onset, distance, rng)
         following, p_next = early_warning.next_seed(signal, found.onset, distance, rng)
         few = len(lead) < precursors.LEAST_SEEDS
         rows.append(
@@ -274,7 +154,7 @@ def _rows(each, every, found, ahead):
                 "p": p_order,
                 "area": area,
                 "p_warning": p_warning,
-                "hits": hits,
+                "hits": rules[signal.name].hits if signal.name in rules else np.nan,
                 "next": following,
                 "p_next": p_next,
                 "R2": precursors.forecast([*first, signal], found.half, until),
@@ -284,21 +164,19 @@ def _rows(each, every, found, ahead):
     return rows
 
 
-def _by_distance(each, every, found):
+def _distances(each, every, found):
     """Return the area under the ROC curve of each signal's warning at several distances."""
     rows = []
     for share in early_warning.DISTANCES:
         distance = share * np.nanmedian(found.half)
         for signal in every:
-            area, hits = early_warning.area_and_hits(signal, found.onset, distance)
             rows.append(
                 {
                     "run": each.name,
                     "signal": signal.name,
                     "ahead": share,
                     "steps": float(distance),
-                    "area": area,
-                    "hits": hits,
+                    "area": early_warning.area(signal, found.onset, distance),
                 }
             )
     return rows
@@ -319,6 +197,16 @@ def _least(about, table, controls):
     tests = int(table[["p", "p_warning", "p_next"]].notna().to_numpy().sum())
     count = 0 if controls is None else len(controls.seeds)
     return early_warning.least_effects(about["emerges"], count, tests)
+
+
+def _alarms(tested, table):
+    """List the alarms of the signals that warn, after correction, in enough seeds."""
+    warns = table[(table["q_warning"] <= LEVEL) & (table["hits"] >= LEAST_HITS)]
+    of_run = {each.run.name: each.rules for each in tested}
+    return [
+        {"run": run, **of_run[run][signal]._asdict()}
+        for run, signal in zip(warns["run"], warns["signal"], strict=True)
+    ]
 
 
 def _conclusion(about, table):

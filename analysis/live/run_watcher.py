@@ -4,16 +4,18 @@ The watcher only reads files, and it reads each record once. The training proces
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from analysis.live.followed import value_at
-from analysis.runs.reader import read_manifest
+from analysis.runs.reader import open_run, read_manifest
+from analysis.tap.signals import signals
 from tapjax.contract.files import RunError, read_json, read_npz
 from tapjax.contract.layout import record_steps
 from tapjax.contract.text import plural
+from tapjax.live.alarms import Alarms
 from tapjax.live.monitor import METHODS, Monitor, Report
 
 POLL = 1.0  # seconds
@@ -23,13 +25,16 @@ PATIENCE = 60.0  # seconds without new records before the user is told
 class Watch:
     """One live monitor per seed, which receives the records of a run directory as they appear."""
 
-    def __init__(self, path, metric: str | None = None, method: str = METHODS[0]):
+    def __init__(
+        self, path, metric: str | None = None, method: str = METHODS[0], rules: Sequence = ()
+    ):
         """Open a run directory.
 
         Args:
           path: run directory.
           metric: name of the dimensionality metric; None uses the metric that the run names.
           method: forecasting method, one of `monitor.METHODS`.
+          rules: AlarmRules of signals that warn of an ability, see `tapjax.live.alarms`.
 
         Raises:
           RunError: the folder is not a run directory, or a file that describes the run is damaged.
@@ -40,6 +45,8 @@ class Watch:
         _, _, self.model, config, _ = read_manifest(self.path)
         self.metric = metric or self.model["dimension"]
         self.monitors = {seed: Monitor(method=method) for seed in config["seeds"]}
+        self.alarms = {seed: Alarms(rules) for seed in config["seeds"] if rules}
+        self._alarmed_until: dict[str, int] = {}  # signal -> last step that the alarms have seen
         names, head = self.model["layer_names"], self.model["head"]
         self._hidden = [i for i, name in enumerate(names) if name != head]
         self._gaps = config.get("recorded", False)
@@ -54,7 +61,7 @@ class Watch:
         """Feed the new records to the monitors.
 
         Returns:
-          Lines to print: jumps and warnings in order of steps, then the current state of the run.
+          Lines to print: jumps, warnings and alarms in order of steps, then the state of the run.
 
         Raises:
           RunError: a record is damaged or does not contain the metric.
@@ -66,8 +73,25 @@ class Watch:
                 for seed, report in self._feed(path):
                     news += _news(seed, report)
                     reports[seed] = report
+        if reports and self.alarms:
+            news += self._alarm()
         lines = [line for _, line in sorted(news)]
         return [*lines, _standing(reports)] if reports else lines
+
+    def _alarm(self) -> list[tuple[int, str]]:
+        """Feed the new measurements of all signals to the alarms, and return (step, line)."""
+        news = []
+        for signal in signals(open_run(self.path, partial=True), None, least=1):
+            last = self._alarmed_until.get(signal.name, -1)
+            new = np.flatnonzero(signal.steps > last)
+            for i, (seed, alarms) in enumerate(self.alarms.items()):
+                for j in new:
+                    found = alarms.update(signal.steps[j], {signal.name: signal.values[i, j]})
+                    news += [
+                        (a.step, f"ALARM step {a.step}, seed {seed}: {a.message}.") for a in found
+                    ]
+            self._alarmed_until[signal.name] = signal.steps[-1]
+        return news
 
     def _feed(self, path) -> Iterator[tuple[int, Report]]:
         record = read_npz(path)

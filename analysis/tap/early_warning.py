@@ -14,7 +14,9 @@ Two questions are asked, both a fixed number of steps before the ability emerges
 import numpy as np
 from scipy.stats import norm
 
-from analysis.tap.precursors import LEAST_SEEDS, Signal, past_mean
+from analysis.tap.precursors import LEAST_SEEDS
+from analysis.tap.signals import Signal
+from tapjax.live.alarms import AlarmRule, limit_of_controls, moves, past_mean
 
 PERMUTATIONS = 1999
 ENOUGH = 50  # permutations at least as extreme after which p is known well enough
@@ -24,20 +26,7 @@ POWER = 0.8
 DISTANCES = (0.0, 0.05, 0.1, 0.2, 0.4)  # shares of the median step of emergence
 
 
-def moves(values_SxT):
-    """Return the largest change since the first measurement so far, [S, T].
-
-    Args:
-      values_SxT: series of a signal.
-
-    Returns:
-      Non-negative values that do not fall over time. They do not look ahead.
-    """
-    smooth = past_mean(values_SxT)
-    return np.maximum.accumulate(np.abs(smooth - smooth[:, :1]), 1)
-
-
-def warning(signal: Signal, onset_S, ahead: float, rng) -> tuple[float, float, float]:
+def warning(signal: Signal, onset_S, ahead: float, rng) -> tuple[float, float]:
     """Test whether a signal moves farther than in controls before the ability emerges.
 
     Under the null that the signal does not know whether the ability will come, seeds and controls
@@ -50,14 +39,14 @@ def warning(signal: Signal, onset_S, ahead: float, rng) -> tuple[float, float, f
       rng: random generator.
 
     Returns:
-      (area under the ROC curve, from 0 to 1; p of an area that is at least as large; share of seeds
-      whose signal has moved farther than in all controls); not-a-number for fewer than 6 seeds or
-      controls, and for a signal that differs from its controls at the first measurement already,
-      with an area above .75: seeds and controls are then not exchangeable.
+      (area under the ROC curve, from 0 to 1; p of an area that is at least as large); not-a-number
+      for fewer than 6 seeds or controls, and for a signal that differs from its controls at the
+      first measurement already, with an area above .75: seeds and controls are then not
+      exchangeable.
     """
     moved = _moved(signal, onset_S, ahead)
     if moved is None:
-        return np.nan, np.nan, np.nan
+        return np.nan, np.nan
     count = moved.shape[1]
     plain = np.arange(len(moved))
 
@@ -67,16 +56,48 @@ def warning(signal: Signal, onset_S, ahead: float, rng) -> tuple[float, float, f
 
     value = area(plain)
     p = _p(lambda: area(rng.permutation(plain)) >= value - 1e-12)
-    return value, p, _hits(moved)
+    return value, p
 
 
-def area_and_hits(signal: Signal, onset_S, ahead: float) -> tuple[float, float]:
-    """Return the area under the ROC curve and the hits of `warning`, without its test."""
+def alarm_rule(signal: Signal, onset_S, ahead: float, ability: str) -> AlarmRule | None:
+    """Find the limit of a signal's moves beyond which an alarm goes off, and how well it warns.
+
+    Args:
+      signal: Signal with controls.
+      onset_S: steps of the onset of the ability; not-a-number where it does not emerge.
+      ahead: number of steps by which a hit must precede the onset.
+      ability: name of the ability.
+
+    Returns:
+      The AlarmRule, or None where `warning` is not-a-number.
+    """
+    if _moved(signal, onset_S, ahead) is None:
+        return None
+    limit_T, able = limit_of_controls(signal.control), np.isfinite(onset_S)
+    beyond_SxT = moves(signal.values[able]) > limit_T
+    first_S = np.where(beyond_SxT.any(1), signal.steps[beyond_SxT.argmax(1)], np.inf)
+    lead_S = onset_S[able] - first_S
+    before = lead_S[lead_S > 0]
+    return AlarmRule(
+        signal=signal.name,
+        ability=ability,
+        steps=tuple(signal.steps.tolist()),
+        limit=tuple(limit_T.tolist()),
+        seeds=int(able.sum()),
+        controls=len(signal.control),
+        ahead=float(ahead),
+        hits=float((lead_S >= ahead).mean()),
+        lead=float(np.median(before)) if len(before) else 0.0,
+        false_alarms=1 / (1 + len(signal.control)),
+    )
+
+
+def area(signal: Signal, onset_S, ahead: float) -> float:
+    """Return the area under the ROC curve of `warning`, without its test."""
     moved = _moved(signal, onset_S, ahead)
     if moved is None:
-        return np.nan, np.nan
-    count = moved.shape[1]
-    return _share_above(np.diagonal(moved)[:, None], moved[count:].T), _hits(moved)
+        return np.nan
+    return _share_above(np.diagonal(moved)[:, None], moved[moved.shape[1] :].T)
 
 
 def _moved(signal, onset_S, ahead):
@@ -91,11 +112,6 @@ def _moved(signal, onset_S, ahead):
     if abs(_share_above(seeds[:, :1], control[:, :1].T) - 0.5) > SAME - 0.5:
         return None
     return np.concatenate([moves(seeds), moves(control)])[:, place_S[place_S >= 0]]
-
-
-def _hits(moved):
-    """Return the share of seeds that have moved farther than all controls."""
-    return float((np.diagonal(moved) > moved[moved.shape[1] :].max(0)).mean())
 
 
 def next_seed(signal: Signal, onset_S, ahead: float, rng) -> tuple[float, float]:

@@ -16,7 +16,9 @@ from scipy.ndimage import gaussian_filter1d
 from scipy.stats import rankdata
 from sklearn.linear_model import RidgeCV
 
-PAST = 3  # measurements in the mean of warnings and forecasts, which must not look ahead
+from analysis.tap.signals import Signal
+from tapjax.live.alarms import past_mean
+
 SMOOTH = 1.0  # measurements, standard deviation of the filter of all series
 LEAST_GAIN = 0.2  # smallest rise of an ability that counts as emergence
 ONSET, HALF = 0.1, 0.5  # shares of the rise
@@ -27,15 +29,6 @@ INTERVAL = (0.05, 0.95)
 LEAST_SEEDS = 6  # below, no p can pass a correction
 PENALTIES = np.logspace(-2, 3, 11)
 SEED = 0
-
-
-class Signal(NamedTuple):
-    """A series per seed, `values [S, T]` at `steps [T]`; `control [C, T]` is that of controls."""
-
-    name: str
-    steps: np.ndarray
-    values: np.ndarray
-    control: np.ndarray | None = None
 
 
 class Emergence(NamedTuple):
@@ -167,18 +160,6 @@ def order_over_seeds(moved_S, able_S, speed_S, rng) -> tuple[float, float]:
     null = mixed_RxS @ b / np.maximum(np.linalg.norm(mixed_RxS, axis=1), 1e-12)
     reached = np.sum(np.abs(null) >= abs(value) - 1e-12)
     return value, float((1 + reached) / (1 + PERMUTATIONS))
-
-
-def past_mean(values_SxT):
-    """Return the mean of each value and the two before it, which does not look ahead.
-
-    Examples:
-      >>> past_mean(np.array([[3.0, 5.0, 7.0, 9.0]]))
-      array([[3., 4., 5., 7.]])
-    """
-    sums = np.cumsum(values_SxT, 1)
-    sums[:, PAST:] = sums[:, PAST:] - sums[:, :-PAST]
-    return sums / np.minimum(np.arange(1, values_SxT.shape[1] + 1), PAST)
 
 
 def forecast(signals: list[Signal], able_S, until: float) -> float:

@@ -59,6 +59,8 @@ def test_a_planted_precursor_warns_and_tells_the_order(runs, tmp_path):
     assert all(each["low"] <= each["half"] <= each["high"] for each in about["of_seeds"])
     least = about["found_with_80_percent"]
     assert 0.7 < least["area"] < 1 and 0.7 < least["rho"] < 1
+    alarms = {each["signal"]: each for each in result["alarms"]}
+    assert "D" in alarms and alarms["D"]["hits"] == rows["D"]["hits"] > 0.8
     assert len(pd.read_csv(tmp_path / "precursors_distance.csv")) == len(result["distances"])
     assert len(pd.read_csv(tmp_path / "precursors.csv")) == len(rows)
     assert (tmp_path / "run_precursors.png").stat().st_size > 5000

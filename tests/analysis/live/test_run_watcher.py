@@ -41,6 +41,28 @@ def test_watching_piece_by_piece_says_what_a_replay_says(tmp_path):
     assert any(line.startswith("step 1500: D") and "+200" in line for line in lines)
 
 
+def test_alarms_go_off_once_whatever_the_pieces(tmp_path):
+    """D of seed 1 falls at step 1000; the rule takes a move of 4 for an alarm."""
+    from tapjax.live.alarms import AlarmRule
+
+    path = troubled(tmp_path / "a", status="RUNNING")
+    rule = AlarmRule("D", "parity", (0,), (28.0,), 20, 20, 50.0, 0.8, 90.0, 1 / 21)
+    never = rule._replace(signal="probe/loss", limit=(1e9,))
+    at_once = Watch(path, rules=[rule, never])
+    lines = at_once.catch_up()
+    records = sorted((path / "records").iterdir())
+    for record in records[1:]:
+        record.rename(tmp_path / record.name)
+    pieces, said = Watch(path, rules=[rule, never]), []
+    for record in records:
+        if not record.exists():
+            os.replace(tmp_path / record.name, record)
+        said += pieces.catch_up()
+    alarms = [line for line in lines if line.startswith("ALARM")]
+    assert alarms == [line for line in said if line.startswith("ALARM")] and len(alarms) == 1
+    assert "seed 1: D has moved by" in alarms[0] and "steps before parity" in alarms[0]
+
+
 def test_following_ends_with_the_run(tmp_path, monkeypatch):
     monkeypatch.setattr(run_watcher, "POLL", 0.01)
     path, said = troubled(tmp_path / "a", status="RUNNING"), []

@@ -5,7 +5,8 @@ import pytest
 from scipy.stats import norm
 
 from analysis.tap import early_warning
-from analysis.tap.precursors import Signal, emergence, order_over_seeds
+from analysis.tap.precursors import emergence, order_over_seeds
+from analysis.tap.signals import Signal
 from tests.analysis.tap.test_precursors import SEEDS, STEPS, made, rise
 
 
@@ -17,10 +18,12 @@ def rng():
 def test_a_planted_warning_is_found_at_its_distance(rng):
     _, ability, signal = made(rng, lead=150)
     onset = emergence(STEPS, ability).onset
-    area, p, hits = early_warning.warning(signal, onset, 50, rng)
-    assert area > 0.95 and p < 0.01 and hits > 0.8
-    assert early_warning.area_and_hits(signal, onset, 50) == (area, hits)
-    late, _, _ = early_warning.warning(signal, onset, 400, rng)
+    area, p = early_warning.warning(signal, onset, 50, rng)
+    assert area > 0.95 and p < 0.01
+    assert early_warning.area(signal, onset, 50) == area
+    rule = early_warning.alarm_rule(signal, onset, 50, "parity")
+    assert rule.hits > 0.8 and 50 < rule.lead < 250 and rule.false_alarms == 1 / (SEEDS + 1)
+    late, _ = early_warning.warning(signal, onset, 400, rng)
     assert late < 0.75
 
 
@@ -36,7 +39,7 @@ def test_a_signal_that_moves_in_its_controls_gives_no_warning(faster):
         both += 0.05 * draw.standard_normal(both.shape)
         signal = signal._replace(values=both[:SEEDS], control=both[SEEDS:])
         onset = emergence(STEPS, ability).onset
-        area, p, _ = early_warning.warning(signal, onset, 20, draw)
+        area, p = early_warning.warning(signal, onset, 20, draw)
         areas.append(area)
         below.append(p <= 0.1)
     if faster:
@@ -52,13 +55,14 @@ def test_a_signal_that_differs_before_training_is_not_tested(rng, by):
     apart = signal._replace(values=signal.values + by)
     onset = emergence(STEPS, ability).onset
     assert np.isnan(early_warning.warning(apart, onset, 20, rng)).all()
-    assert np.isnan(early_warning.area_and_hits(apart, onset, 20)).all()
+    assert np.isnan(early_warning.area(apart, onset, 20))
+    assert early_warning.alarm_rule(apart, onset, 20, "parity") is None
 
 
 @pytest.mark.parametrize("every", [1, 5])
 def test_warnings_do_not_look_ahead(every):
     """A signal that knows everything at the onset, and nothing before."""
-    areas, nexts = [], []
+    areas, nexts, hits = [], [], []
     for seed in range(12):
         draw = np.random.default_rng(seed)
         _, ability, _ = made(draw)
@@ -67,8 +71,10 @@ def test_warnings_do_not_look_ahead(every):
         late = noise[0] + 10 * (STEPS[None] >= onset[:, None])
         late = Signal("late", STEPS[::every], late[:, ::every], noise[1][:, ::every])
         areas.append(early_warning.warning(late, onset, 1, draw)[0])
+        hits.append(early_warning.alarm_rule(late, onset, 1, "x").hits)
         nexts.append(early_warning.next_seed(late, onset, 1, draw)[0])
     assert abs(np.mean(areas) - 0.5) < 0.1 and abs(np.mean(nexts) - 0.5) < 0.1, (areas, nexts)
+    assert np.mean(hits) < 0.1, hits
 
 
 @pytest.mark.parametrize("sign", [-1, 1])

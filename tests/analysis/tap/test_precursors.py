@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from analysis.tap import precursors
-from analysis.tap.precursors import Signal
+from analysis.tap.signals import Signal
 
 STEPS = np.arange(0, 1000, 10)
 SEEDS = 20
