@@ -31,13 +31,13 @@ def make_transitions(cfg, model: Model):
     if not cfg.reset.step:
         return ()
     layer, unit = cfg.reset.layer, cfg.reset.unit
-    if layer not in model.layer_names:
+    params, _ = jax.eval_shape(model.init, jax.random.key(0))
+    known = (*model.layer_names, *_attention(params, model.layer_names))
+    if layer not in known:
         raise ConfigError(
-            f"reset.layer={layer!r} is not one of {', '.join(model.layer_names)}"
-            + did_you_mean(layer, model.layer_names)
+            f"reset.layer={layer!r} is not one of {', '.join(known)}" + did_you_mean(layer, known)
         )
     heads = 0 if is_import_path(cfg.model.name) else parse_architecture(cfg.model.name).heads
-    params, _ = jax.eval_shape(model.init, jax.random.key(0))
     masks = _masks(params, layer, unit, heads)
     return ((cfg.reset.step, lambda states: jax.vmap(_reset(model, masks))(states)),)
 
@@ -53,17 +53,29 @@ def _reset(model, masks):
     return reset
 
 
+def _owner(path):
+    """Return the name of the module that a parameter belongs to."""
+    return jax.tree_util.keystr(path, simple=True, separator="_").rpartition("_")[0]
+
+
+def _attention(params, layer_names):
+    """Name the attention modules that are no layers of their own, as in the blocks of a decoder."""
+    owners = [_owner(path) for path, _ in jax.tree_util.tree_flatten_with_path(params)[0]]
+    found = {owner.removesuffix("_query") for owner in owners if owner.endswith("_query")}
+    return sorted(found - {*layer_names})
+
+
 def _masks(params, layer, unit, heads):
-    """Mark the parameters that belong to a unit of a layer.
+    """Mark the parameters that belong to a unit of a layer, or to all that is in a block.
 
     These are the unit's incoming weights; for an attention head they include its outgoing weights.
     """
     projections = {f"{layer}_{name}" for name in ("query", "key", "value", "out")}
     masks = []
     leaves, structure = jax.tree_util.tree_flatten_with_path(params)
+    own = {_owner(path) for path, _ in leaves} & {layer, *projections}
     for path, leaf in leaves:
-        name = jax.tree_util.keystr(path, simple=True, separator="_")
-        owner = name.rpartition("_")[0]
+        name, owner = jax.tree_util.keystr(path, simple=True, separator="_"), _owner(path)
         mask = np.zeros(leaf.shape, bool)
         if owner in {layer, *projections}:
             # Inputs of the output projection belong to single heads, its outputs to all heads.
@@ -72,6 +84,12 @@ def _masks(params, layer, unit, heads):
                 mask[:] = True
             elif axis >= 0 and name != f"{layer}_out_bias":
                 mask.swapaxes(axis, 0)[_slice(leaf.shape[axis], unit, heads, owner != layer)] = True
+        elif not own and owner.startswith(f"{layer}_"):
+            if unit >= 0:
+                raise ConfigError(
+                    f"reset.layer={layer!r} consists of several layers: set reset.unit=-1"
+                )
+            mask[:] = True
         masks.append(mask)
     if not any(mask.any() for mask in masks):
         raise ConfigError(f"reset.layer={layer!r} has no parameters of that name")

@@ -32,8 +32,9 @@ def changed(arch, layer, unit, seeds=2):
 
 
 @pytest.mark.slow
-def test_a_head_is_its_inputs_and_its_outputs():
-    moved, _ = changed("transformer:depth=2,width=16,heads=4", "block_1_attention", 2)
+@pytest.mark.parametrize("arch", ["transformer", "decoder"])
+def test_a_head_is_its_inputs_and_its_outputs(arch):
+    moved, _ = changed(f"{arch}:depth=2,width=16,heads=4", "block_1_attention", 2)
     block = "block_1/attention/"
     kernels = {f"{block}{name}/kernel" for name in ("query", "key", "value", "out")}
     biases = {f"{block}{name}/bias" for name in ("query", "key", "value")}
@@ -57,6 +58,15 @@ def test_a_channel_a_unit_and_a_whole_layer():
     moved, _ = changed("mlp:depth=2,width=8", "hidden_1", -1)
     assert set(moved) == {"hidden_1/kernel", "hidden_1/bias"}
     assert all(leaf.all() for leaf in moved.values())
+
+
+@pytest.mark.slow
+def test_a_block_of_a_decoder_is_all_that_is_in_it():
+    moved, _ = changed("decoder:depth=2,width=16,heads=4,mlp=2", "block_1", -1)
+    assert {path.partition("/")[0] for path in moved} == {"block_1"}
+    assert {"block_1/attention/out/kernel", "block_1/linear_0/kernel"} <= {*moved}
+    with pytest.raises(ConfigError, match="consists of several layers: set reset.unit=-1"):
+        changed("decoder:depth=2,width=16,heads=4", "block_1", 0)
 
 
 @pytest.mark.parametrize(
