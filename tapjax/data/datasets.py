@@ -16,10 +16,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tapjax.contract.tasks import is_drawn
+from tapjax.contract.tasks import DRAWN, is_drawn
 from tapjax.data.cache import decoded_once
 from tapjax.data.npz import DataError, hold_out_fifth, read_own, standardised
-from tapjax.data.synthetic import is_task, make_task
+from tapjax.data.synthetic import TASKS, is_task, make_task
 
 # Name -> (mean, standard deviation) of each channel, for values scaled to [0, 1].
 NORMALISATION = {
@@ -140,10 +140,21 @@ def _drawn(name, sized, test_size):
     except ValueError as error:
         raise DataError(f"data.name: {name!r}: {error}") from error
     x, y, x_test, y_test = sequences.fixed_examples(task)
+    remarks = []
+    if test_size > len(y_test):
+        remarks.append(f"data.test_size={test_size}: {len(y_test)} examples are drawn")
     test_size = test_size or len(y_test)
     scale = np.zeros(1, np.float32), np.ones(1, np.float32)
     return Arrays(
-        name, x, y, x_test[:test_size], y_test[:test_size], task.classes, *scale, task=task
+        name,
+        x,
+        y,
+        x_test[:test_size],
+        y_test[:test_size],
+        task.classes,
+        *scale,
+        tuple(remarks),
+        task,
     )
 
 
@@ -234,7 +245,8 @@ def _read_tfds(name):
     root = tfds_dir()
     versions = sorted((root / name).glob("*/dataset_info.json"))
     if not versions:
-        near = difflib.get_close_matches(name, [*NORMALISATION, *_prepared(root)], n=1)
+        known = ("digits", *TASKS, *DRAWN, *NORMALISATION, *_prepared(root))
+        near = difflib.get_close_matches(name.partition(":")[0], known, n=1)
         hint = f" Did you mean {near[0]!r}?" if near and near[0] != name else ""
         raise DataError(
             f"data set {name!r} is not in {root}.{hint} Set TFDS_DATA_DIR to the folder that has "

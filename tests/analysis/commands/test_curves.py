@@ -59,6 +59,7 @@ def test_what_cannot_be_drawn_is_said_in_one_line(runs, flag, message):
     assert len(result.stderr.splitlines()) == 1
 
 
+@pytest.mark.long_except("svg")
 @pytest.mark.parametrize("ending", FORMATS)
 def test_every_command_that_draws_takes_the_format(runs, tmp_path, ending):
     result = analysis(

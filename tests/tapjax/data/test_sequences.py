@@ -165,6 +165,7 @@ def test_a_text_is_cut_into_windows(tmp_path):
         ("icl:dim=0", {}, "dim is at least 1"),
         ("mixture:tasks=1", {}, "tasks is at least 2"),
         ("parity:shuffled=2", {}, "shuffled is 0 or 1"),
+        ("inducton:vocab=8", {}, "Did you mean 'induction'"),
         ("parity:partial=2", {}, "partial is 0 or 1"),
         ("icl:partial=1", {}, "'partial' is no setting"),
         ("parity:bit=3", {}, "'bit' is no setting: write parity:bits=40,relevant=4"),
@@ -183,3 +184,9 @@ def test_a_short_text_is_refused(tmp_path):
     (tmp_path / "short.txt").write_text("abc")
     with pytest.raises(DataError, match="has 3 bytes, and needs 21 or more"):
         load_arrays(f"text:path={tmp_path / 'short.txt'},length=10")
+
+
+def test_more_test_examples_than_are_drawn_are_remarked():
+    assert load_arrays("parity", test_size=100).x_test.shape[0] == 100
+    (said,) = load_arrays("parity", test_size=5000).remarks
+    assert said == "data.test_size=5000: 2048 examples are drawn"

@@ -30,8 +30,9 @@ def decoder(name, shape=(LENGTH,), classes=VOCAB, every_position=True):
 def test_layers_and_parameters(name, shape):
     for every_position in (True, False):
         model = decoder(name, shape, every_position=every_position)
-        params, stats = model.init(jax.random.key(0))
-        outputs, hidden, _ = model.apply(params, stats, jnp.zeros((2, *shape)))
+        params, stats = jax.eval_shape(model.init, jax.random.key(0))
+        x = jax.ShapeDtypeStruct((2, *shape), jnp.float32)
+        outputs, hidden, _ = jax.eval_shape(model.apply, params, stats, x)
         assert outputs.shape == ((2, shape[0], VOCAB) if every_position else (2, VOCAB))
         blocks = [layer for layer in model.layer_names if layer.startswith("block")]
         assert model.layer_names == ("embed", *blocks, "head")
@@ -44,13 +45,14 @@ def test_layers_and_parameters(name, shape):
 @pytest.mark.parametrize("name", NAMES)
 def test_a_position_does_not_see_later_ones(name, getkey):
     model = decoder(name)
-    params, stats = model.init(getkey())
+    params, stats = jax.jit(model.init)(getkey())
+    apply = jax.jit(model.apply)
     x = jax.random.randint(getkey(), (3, LENGTH), 0, VOCAB).astype(jnp.float32)
     changed = x.at[:, 7].set((x[:, 7] + 1) % VOCAB)
-    a, b = (model.apply(params, stats, x)[0] for x in (x, changed))
+    a, b = (apply(params, stats, x)[0] for x in (x, changed))
     np.testing.assert_array_equal(a[:, :7], b[:, :7])
     assert (jnp.abs(a[:, 7:] - b[:, 7:]).max(-1) > 1e-6).all()
-    slope = jax.jacobian(lambda p: model.apply(p, stats, x[:1])[0][0, 2].sum())(params)
+    slope = jax.jit(jax.grad(lambda p: model.apply(p, stats, x)[0][0, 2].sum()))(params)
     if "position" in slope:
         assert (slope["position"][3:] == 0).all() and (slope["position"][:3] != 0).any()
 
@@ -113,9 +115,9 @@ def circuit():
 
 def test_a_circuit_that_is_built_by_hand_solves_the_task_and_is_found(circuit):
     model, state, data = circuit
-    found = heads.measure(model, None, state, data, None)
+    found = jax.jit(lambda: heads.measure(model, None, state, data, None))()
     found = {name: np.asarray(values) for name, values in found.items()}
-    outputs = model.apply(state.params, {}, data.probe.x)[0]
+    outputs = jax.jit(model.apply)(state.params, {}, data.probe.x)[0]
     task = make_drawn("induction:vocab=12,length=16")
     repeated = np.asarray(task.skill(data.x, data.y)) == 1
     assert (np.asarray(outputs.argmax(-1)) == data.y)[repeated].all()
@@ -126,7 +128,7 @@ def test_a_circuit_that_is_built_by_hand_solves_the_task_and_is_found(circuit):
 
 def test_the_circuit_needs_its_heads_and_no_others(circuit):
     model, state, data = circuit
-    found = head_ablation.measure(model, None, state, data, None)
+    found = jax.jit(lambda: head_ablation.measure(model, None, state, data, None))()
     assert found["accuracy"] == 1
     assert found["without"][jnp.array([0, 3])].max() < 0.3
     assert found["without"][jnp.array([1, 2])].min() == 1

@@ -59,9 +59,9 @@ def test_every_architecture_takes_every_input(name, shape):
 def test_affine_maps_span_the_layers_that_they_make(name, layers, norm):
     style = {} if norm == "own" or name.startswith("transformer") else {"norm": norm}
     model = make_model(name, DIGITS, 10, "torch", **style)
-    params, stats = model.init(jax.random.key(0))
+    params, stats = jax.jit(model.init)(jax.random.key(0))
     x = jax.random.normal(jax.random.key(1), (40, *DIGITS))
-    hidden = dict(zip(model.layer_names, model.apply(params, stats, x)[1], strict=True))
+    hidden = dict(zip(model.layer_names, jax.jit(model.apply)(params, stats, x)[1], strict=True))
     maps = model.affine(params)
     assert set(layers) <= set(maps) <= set(model.layer_names)
     for layer, map_RxD in maps.items():
