@@ -82,7 +82,6 @@ def find_precursors(paths, out: Path, partial=False, control=None, ability=None,
         raise RunError(f"nothing emerges: {shortened(left_out)}")
     table = _corrected([row for each in tested for row in each.rows])
     by_distance = pd.DataFrame([row for each in tested for row in each.distances])
-    write_csv(out / "precursors_distance.csv", by_distance, index=False)
     for each in tested:
         each.about["found_with_80_percent"] = _least(each.about, table, controls)
         model, name = each.run.model, each.run.name
@@ -102,6 +101,7 @@ def find_precursors(paths, out: Path, partial=False, control=None, ability=None,
     result = plain(result)
     shown = table.set_index("run")
     write_results(out, "precursors", result, shown)
+    write_csv(out / "precursors_distance.csv", by_distance, index=False)
     return result, shown
 
 

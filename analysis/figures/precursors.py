@@ -50,7 +50,7 @@ def _leads(axis, table):
         axis.plot(rows["lead"], place[chosen], "o", color=colour, ms=4, label=label)
     axis.axvline(0, color=NEUTRAL, lw=0.7)
     axis.set_yticks(place, table["signal"])
-    axis.set_xlabel("steps before the ability\n(median and 80 % of seeds)")
+    axis.set_xlabel("steps before the ability\n(bars: 80 % of seeds)")
 
 
 def _areas(axis, table):

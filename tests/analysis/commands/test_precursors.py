@@ -40,6 +40,7 @@ def found(*args):
 
 
 def test_a_planted_precursor_warns_and_tells_the_order(runs, tmp_path):
+    tmp_path = tmp_path / "new" / "folder"
     result = found(runs / "run", "--control", runs / "control", "--out", tmp_path)
     (about,) = result["abilities"]
     assert about["ability"] == "accuracy" and about["emerges"] == SEEDS

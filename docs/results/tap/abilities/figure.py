@@ -2,8 +2,9 @@
 
     python docs/results/tap/abilities/figure.py RUNS docs/results/tap/abilities
 
-RUNS holds the runs `induction`, `parity` and `mixture` of configs/tap/emergence.py, and the
-controls `induction_control` and `parity_control`.
+RUNS holds the runs `induction`, `parity` and `modular` of configs/tap/emergence.py, their controls
+`TASK_partial` and `TASK_shuffled`, and the results of `tapjax precursors` with each control in
+`precursors/TASK_CONTROL`. The run `mixture` is optional.
 """
 
 import sys
@@ -20,15 +21,16 @@ from analysis.tap.precursors import emergence
 matplotlib.use("Agg")
 SCORE = 0.5  # prefix matching of an induction head
 RELEVANT = 4  # bits of the parity
+NEEDED = 0.2  # accuracy below which the removed heads were needed
 ABLE = 0.9  # accuracy of a seed that has learned a task of the mixture
 
 
 def ability(run):
     """Return (label, steps, values [S, T]) of the ability of a run."""
-    if run.has("probe", "skill_accuracy"):
+    if "repeated" in run.model.get("skill_names", ()):
         values = run.array("probe", "skill_accuracy")[:, :, 1]
         return "accuracy on repeated tokens", run.steps("probe"), values
-    return "accuracy", run.steps("probe"), run.array("probe", "accuracy")
+    return "accuracy (probe)", run.steps("probe"), run.array("probe", "accuracy")
 
 
 def mechanism(run):
@@ -36,6 +38,9 @@ def mechanism(run):
     if "heads" in run.measured:
         values = run.array("heads", "prefix_matching").max(2)
         return "largest prefix matching", run.steps("heads"), values
+    if "fourier" in run.measured:
+        values = run.array("fourier", "top_share")
+        return "power in five frequencies", run.steps("fourier"), values
     share = run.array("features", "input_share")[:, :, :RELEVANT].sum(2)
     return "weights on relevant bits", run.steps("features"), share
 
@@ -46,7 +51,7 @@ def loss(run):
 
 
 def draw(runs, out):
-    """Draw ability, mechanism and loss of each task, with the controls in grey."""
+    """Draw ability, mechanism and loss of each task, with partial controls in grey."""
     with look():
         figure, axes = matplotlib.pyplot.subplots(
             3, len(runs), figsize=(4.6 * len(runs), 6.4), sharex="col", layout="constrained",
@@ -107,15 +112,39 @@ def mixture(run):
     return pd.DataFrame(found)
 
 
+def ablation(seeds):
+    """Return one row per number of removed heads: accuracy on repeated tokens over seeds."""
+    found = []
+    for k in (1, 2, 3, 4):
+        top, others = seeds[f"without_top_{k}"], seeds[f"without_others_{k}"]
+        found.append({
+            "heads": k, "top": top.mean(), "top_most": top.max(), "below": (top < NEEDED).sum(),
+            "others": others.mean(), "others_least": others.min(),
+        })  # fmt: skip
+    return pd.DataFrame(found)
+
+
+def precursors(folder):
+    """Return the rows of `tapjax precursors` of all tasks, relative to each control."""
+    tables = [
+        pd.read_csv(path).assign(control=path.parent.name.rpartition("_")[2])
+        for path in sorted(folder.glob("precursors/*/precursors.csv"))
+    ]
+    return pd.concat(tables).round(4)
+
+
 def main():
-    """Draw the figure and write the table."""
+    """Draw the figure and write the tables."""
     folder, out = map(Path, sys.argv[1:3])
-    names = [n for n in ("induction", "parity") if (folder / n).is_dir()]
-    runs = [(open_run(folder / n), open_run(folder / f"{n}_control")) for n in names]
+    names = [n for n in ("induction", "parity", "modular") if (folder / n).is_dir()]
+    runs = [(open_run(folder / n), open_run(folder / f"{n}_partial")) for n in names]
     draw(runs, out / "abilities")
-    tables = [rows(run, name) for name, (run, _) in zip(names, runs, strict=True)]
-    pd.concat(tables).round(4).to_csv(out / "seeds.csv", index=False)
-    mixture(open_run(folder / "mixture")).round(4).to_csv(out / "mixture.csv", index=False)
+    tables = {name: rows(run, name) for name, (run, _) in zip(names, runs, strict=True)}
+    pd.concat(tables.values()).round(4).to_csv(out / "seeds.csv", index=False)
+    ablation(tables["induction"]).round(3).to_csv(out / "ablation.csv", index=False)
+    precursors(folder).to_csv(out / "signals.csv", index=False)
+    if (folder / "mixture").is_dir():
+        mixture(open_run(folder / "mixture")).round(4).to_csv(out / "mixture.csv", index=False)
 
 
 if __name__ == "__main__":
