@@ -66,7 +66,7 @@ def _describe(rules):
         return f"{ALARMS.value}: no signal was found to warn of an ability, so there are no alarms"
     return "\n".join(
         f"alarm by {rule.signal}: {rule.hits:.0%} of {rule.seeds} seeds at least {rule.ahead:.0f} "
-        f"steps before {rule.ability}, {rule.false_alarms:.0%} of false alarms"
+        f"steps before {rule.ability}, and in {rule.false_alarms:.0%} of runs without it"
         for rule in rules
     )
 

@@ -57,7 +57,7 @@ class Alarm(NamedTuple):
             f"{rule.signal} has moved by {self.moved:.3g}, and by at most {self.limit:.3g} in "
             f"{rule.controls} runs without {rule.ability}; {rule.hits:.0%} of {rule.seeds} past "
             f"seeds did so at least {rule.ahead:.0f} steps before {rule.ability} (median "
-            f"{rule.lead:.0f}), and {rule.false_alarms:.0%} of false alarms are expected"
+            f"{rule.lead:.0f}), and {rule.false_alarms:.0%} of runs without it are expected to"
         )
 
 
