@@ -48,9 +48,9 @@ def prefix_matching(ready, states):
 
 def patched(early, late, chosen_SxLxH):
     """Return the early states with the late weights of the chosen heads."""
-    params = jax.tree.map(np.array, early.params)
+    params, late_params = (jax.tree.map(np.array, of.params) for of in (early, late))
     for layer in range(chosen_SxLxH.shape[1]):
-        own, new = (p[f"block_{layer}"]["attention"] for p in (params, late.params))
+        own, new = (p[f"block_{layer}"]["attention"] for p in (params, late_params))
         for name in ("query", "key", "value", "out"):
             width = own[name]["kernel"].shape[1]
             feature_SxD = np.repeat(chosen_SxLxH[:, layer], width // HEADS, 1)
@@ -59,7 +59,8 @@ def patched(early, late, chosen_SxLxH):
             own[name]["kernel"] = np.where(of_kernel, new[name]["kernel"], own[name]["kernel"])
             if name != "out":
                 own[name]["bias"] = np.where(feature_SxD, new[name]["bias"], own[name]["bias"])
-    return early._replace(params=jax.tree.map(jnp.asarray, params))
+    # Training reuses the memory of the states that it gets.
+    return jax.tree.map(jnp.copy, early)._replace(params=jax.tree.map(jnp.asarray, params))
 
 
 def choices(score_SxLxH):
@@ -85,7 +86,7 @@ def main():
     early, before_SxT = train(ready, ready.programs.init(), EARLY)
     kept = jax.tree.map(jnp.copy, early)
     late, _ = train(ready, early, LATE - EARLY)
-    late, rows = jax.tree.map(np.asarray, late), []
+    rows = []
     steps = np.arange(0, END, cfg.probe.every)
     for name, chosen in choices(prefix_matching(ready, late)).items():
         _, after_SxT = train(ready, patched(kept, late, chosen), END - EARLY)
