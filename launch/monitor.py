@@ -39,6 +39,8 @@ METHOD = flags.DEFINE_enum("method", METHODS[0], METHODS, "Method of forecasting
 
 def body() -> int:
     """Watch the run, save the results and return the exit code."""
+    if ALARMS.value == "":
+        raise RunError("--alarms needs the precursors.json of `tapjax precursors`")
     rules = read_rules(ALARMS.value) if ALARMS.value else []
     watch = Watch(RUN.value, METRIC.value, METHOD.value, rules)
     out = Path(OUT.value or Path("out/monitor") / Path(RUN.value).resolve().name)

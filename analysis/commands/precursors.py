@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+from scipy.stats import spearmanr
 
 from analysis.commands.figure_flags import add_figure_flags
 from analysis.commands.output import add_out, plain, write_csv, write_results
@@ -18,11 +19,12 @@ from analysis.runs.reader import Run, RunError, open_run, open_runs
 from analysis.statistics.corrections import q_values
 from analysis.tap import early_warning, precursors
 from analysis.tap.abilities import check_control, describe, find_emergence
-from analysis.tap.signals import signals
+from analysis.tap.signals import LEAST_STEPS, left_out, signals
 from tapjax.contract.text import shortened
 from tapjax.live.alarms import AlarmRule
 
 LEVEL = 0.05
+LOSSES = ("probe/loss", "scalar/loss")
 LEAST_HITS = 0.2  # share of seeds that an alarm must precede, to be passed on to the monitor
 
 
@@ -121,16 +123,21 @@ def _test(each, controls, ability, ahead) -> Tested:
     every, distance = signals(each, controls), ahead * np.nanmedian(found.half)
     rules = {s.name: early_warning.alarm_rule(s, found.onset, distance, name) for s in every}
     rules = {signal: rule for signal, rule in rules.items() if rule is not None}
-    rows = _rows(each, every, found, distance, rules)
-    return Tested(each, describe(each, name, found), rows, _distances(each, every, found), rules)
+    loss = next((s for name in LOSSES for s in every if s.name == name), None)
+    speed = loss and precursors.speed_of_seeds(loss, found.onset)
+    about = describe(each, name, found) | {"left_out": left_out(each, every)}
+    about["speed_rho"] = None if speed is None else _correlation(speed, found.half)
+    rows = _rows(each, every, found, distance, rules, loss, speed)
+    return Tested(each, about, rows, _distances(each, every, found), rules)
 
 
-def _rows(each, every, found, distance, rules):
+def _correlation(a, b):
+    known = np.isfinite(a) & np.isfinite(b)
+    return float(spearmanr(a[known], b[known]).statistic)
+
+
+def _rows(each, every, found, distance, rules, loss, speed):
     rng = np.random.default_rng(precursors.SEED)
-    loss = next((s for s in every if s.name in ("probe/loss", "scalar/loss")), None)
-    speed = None if loss is None else precursors.moving_steps(loss, precursors.ONSET)
-    if speed is not None and np.isfinite(speed).sum() < precursors.LEAST_SEEDS:
-        speed = None  # a loss that does not move says nothing about the speed
     until = np.nanmin(found.onset) * 0.67
     first = [] if loss is None else [loss]
     baseline = precursors.forecast(first, found.half, until) if first else np.nan
@@ -211,30 +218,44 @@ def _alarms(tested, table):
 
 def _conclusion(about, table):
     own = table[table["run"] == about["run"]]
-    found = own[["q", "q_warning", "q_next"]] <= LEVEL
-    warn = own[found["q_warning"]].sort_values("area", ascending=False)["signal"]
-    following = own[found["q_next"]]["signal"]
-    often = own["moves"] >= 0.9 * about["emerges"]
-    order = own[often & found["q"] & (own["rho"] > 0) & (own["low"] > 0)]["signal"]
-    least = about["found_with_80_percent"]
     low, high = about["step_interval"]
     said = (
         f"{about['ability']} emerges in {about['emerges']} of {about['seeds']} seeds of "
         f"{about['run']}, at step {about['step']:.0f} (median, 90 % interval {low:.0f} to "
         f"{high:.0f}; seeds {about['low']:.0f} to {about['high']:.0f}). "
     )
-    if own["p_warning"].notna().any():
-        said += f"Before, {len(warn)} of {len(own)} signals move farther than in controls"
-        said += _listed(warn) + f" (an area of {least['area']:.2f} would be found). "
+    found, least = own[["q", "q_warning", "q_next"]] <= LEVEL, about["found_with_80_percent"]
+    tested = int(own["p_warning"].notna().sum())
+    if tested:
+        warn = own[found["q_warning"]].sort_values("area", ascending=False)["signal"]
+        said += f"Before, {len(warn)} of {tested} signals move farther than in controls"
+        said += f"{_listed(warn)} ({_detectable('an area', least['area'])}). "
     else:
         said += (
-            "Warnings are not tested: they need six seeds of a control that were measured at the "
-            "same steps, and are alike before training. "
+            "Warnings are not tested: the ability has to emerge in nine of ten seeds, and six "
+            "controls have to be measured at the same steps, and alike before training. "
         )
     if own["p_next"].notna().any():
+        following = own[found["q_next"]]["signal"]
         said += f"{len(following)} tell which seed is the next{_listed(following)}. "
-    said += f"{len(order)} move before it in nine of ten seeds and tell their order"
-    return said + _listed(order) + f" (a correlation of {least['rho']:.2f} would be found)."
+    often = own["moves"] >= 0.9 * about["emerges"]
+    order = own[often & found["q"] & (own["rho"] > 0) & (own["low"] > 0)]["signal"]
+    speed = about["speed_rho"]
+    given = "no landmark of the speed is known" if speed is None else "given the speed of the seeds"
+    said += f"{len(order)} move before it in nine of ten seeds, in the order of seeds"
+    said += f"{_listed(order)} ({given}; {_detectable('a correlation', least['rho'])})."
+    if about["left_out"]:
+        said += (
+            f" Left out, for values that are not finite or fewer than {LEAST_STEPS} measurements: "
+            f"{shortened(about['left_out'])}."
+        )
+    return said
+
+
+def _detectable(effect, least):
+    if not np.isfinite(least):
+        return f"no size of {effect} could be found"
+    return f"{effect} of {least:.2f} would be found"
 
 
 def _listed(names):

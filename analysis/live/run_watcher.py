@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from analysis.live.followed import value_at
-from analysis.runs.reader import open_run, read_manifest
+from analysis.runs.reader import DivergedError, open_run, read_manifest
+from analysis.tap.emergence import capabilities
 from analysis.tap.signals import signals
 from tapjax.contract.files import RunError, read_json, read_npz
 from tapjax.contract.layout import record_steps
@@ -46,6 +47,7 @@ class Watch:
         self.metric = metric or self.model["dimension"]
         self.monitors = {seed: Monitor(method=method) for seed in config["seeds"]}
         self.alarms = {seed: Alarms(rules) for seed in config["seeds"] if rules}
+        self._unchecked = tuple(rules)
         self._alarmed_until: dict[str, int] = {}  # signal -> last step that the alarms have seen
         names, head = self.model["layer_names"], self.model["head"]
         self._hidden = [i for i, name in enumerate(names) if name != head]
@@ -80,17 +82,35 @@ class Watch:
 
     def _alarm(self) -> list[tuple[int, str]]:
         """Feed the new measurements of all signals to the alarms, and return (step, line)."""
-        news = []
-        for signal in signals(open_run(self.path, partial=True), None, least=1):
+        try:
+            run = open_run(self.path, partial=True)
+        except DivergedError:
+            return []
+        every, news = signals(run, None, least=1, finite=False), []
+        if self._unchecked:
+            news += self._check(run, every)
+        for signal in every:
             last = self._alarmed_until.get(signal.name, -1)
             new = np.flatnonzero(signal.steps > last)
-            for i, (seed, alarms) in enumerate(self.alarms.items()):
+            for seed, values in zip(run.seeds, signal.values, strict=True):
                 for j in new:
-                    found = alarms.update(signal.steps[j], {signal.name: signal.values[i, j]})
+                    found = self.alarms[seed].update(signal.steps[j], {signal.name: values[j]})
                     news += [
                         (a.step, f"ALARM step {a.step}, seed {seed}: {a.message}.") for a in found
                     ]
             self._alarmed_until[signal.name] = signal.steps[-1]
+        return news
+
+    def _check(self, run, every):
+        """Leave out the alarms that cannot work in this run, and say why."""
+        kept, news = [], []
+        by_name = {signal.name: signal for signal in every}
+        for rule in self._unchecked:
+            why = _unusable(rule, by_name.get(rule.signal), capabilities(run))
+            kept += [] if why else [rule]
+            news += [(-1, f"no alarm by {rule.signal}: {why}")] if why else []
+        self._unchecked = ()
+        self.alarms = {seed: Alarms(kept) for seed in self.monitors}
         return news
 
     def _feed(self, path) -> Iterator[tuple[int, Report]]:
@@ -109,6 +129,18 @@ class Watch:
                     None if s is None else value_at(step, steps, s[i], self._gaps) for s in scalars
                 )
                 yield seed, monitor.update(step, loss, norm, d_SxT[i, j])
+
+
+def _unusable(rule, signal, abilities) -> str:
+    """Return why a rule cannot be used for a run, or nothing."""
+    if rule.ability not in abilities:
+        return f"the run has no ability {rule.ability!r}"
+    if signal is None:
+        return "the run does not record it"
+    gaps = [np.median(np.diff(steps)) for steps in (rule.steps, signal.steps) if len(steps) > 1]
+    if len(gaps) == 2 and gaps[0] != gaps[1]:
+        return f"it was measured every {gaps[0]:.0f} steps, and is every {gaps[1]:.0f} in this run"
+    return ""
 
 
 def follow(watch: Watch, say: Callable[[str], None], ended: Callable[[], bool]):

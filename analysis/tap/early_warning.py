@@ -7,22 +7,26 @@ Two questions are asked, both a fixed number of steps before the ability emerges
   has a rate of hits and a rate of false alarms; the area under its ROC curve is the share of pairs
   in which the seed has moved farther.
 - Against seeds of the same run that become able later: does the level of the signal tell which seed
-  is the next? These seeds learn the same task in the same way, so that nothing but time differs
-  (incident/dynamic area, Heagerty and Zheng 2005, https://doi.org/10.1111/j.0006-341X.2005.030814.x).
+  is the next? These seeds learn the same task in the same way. They may be slower in all that they
+  do, so that a signal which only tells the speed of a seed tells the next, too (incident/dynamic
+  area, Heagerty and Zheng 2005, https://doi.org/10.1111/j.0006-341X.2005.030814.x).
 """
 
 import numpy as np
-from scipy.stats import norm
+from scipy.stats import norm, rankdata
 
 from analysis.tap.precursors import LEAST_SEEDS
 from analysis.tap.signals import Signal
 from tapjax.live.alarms import AlarmRule, limit_of_controls, moves, past_mean
 
-PERMUTATIONS = 1999
+PERMUTATIONS = 9999
 ENOUGH = 50  # permutations at least as extreme after which p is known well enough
 SAME = 0.75  # largest area under the ROC curve at the first measurement
 LEAST_PAIRS = 30  # pairs of seeds for the comparison with later seeds
 POWER = 0.8
+SIMULATED = 1000  # experiments per size of an effect
+LEAST_EMERGED = 0.9  # share of seeds; slower ones are missing otherwise, but not slow controls
+SEED = 0
 DISTANCES = (0.0, 0.05, 0.1, 0.2, 0.4)  # shares of the median step of emergence
 
 
@@ -40,9 +44,9 @@ def warning(signal: Signal, onset_S, ahead: float, rng) -> tuple[float, float]:
 
     Returns:
       (area under the ROC curve, from 0 to 1; p of an area that is at least as large); not-a-number
-      for fewer than 6 seeds or controls, and for a signal that differs from its controls at the
-      first measurement already, with an area above .75: seeds and controls are then not
-      exchangeable.
+      for fewer than 6 seeds or controls, if the ability emerges in fewer than nine of ten seeds (of
+      the controls, slow ones would be left), and for a signal that differs from its controls at the
+      first measurement already, with an area above .75 or below .25.
     """
     moved = _moved(signal, onset_S, ahead)
     if moved is None:
@@ -109,6 +113,8 @@ def _moved(signal, onset_S, ahead):
     seeds, control = signal.values[place_S >= 0], signal.control
     if control is None or min(len(seeds), len(control)) < LEAST_SEEDS:
         return None
+    if np.isfinite(onset_S).mean() < LEAST_EMERGED:
+        return None
     if abs(_share_above(seeds[:, :1], control[:, :1].T) - 0.5) > SAME - 0.5:
         return None
     return np.concatenate([moves(seeds), moves(control)])[:, place_S[place_S >= 0]]
@@ -153,11 +159,10 @@ def next_seed(signal: Signal, onset_S, ahead: float, rng) -> tuple[float, float]
 
 
 def least_effects(seeds: int, controls: int, tests: int, level: float = 0.05) -> dict[str, float]:
-    """Compute which effects are found in four of five experiments, after correction.
+    """Simulate which effects are found in four of five experiments, after correction.
 
     The correction is that for the strictest case, in which one of all tests has an effect. The
-    formulas are those of Noether 1987 (https://doi.org/10.1080/01621459.1987.10478478) for areas,
-    and of Fisher's z for correlations.
+    moves of seeds and controls are normal, and so are both steps of the order over seeds.
 
     Args:
       seeds: number of seeds in which the ability emerges.
@@ -166,18 +171,40 @@ def least_effects(seeds: int, controls: int, tests: int, level: float = 0.05) ->
       level: rate of false discoveries.
 
     Returns:
-      Smallest `area` of a warning (not-a-number without controls) and smallest `rho` of the order
-      over seeds.
+      Smallest `area` of a warning and smallest `rho` of the order over seeds; not-a-number if no
+      effect is large enough, for fewer than six seeds or controls, and for more tests than the
+      permutations can correct.
     """
-    power = norm.isf(1 - POWER)
-    area = rho = np.nan
-    if controls:
-        z = norm.isf(level / max(tests, 1)) + power
-        area = 0.5 + z * np.sqrt((seeds + controls) / (12 * seeds * controls))
-    if seeds > LEAST_SEEDS:
-        z = norm.isf(level / max(tests, 1) / 2) + power
-        rho = np.tanh(z * np.sqrt(1.06 / (seeds - 4)))
-    return {"area": float(min(area, 1.0)) if controls else np.nan, "rho": float(rho)}
+    level, rng = level / max(tests, 1), np.random.default_rng(SEED)
+    least = {"area": np.nan, "rho": np.nan}
+    if seeds < LEAST_SEEDS or level * (1 + PERMUTATIONS) < 1:
+        return least
+    draws = int(min(max(4000, 20 / level), 40_000))
+    if controls >= LEAST_SEEDS:
+
+        def areas(area, count):
+            mine = rng.standard_normal((count, seeds, 1)) + norm.ppf(area) * 2**0.5
+            return (mine > rng.standard_normal((count, 1, controls))).mean((1, 2))
+
+        least["area"] = _least(areas, 0.5, 1 - level, draws)
+
+    def correlations(rho, count):
+        rho = 2 * np.sin(np.pi / 6 * rho)  # of normal values with this rank correlation
+        a, noise = rng.standard_normal((2, count, seeds))
+        a, b = (rankdata(x, axis=1) for x in (a, rho * a + np.sqrt(1 - rho**2) * noise))
+        return 1 - 6 * np.square(a - b).sum(1) / (seeds * (seeds**2 - 1))
+
+    least["rho"] = _least(correlations, 0.0, 1 - level / 2, draws)
+    return least
+
+
+def _least(simulated, null: float, quantile: float, draws: int) -> float:
+    """Find the smallest effect of a grid that passes a quantile of the null in 80 % of cases."""
+    limit = np.quantile(simulated(null, draws), quantile)
+    for effect in np.arange(null, 0.995, 0.01):
+        if (simulated(effect, SIMULATED) > limit).mean() >= POWER:
+            return float(effect)
+    return np.nan
 
 
 def _places(signal, onset_S, ahead):

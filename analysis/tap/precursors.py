@@ -12,7 +12,7 @@ whether it warns.
 from typing import NamedTuple
 
 import numpy as np
-from scipy.ndimage import gaussian_filter1d
+from scipy.ndimage import gaussian_filter1d, uniform_filter1d
 from scipy.stats import rankdata
 from sklearn.linear_model import RidgeCV
 
@@ -20,12 +20,17 @@ from analysis.tap.signals import Signal
 from tapjax.live.alarms import past_mean
 
 SMOOTH = 1.0  # measurements, standard deviation of the filter of all series
+FIRST = 3  # measurements before training has an effect
 LEAST_GAIN = 0.2  # smallest rise of an ability that counts as emergence
 ONSET, HALF = 0.1, 0.5  # shares of the rise
 MOVED = 5.0  # standard deviations of the noise that a signal must move by
-PERMUTATIONS = 1999
+PERMUTATIONS = 9999
+LEAST_SPEEDS = 5  # different values of the speed of seeds that can be taken into account
 REDRAWN = 100
 INTERVAL = (0.05, 0.95)
+_WEIGHTS = gaussian_filter1d(np.eye(1, 41, 20)[0], SMOOTH)
+# Standard deviation of white noise that is left after its filtered series is subtracted.
+UNSMOOTHED = float(np.sqrt(1 - 2 * _WEIGHTS[20] + np.square(_WEIGHTS).sum()))
 LEAST_SEEDS = 6  # below, no p can pass a correction
 PENALTIES = np.logspace(-2, 3, 11)
 SEED = 0
@@ -52,17 +57,19 @@ def emergence(steps, ability_SxT) -> Emergence:
       ability_SxT: score of the ability of each seed; larger is better.
 
     Returns:
-      The Emergence. The level before is the median of the first tenth of the measurements.
+      The Emergence. The level before is the median of the first three measurements, and the rise is
+      that to the largest mean of a tenth of the measurements, which has to be .2 or more.
     """
-    rows = gaussian_filter1d(ability_SxT, SMOOTH, axis=1)
-    return Emergence(*np.array([_landmarks(steps, row) for row in rows], float).T)
+    smooth = gaussian_filter1d(ability_SxT, SMOOTH, axis=1)
+    each = [_landmarks(steps, *rows) for rows in zip(ability_SxT, smooth, strict=True)]
+    return Emergence(*np.array(each, float).T)
 
 
 def half_intervals(steps, ability_SxT, rng) -> np.ndarray:
     """Estimate how well the step of half of the rise is known in each seed.
 
     The differences between the measurements and their filtered series are drawn anew and added to
-    the filtered series.
+    the filtered series. The limits are approximate, and assume noise without memory.
 
     Args:
       steps: steps [T] of the measurements.
@@ -74,7 +81,7 @@ def half_intervals(steps, ability_SxT, rng) -> np.ndarray:
       ten draws or more.
     """
     smooth_SxT = gaussian_filter1d(ability_SxT, SMOOTH, axis=1)
-    rest_SxT = ability_SxT - smooth_SxT
+    rest_SxT = (ability_SxT - smooth_SxT) / UNSMOOTHED
     place_RxT = rng.integers(0, len(steps), (REDRAWN, len(steps)))
     half_RxS = np.array(
         [emergence(steps, smooth_SxT + rest_SxT[:, place]).half for place in place_RxT]
@@ -86,12 +93,14 @@ def half_intervals(steps, ability_SxT, rng) -> np.ndarray:
     return found_Sx2
 
 
-def _landmarks(steps, row):
-    before = np.median(row[: max(len(row) // 10, 3)])
-    gain = row.max() - before
+def _landmarks(steps, row, smooth):
+    before = np.median(row[:FIRST])
+    width = max(len(row) // 10, FIRST)
+    lasting = uniform_filter1d(row, width)
+    gain = lasting.max() - before
     if not gain >= LEAST_GAIN:
         return [np.nan] * 3
-    risen = (row - before) / gain
+    risen = (smooth - before) / gain
     half = int(np.argmax(risen >= HALF))
     below = np.flatnonzero(risen[:half] < ONSET)
     onset = below[-1] + 1 if len(below) else 0
@@ -126,12 +135,50 @@ def moving_steps(signal: Signal, part: float = HALF) -> np.ndarray:
     return np.array(found)
 
 
+def speed_of_seeds(loss: Signal, onset_S) -> np.ndarray | None:
+    """Find a landmark of the speed of each seed before the ability emerges in any.
+
+    Args:
+      loss: Signal of the loss.
+      onset_S: steps of the onset of the ability.
+
+    Returns:
+      Steps [S], interpolated, at which the loss has made half of the fall that it makes in the
+      median before the first onset; None if it does not fall by more than five times its noise
+      until then, or if the steps have fewer than five different values.
+    """
+    early = loss.steps <= np.nanmin(onset_S)
+    steps, rows = loss.steps[early], past_mean(loss.values[:, early])
+    if len(steps) < 2 * FIRST:
+        return None
+    first, last = np.median(rows[:, 0]), np.median(rows[:, -1])
+    noise = np.median(np.abs(np.diff(loss.values[:, early], axis=1))) / 0.954
+    if not first - last > MOVED * noise:
+        return None
+    found = np.array([_crossing(steps, row, (first + last) / 2) for row in rows])
+    return found if len(np.unique(found[np.isfinite(found)])) >= LEAST_SPEEDS else None
+
+
+def _crossing(steps, row, level):
+    """Return the interpolated step at which a series first falls to a level, or not-a-number."""
+    below = np.flatnonzero(row <= level)
+    if not len(below):
+        return np.nan
+    i = below[0]
+    if i == 0:
+        return float(steps[0])
+    share = (row[i - 1] - level) / (row[i - 1] - row[i])
+    return float(steps[i - 1] + share * (steps[i] - steps[i - 1]))
+
+
 def order_over_seeds(moved_S, able_S, speed_S, rng) -> tuple[float, float]:
     """Test whether seeds in which a signal moves later become able later, at equal speed.
 
     The statistic is the partial rank correlation of both steps, given the speed. Under the null,
     the part of the signal's ranks that the speed does not explain is exchangeable between seeds;
-    its permutations are a group (Freedman and Lane 1983).
+    its permutations are a group (Freedman and Lane 1983). A landmark of the speed that is known
+    with an error leaves a part of the speed in both steps, so that a small p does not prove that
+    the signal tells more than the speed does.
 
     Args:
       moved_S: step at which the signal moves.
@@ -174,10 +221,12 @@ def forecast(signals: list[Signal], able_S, until: float) -> float:
       until: last step that the features see.
 
     Returns:
-      Held-out R2, at most 1; not-a-number for fewer than 6 seeds.
+      Held-out R2, at most 1; not-a-number for fewer than 6 seeds, for a signal that is measured
+      later only, and if the ability emerges at the same step in all seeds.
     """
     kept = np.isfinite(able_S) & (able_S > until)
-    if kept.sum() < LEAST_SEEDS:
+    late = any(signal.steps[0] > until for signal in signals)
+    if kept.sum() < LEAST_SEEDS or late or np.ptp(able_S[kept]) == 0:
         return np.nan
     columns = []
     for signal in signals:

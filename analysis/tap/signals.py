@@ -22,26 +22,28 @@ class Signal(NamedTuple):
     control: np.ndarray | None = None
 
 
-def signals(each: Run, controls: Run | None, least: int = LEAST_STEPS) -> list[Signal]:
+def signals(
+    each: Run, controls: Run | None, least: int = LEAST_STEPS, finite: bool = True
+) -> list[Signal]:
     """List the signals of a run: its quantities, of which several per step become the largest.
 
     Args:
       each: open run.
       controls: run in which the ability never comes, or None.
       least: smallest number of measurements of a signal.
+      finite: whether to leave out signals that are not finite in all seeds.
 
     Returns:
-      Signals whose measurements are finite in all seeds, and the number of `jumps`
-      of D that were reported so far.
+      Signals of the run, and the number of `jumps` of D that were reported so far.
     """
     of_control = {} if controls is None else {_name(q): q for q in _quantities(controls)}
     found = []
     for quantity in _quantities(each):
-        if quantity.group in GROUPS_LEFT_OUT or quantity.name in NAMES_LEFT_OUT:
+        if not _is_signal(quantity):
             continue
         other, keep = of_control.get(_name(quantity)), _places(each, quantity)
         values = _largest(quantity.values)[:, keep]
-        if len(keep) < least or not np.isfinite(values).all():
+        if len(keep) < least or (finite and not np.isfinite(values).all()):
             continue
         same = other is not None and np.array_equal(other.steps, quantity.steps)
         control = _largest(other.values)[:, keep] if same else None
@@ -49,6 +51,16 @@ def signals(each: Run, controls: Run | None, least: int = LEAST_STEPS) -> list[S
             control = None
         found.append(Signal(_name(quantity), quantity.steps[keep], values, control))
     return found
+
+
+def left_out(each: Run, kept: list[Signal]) -> list[str]:
+    """Name the quantities of a run that are no signals, because values or measurements lack."""
+    names = {_name(q) for q in _quantities(each) if _is_signal(q)}
+    return sorted(names - {signal.name for signal in kept})
+
+
+def _is_signal(quantity):
+    return quantity.group not in GROUPS_LEFT_OUT and quantity.name not in NAMES_LEFT_OUT
 
 
 def _quantities(each):

@@ -75,4 +75,7 @@ def get_config(arg=""):
         config.data.name += ",partial=1"
     config.probe.update(every=every, size=256, centred=False, measures=measures)
     config.eval_every = 0
-    return common.quick(config) if args.quick else config
+    if args.quick:
+        config.probe.measures = measures.partition(",")[0]  # the first is compiled in seconds
+        return common.quick(config)
+    return config

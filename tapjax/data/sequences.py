@@ -112,13 +112,16 @@ def parity(bits: int, relevant: int, partial: bool = False) -> Task:
       bits: number of inputs, each 1 or -1.
       relevant: number of inputs that matter, the first ones.
       partial: whether the targets of training are the majority of the relevant inputs, or the first
-        of them in a tie, so that it can be learned which inputs matter, but not their parity.
+        of them in a tie, so that it can be learned which inputs matter, but not their parity. The
+        majority says nothing about the parity of an even number of inputs.
 
     Returns:
       The Task with x as float32 [N, bits, 1, 1] and the classes 0 and 1. Its skill is `parity`.
     """
     if not 1 <= relevant <= bits:
         raise ValueError("relevant is between 1 and bits")
+    if partial and (relevant < 4 or relevant % 2):
+        raise ValueError("partial=1 needs an even number of relevant bits, 4 or more")
 
     def drawing(combine):
         def draw(key, n):

@@ -3,8 +3,9 @@
     alarms = Alarms.read("out/precursors/precursors.json")   # written by `tapjax precursors`
     alarms.update(step, {"D": d, "probe/loss": loss})        # in the loop, at the probe's cadence
 
-An alarm goes off once a signal has moved farther since the first measurement than in any control,
-that is in runs in which the ability does not come. Only signals that were found to warn have one.
+An alarm goes off once a signal has moved farther since the first measurement than in any control
+up to that step. In controls, the ability does not come. Only signals that were found to warn have
+an alarm.
 """
 
 from collections.abc import Mapping
@@ -17,6 +18,7 @@ from tapjax.contract.files import RunError, read_json
 from tapjax.live.arrays import as_array
 
 PAST = 3  # measurements in the mean of a signal, which must not look ahead
+ROUNDING = 1e-9  # so that the control that sets a limit does not pass it
 LEAST_SCALE = 0.05  # share of the final scale of controls below which moves count as noise
 
 
@@ -24,9 +26,10 @@ class AlarmRule(NamedTuple):
     """When a signal is taken for a warning, and how often that was right.
 
     `limit [T]` is the move at `steps [T]` beyond which the alarm goes off. It did so at least
-    `ahead` steps before the ability in the share `hits` of `seeds` seeds, `lead` steps before it in
-    the median. The limit is the farthest that one of `controls` controls went, so that the alarm
-    goes off in a run like these with a probability of `false_alarms`.
+    `ahead` steps before the ability in the share `hits` of `seeds` seeds, and `lead` steps before
+    it in the median of the seeds in which it came first. The limit is the farthest that one of
+    `controls` controls went, so that the alarm goes off in a run like these with a probability of
+    `false_alarms`. After the last step of the limit, the alarm is off.
     """
 
     signal: str
@@ -56,8 +59,8 @@ class Alarm(NamedTuple):
         return (
             f"{rule.signal} has moved by {self.moved:.3g}, and by at most {self.limit:.3g} in "
             f"{rule.controls} runs without {rule.ability}; {rule.hits:.0%} of {rule.seeds} past "
-            f"seeds did so at least {rule.ahead:.0f} steps before {rule.ability} (median "
-            f"{rule.lead:.0f}), and {rule.false_alarms:.0%} of runs without it are expected to"
+            f"seeds did so at least {rule.ahead:.0f} steps before {rule.ability}, and a run "
+            f"without it does so with a probability of {rule.false_alarms:.0%}"
         )
 
 
@@ -76,7 +79,7 @@ class Alarms:
           rules: AlarmRules; without any, the alarms are silent.
         """
         self.rules, self.found = tuple(rules), []
-        self._first, self._last, self._farthest = {}, {}, {}
+        self._moves: dict[str, _Move] = {}
 
     @classmethod
     def read(cls, path) -> "Alarms":
@@ -99,30 +102,39 @@ class Alarms:
         Args:
           step: training step.
           values: value by the name of the signal, such as `D`, `probe/loss` or `heads/entropy`; the
-            largest counts if there are several, such as one per layer. Other signals are ignored.
+            largest counts if there are several, such as one per layer. Other signals, and values
+            that are not finite, are ignored.
 
         Returns:
           The alarms that go off at this step.
         """
-        new = []
-        for rule in self.rules:
-            if rule.signal not in values:
-                continue
-            moved = self._move(rule.signal, float(np.max(as_array(values[rule.signal]))))
-            limit = limit_at(rule, step)
-            if moved > limit and all(rule != alarm.rule for alarm in self.found):
-                new.append(Alarm(int(step), moved, limit, rule))
-                self.found.append(new[-1])
+        moved = {}
+        for signal in {rule.signal for rule in self.rules} & {*values}:
+            value = float(np.max(as_array(values[signal])))
+            if np.isfinite(value):
+                moved[signal] = self._moves.setdefault(signal, _Move()).add(value)
+        new = [
+            Alarm(int(step), moved[rule.signal], limit_at(rule, step), rule)
+            for rule in self.rules
+            if rule.signal in moved and all(rule != alarm.rule for alarm in self.found)
+        ]
+        new = [alarm for alarm in new if alarm.moved > alarm.limit]
+        self.found += new
         return new
 
-    def _move(self, signal, value):
-        last = self._last.setdefault(signal, [])
-        last.append(value)
-        del last[:-PAST]
-        mean = past_mean(np.array([last]))[0, -1]
-        first = self._first.setdefault(signal, mean)
-        self._farthest[signal] = max(self._farthest.get(signal, 0.0), abs(mean - first))
-        return self._farthest[signal]
+
+class _Move:
+    """Largest change of a signal since its first measurement, one value after another."""
+
+    def __init__(self):
+        self._last, self._first, self._farthest = [], None, 0.0
+
+    def add(self, value: float) -> float:
+        self._last = [*self._last, value][-PAST:]
+        mean = past_mean(np.array([self._last]))[0, -1]
+        self._first = mean if self._first is None else self._first
+        self._farthest = max(self._farthest, abs(mean - self._first))
+        return self._farthest
 
 
 def read_rules(path) -> list[AlarmRule]:
@@ -134,16 +146,54 @@ def read_rules(path) -> list[AlarmRule]:
 
 
 def _rule(path, fields) -> AlarmRule:
-    if isinstance(fields, dict) and {*AlarmRule._fields} <= {*fields}:
-        rule = AlarmRule(**{name: fields[name] for name in AlarmRule._fields})
-        numbers = (*rule[4:], *(rule.steps or [None]), *(rule.limit or [None]))
-        if len(rule.steps) == len(rule.limit) and all(isinstance(v, int | float) for v in numbers):
-            return rule
-    raise RunError(f"{path}: its alarms are damaged, write it again with `tapjax precursors`")
+    """Check the fields of a rule, and name the first one that cannot be."""
+    fields = fields if isinstance(fields, dict) else {}
+    for name, sound in SOUND.items():
+        if not sound(fields.get(name)):
+            raise RunError(
+                f"{path}: {name} of an alarm is damaged, write the file again with `tapjax "
+                "precursors`"
+            )
+    rule = AlarmRule(**{name: fields[name] for name in AlarmRule._fields})
+    if len(rule.steps) != len(rule.limit) or (np.diff(rule.steps) <= 0).any():
+        raise RunError(f"{path}: the steps of an alarm do not rise with its limit")
+    return rule
+
+
+def _number(value, low=0.0, high=np.inf):
+    known = isinstance(value, int | float) and not isinstance(value, bool)
+    return known and np.isfinite(value) and low <= value <= high
+
+
+def _numbers(values):
+    return isinstance(values, list) and len(values) > 0 and all(map(_number, values))
+
+
+def _name(value):
+    return isinstance(value, str) and value != ""
+
+
+SOUND = {
+    "signal": _name,
+    "ability": _name,
+    "steps": _numbers,
+    "limit": _numbers,
+    "seeds": _number,
+    "controls": _number,
+    "ahead": _number,
+    "lead": _number,
+    "hits": lambda value: _number(value, 0, 1),
+    "false_alarms": lambda value: _number(value, 0, 1),
+}
 
 
 def limit_at(rule: AlarmRule, step) -> float:
-    """Return the limit of a rule at a step: that of the last step of the rule up to it."""
+    """Return the limit of a rule at a step: that of the last step of the rule up to it.
+
+    After the last step of the rule, no limit is known, and the result is infinite.
+    """
+    if step > rule.steps[-1]:
+        return np.inf
     place = np.searchsorted(rule.steps, step, side="right") - 1
     return float(rule.limit[max(place, 0)])
 
@@ -191,4 +241,4 @@ def limit_of_controls(control_CxT) -> np.ndarray:
     moved_CxT = moves(control_CxT)
     scale_T = np.median(moved_CxT, 0)
     scale_T = np.maximum(scale_T, max(LEAST_SCALE * scale_T[-1], 1e-12))
-    return scale_T * (moved_CxT / scale_T).max()
+    return scale_T * (moved_CxT / scale_T).max() * (1 + ROUNDING)

@@ -1,11 +1,13 @@
 """The command that tests what moves before an ability, on runs in which it was planted."""
 
 import json
+import shutil
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from tapjax.contract.layout import write_npz
 from tests.analysis.command import analysis
 from tests.analysis.made_runs import write_run
 
@@ -65,6 +67,17 @@ def test_a_planted_precursor_warns_and_tells_the_order(runs, tmp_path):
     assert len(pd.read_csv(tmp_path / "precursors_distance.csv")) == len(result["distances"])
     assert len(pd.read_csv(tmp_path / "precursors.csv")) == len(rows)
     assert (tmp_path / "run_precursors.png").stat().st_size > 5000
+
+
+def test_what_is_not_finite_is_left_out_by_name(runs, tmp_path):
+    folder = tmp_path / "gap"
+    shutil.copytree(runs / "run", folder)
+    record = min((folder / "records").iterdir())
+    arrays = dict(np.load(record))
+    arrays["probe/participation_ratio"][2, 40] = np.nan
+    write_npz(record, arrays)
+    said = found(folder, "--out", tmp_path / "out")["conclusions"][0]
+    assert "Left out" in said and "D" in said.partition("Left out")[2]
 
 
 def test_without_controls_no_warning_is_tested(runs, tmp_path):

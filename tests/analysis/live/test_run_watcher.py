@@ -12,6 +12,7 @@ from analysis.live import run_watcher
 from analysis.live.replay import replay_seed
 from analysis.live.run_watcher import Watch, follow
 from analysis.runs.reader import RunError
+from tapjax.live.alarms import AlarmRule
 from tests.analysis.made_runs import collapse_and_recovery, set_status, write_run
 
 T = np.arange(0, 1501, 5.0)
@@ -43,11 +44,10 @@ def test_watching_piece_by_piece_says_what_a_replay_says(tmp_path):
 
 def test_alarms_go_off_once_whatever_the_pieces(tmp_path):
     """D of seed 1 falls at step 1000; the rule takes a move of 4 for an alarm."""
-    from tapjax.live.alarms import AlarmRule
-
     path = troubled(tmp_path / "a", status="RUNNING")
-    rule = AlarmRule("D", "parity", (0,), (28.0,), 20, 20, 50.0, 0.8, 90.0, 1 / 21)
-    never = rule._replace(signal="probe/loss", limit=(1e9,))
+    rule = AlarmRule("D", "-ln loss", (0, 5, 9000), (28.0,) * 3, 20, 20, 50.0, 0.8, 90.0, 1 / 21)
+    rule = rule._replace(steps=(0, 5, 10, 9000), limit=(28.0,) * 4)
+    never = rule._replace(signal="scalar/loss", limit=(1e9,) * 4)
     at_once = Watch(path, rules=[rule, never])
     lines = at_once.catch_up()
     records = sorted((path / "records").iterdir())
@@ -60,7 +60,36 @@ def test_alarms_go_off_once_whatever_the_pieces(tmp_path):
         said += pieces.catch_up()
     alarms = [line for line in lines if line.startswith("ALARM")]
     assert alarms == [line for line in said if line.startswith("ALARM")] and len(alarms) == 1
-    assert "seed 1: D has moved by" in alarms[0] and "steps before parity" in alarms[0]
+    assert "seed 1: D has moved by" in alarms[0] and "steps before -ln loss" in alarms[0]
+
+
+def test_alarms_that_cannot_work_are_told_once(tmp_path):
+    path = troubled(tmp_path / "a")
+    rule = AlarmRule("D", "-ln loss", (0, 5), (1.0, 1.0), 20, 20, 50.0, 0.8, 90.0, 1 / 21)
+    rules = [
+        rule._replace(signal="heads/entropy"),
+        rule._replace(ability="repeated"),
+        rule._replace(steps=(0, 50)),
+    ]
+    lines = Watch(path, rules=rules).catch_up()
+    told = [line for line in lines if line.startswith("no alarm")]
+    assert told == [
+        "no alarm by D: it was measured every 50 steps, and is every 5 in this run",
+        "no alarm by D: the run has no ability 'repeated'",
+        "no alarm by heads/entropy: the run does not record it",
+    ]
+    assert not any(line.startswith("ALARM") for line in lines)
+
+
+@pytest.mark.parametrize("diverged", [{"0": 300}, {"0": 300, "1": 300}])
+def test_seeds_that_diverged_leave_the_alarms_of_the_others(tmp_path, diverged):
+    path = troubled(tmp_path / "a")
+    set_status(path, diverged=diverged)
+    rule = AlarmRule("D", "-ln loss", (0, 5, 10, 9000), (28.0,) * 4, 20, 20, 50.0, 0.8, 90.0, 0.05)
+    lines = Watch(path, rules=[rule]).catch_up()
+    alarms = [line for line in lines if line.startswith("ALARM")]
+    assert len(alarms) == (1 if len(diverged) == 1 else 0)
+    assert all("seed 1:" in line for line in alarms)
 
 
 def test_following_ends_with_the_run(tmp_path, monkeypatch):

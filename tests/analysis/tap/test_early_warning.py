@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from analysis.tap import early_warning
+from analysis.tap import early_warning, precursors
 from analysis.tap.precursors import emergence, order_over_seeds
 from analysis.tap.signals import Signal
 from tests.analysis.tap.test_precursors import SEEDS, STEPS, made, rise
@@ -111,10 +111,13 @@ def test_few_seeds_are_not_tested(rng):
     assert np.isnan(early_warning.next_seed(signal, np.full(5, 500.0), 20, rng)).all()
 
 
-def test_the_stated_power_is_that_of_planted_effects():
+def test_the_stated_power_is_that_of_planted_effects(monkeypatch):
     """Moves of seeds and controls are normal, apart by as much as gives the stated area."""
     found = {"area": [], "rho": []}
     least = early_warning.least_effects(SEEDS, SEEDS, 1)
+    many = early_warning.least_effects(SEEDS, SEEDS, 30)
+    for module in (early_warning, precursors):
+        monkeypatch.setattr(module, "PERMUTATIONS", 499)
     draw = np.random.default_rng(0)
     shift = norm.ppf(least["area"]) * 2**0.5
     r = 2 * np.sin(np.pi / 6 * least["rho"])  # of normal values with this rank correlation
@@ -131,6 +134,14 @@ def test_the_stated_power_is_that_of_planted_effects():
         found["rho"].append(order_over_seeds(a, b, None, draw)[1] <= 0.05)
     power = {name: np.mean(each) for name, each in found.items()}
     assert all(0.68 < each < 0.92 for each in power.values()), power
-    many = early_warning.least_effects(SEEDS, SEEDS, 30)
     assert least["area"] < many["area"] < 1 and least["rho"] < many["rho"] < 1
     assert np.isnan(early_warning.least_effects(SEEDS, 0, 10)["area"])
+    assert np.isnan([*early_warning.least_effects(6, 6, 30).values()]).any()
+    assert np.isnan([*early_warning.least_effects(SEEDS, SEEDS, 50).values()]).all()
+
+
+def test_slow_seeds_without_the_ability_are_not_left_out_in_silence(rng):
+    _, ability, signal = made(rng, lead=150)
+    onset = emergence(STEPS, ability).onset
+    onset[:4] = np.nan
+    assert np.isnan(early_warning.warning(signal, onset, 50, rng)).all()

@@ -42,6 +42,27 @@ def test_an_ability_emerges_where_it_rises(rng):
     assert np.isnan(flat.onset).all()
 
 
+def test_noise_is_no_emergence_and_an_early_rise_is_one(rng):
+    steps = np.arange(400)
+    chance = rng.binomial(32, 0.5, (200, 400)) / 32
+    assert np.isfinite(precursors.emergence(steps, chance).half).mean() <= 0.01
+    early = 1 / (1 + np.exp(-(STEPS[None] - rng.uniform(30, 60, 12)[:, None]) / 5))
+    found = precursors.emergence(STEPS, early)
+    assert np.isfinite(found.half).all() and found.half.max() <= 70
+
+
+def test_the_speed_is_that_of_the_loss_before_the_ability(rng):
+    able, ability, _ = made(rng)
+    onset = precursors.emergence(STEPS, ability).onset
+    pace = rng.uniform(50, 150, SEEDS)
+    noise = 0.01 * rng.standard_normal(ability.shape)
+    loss = 1 + np.exp(-STEPS[None] / pace[:, None]) - rise(able) + noise
+    speed = precursors.speed_of_seeds(Signal("probe/loss", STEPS, loss), onset)
+    assert np.corrcoef(speed, pace)[0, 1] > 0.95
+    late_only = Signal("probe/loss", STEPS, 1 - rise(able) + noise)
+    assert precursors.speed_of_seeds(late_only, onset) is None
+
+
 def test_a_signal_moves_where_it_was_made_to(rng):
     able, _, signal = made(rng, lead=100)
     np.testing.assert_allclose(precursors.moving_steps(signal), able - 100, atol=45)
@@ -108,6 +129,9 @@ def test_the_forecast_is_held_out(rng):
     assert precursors.forecast([early], able, 300) > 0.8
     assert precursors.forecast([noise], able, 300) < 0.2
     assert np.isnan(precursors.forecast([early], able, 900))
+    late = Signal("late", STEPS[50:], np.outer(able, STEPS)[:, 50:])
+    assert np.isnan(precursors.forecast([late], able, 300))
+    assert np.isnan(precursors.forecast([noise], np.full(SEEDS, 500.0), 300))
 
 
 def test_few_seeds_have_no_p(rng):

@@ -166,6 +166,7 @@ def test_a_text_is_cut_into_windows(tmp_path):
         ("mixture:tasks=1", {}, "tasks is at least 2"),
         ("parity:shuffled=2", {}, "shuffled is 0 or 1"),
         ("inducton:vocab=8", {}, "Did you mean 'induction'"),
+        ("parity:relevant=3,partial=1", {}, "partial=1 needs an even number of relevant bits"),
         ("parity:partial=2", {}, "partial is 0 or 1"),
         ("icl:partial=1", {}, "'partial' is no setting"),
         ("parity:bit=3", {}, "'bit' is no setting: write parity:bits=40,relevant=4"),

@@ -48,7 +48,7 @@ def test_the_largest_of_several_values_counts_and_other_signals_do_not(planted):
         assert plain.update(step, {"y": value}) == []
     (alarm,) = plain.found
     assert "past seeds did so at least 50 steps before parity" in alarm.message
-    assert "5% of runs without it are expected to" in alarm.message
+    assert "a run without it does so with a probability of 5%" in alarm.message
 
 
 def test_a_run_like_the_controls_passes_the_limit_as_often_as_said():
@@ -73,9 +73,51 @@ def test_no_rules_are_silent_and_damaged_files_are_named(tmp_path, planted):
     for broken in (
         {},
         {"alarms": [{"signal": "x"}]},
-        {"alarms": [rule._asdict() | {"limit": [None]}]},
-        {"alarms": [rule._asdict() | {"steps": []}]},
+        {"alarms": [3]},
     ):
         path.write_text(json.dumps(broken))
         with pytest.raises(RunError, match="precursors"):
             read_rules(path)
+
+
+@pytest.mark.parametrize(
+    "name,value",
+    [
+        ("limit", [None]),
+        ("limit", None),
+        ("limit", [1.0]),
+        ("limit", [-1.0] * len(STEPS)),
+        ("steps", []),
+        ("steps", 5),
+        ("steps", STEPS[::-1].tolist()),
+        ("signal", ["D"]),
+        ("ability", None),
+        ("hits", 7),
+        ("seeds", True),
+    ],
+)
+def test_damaged_fields_of_a_rule_are_named(tmp_path, planted, name, value):
+    path = tmp_path / "precursors.json"
+    path.write_text(json.dumps({"alarms": [planted[0]._asdict() | {name: value}]}))
+    with pytest.raises(RunError, match=f"precursors.json: .*{name}"):
+        read_rules(path)
+
+
+def test_rules_of_one_signal_and_values_that_are_not_finite_do_not_disturb_each_other(planted):
+    rule, signal, _ = planted
+    plain = Alarms([rule])
+    both = Alarms([rule, rule._replace(limit=tuple(9e9 for _ in rule.limit))])
+    gaps = Alarms([rule])
+    for step, value in zip(STEPS, signal.values[0], strict=True):
+        alone = plain.update(step, {"x": value})
+        assert both.update(step, {"x": value}) == alone
+        gaps.update(step - 1, {"x": np.nan if step < 300 else np.inf})
+        assert gaps.update(step, {"x": value}) == alone
+    assert plain.found
+
+
+def test_after_the_last_step_of_a_rule_there_is_no_alarm(planted):
+    rule, _, _ = planted
+    alarms = Alarms([rule])
+    alarms.update(0, {"x": 0.0})
+    assert alarms.update(STEPS[-1] + 1, {"x": 1e9}) == []
