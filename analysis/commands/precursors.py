@@ -241,7 +241,9 @@ def _conclusion(about, table):
     often = own["moves"] >= 0.9 * about["emerges"]
     order = own[often & found["q"] & (own["rho"] > 0) & (own["low"] > 0)]["signal"]
     speed = about["speed_rho"]
-    given = "no landmark of the speed is known" if speed is None else "given the speed of the seeds"
+    given = "no landmark of the speed is known"
+    if speed is not None:
+        given = f"given the speed of the seeds, whose correlation with the step is {speed:.2f}"
     said += f"{len(order)} move before it in nine of ten seeds, in the order of seeds"
     said += f"{_listed(order)} ({given}; {_detectable('a correlation', least['rho'])})."
     if about["left_out"]:

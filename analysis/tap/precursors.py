@@ -57,8 +57,9 @@ def emergence(steps, ability_SxT) -> Emergence:
       ability_SxT: score of the ability of each seed; larger is better.
 
     Returns:
-      The Emergence. The level before is the median of the first three measurements, and the rise is
-      that to the largest mean of a tenth of the measurements, which has to be .2 or more.
+      The Emergence. The level before is the median of the first tenth of the measurements, or of
+      the first three if a tenth of the rise is made there. The rise is that to the largest mean of
+      a tenth of the measurements, and has to be .2 or more.
     """
     smooth = gaussian_filter1d(ability_SxT, SMOOTH, axis=1)
     each = [_landmarks(steps, *rows) for rows in zip(ability_SxT, smooth, strict=True)]
@@ -94,10 +95,12 @@ def half_intervals(steps, ability_SxT, rng) -> np.ndarray:
 
 
 def _landmarks(steps, row, smooth):
-    before = np.median(row[:FIRST])
     width = max(len(row) // 10, FIRST)
-    lasting = uniform_filter1d(row, width)
-    gain = lasting.max() - before
+    first, before = np.median(row[:FIRST]), np.median(row[:width])
+    best = uniform_filter1d(row, width).max()
+    if before - first > ONSET * (best - first):
+        before = first
+    gain = best - before
     if not gain >= LEAST_GAIN:
         return [np.nan] * 3
     risen = (smooth - before) / gain
