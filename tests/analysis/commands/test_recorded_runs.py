@@ -42,6 +42,9 @@ def recorded(request, tmp_path_factory):
     return request.param, path
 
 
+@pytest.mark.long_except(
+    "no gradient-", "-tap", "-emergence", "-edm", "-jumps", "-monitor", "-spectra"
+)
 @pytest.mark.parametrize("command", REFUSED)
 def test_what_was_recorded_is_analysed(recorded, command, tmp_path):
     case, path = recorded
