@@ -373,10 +373,17 @@ def course(net):
     return Table("instruments/README.md", f"| {net} | start", "course.csv", ("quantity",), columns)
 
 
-def signals(run, names):
+def signals(run, *controls):
     """Table of the signals of one task of docs/results/tap/abilities."""
-    names = {"lead (steps)": "lead", "rho": "rho", "q": "q", "R2": "R2"} | names
-    columns = {head: Item(name, where={"run": run}) for head, name in names.items()}
+    own = {"run": run, "control": controls[0]}
+    lead = tuple(Item(name, where=own) for name in ("lead", "low", "high"))
+    columns = {"lead (80 % of seeds)": lead}
+    names = {"rho": "rho", "q": "q", "next": "next", "q of next": "q_next", "R2": "R2"}
+    columns |= {head: Item(name, where=own) for head, name in names.items()}
+    for control in controls:
+        like = {"run": run, "control": control}
+        columns[f"area, {control}"] = Item("area", where=like)
+        columns[f"q, {control}"] = Item("q_warning", where=like)
     page, head = "tap/abilities/README.md", f"| {run}: signal"
     return Table(page, head, "signals.csv", ("signal",), columns)
 
@@ -386,8 +393,12 @@ def cost(net, name):
 
 
 OTHERS = [
-    signals("induction", {}),
-    signals("parity", {"area": "area", "hits": "hits", "q of the warning": "q_warning"}),
+    signals("induction", "partial", "shuffled"),
+    signals("parity", "partial", "shuffled"),
+    signals("modular", "partial"),
+    Table("tap/abilities/README.md", "| heads put in", "patch.csv", ("heads",),
+          {"able at step: median": Item("able", median), "smallest": Item("able", least),
+           "largest": Item("able", most), "accuracy at step 100: median": Item("at_once", median)}),
     Table("tap/abilities/README.md", "| heads removed", "ablation.csv", ("heads",),
           {"highest scores: mean": "top", "largest": "top_most", "seeds below .2": "below",
            "others: mean": "others", "smallest": "others_least"}),
@@ -490,6 +501,7 @@ TABLES = CREDIT + PLASTICITY + MOTIFS + OTHERS
 
 WORDS = "words, no measured numbers"
 UNCOVERED = {
+    ("tap/abilities/README.md", "partial control"): WORDS,
     ("mechanistic/README.md", "| run | parameters | steps"): "times and sizes of replays, typed",
     ("mechanistic/README.md", "| run | moments | comparisons"): "printed by placebo.py, typed",
     ("plasticity/README.md", "| | before | now | difference"): "runs stopped early, no csv kept",

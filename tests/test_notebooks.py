@@ -32,9 +32,9 @@ def test_the_outputs_belong_to_the_source(name):
     assert (FOLDER / f"{name}.ipynb").stat().st_size < MOST_BYTES
 
 
-def test_there_is_a_notebook_for_every_family_for_measures_and_for_ones_own_loop():
+def test_there_is_a_notebook_for_every_family_and_for_what_all_of_them_share():
     families = {"credit", "mechanistic", "motifs", "plasticity", "tap"}
-    assert set(NAMES) == families | {"measures", "own_loop"}
+    assert set(NAMES) == families | {"abilities", "measures", "own_loop"}
 
 
 @pytest.mark.slow

@@ -40,8 +40,9 @@ class Emergence(NamedTuple):
     """When an ability emerges in each seed, [S] each, not-a-number where it does not.
 
     `half` and `end` are the steps at which half and nine tenths of the rise from the level before
-    to the best level are first reached. `onset` is the step from which the ability is above a tenth
-    of the rise until it reaches the half, so that noise before does not count.
+    to the best level are reached, where half of the rise lasts. `onset` is the step from which the
+    ability is above a tenth of the rise until it reaches the half, so that noise before does not
+    count.
     """
 
     onset: np.ndarray
@@ -97,17 +98,20 @@ def half_intervals(steps, ability_SxT, rng) -> np.ndarray:
 def _landmarks(steps, row, smooth):
     width = max(len(row) // 10, FIRST)
     first, before = np.median(row[:FIRST]), np.median(row[:width])
-    best = uniform_filter1d(row, width).max()
+    lasting = uniform_filter1d(row, width)
+    best = lasting.max()
     if before - first > ONSET * (best - first):
         before = first
     gain = best - before
     if not gain >= LEAST_GAIN:
         return [np.nan] * 3
-    risen = (smooth - before) / gain
-    half = int(np.argmax(risen >= HALF))
+    risen, near = (smooth - before) / gain, np.argmax((lasting - before) / gain >= HALF)
+    start = max(near - width // 2, 0)  # noise before does not count
+    half = start + int(np.argmax(risen[start:] >= HALF))
     below = np.flatnonzero(risen[:half] < ONSET)
     onset = below[-1] + 1 if len(below) else 0
-    return [steps[onset], steps[half], steps[np.argmax(risen >= 1 - ONSET)]]
+    end = half + int(np.argmax(risen[half:] >= 1 - ONSET))
+    return [steps[onset], steps[half], steps[end]]
 
 
 def moving_steps(signal: Signal, part: float = HALF) -> np.ndarray:

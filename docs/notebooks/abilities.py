@@ -17,6 +17,9 @@
 # quantity tell, before the accuracy does, that the ability will come? Time: about four minutes.
 
 # %%
+import json
+from pathlib import Path
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -28,8 +31,7 @@ from analysis import open_run
 # !tapjax run --config=configs/tap/emergence.py:task=parity,control=partial --config.probe.measures=features --workdir=runs/control 2>&1 | tail -1
 
 # %% [markdown]
-# `probe/skill_accuracy` scores each ability of a task apart, here there is one. The measure `features`
-# follows the mechanism: `inputs` is how concentrated the weights of the first layer are on single bits,
+# The measure `features` follows the mechanism: `inputs` is how concentrated the weights of the first layer are on single bits,
 # and `input_share` how much of the weights each bit has; here on the four relevant ones.
 
 # %%
@@ -38,9 +40,7 @@ figure, axes = plt.subplots(1, 3, figsize=(10, 3))
 for each, colour in ((control, "0.7"), (run, "tab:blue")):
     steps = each.steps("probe")
     share = each.array("features", "input_share")[:, :, :4].sum(2)
-    axes[0].plot(
-        steps, each.array("probe", "skill_accuracy")[:, :, 0].T, color=colour, linewidth=0.7
-    )
+    axes[0].plot(steps, each.array("probe", "accuracy").T, color=colour, linewidth=0.7)
     axes[1].plot(each.steps("features"), share.T, color=colour, linewidth=0.7)
     axes[2].plot(steps, each.array("probe", "loss").T, color=colour, linewidth=0.7)
 for axis, label in zip(
@@ -58,8 +58,8 @@ figure.tight_layout()
 # All tests are corrected together, and the power is stated.
 
 # %%
-# !tapjax precursors runs/parity --control=runs/control --out=out/precursors > out/log.txt 2>&1
-print(pd.read_json("out/precursors/precursors.json", typ="series")["conclusions"][0])
+# !tapjax precursors runs/parity --control=runs/control --out=out/precursors > log.txt 2>&1
+print(json.loads(Path("out/precursors/precursors.json").read_text())["conclusions"][0])
 table = pd.read_csv("out/precursors/precursors.csv")
 table[["signal", "lead", "rho", "q", "area", "q_warning", "next", "q_next"]].round(2)
 
