@@ -37,6 +37,7 @@ def of_those_left_out(examples, predictor, use_init=True):
     return [row for row in rows if row["bracketed"]]
 
 
+@pytest.mark.long_except("ridge", "gp")
 @pytest.mark.slow_except("ridge", "gp-0.95-False")
 @pytest.mark.parametrize("use_init", [True, False])
 @pytest.mark.parametrize("predictor,least", [("gp", 0.95), ("ridge", 0.8), ("ensemble", 0.8)])
@@ -64,6 +65,7 @@ def test_the_tap_route_predicts_tap_curves(use_init):
     assert all(row["coverage"] is None for row in rows)
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_what_does_not_depend_on_it_is_not():
     rows = [row for seed in range(3) for row in of_those_left_out(planted(seed, null=True), "gp")]

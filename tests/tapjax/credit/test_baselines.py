@@ -80,6 +80,7 @@ def learned(net, name, steps, lr=3e-3, **fields):
     return credit.assign(state, seen, KEY)[0], state
 
 
+@pytest.mark.long_except("mlp", "conv", "transformer-blocks3")
 @pytest.mark.slow_except("conv", "transformer-blocks3")
 @pytest.mark.parametrize(
     ("kind", "blocks"),
@@ -178,6 +179,7 @@ def test_direct_random_target_projection_knows_the_label_only():
     np.testing.assert_allclose(found, -np.einsum("bc,lcd->lbd", labels, feedback), rtol=1e-5)
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_feedback_learned_by_node_perturbation_is_the_least_squares_feedback():
     """Lansdell et al. 2020: its fixed point is the regression of the gradient on the error."""
@@ -191,6 +193,7 @@ def test_feedback_learned_by_node_perturbation_is_the_least_squares_feedback():
         assert float(cosines(found[i][None], best[None]).mean()) > 0.97
 
 
+@pytest.mark.long_except("joint")
 @pytest.mark.slow_except("joint")
 @pytest.mark.parametrize("targets", ["joint", "tail"])
 def test_the_mean_of_forward_gradients_is_the_gradient(targets):
@@ -214,6 +217,7 @@ def test_a_local_loss_is_the_gradient_of_each_layers_own_head():
     assert float(cosines(perturbed, found).min()) > 0.9
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_targets_go_back_through_learned_inverses_of_the_blocks():
     """In a linear system the credits approach (I + A)^-1 a instead of (I + A)^T a."""

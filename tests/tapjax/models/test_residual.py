@@ -94,6 +94,7 @@ def after_learning(layered, cfg, seen, steps):
     return repeat(credit.init(jax.random.key(5)))
 
 
+@pytest.mark.long_except("0.5")
 @pytest.mark.slow
 @pytest.mark.parametrize("skip", [0.0, 0.5])
 def test_a_convolutional_chain_learns_the_true_credit_from_responses(skip):
@@ -154,6 +155,7 @@ def test_attention_is_its_equation(tokens):
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_a_chain_learns_the_credit_through_attention(tokens):
     _, layered, params, batch = tokens
@@ -186,6 +188,7 @@ def small(**rule):
     return cfg
 
 
+@pytest.mark.long_except("0]")
 @pytest.mark.slow
 @pytest.mark.parametrize("steps", [0, 3])
 def test_parts_learn_in_turn(steps):

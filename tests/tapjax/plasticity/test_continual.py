@@ -68,6 +68,7 @@ def test_any_step_is_had_again_across_a_change_of_tasks(run):
     assert checkpoint.digests(states) == checkpoint.digests(later)
 
 
+@pytest.mark.long_except("tasks0", "tasks3")
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("tasks", "renewed", "optimizer"),
@@ -170,6 +171,7 @@ def test_the_probe_holds_a_task_s_classes_or_one_of_them(one_class):
         assert min(counts) == max(counts) > 20
 
 
+@pytest.mark.long_except("False")
 @pytest.mark.slow
 @pytest.mark.parametrize("one_class", [False, True])
 def test_random_labels_are_scored_on_what_was_taught(one_class):

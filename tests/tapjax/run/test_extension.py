@@ -159,7 +159,7 @@ def test_of_an_extended_schedule_every_step_is_known(tmp_path):
         assert "bit for bit" in drift.describe()
 
 
-@pytest.mark.long_except("begin", "_train")
+@pytest.mark.long_except("begin")
 @pytest.mark.slow
 @pytest.mark.parametrize("place", ["begin", "write_json", "_reopen", "_train"])
 def test_killed_while_it_is_reopened(place, tiny, runs, tmp_path, monkeypatch):
@@ -203,6 +203,7 @@ def test_one_that_cannot_be_made_longer_is_what_it_was(tiny, runs, tmp_path):
         assert train(make_job(name, tiny, tmp_path)).status == "DONE"
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_killed_while_it_falls_back_to_an_earlier_checkpoint(tiny, runs, tmp_path, monkeypatch):
     shutil.copytree(runs / "run", tmp_path / "run")
@@ -231,6 +232,7 @@ def test_an_interrupted_extension_is_not_done(tiny, runs, tmp_path):
     assert_same_run(runs / "whole", tmp_path / "run")
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_snapshots_of_a_run_that_was_made_longer_stay(tiny, runs, tmp_path):
     path = tmp_path / "run"

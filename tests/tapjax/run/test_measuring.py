@@ -309,6 +309,7 @@ def test_barriers_between_seeds_and_to_the_end(run):
     assert np.isfinite(matched).all()
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_the_barrier_between_a_clone_and_its_base(tmp_path):
     """A clone that follows its base exactly stays where the expanded base is."""
