@@ -219,8 +219,9 @@ def order_over_seeds(moved_S, able_S, speed_S, rng) -> tuple[float, float]:
 def forecast(signals: list[Signal], able_S, until: float) -> float:
     """Score the prediction of the step of emergence from the first part of training.
 
-    The features are the value at `until` and the slope over the second half of the time before. A
-    ridge regression of ln step is fitted without one seed, and predicts that seed.
+    The features are the value at `until` and the slope over the second half of the time before, as
+    ranks among the other seeds, so that one unusual seed does not decide. A ridge regression of ln
+    step is fitted without one seed, and predicts that seed.
 
     Args:
       signals: signals whose features are used together.
@@ -244,8 +245,13 @@ def forecast(signals: list[Signal], able_S, until: float) -> float:
     missed, plain = [], []
     for i in range(len(y)):
         rest = np.arange(len(y)) != i
-        centre, scale = x[rest].mean(0), np.maximum(x[rest].std(0), 1e-12)
-        fit = RidgeCV(PENALTIES).fit((x[rest] - centre) / scale, y[rest])
-        missed.append(y[i] - fit.predict(((x[i] - centre) / scale)[None])[0])
+        ranked = _ranked(x, x[rest])
+        fit = RidgeCV(PENALTIES).fit(ranked[rest], y[rest])
+        missed.append(y[i] - fit.predict(ranked[i : i + 1])[0])
         plain.append(y[i] - y[rest].mean())
     return float(1 - np.square(missed).sum() / np.square(plain).sum())
+
+
+def _ranked(x_SxF, among_RxF):
+    """Return the share of rows that have a smaller value, from -1 to 1; ties count half."""
+    return np.sign(x_SxF[:, None] - among_RxF[None]).mean(1)
