@@ -107,9 +107,21 @@ def test_families_that_choose_their_own_examples_refuse_drawn_tasks(family):
 
 def test_the_configs_are_valid():
     for task in emergence.TASKS:
-        for control in ("", ",control"):
-            cfg = emergence.get_config(f"task={task},quick{control}")
+        plain, *controls = (
+            emergence.get_config(f"task={task},quick,control={control}")
+            for control in emergence.CONTROLS
+            if control != "partial" or task in emergence.PARTIAL
+        )
+        for cfg in (plain, *controls):
             schema.check(cfg)
-            assert cfg.data.name.endswith(f"shuffled={int(bool(control))}")
-    with pytest.raises(ValueError, match="task='nothing' is not one of induction"):
-        emergence.get_config("task=nothing")
+        assert "shuffled=0" in plain.data.name and "shuffled=1" in controls[0].data.name
+        for partial in controls[1:]:  # the data or, in modular addition, the optimizer differ
+            differs = [partial.data.name != plain.data.name, partial.optimizer != plain.optimizer]
+            assert "shuffled=0" in partial.data.name and sum(differs) == 1
+    for arg, said in (
+        ("task=nothing", "task='nothing' is not one of induction"),
+        ("control=all", "control='all' is not one of none, shuffled, partial"),
+        ("task=mixture,control=partial", "control=partial is known for induction, parity, modular"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            emergence.get_config(arg)
