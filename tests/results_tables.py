@@ -396,6 +396,8 @@ OTHERS = [
     signals("induction", "partial", "shuffled"),
     signals("parity", "partial", "shuffled"),
     signals("modular", "partial"),
+    Table("tap/abilities/README.md", "| alarm: task", "alarms.csv", ("run", "control", "signal"),
+          {"hits": "hits", "steps before the onset": "lead", "false alarms": "false_alarms"}),
     Table("tap/abilities/README.md", "| heads put in", "patch.csv", ("heads",),
           {"able at step: median": Item("able", median), "smallest": Item("able", least),
            "largest": Item("able", most), "accuracy at step 100: median": Item("at_once", median)}),

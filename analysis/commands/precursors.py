@@ -25,6 +25,7 @@ from tapjax.live.alarms import AlarmRule
 
 LEVEL = 0.05
 LOSSES = ("probe/loss", "scalar/loss")
+SEEN = 0.67  # share of the time before the first onset that forecasts see
 LEAST_HITS = 0.2  # share of seeds that an alarm must precede, to be passed on to the monitor
 
 
@@ -74,14 +75,14 @@ def find_precursors(paths, out: Path, partial=False, control=None, ability=None,
         raise RunError(f"--ahead={ahead:g} must be a share from 0 to below 1")
     runs, refused = open_runs(paths, partial)
     controls = open_run(control, partial) if control else None
-    tested, left_out = [], []
+    tested, without = [], []
     for each in runs:
         try:
             tested.append(_test(each, controls, ability, ahead))
         except RunError as error:
-            left_out.append(str(error))
+            without.append(str(error))
     if not tested:
-        raise RunError(f"nothing emerges: {shortened(left_out)}")
+        raise RunError(f"nothing emerges: {shortened(without)}")
     table = _corrected([row for each in tested for row in each.rows])
     by_distance = pd.DataFrame([row for each in tested for row in each.distances])
     for each in tested:
@@ -98,7 +99,7 @@ def find_precursors(paths, out: Path, partial=False, control=None, ability=None,
         "distances": by_distance.to_dict("records"),
         "alarms": _alarms(tested, table),
         "conclusions": [_conclusion(about, table) for about in abilities],
-        "refused": refused + left_out,
+        "refused": refused + without,
     }
     result = plain(result)
     shown = table.set_index("run")
@@ -124,7 +125,7 @@ def _test(each, controls, ability, ahead) -> Tested:
     rules = {s.name: early_warning.alarm_rule(s, found.onset, distance, name) for s in every}
     rules = {signal: rule for signal, rule in rules.items() if rule is not None}
     loss = next((s for name in LOSSES for s in every if s.name == name), None)
-    speed = loss and precursors.speed_of_seeds(loss, found.onset)
+    speed = None if loss is None else precursors.speed_of_seeds(loss, found.onset)
     about = describe(each, name, found) | {"left_out": left_out(each, every)}
     about["speed_rho"] = None if speed is None else _correlation(speed, found.half)
     rows = _rows(each, every, found, distance, rules, loss, speed)
@@ -138,7 +139,7 @@ def _correlation(a, b):
 
 def _rows(each, every, found, distance, rules, loss, speed):
     rng = np.random.default_rng(precursors.SEED)
-    until = np.nanmin(found.onset) * 0.67
+    until = np.nanmin(found.onset) * SEEN
     first = [] if loss is None else [loss]
     baseline = precursors.forecast(first, found.half, until) if first else np.nan
     rows = []

@@ -46,7 +46,7 @@ TASKS = {
 CONTROLS = ("none", "shuffled", "partial")
 # Task -> how the training of a partial control differs, on the same test examples.
 PARTIAL = {
-    "induction": "the tokens are repeated in random order",
+    "induction": "each token after the first period is one of the period at random",
     "parity": "the target is the majority of the relevant bits",
     "modular": "no weight decay, so that the training pairs are memorised only",
 }

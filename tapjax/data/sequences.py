@@ -72,8 +72,8 @@ def induction(vocab: int, length: int, partial: bool = False) -> Task:
     Args:
       vocab: number of tokens, at least length / 2.
       length: number of positions, at least 4.
-      partial: whether the tokens of training are repeated in random order, so that it can be
-        learned which tokens are repeated, but not which comes next.
+      partial: whether each token of training after the first period is one of the period at random,
+        so that it can be learned which tokens are repeated, but not which comes next.
 
     Returns:
       The Task, whose skills are `first`, the positions of tokens that have not occurred before, and

@@ -7,6 +7,7 @@ RUNS holds the runs `induction`, `parity` and `modular` of configs/tap/emergence
 `precursors/TASK_CONTROL`. The run `mixture` is optional.
 """
 
+import json
 import sys
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from analysis.tap.precursors import emergence
 matplotlib.use("Agg")
 SCORE = 0.5  # prefix matching of an induction head
 RELEVANT = 4  # bits of the parity
+ALARM = ("signal", "hits", "ahead", "lead", "false_alarms")
 NEEDED = 0.2  # accuracy below which the removed heads were needed
 ABLE = 0.9  # accuracy of a seed that has learned a task of the mixture
 
@@ -133,6 +135,15 @@ def precursors(folder):
     return pd.concat(tables).round(4)
 
 
+def alarms(folder):
+    """Return the operating characteristics of the alarms of all tasks, relative to each control."""
+    found = []
+    for path in sorted(folder.glob("precursors/*/precursors.json")):
+        for each in json.loads(path.read_text())["alarms"]:
+            found.append({"control": path.parent.name.rpartition("_")[2], **each})
+    return pd.DataFrame(found)[["run", "control", *ALARM]].round(4)
+
+
 def main():
     """Draw the figure and write the tables."""
     folder, out = map(Path, sys.argv[1:3])
@@ -143,6 +154,7 @@ def main():
     pd.concat(tables.values()).round(4).to_csv(out / "seeds.csv", index=False)
     ablation(tables["induction"]).round(3).to_csv(out / "ablation.csv", index=False)
     precursors(folder).to_csv(out / "signals.csv", index=False)
+    alarms(folder).to_csv(out / "alarms.csv", index=False)
     if (folder / "mixture").is_dir():
         mixture(open_run(folder / "mixture")).round(4).to_csv(out / "mixture.csv", index=False)
 
